@@ -1,0 +1,41 @@
+//! Yadokari builds container images from Dockerfiles as a step of a pipeline, in an ordinary container.
+//!
+//! One flow: request → context → plan → build → image → push → results. The rooms of the house, from the
+//! ground up; a room may use any lower floor, never its own or a higher one (`tests/architecture.rs` checks):
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | 6 | `cli` |
+//! | 5 | `build` |
+//! | 4 | `plan`, `context`, `isolation`, `cache`, `output` |
+//! | 3 | `rootfs`, `registry` |
+//! | 2 | `image` |
+//! | 1 | `dockerfile`, `request`, `outcome`, `store`, `http` |
+//! | 0 | `oci`, `progress`, `sys` |
+//!
+//! `ARCHITECTURE.md` tells the whole.
+
+pub mod oci;
+pub mod progress;
+pub mod sys;
+
+pub mod dockerfile;
+pub mod http;
+pub mod outcome;
+pub mod request;
+pub mod store;
+
+pub mod image;
+
+pub mod registry;
+pub mod rootfs;
+
+pub mod cache;
+pub mod context;
+pub mod isolation;
+pub mod output;
+pub mod plan;
+
+pub mod build;
+
+pub mod cli;

@@ -1,0 +1,145 @@
+//! Platforms, `os/architecture[/variant]`, and which image of an index serves one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An operating system and a processor, in Go's words.
+///
+/// Source: OCI image-spec, image-index.md `platform`; the normal forms are containerd's
+/// (<https://github.com/containerd/platforms>).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Platform {
+    /// The processor, `amd64`, `arm64` …
+    pub architecture: String,
+    /// The operating system, `linux` …
+    pub os: String,
+    /// The operating system's version (Windows only).
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// Features of the operating system that are needed (Windows only).
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
+    /// The processor's variant, `v7`, `v8` …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// A text that names no platform.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a platform: write os/architecture or os/architecture/variant, for example linux/arm64")]
+pub struct PlatformError {
+    /// The text as it was given.
+    pub text: String,
+}
+
+impl Platform {
+    /// Returns the platform that this executor was compiled for.
+    pub fn host() -> Self {
+        let (architecture, variant) = normal(std::env::consts::ARCH, None);
+        Self { architecture, os: std::env::consts::OS.to_owned(), os_version: None, os_features: Vec::new(), variant }
+    }
+
+    /// Tells whether an image for `image` serves a request for `self`: the same system and processor, and
+    /// the same variant after both are brought to their normal form (`arm64` is `arm64/v8`, `arm` is `arm/v7`).
+    pub fn is_served_by(&self, image: &Self) -> bool {
+        let wanted = normal(&self.architecture, self.variant.as_deref());
+        let offered = normal(&image.architecture, image.variant.as_deref());
+        self.os == image.os && wanted == offered
+    }
+}
+
+/// Brings the many names of a processor to one.
+fn normal(architecture: &str, variant: Option<&str>) -> (String, Option<String>) {
+    let variant = variant.filter(|v| !v.is_empty());
+    let (architecture, variant) = match (architecture, variant) {
+        ("x86_64" | "x86-64", v) => ("amd64", v),
+        ("i386" | "x86", v) => ("386", v),
+        ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64", None),
+        ("aarch64", v) => ("arm64", v),
+        ("armhf", _) => ("arm", Some("v7")),
+        ("armel", _) => ("arm", Some("v6")),
+        ("arm", None | Some("7")) => ("arm", Some("v7")),
+        ("arm", Some("5")) => ("arm", Some("v5")),
+        ("arm", Some("6")) => ("arm", Some("v6")),
+        ("arm", Some("8")) => ("arm", Some("v8")),
+        ("amd64", Some("v1")) => ("amd64", None),
+        ("powerpc64le", v) => ("ppc64le", v),
+        (other, v) => (other, v),
+    };
+    (architecture.to_owned(), variant.map(str::to_owned))
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let error = || PlatformError { text: text.to_owned() };
+        let is_word =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let parts: Vec<&str> = text.split('/').collect();
+        if !parts.iter().all(|part| is_word(part)) {
+            return Err(error());
+        }
+        let (os, architecture, variant) = match parts[..] {
+            ["linux" | "windows" | "freebsd" | "darwin" | "wasi" | "wasip1"] => {
+                (parts[0], std::env::consts::ARCH, None)
+            }
+            [architecture] => ("linux", architecture, None),
+            [os, architecture] => (os, architecture, None),
+            [os, architecture, variant] => (os, architecture, Some(variant)),
+            _ => return Err(error()),
+        };
+        let (architecture, variant) = normal(&architecture.to_lowercase(), variant);
+        Ok(Self { architecture, os: os.to_lowercase(), os_version: None, os_features: Vec::new(), variant })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_many_names_of_a_processor_are_one() {
+        for (text, normal) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("arm64", "linux/arm64"),
+            ("linux/arm/v6", "linux/arm/v6"),
+        ] {
+            assert_eq!(text.parse::<Platform>().expect(text).to_string(), normal);
+        }
+    }
+
+    #[test]
+    fn an_index_entry_with_variant_v8_serves_arm64() {
+        let entry = Platform { variant: Some("v8".into()), ..platform("linux/arm64") };
+        assert!(platform("linux/arm64").is_served_by(&entry));
+        assert!(!platform("linux/arm64").is_served_by(&platform("linux/amd64")));
+        assert!(!platform("linux/arm/v6").is_served_by(&platform("linux/arm/v7")));
+    }
+
+    #[test]
+    fn what_is_no_platform_is_refused() {
+        for bad in ["", "/", "linux/", "linux/amd64/v1/x", "linux/am d64", "//"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad:?} parsed");
+        }
+    }
+
+    fn platform(text: &str) -> Platform {
+        text.parse().expect(text)
+    }
+}
