@@ -1,1 +1,3 @@
+//! The `yadokari` executor.
+
 fn main() {}

@@ -1,1 +1,169 @@
-//! (to come)
+//! What happens during a build, as events.
+//!
+//! Knows the moments worth telling; does not know how they look: only `cli::report` makes text of them.
+//!
+//! *Invariant: an event carries facts (digest, bytes, durations), never a formatted sentence with a secret in it.*
+
+use std::time::Duration;
+
+use crate::oci::Digest;
+
+/// Receives events; called from any thread, in the order in which things happen on that thread.
+pub trait Reporter: Send + Sync {
+    /// Takes note of one event.
+    fn report(&self, event: Event<'_>);
+}
+
+/// Which step of which stage an event belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepId {
+    /// The stage's name, or its number where it has none.
+    pub stage: String,
+    /// The step's number within the stage, from 1.
+    pub number: usize,
+    /// How many steps the stage has.
+    pub total: usize,
+}
+
+/// One of RUN's two output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepResult {
+    /// It made a layer.
+    Layer {
+        /// The compressed layer's digest.
+        digest: Digest,
+        /// The compressed layer's size in bytes.
+        size: u64,
+    },
+    /// Its layer came from the cache.
+    Cached {
+        /// The compressed layer's digest.
+        digest: Digest,
+        /// The compressed layer's size in bytes.
+        size: u64,
+    },
+    /// It changed nothing but the configuration.
+    NoLayer,
+}
+
+/// A part of the work whose time the summary tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Bringing the context here and reading the Dockerfile.
+    Context,
+    /// Asking registries for manifests and configurations, and whether we may push.
+    Resolve,
+    /// Reading the tar headers of base layers.
+    Index,
+    /// Unpacking layers into a root file system.
+    Unpack,
+    /// Running RUN's processes.
+    Run,
+    /// Finding changes and writing layers.
+    Snapshot,
+    /// Writing the layers of COPY and ADD.
+    Copy,
+    /// Sending blobs and manifests.
+    Push,
+}
+
+/// How a blob came to be in the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Its bytes were sent.
+    Uploaded,
+    /// The registry took it from another of its repositories.
+    Mounted,
+    /// It was there already.
+    Existed,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A fact that the user should know, e.g. which isolation was taken and why.
+    Note(&'a str),
+    /// Something that is probably not meant, with the place where one is known.
+    Warning {
+        /// The lint rule's or our own short name, e.g. `MaintainerDeprecated`.
+        rule: &'a str,
+        /// The Dockerfile line, from 1.
+        line: Option<usize>,
+        /// What is wrong, and what to do.
+        message: &'a str,
+    },
+    /// A stage begins.
+    StageStarted {
+        /// Its name, or its number where it has none.
+        stage: &'a str,
+        /// What it is based on.
+        base: &'a str,
+    },
+    /// A step begins.
+    StepStarted {
+        /// Which one.
+        step: &'a StepId,
+        /// The instruction's text.
+        text: &'a str,
+    },
+    /// RUN wrote something.
+    Output {
+        /// Which step.
+        step: &'a StepId,
+        /// Where it wrote.
+        stream: Stream,
+        /// What, as it came; not necessarily whole lines.
+        bytes: &'a [u8],
+    },
+    /// A step ended well.
+    StepFinished {
+        /// Which one.
+        step: &'a StepId,
+        /// What came of it.
+        result: &'a StepResult,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// A layer of a base was downloaded, or a part of it.
+    Pulled {
+        /// The layer.
+        digest: &'a Digest,
+        /// Bytes that came over the network since the last such event.
+        bytes: u64,
+    },
+    /// A blob is in a destination.
+    Pushed {
+        /// The destination's repository.
+        repository: &'a str,
+        /// The blob.
+        digest: &'a Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// How it came there.
+        delivery: Delivery,
+    },
+    /// A phase took time; added up for the summary.
+    Spent {
+        /// On what.
+        phase: Phase,
+        /// How long.
+        elapsed: Duration,
+    },
+}
+
+/// A reporter that says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn report(&self, _event: Event<'_>) {}
+}

@@ -1,1 +1,152 @@
-//! (to come)
+//! What is asked for: one value, complete and valid, that the whole build reads and nobody changes.
+//!
+//! Knows no flag names, no environment variables and no clap types; defaults are already applied.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::oci::{Platform, Reference};
+
+/// Everything that decides a build and where its results go.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// Where the build context comes from.
+    pub context: ContextSource,
+    /// A directory below the context that is taken instead of its root.
+    pub context_sub_path: Option<PathBuf>,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// The stage to build; none means the last.
+    pub target: Option<String>,
+    /// Values for ARG, by name.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels added to the image.
+    pub labels: BTreeMap<String, String>,
+    /// The platform the image is for.
+    pub platform: Platform,
+    /// The platform this executor runs on.
+    pub build_platform: Platform,
+    /// What is written as the time of creation: seconds since 1970.
+    pub created: i64,
+    /// The latest time that a file in a new layer may have, seconds since 1970; none keeps all times.
+    pub epoch: Option<i64>,
+    /// When layers are made from what RUN changed.
+    pub snapshots: Snapshots,
+    /// What decides that a file has changed.
+    pub snapshot_mode: SnapshotMode,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// Paths of the root file system that are neither unpacked nor put into layers.
+    pub ignore_paths: Vec<PathBuf>,
+    /// Which isolation RUN gets.
+    pub isolation: IsolationChoice,
+    /// Whether `container` isolation may run where no container was found.
+    pub force: bool,
+    /// Whether the root file system is cleared of the image after the build (`container` isolation).
+    pub cleanup: bool,
+    /// The directory for everything temporary.
+    pub state_directory: PathBuf,
+    /// Where the image goes.
+    pub outputs: Vec<Output>,
+    /// Which files tell about it.
+    pub results: ResultFiles,
+}
+
+/// Where a build context comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory on this machine.
+    Directory(PathBuf),
+}
+
+/// Where the Dockerfile is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// A path; relative ones are looked for in the working directory first, then in the context.
+    Path {
+        /// As it was given.
+        given: PathBuf,
+        /// Made absolute with the working directory of the start.
+        absolute: PathBuf,
+    },
+}
+
+/// When layers are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshots {
+    /// After each step that may change files.
+    EachStep,
+    /// Once, after the last step of a stage.
+    Single,
+}
+
+/// What decides that a file has changed. Weaker modes are faster for kaniko; here all start from the same
+/// walk, and the mode says which differences count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Type, size, mode, owner, modification time, extended attributes and content.
+    Full,
+    /// As full, but content is not compared where size and modification time are the same.
+    Redo,
+    /// Only the modification time, and the type.
+    Time,
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip at a level from 1 to 9.
+    Gzip {
+        /// The level.
+        level: u32,
+    },
+    /// zstd at a level from 1 to 22.
+    Zstd {
+        /// The level.
+        level: i32,
+    },
+    /// None.
+    Uncompressed,
+}
+
+/// Which isolation RUN gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsolationChoice {
+    /// The strongest that is allowed here.
+    Auto,
+    /// User, mount and pid namespaces.
+    Namespace,
+    /// chroot(2) only.
+    Chroot,
+    /// The container's own root file system.
+    Container,
+}
+
+/// Where an image goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A repository, with the tag that the image gets.
+    Registry(Reference),
+    /// An OCI image layout in a directory.
+    OciLayout(PathBuf),
+    /// A tar file as `docker save` writes it.
+    DockerArchive {
+        /// The file.
+        path: PathBuf,
+        /// The names the image gets when it is loaded.
+        names: Vec<Reference>,
+    },
+}
+
+/// The files that tell a pipeline what was built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResultFiles {
+    /// `sha256:…`, without a newline.
+    pub digest: Option<PathBuf>,
+    /// `registry/repository@sha256:…`, one line a destination.
+    pub name_with_digest: Option<PathBuf>,
+    /// `registry/repository:tag@sha256:…`, one line a destination.
+    pub name_tag_with_digest: Option<PathBuf>,
+    /// Everything, as JSON; also written for a build that fails.
+    pub metadata: Option<PathBuf>,
+}

@@ -1,1 +1,1 @@
-
+//! The borders between the rooms.

@@ -1,1 +1,57 @@
-//! (to come)
+//! Images and their bytes: layers, tar entries, whiteouts, compression, and the inventory of files in them.
+//!
+//! Knows streams and the store; touches neither a root file system nor the network.
+//!
+//! *Invariant: every read of a layer's blob verifies its digest; the same entries give the same bytes on any
+//! machine, however many threads compress them.*
+
+mod entry;
+
+pub use entry::{Entry, EntryKind, Timestamp};
+
+use crate::oci::{Descriptor, DiffId, History, ImageConfig, Reference};
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The compressed blob.
+    pub descriptor: Descriptor,
+    /// The digest of the uncompressed tar stream.
+    pub diff_id: DiffId,
+    /// Where the blob is.
+    pub content: LayerContent,
+}
+
+/// Where a layer's blob is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerContent {
+    /// In the store.
+    Stored,
+    /// In a repository, not fetched yet; never fetched when nobody reads it.
+    Remote(Reference),
+}
+
+/// A configuration and the layers it belongs to; a change gives a new image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// The configuration; its `rootfs.diff_ids` are those of `layers`.
+    pub config: ImageConfig,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+impl Image {
+    /// Returns this image with one more layer on top, and its line of history.
+    pub fn with_layer(mut self, layer: Layer, history: History) -> Self {
+        self.config.rootfs.diff_ids.push(layer.diff_id.clone());
+        self.layers.push(layer);
+        self.config.history.push(History { empty_layer: false, ..history });
+        self
+    }
+
+    /// Returns this image with a line of history that has no layer.
+    pub fn with_history(mut self, history: History) -> Self {
+        self.config.history.push(History { empty_layer: true, ..history });
+        self
+    }
+}

@@ -28,6 +28,7 @@ pub enum ManifestError {
 
 /// Either form of what a reference points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a handful are made in a build")]
 pub enum Document {
     /// One image.
     Manifest(Manifest),
