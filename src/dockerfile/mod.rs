@@ -1,1 +1,44 @@
-//! (to come)
+//! Dockerfile text becomes typed stages with spans; so does a `.dockerignore` become patterns.
+//!
+//! Knows the whole language of `docker/dockerfile` 1.x as BuildKit parses it, whether the builder can do
+//! it or not. Does not know a value of any variable, images or the disk.
+//!
+//! *Invariant*: pure, and no input makes it panic. What stands in the file is kept as written; what it
+//! means is for the plan to say.
+
+mod error;
+pub mod instruction;
+mod mount;
+
+use serde::Serialize;
+
+pub use error::{ParseError, Warning};
+pub use instruction::{
+    Add, ArgInstruction, Argument, CommandLine, Copy, Expose, From, Healthcheck, HealthcheckCommand, Heredoc,
+    Instruction, Located, Network, Onbuild, Pair, Pairs, Program, Run, Security, Source, Span, Spanned, Stage, Word,
+};
+pub use mount::{Device, Mount, MountField, MountKind, MountOwner, MountSpec, Sharing};
+
+/// A parsed Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dockerfile {
+    /// The directives of its first lines.
+    pub directives: Directives,
+    /// The ARGs before the first FROM: the only variables that FROM lines see.
+    pub arguments: Vec<Spanned<ArgInstruction>>,
+    /// The stages, at least one.
+    pub stages: Vec<Stage>,
+    /// What should be changed, in the order of the file.
+    pub warnings: Vec<Warning>,
+}
+
+/// The `# name=value` lines at the top of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Directives {
+    /// `escape`: a backslash or a backtick.
+    pub escape: char,
+    /// `syntax`: the frontend image asked for.
+    pub syntax: Option<Spanned<String>>,
+    /// `check`: options for the linter.
+    pub check: Option<Spanned<String>>,
+}
