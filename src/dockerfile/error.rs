@@ -1,7 +1,5 @@
 //! What may be wrong with a Dockerfile, and where.
 
-use std::fmt;
-
 use serde::Serialize;
 
 use super::instruction::Span;
@@ -10,7 +8,7 @@ use super::instruction::Span;
 ///
 /// Its text is the message alone; whoever prints it has the span for the lines and the caret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}{}", Hint(.hint.as_deref()))]
+#[error("{message}")]
 pub struct ParseError {
     /// What is wrong, in BuildKit's words where it has some.
     pub message: String,
@@ -20,19 +18,8 @@ pub struct ParseError {
     pub line: usize,
     /// The column of the fault, from 1, in characters.
     pub column: usize,
-    /// What was probably meant.
+    /// What was probably meant: `did you mean COPY?`.
     pub hint: Option<String>,
-}
-
-struct Hint<'a>(Option<&'a str>);
-
-impl fmt::Display for Hint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(hint) => write!(f, " (did you mean {hint}?)"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Something that works but should not stay.

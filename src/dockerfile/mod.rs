@@ -6,9 +6,20 @@
 //! *Invariant*: pure, and no input makes it panic. What stands in the file is kept as written; what it
 //! means is for the plan to say.
 
+mod duration;
 mod error;
+pub mod expand;
+mod flags;
+mod heredoc;
 pub mod instruction;
+mod interpret;
+mod lex;
+mod lint;
 mod mount;
+mod parse;
+mod shell_pattern;
+mod suggest;
+mod words;
 
 use serde::Serialize;
 
@@ -17,7 +28,8 @@ pub use instruction::{
     Add, ArgInstruction, Argument, CommandLine, Copy, Expose, From, Healthcheck, HealthcheckCommand, Heredoc,
     Instruction, Located, Network, Onbuild, Pair, Pairs, Program, Run, Security, Source, Span, Spanned, Stage, Word,
 };
-pub use mount::{Device, Mount, MountField, MountKind, MountOwner, MountSpec, Sharing};
+pub use mount::{Device, Mount, MountError, MountField, MountKind, MountOwner, MountSpec, Sharing};
+pub use parse::{parse, parse_instruction};
 
 /// A parsed Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

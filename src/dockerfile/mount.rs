@@ -7,6 +7,9 @@
 
 use serde::Serialize;
 
+use super::expand::ExpandError;
+use super::suggest;
+
 /// A `--mount`, split into fields, not expanded yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mount {
@@ -98,4 +101,373 @@ pub struct Device {
     pub name: String,
     /// Whether the build fails without it.
     pub required: bool,
+}
+
+/// A mount or device that is not valid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MountError {
+    /// A value cannot be expanded.
+    #[error("cannot expand a value of the mount")]
+    Expand(#[from] ExpandError),
+    /// A field is wrong.
+    #[error("{message}")]
+    Field {
+        /// What is wrong.
+        message: String,
+        /// What was probably meant: `did you mean cache?`.
+        hint: Option<String>,
+    },
+}
+
+const KEYS: [&str; 19] = [
+    "type",
+    "from",
+    "source",
+    "target",
+    "readonly",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "src",
+    "dst",
+    "destination",
+    "ro",
+    "rw",
+    "readwrite",
+    "env",
+];
+
+impl Mount {
+    /// Splits a `--mount` into fields.
+    ///
+    /// # Errors
+    /// When it is no CSV line, or `from` holds a variable. All else is judged by [`Mount::resolve`].
+    pub(super) fn parse(text: &str) -> Result<Self, MountError> {
+        let fields: Vec<MountField> = csv(text)?.iter().map(|field| MountField::new(field)).collect();
+        for field in &fields {
+            let value = field.value.as_deref().unwrap_or_default();
+            if field.key == "from" && value.find('$').is_some_and(|at| at + 1 != value.len()) {
+                return Err(wrong("'from' doesn't support variable expansion, define alias stage instead"));
+            }
+        }
+        Ok(Self { text: text.to_owned(), fields })
+    }
+
+    /// Returns the last non-empty `from`, which is known before any variable is.
+    pub fn from(&self) -> Option<&str> {
+        let last = self.fields.iter().rfind(|field| field.key == "from" && field.value.is_some())?;
+        last.value.as_deref().filter(|value| !value.is_empty())
+    }
+
+    /// Expands the values and checks the whole; fields act in their order, so `type` comes before what
+    /// depends on it.
+    ///
+    /// # Errors
+    /// When a value cannot be expanded, or a field is unknown, wrong, or not allowed for the type.
+    pub fn resolve(
+        &self,
+        expand: &mut dyn FnMut(&str) -> Result<String, ExpandError>,
+    ) -> Result<MountSpec, MountError> {
+        let mut draft = Draft::default();
+        for field in &self.fields {
+            match &field.value {
+                Some(value) => draft.set(field, expand(value)?)?,
+                None => draft.set_bare(&field.key)?,
+            }
+        }
+        draft.finish()
+    }
+}
+
+impl MountField {
+    fn new(field: &str) -> Self {
+        match field.split_once('=') {
+            Some((key, value)) => Self { key: key.to_lowercase(), value: Some(value.to_owned()) },
+            None => Self { key: field.to_lowercase(), value: None },
+        }
+    }
+}
+
+fn wrong(message: impl Into<String>) -> MountError {
+    MountError::Field { message: message.into(), hint: None }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Type {
+    #[default]
+    Bind,
+    Cache,
+    Tmpfs,
+    Secret,
+    Ssh,
+}
+
+const TYPES: [(&str, Type); 5] = [
+    ("bind", Type::Bind),
+    ("cache", Type::Cache),
+    ("tmpfs", Type::Tmpfs),
+    ("secret", Type::Secret),
+    ("ssh", Type::Ssh),
+];
+
+const SHARINGS: [(&str, Sharing); 3] =
+    [("shared", Sharing::Shared), ("private", Sharing::Private), ("locked", Sharing::Locked)];
+
+impl Type {
+    fn name(self) -> &'static str {
+        TYPES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// A mount while its fields are read.
+#[derive(Default)]
+struct Draft {
+    kind: Type,
+    from: String,
+    source: String,
+    target: String,
+    id: String,
+    read_only: Option<bool>,
+    required: bool,
+    env: Option<String>,
+    owner: MountOwner,
+    special: Special,
+}
+
+/// The fields that one type has alone.
+#[derive(Default)]
+struct Special {
+    sharing: Option<Sharing>,
+    size: Option<u64>,
+}
+
+impl Draft {
+    fn set_bare(&mut self, key: &str) -> Result<(), MountError> {
+        match key {
+            "readonly" | "ro" => self.read_only = Some(true),
+            "readwrite" | "rw" => self.read_only = Some(false),
+            "required" => self.require(true)?,
+            _ => return Err(wrong(format!("invalid field '{key}' must be a key=value pair"))),
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, field: &MountField, value: String) -> Result<(), MountError> {
+        let key = field.key.as_str();
+        let invalid = || wrong(format!("invalid value for {key}: {value}"));
+        match key {
+            "type" => self.kind = one_of(&value, &TYPES, "mount type")?,
+            "from" => self.from = value,
+            "source" | "src" => self.source = value,
+            "target" | "dst" | "destination" => self.target = value,
+            "readonly" | "ro" => self.read_only = Some(boolean(&value).ok_or_else(invalid)?),
+            "readwrite" | "rw" => self.read_only = Some(!boolean(&value).ok_or_else(invalid)?),
+            "required" => self.require(boolean(&value).ok_or_else(invalid)?)?,
+            "size" if self.kind != Type::Tmpfs => return Err(self.unexpected(key)),
+            "size" => self.special.size = Some(bytes(&value).ok_or_else(invalid)?),
+            "id" => self.id = value,
+            "sharing" => self.special.sharing = Some(one_of(&value, &SHARINGS, "sharing value")?),
+            "mode" => self.owner.mode = Some(u32::from_str_radix(&value, 8).map_err(|_| invalid())?),
+            "uid" => self.owner.uid = Some(value.parse().map_err(|_| invalid())?),
+            "gid" => self.owner.gid = Some(value.parse().map_err(|_| invalid())?),
+            "env" => self.env = Some(value),
+            _ => {
+                let message = format!("unexpected key '{key}' in '{key}={value}'");
+                return Err(MountError::Field { message, hint: suggest::hint(key, KEYS) });
+            }
+        }
+        Ok(())
+    }
+
+    fn require(&mut self, required: bool) -> Result<(), MountError> {
+        if !matches!(self.kind, Type::Secret | Type::Ssh) {
+            return Err(self.unexpected("required"));
+        }
+        self.required = required;
+        Ok(())
+    }
+
+    fn unexpected(&self, key: &str) -> MountError {
+        wrong(format!("unexpected key '{key}' for mount type '{}'", self.kind.name()))
+    }
+
+    /// Checks what depends on several fields.
+    fn finish(self) -> Result<MountSpec, MountError> {
+        if matches!(self.kind, Type::Bind | Type::Tmpfs) {
+            let given = [
+                ("mode", self.owner.mode.is_some()),
+                ("uid", self.owner.uid.is_some()),
+                ("gid", self.owner.gid.is_some()),
+            ];
+            if let Some((key, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(wrong(format!("{key} not allowed for \"{}\" type mounts", self.kind.name())));
+            }
+        }
+        if self.kind == Type::Secret {
+            self.check_secret()?;
+        }
+        if self.special.sharing.is_some() && self.kind != Type::Cache {
+            return Err(wrong(format!("invalid cache sharing set for {} mount", self.kind.name())));
+        }
+        let some = |text: String| Some(text).filter(|text| !text.is_empty());
+        let writable = matches!(self.kind, Type::Cache | Type::Tmpfs);
+        Ok(MountSpec {
+            kind: match self.kind {
+                Type::Bind => MountKind::Bind,
+                Type::Cache => MountKind::Cache(self.special.sharing.unwrap_or_default()),
+                Type::Tmpfs => MountKind::Tmpfs { size: self.special.size },
+                Type::Secret => MountKind::Secret,
+                Type::Ssh => MountKind::Ssh,
+            },
+            from: some(self.from),
+            source: some(self.source),
+            target: some(self.target),
+            read_only: self.read_only.unwrap_or(!writable),
+            id: some(self.id),
+            required: self.required,
+            env: self.env,
+            owner: self.owner,
+        })
+    }
+
+    fn check_secret(&self) -> Result<(), MountError> {
+        let message = if !self.from.is_empty() {
+            "secret mount should not have a from"
+        } else if self.special.sharing.is_some() {
+            "secret mount should not define sharing"
+        } else if self.source.is_empty() && self.target.is_empty() && self.id.is_empty() {
+            "invalid secret mount. one of source, target required"
+        } else if !self.source.is_empty() && !self.id.is_empty() {
+            "both source and id can't be set"
+        } else {
+            return Ok(());
+        };
+        Err(wrong(message))
+    }
+}
+
+impl Device {
+    /// Reads a `--device`: a name, or `name=…`, and `required`.
+    ///
+    /// # Errors
+    /// When it is no CSV line, or a field is unknown or given twice.
+    pub(super) fn parse(text: &str) -> Result<Self, MountError> {
+        let mut device = Self { name: String::new(), required: false };
+        for text in csv(text)? {
+            let field = MountField::new(&text);
+            match (field.key.as_str(), &field.value) {
+                ("required", None) => device.required = true,
+                ("required", Some(value)) => {
+                    let invalid = || wrong(format!("invalid value for required: {value}"));
+                    device.required = boolean(value).ok_or_else(invalid)?;
+                }
+                ("name", Some(_)) if !device.name.is_empty() => {
+                    return Err(wrong(format!("device name already set to {}", device.name)));
+                }
+                ("name", Some(value)) => device.name.clone_from(value),
+                _ if device.name.is_empty() => device.name = text,
+                (_, None) => return Err(wrong(format!("invalid field '{text}' must be a key=value pair"))),
+                (key, Some(_)) => {
+                    let message = format!("unexpected key '{key}' in '{text}'");
+                    return Err(MountError::Field { message, hint: suggest::hint(key, ["name", "required"]) });
+                }
+            }
+        }
+        Ok(device)
+    }
+}
+
+/// Finds a word, in any case, in a table.
+fn one_of<T: Copy>(word: &str, table: &[(&str, T)], what: &str) -> Result<T, MountError> {
+    let lower = word.to_lowercase();
+    if let Some((_, value)) = table.iter().find(|(name, _)| *name == lower) {
+        return Ok(*value);
+    }
+    let hint = suggest::hint(word, table.iter().map(|(name, _)| *name));
+    Err(MountError::Field { message: format!("unsupported {what} {word:?}"), hint })
+}
+
+/// Reads a truth value as Go does.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads a size such as `64m`, `1.5GiB`; units are powers of 1024.
+fn bytes(text: &str) -> Option<u64> {
+    let number = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ')? + 1;
+    let (number, unit) = text.split_at(number);
+    let number = number.strip_suffix(' ').unwrap_or(number);
+    let unit = unit.to_ascii_lowercase();
+    let shift = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" if unit != "ib" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let digits = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<u128>().ok() };
+    let fraction = fraction.get(..fraction.len().min(18))?;
+    let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
+    let size = (digits(whole)?.checked_mul(1 << shift)?).checked_add((digits(fraction)? << shift) / scale)?;
+    u64::try_from(size).ok().filter(|size| i64::try_from(*size).is_ok())
+}
+
+/// Splits one CSV line at its commas; a field may stand in double quotes, in which `""` is a quote.
+fn csv(line: &str) -> Result<Vec<String>, MountError> {
+    let error = |what: &str| wrong(format!("cannot split {line:?} into fields: {what}"));
+    let mut fields = Vec::new();
+    let mut rest = line;
+    if line.is_empty() {
+        return Err(error("it is empty"));
+    }
+    loop {
+        let Some(quoted) = rest.strip_prefix('"') else {
+            let (field, after) = rest.split_once(',').map_or((rest, None), |(field, after)| (field, Some(after)));
+            if field.contains('"') {
+                return Err(error("bare \" in a field that is not quoted"));
+            }
+            fields.push(field.to_owned());
+            match after {
+                Some(after) => rest = after,
+                None => return Ok(fields),
+            }
+            continue;
+        };
+        let mut field = String::new();
+        rest = quoted;
+        loop {
+            let (text, after) = rest.split_once('"').ok_or_else(|| error("missing closing \""))?;
+            field.push_str(text);
+            match after.strip_prefix('"') {
+                Some(after) => {
+                    field.push('"');
+                    rest = after;
+                }
+                None => {
+                    rest = after;
+                    break;
+                }
+            }
+        }
+        fields.push(field);
+        match rest.strip_prefix(',') {
+            Some(after) => rest = after,
+            None if rest.is_empty() => return Ok(fields),
+            None => return Err(error("text behind a closing \"")),
+        }
+    }
 }

@@ -1,0 +1,501 @@
+//! A logical line becomes a typed instruction.
+//!
+//! Knows for each instruction its flags, its kinds of words and its rules. Does not know stages: FROM and
+//! where instructions may stand are the parser's.
+//!
+//! *Invariant*: what BuildKit refuses is refused here, with the place; what it accepts is accepted, but for
+//! flags of ARG and STOPSIGNAL, which it silently drops.
+
+use super::duration;
+use super::error::Fault;
+use super::expand::Expander;
+use super::flags::{self, Flags, Kind};
+use super::heredoc;
+use super::instruction::{
+    Add, ArgInstruction, Argument, CommandLine, Copy, Expose, From, Healthcheck, HealthcheckCommand, Heredoc,
+    Instruction, Network, Onbuild, Pair, Pairs, Run, Security, Source, Word,
+};
+use super::mount::{Device, Mount, MountError};
+use super::suggest;
+use super::words::{Command, JsonForm, Token, is_separator, json_form, plain_words, quoted_words, split_command};
+
+const KEYWORDS: [&str; 18] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// What a line is: the beginning of a stage, or an instruction.
+pub(super) enum Statement {
+    From(From),
+    Instruction(Instruction),
+}
+
+/// A line and what is needed to read it.
+pub(super) struct Input<'a> {
+    pub(super) command: Command<'a>,
+    pub(super) escape: char,
+    pub(super) heredocs: &'a [Heredoc],
+    /// What is noteworthy: rule and message.
+    pub(super) warnings: &'a mut Vec<(&'static str, String)>,
+}
+
+/// Reads a line.
+pub(super) fn interpret(input: &mut Input<'_>) -> Result<Statement, Fault> {
+    let keyword = input.command.keyword.to_ascii_uppercase();
+    let instruction = match keyword.as_str() {
+        "FROM" => return from(input).map(Statement::From),
+        "ADD" => Instruction::Add(add(input)?),
+        "ARG" => Instruction::Arg(arg(input)?),
+        "CMD" => Instruction::Cmd(plain_command(input)?),
+        "COPY" => Instruction::Copy(copy(input)?),
+        "ENTRYPOINT" => Instruction::Entrypoint(plain_command(input)?),
+        "ENV" => Instruction::Env(pairs(input, "ENV")?),
+        "EXPOSE" => Instruction::Expose(expose(input)?),
+        "HEALTHCHECK" => Instruction::Healthcheck(healthcheck(input)?),
+        "LABEL" => Instruction::Label(pairs(input, "LABEL")?),
+        "MAINTAINER" => {
+            let message = "Maintainer instruction is deprecated in favor of using label";
+            input.warnings.push(("MaintainerDeprecated", message.to_owned()));
+            Instruction::Maintainer(one_argument(input, "MAINTAINER")?.to_owned())
+        }
+        "ONBUILD" => Instruction::Onbuild(onbuild(input)?),
+        "RUN" => Instruction::Run(run(input)?),
+        "SHELL" => Instruction::Shell(shell(input)?),
+        "STOPSIGNAL" => Instruction::Stopsignal(Word::new(one_argument(input, "STOPSIGNAL")?)),
+        "USER" => Instruction::User(Word::new(one_argument(input, "USER")?)),
+        "VOLUME" => Instruction::Volume(volume(input)?),
+        "WORKDIR" => Instruction::Workdir(Word::new(one_argument(input, "WORKDIR")?)),
+        _ => return Err(unknown(input.command.keyword)),
+    };
+    Ok(Statement::Instruction(instruction))
+}
+
+fn unknown(keyword: &str) -> Fault {
+    let nearest = suggest::nearest(&keyword.to_uppercase(), KEYWORDS);
+    let is_lower = keyword == keyword.to_lowercase();
+    let hint = nearest.map(|known| if is_lower { known.to_lowercase() } else { known.to_owned() });
+    Fault::new(format!("unknown instruction: {keyword}")).hint(hint.map(|known| format!("did you mean {known}?")))
+}
+
+fn no_flags(input: &Input<'_>) -> Result<(), Fault> {
+    flags::parse(&input.command.flags, &[]).map(|_| ())
+}
+
+fn at_least_one(keyword: &str) -> Fault {
+    Fault::new(format!("{keyword} requires at least one argument"))
+}
+
+/// Returns the whole rest of the line, which must not be empty.
+fn one_argument<'a>(input: &Input<'a>, keyword: &str) -> Result<&'a str, Fault> {
+    if input.command.rest.is_empty() {
+        return Err(Fault::new(format!("{keyword} requires exactly one argument")));
+    }
+    no_flags(input)?;
+    Ok(input.command.rest)
+}
+
+/// Reads a list in JSON or between spaces; tells whether it was JSON.
+fn list(input: &Input<'_>) -> Result<(Vec<Token>, bool), Fault> {
+    let Command { rest, offset, .. } = input.command;
+    match json_form(rest).map_err(|fault| fault.at(offset))? {
+        JsonForm::List(texts) => Ok((texts.into_iter().map(|text| Token { text, offset }).collect(), true)),
+        JsonForm::Broken | JsonForm::None => Ok((plain_words(rest, offset), false)),
+    }
+}
+
+/// Reads a command in the exec or the shell form.
+fn command_line(rest: &str, offset: usize, input: &mut Input<'_>) -> Result<CommandLine, Fault> {
+    match json_form(rest).map_err(|fault| fault.at(offset))? {
+        JsonForm::List(words) => return Ok(CommandLine::Exec(words)),
+        // `[ -f x ] && …` is a shell's test, not a list that went wrong.
+        JsonForm::Broken if rest.trim_start_matches(['[', ' ']).starts_with(['"', '\'']) => {
+            let keyword = input.command.keyword.to_uppercase();
+            let message = format!("{keyword} looks like a JSON list but is none: it is taken as a text for the shell");
+            input.warnings.push(("InvalidJsonForm", message));
+        }
+        JsonForm::Broken | JsonForm::None => {}
+    }
+    Ok(CommandLine::Shell(rest.to_owned()))
+}
+
+fn plain_command(input: &mut Input<'_>) -> Result<CommandLine, Fault> {
+    no_flags(input)?;
+    command_line(input.command.rest, input.command.offset, input)
+}
+
+fn from(input: &mut Input<'_>) -> Result<From, Fault> {
+    let Command { rest, offset, keyword, .. } = input.command;
+    let words = plain_words(rest, offset);
+    let (base, name) = match words.as_slice() {
+        [base] => (base, None),
+        [base, r#as, name] if r#as.text.eq_ignore_ascii_case("as") => {
+            let message = match (keyword == keyword.to_lowercase(), keyword == keyword.to_uppercase()) {
+                (true, _) if r#as.text != "as" => true,
+                (_, true) => r#as.text != "AS",
+                _ => false,
+            };
+            if message {
+                let message = format!("'{}' and '{keyword}' keywords' casing do not match", r#as.text);
+                input.warnings.push(("FromAsCasing", message));
+            }
+            (base, Some(name))
+        }
+        _ => return Err(Fault::new("FROM requires either one or three arguments").at(offset)),
+    };
+    if let Some(name) = name {
+        if !is_stage_name(&name.text.to_lowercase()) {
+            let message = "name can't start with a number or contain symbols";
+            return Err(Fault::new(format!("invalid name for build stage: {:?}, {message}", name.text)).at(name.offset));
+        }
+        if name.text != name.text.to_lowercase() {
+            let message = format!("Stage name '{}' should be lowercase", name.text);
+            input.warnings.push(("StageNameCasing", message));
+        }
+    }
+    let flags = flags::parse(&input.command.flags, &[("platform", Kind::Text)])?;
+    let name = name.map(|name| name.text.clone());
+    Ok(From { base: Word::new(base.text.as_str()), platform: flags.word("platform"), name })
+}
+
+fn is_stage_name(name: &str) -> bool {
+    let is_rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(is_rest)
+}
+
+fn arg(input: &Input<'_>) -> Result<ArgInstruction, Fault> {
+    let words = quoted_words(input.command.rest, input.command.offset, input.escape);
+    if words.is_empty() {
+        return Err(at_least_one("ARG"));
+    }
+    no_flags(input)?;
+    let argument = |word: &Token| match word.text.split_once('=') {
+        Some(("", _)) => Err(Fault::new("ARG names can not be blank").at(word.offset)),
+        Some((name, default)) => Ok(Argument { name: name.to_owned(), default: Some(Word::new(default)) }),
+        None => Ok(Argument { name: word.text.clone(), default: None }),
+    };
+    Ok(ArgInstruction { arguments: words.iter().map(argument).collect::<Result<_, _>>()? })
+}
+
+/// Reads `name=value …` or the legacy `name value`.
+fn pairs(input: &mut Input<'_>, keyword: &str) -> Result<Pairs, Fault> {
+    let Command { rest, offset, .. } = input.command;
+    let words = quoted_words(rest, offset, input.escape);
+    let Some(first) = words.first() else { return Err(at_least_one(keyword)) };
+    no_flags(input)?;
+    if !first.text.contains('=') {
+        let Some((name, value)) = rest.split_once(is_separator) else {
+            return Err(Fault::new(format!("{keyword} must have two arguments")).at(offset));
+        };
+        let message =
+            format!("\"{keyword} key=value\" should be used instead of legacy \"{keyword} key value\" format");
+        input.warnings.push(("LegacyKeyValueFormat", message));
+        let value = value.trim_start_matches(is_separator);
+        return Ok(Pairs { pairs: vec![Pair { name: Word::new(name), value: Word::new(value) }], legacy: true });
+    }
+    let pair = |word: &Token| match word.text.split_once('=') {
+        None => {
+            let message = format!("can't find = in {:?}. Must be of the form: name=value", word.text);
+            Err(Fault::new(format!("Syntax error - {message}")).at(word.offset))
+        }
+        Some(("", _)) => Err(Fault::new(format!("{keyword} names can not be blank")).at(word.offset)),
+        Some((name, value)) => Ok(Pair { name: Word::new(name), value: Word::new(value) }),
+    };
+    Ok(Pairs { pairs: words.iter().map(pair).collect::<Result<_, _>>()?, legacy: false })
+}
+
+fn expose(input: &Input<'_>) -> Result<Expose, Fault> {
+    let mut ports: Vec<Word> =
+        plain_words(input.command.rest, input.command.offset).into_iter().map(|word| Word::new(word.text)).collect();
+    if ports.is_empty() {
+        return Err(at_least_one("EXPOSE"));
+    }
+    no_flags(input)?;
+    ports.sort();
+    Ok(Expose { ports })
+}
+
+fn volume(input: &Input<'_>) -> Result<Vec<Word>, Fault> {
+    let (volumes, _) = list(input)?;
+    if volumes.is_empty() {
+        return Err(at_least_one("VOLUME"));
+    }
+    no_flags(input)?;
+    let volume = |volume: Token| match volume.text.trim() {
+        "" => Err(Fault::new("VOLUME specified can not be an empty string").at(volume.offset)),
+        path => Ok(Word::new(path)),
+    };
+    volumes.into_iter().map(volume).collect()
+}
+
+fn shell(input: &Input<'_>) -> Result<Vec<String>, Fault> {
+    no_flags(input)?;
+    let Command { rest, offset, .. } = input.command;
+    match json_form(rest).map_err(|fault| fault.at(offset))? {
+        JsonForm::List(words) if !words.is_empty() => Ok(words),
+        JsonForm::Broken | JsonForm::None if !rest.is_empty() => {
+            Err(Fault::new("SHELL requires the arguments to be in JSON form").at(offset))
+        }
+        JsonForm::List(_) | JsonForm::Broken | JsonForm::None => Err(at_least_one("SHELL")),
+    }
+}
+
+const COPY_FLAGS: [(&str, Kind); 6] = [
+    ("chown", Kind::Text),
+    ("from", Kind::Text),
+    ("chmod", Kind::Text),
+    ("link", Kind::Bool),
+    ("exclude", Kind::List),
+    ("parents", Kind::Bool),
+];
+
+const ADD_FLAGS: [(&str, Kind); 7] = [
+    ("chown", Kind::Text),
+    ("chmod", Kind::Text),
+    ("link", Kind::Bool),
+    ("keep-git-dir", Kind::Bool),
+    ("checksum", Kind::Text),
+    ("unpack", Kind::Bool),
+    ("exclude", Kind::List),
+];
+
+fn copy(input: &Input<'_>) -> Result<Copy, Fault> {
+    let (words, is_json) = sources_and_destination(input, "COPY")?;
+    let flags = flags::parse(&input.command.flags, &COPY_FLAGS)?;
+    if let Some(from) = flags.text("from") {
+        let unset = |_: &str| None;
+        let expanded = Expander::new(input.escape, &unset).word(&from.text).map(|expanded| expanded.text);
+        if expanded.as_ref() != Ok(&from.text) {
+            let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG from \
+                           global scope as a workaround";
+            return Err(Fault::new(message).at(from.offset));
+        }
+    }
+    let (sources, destination) = split_sources(words, is_json, input, "COPY")?;
+    Ok(Copy {
+        from: flags.word("from"),
+        sources,
+        destination,
+        chown: flags.word("chown"),
+        chmod: flags.word("chmod"),
+        link: flags.switch("link").unwrap_or(false),
+        parents: flags.switch("parents").unwrap_or(false),
+        excludes: excludes(&flags),
+    })
+}
+
+fn add(input: &Input<'_>) -> Result<Add, Fault> {
+    let (words, is_json) = sources_and_destination(input, "ADD")?;
+    let flags = flags::parse(&input.command.flags, &ADD_FLAGS)?;
+    let (sources, destination) = split_sources(words, is_json, input, "ADD")?;
+    Ok(Add {
+        sources,
+        destination,
+        chown: flags.word("chown"),
+        chmod: flags.word("chmod"),
+        link: flags.switch("link").unwrap_or(false),
+        excludes: excludes(&flags),
+        checksum: flags.word("checksum"),
+        keep_git_directory: flags.switch("keep-git-dir"),
+        unpack: flags.switch("unpack"),
+    })
+}
+
+fn excludes(flags: &Flags) -> Vec<Word> {
+    flags.list("exclude").map(|token| Word::new(token.text.as_str())).collect()
+}
+
+fn sources_and_destination(input: &Input<'_>, keyword: &str) -> Result<(Vec<Token>, bool), Fault> {
+    let (words, is_json) = list(input)?;
+    match words.len() {
+        0 => Err(Fault::new(format!("{keyword} requires at least two arguments, but none was provided"))),
+        1 => {
+            let message =
+                "requires at least two arguments, but only one was provided. Destination could not be determined";
+            Err(Fault::new(format!("{keyword} {message}")).at(input.command.offset))
+        }
+        _ => Ok((words, is_json)),
+    }
+}
+
+fn split_sources(
+    mut words: Vec<Token>,
+    is_json: bool,
+    input: &Input<'_>,
+    keyword: &str,
+) -> Result<(Vec<Source>, Word), Fault> {
+    let destination = words.pop().unwrap_or(Token { text: String::new(), offset: input.command.offset });
+    if heredoc::word(&destination.text).is_some() {
+        let fault = Fault::new(format!("{keyword} cannot accept a heredoc as a destination"));
+        return Err(fault.at(destination.offset));
+    }
+    let source = |word: &Token| {
+        let heredoc = heredoc::word(&word.text).filter(|_| !is_json);
+        // As in BuildKit, of several heredocs with one name the last has its body in all of them.
+        let body = heredoc.and_then(|word| Some((input.heredocs.iter().rfind(|body| body.name == word.name)?, word)));
+        match body {
+            Some((body, word)) => Source::Heredoc(Heredoc { content: body.content.clone(), ..word }),
+            None => Source::Path(Word::new(word.text.as_str())),
+        }
+    };
+    let sources: Vec<Source> = words.iter().map(source).collect();
+    let is_used = |heredoc: &&Heredoc| {
+        sources.iter().any(|source| matches!(source, Source::Heredoc(used) if used.name == heredoc.name))
+    };
+    if let Some(lost) = input.heredocs.iter().find(|heredoc| !is_used(heredoc)) {
+        let message = format!("{keyword} takes no file from heredoc {:?}: write <<NAME as one word", lost.name);
+        return Err(Fault::new(message).at(input.command.offset));
+    }
+    Ok((sources, Word::new(destination.text)))
+}
+
+fn run(input: &mut Input<'_>) -> Result<Run, Fault> {
+    const FLAGS: [(&str, Kind); 4] =
+        [("mount", Kind::List), ("network", Kind::Text), ("security", Kind::Text), ("device", Kind::List)];
+    let flags = flags::parse(&input.command.flags, &FLAGS)?;
+    let command = command_line(input.command.rest, input.command.offset, input)?;
+    let in_flag = |token: &Token, error: MountError| {
+        let (message, hint) = match error {
+            MountError::Field { message, hint } => (message, hint),
+            MountError::Expand(error) => (error.to_string(), None),
+        };
+        Fault::new(message).hint(hint).at(token.offset)
+    };
+    let mount = |token: &Token| Mount::parse(&token.text).map_err(|error| in_flag(token, error));
+    let device = |token: &Token| Device::parse(&token.text).map_err(|error| in_flag(token, error));
+    let network = flags.text("network").map(|token| match token.text.as_str() {
+        "default" => Ok(Network::Default),
+        "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        other => Err(Fault::new(format!("invalid network mode {other:?}")).at(token.offset)),
+    });
+    let security = flags.text("security").map(|token| match token.text.as_str() {
+        "sandbox" => Ok(Security::Sandbox),
+        "insecure" => Ok(Security::Insecure),
+        other => Err(Fault::new(format!("security {other:?} is not valid")).at(token.offset)),
+    });
+    Ok(Run {
+        command,
+        heredocs: input.heredocs.to_vec(),
+        mounts: flags.list("mount").map(mount).collect::<Result<_, _>>()?,
+        network: network.transpose()?,
+        security: security.transpose()?,
+        devices: flags.list("device").map(device).collect::<Result<_, _>>()?,
+    })
+}
+
+fn healthcheck(input: &mut Input<'_>) -> Result<Healthcheck, Fault> {
+    let Command { rest, offset, .. } = input.command;
+    if rest.is_empty() {
+        return Err(at_least_one("HEALTHCHECK"));
+    }
+    let (kind, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let command = after.trim_start();
+    let command_offset = offset + rest.len() - command.len();
+    match kind.to_ascii_uppercase().as_str() {
+        "NONE" if command.is_empty() => Ok(Healthcheck::None),
+        "NONE" => Err(Fault::new("HEALTHCHECK NONE takes no arguments").at(command_offset)),
+        "CMD" => {
+            let check = health_flags(input)?;
+            let command = command_line(command, command_offset, input)?;
+            let is_empty = match &command {
+                CommandLine::Shell(text) => text.is_empty(),
+                CommandLine::Exec(words) => words.is_empty(),
+            };
+            if is_empty {
+                return Err(Fault::new("Missing command after HEALTHCHECK CMD").at(command_offset));
+            }
+            Ok(Healthcheck::Check(HealthcheckCommand { command, ..check }))
+        }
+        other => Err(Fault::new(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)")).at(offset)),
+    }
+}
+
+fn health_flags(input: &Input<'_>) -> Result<HealthcheckCommand, Fault> {
+    const FLAGS: [(&str, Kind); 5] = [
+        ("interval", Kind::Text),
+        ("timeout", Kind::Text),
+        ("start-period", Kind::Text),
+        ("start-interval", Kind::Text),
+        ("retries", Kind::Text),
+    ];
+    let flags = flags::parse(&input.command.flags, &FLAGS)?;
+    Ok(HealthcheckCommand {
+        command: CommandLine::Shell(String::new()),
+        interval: interval(&flags, "interval")?,
+        timeout: interval(&flags, "timeout")?,
+        start_period: interval(&flags, "start-period")?,
+        start_interval: interval(&flags, "start-interval")?,
+        retries: retries(&flags)?,
+    })
+}
+
+fn interval(flags: &Flags, name: &str) -> Result<Option<i64>, Fault> {
+    let Some(token) = flags.text(name).filter(|token| !token.text.is_empty()) else { return Ok(None) };
+    match duration::parse(&token.text) {
+        None => {
+            Err(Fault::new(format!("--{name}: invalid duration {:?}: write 30s or 1m30s", token.text)).at(token.offset))
+        }
+        Some(0) => Ok(None),
+        Some(time) if time < 1_000_000 => {
+            Err(Fault::new(format!("Interval {name:?} cannot be less than 1ms")).at(token.offset))
+        }
+        Some(time) => Ok(Some(time)),
+    }
+}
+
+fn retries(flags: &Flags) -> Result<Option<i32>, Fault> {
+    let Some(token) = flags.text("retries").filter(|token| !token.text.is_empty()) else { return Ok(None) };
+    match token.text.parse::<i32>() {
+        Err(_) => Err(Fault::new(format!("--retries: {:?} is not a number", token.text)).at(token.offset)),
+        Ok(number) if number < 0 => {
+            Err(Fault::new(format!("--retries cannot be negative ({number})")).at(token.offset))
+        }
+        Ok(number) => Ok(Some(number).filter(|number| *number > 0)),
+    }
+}
+
+fn onbuild(input: &mut Input<'_>) -> Result<Onbuild, Fault> {
+    let Command { rest, offset, .. } = input.command;
+    if rest.is_empty() {
+        return Err(at_least_one("ONBUILD"));
+    }
+    no_flags(input)?;
+    let command = split_command(rest, offset, input.escape);
+    let keyword = command.keyword.to_uppercase();
+    match keyword.as_str() {
+        "ONBUILD" => return Err(Fault::new("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed").at(offset)),
+        "MAINTAINER" | "FROM" => {
+            return Err(Fault::new(format!("{keyword} isn't allowed as an ONBUILD trigger")).at(offset));
+        }
+        _ => {}
+    }
+    let (escape, heredocs) = (input.escape, input.heredocs);
+    let statement = interpret(&mut Input { command, escape, heredocs, warnings: &mut *input.warnings });
+    let instruction = match statement.map_err(|fault| fault.at(offset))? {
+        Statement::Instruction(instruction) => Box::new(instruction),
+        Statement::From(_) => return Err(Fault::new("FROM isn't allowed as an ONBUILD trigger").at(offset)),
+    };
+    let mut instruction_text = rest.to_owned();
+    for heredoc in heredocs {
+        instruction_text.push('\n');
+        instruction_text.push_str(&heredoc.content);
+        instruction_text.push_str(&heredoc.name);
+    }
+    Ok(Onbuild { instruction_text, instruction })
+}
