@@ -1,1 +1,250 @@
-//! (to come)
+//! What will be built: the stages that the target needs, in order, and every step as data.
+//!
+//! Knows Dockerfile semantics: reachable stages, ARG and ENV, expansion, ONBUILD, what each step reads and
+//! whether it needs a root file system. Pure: base images' configurations are given to it, and it names those
+//! that it still lacks.
+//!
+//! *Invariant: what this executor cannot do is refused here, with its line, before any step runs; a decision is a
+//! field of a [`Step`], never a question to the instruction later.*
+
+mod arguments;
+mod copy;
+mod error;
+mod graph;
+mod history;
+mod ports;
+mod stage;
+mod variables;
+
+use std::collections::HashMap;
+
+use crate::dockerfile::{Dockerfile, Span};
+use crate::image::Image;
+use crate::oci::{ContainerConfig, Digest, Platform, Reference};
+use crate::request::BuildRequest;
+
+pub use error::{Error, ErrorReason};
+
+/// A build, decided: every stage that the target needs, each after those it needs itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildPlan {
+    /// The stages; the last one is the target.
+    pub stages: Vec<Stage>,
+    /// What should be changed in the Dockerfile, found while planning.
+    pub warnings: Vec<Warning>,
+}
+
+/// Which stage of a plan: an index into [`BuildPlan::stages`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StageId(pub usize);
+
+/// A stage, decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// Its name, or its number in the Dockerfile, as text.
+    pub name: String,
+    /// What it starts from.
+    pub base: StageBase,
+    /// The platform of its base, and of its image.
+    pub platform: Platform,
+    /// Its steps, in order, ONBUILD triggers of its base first.
+    pub steps: Vec<Step>,
+    /// The configuration after the last step.
+    pub config: ContainerConfig,
+    /// The author after the last step, if MAINTAINER gave one.
+    pub author: Option<String>,
+    /// The place of its FROM.
+    pub span: Span,
+    /// Its FROM, as written on one line.
+    pub text: String,
+}
+
+/// What a stage starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageBase {
+    /// Nothing.
+    Scratch,
+    /// An image of a registry.
+    Image(BaseKey),
+    /// The result of an earlier stage.
+    Stage(StageId),
+}
+
+/// Which image a Dockerfile names: a reference, for one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BaseKey {
+    /// The image, as named.
+    pub reference: Reference,
+    /// The platform's text; `Platform` itself has no order.
+    pub platform: String,
+}
+
+/// An image that a Dockerfile names, resolved: manifest and configuration are known, no layer is fetched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Base {
+    /// The repository and the digest that the registry answered for the reference (an index's, where it is one).
+    pub pinned: Reference,
+    /// The digest of the manifest for the platform.
+    pub manifest: Digest,
+    /// Its configuration, and its layers, which are not fetched yet.
+    pub image: Image,
+}
+
+/// The images that are resolved so far.
+pub type Bases = HashMap<BaseKey, Base>;
+
+/// One step of a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The place of its instruction; for an ONBUILD trigger of an image, that of the FROM.
+    pub span: Span,
+    /// Its text for people: the instruction on one line.
+    pub text: String,
+    /// The text that goes into the image's history; none where nothing is written (ONBUILD).
+    pub created_by: Option<String>,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Nothing to files: the configuration only, which [`Stage::config`] has already.
+    Configure,
+    /// Runs a process in the root file system.
+    Run(RunStep),
+    /// Copies files into the image.
+    Copy(CopyStep),
+    /// Makes the working directory.
+    Workdir(WorkdirStep),
+}
+
+impl Action {
+    /// Tells whether the step can only be done in a root file system on disk.
+    pub fn needs_rootfs(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            Self::Configure | Self::Copy(_) | Self::Workdir(_) => false,
+        }
+    }
+}
+
+/// A process to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunStep {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment, but for HOME, which depends on the image's passwd.
+    pub environment: Vec<(String, String)>,
+    /// `USER` as it stands, empty for root.
+    pub user: String,
+    /// The working directory, absolute.
+    pub directory: String,
+}
+
+/// Files to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyStep {
+    /// Where they come from.
+    pub from: CopyFrom,
+    /// Which ones, in order.
+    pub sources: Vec<CopySource>,
+    /// Where they go: absolute; a trailing slash is kept, since it makes the destination a directory.
+    pub destination: String,
+    /// `--chown`, expanded.
+    pub chown: Option<String>,
+    /// `--chmod`: permission bits for all that is copied.
+    pub chmod: Option<u32>,
+    /// Whether local archives are unpacked (ADD).
+    pub unpack: bool,
+}
+
+/// Where COPY takes files from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyFrom {
+    /// The build context.
+    Context,
+    /// The result of another stage.
+    Stage(StageId),
+    /// An image of a registry.
+    Image(BaseKey),
+}
+
+/// One source of COPY.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopySource {
+    /// A path or a pattern, relative to the source's root.
+    Path(String),
+    /// A file that stands in the Dockerfile.
+    Inline {
+        /// Its name.
+        name: String,
+        /// Its content.
+        content: String,
+    },
+}
+
+/// A directory to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkdirStep {
+    /// The directory, absolute and clean.
+    pub path: String,
+    /// Who owns what is made: `USER` as it stands, empty for root.
+    pub user: String,
+}
+
+/// Something that is probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The rule's name.
+    pub rule: &'static str,
+    /// The Dockerfile line, from 1.
+    pub line: usize,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// How far planning came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Planned {
+    /// All is decided.
+    Complete(BuildPlan),
+    /// These images must be resolved first; then plan again.
+    Needs(Vec<BaseKey>),
+}
+
+/// Plans the build of the requested target.
+///
+/// To be repeated with more `bases` until it is complete: an image's ONBUILD triggers may name further images.
+///
+/// # Errors
+/// [`Error`] with the place: an unknown stage, a circle of stages, an instruction that cannot be expanded or that
+/// this executor does not support.
+pub fn plan(dockerfile: &Dockerfile, bases: &Bases, request: &BuildRequest) -> Result<Planned, Error> {
+    let globals = arguments::global_arguments(dockerfile, request)?;
+    let graph = match graph::resolve(dockerfile, &globals, bases, request)? {
+        graph::Resolved::Complete(graph) => graph,
+        graph::Resolved::Needs(keys) => return Ok(Planned::Needs(keys)),
+    };
+    let mut stages: Vec<Stage> = Vec::with_capacity(graph.nodes.len());
+    let mut environments = Vec::with_capacity(graph.nodes.len());
+    let mut warnings = Vec::new();
+    for node in &graph.nodes {
+        let inherited = match &node.base {
+            StageBase::Scratch => stage::Inherited::scratch(),
+            StageBase::Image(key) => stage::Inherited::image(bases, key),
+            StageBase::Stage(id) => stage::Inherited::stage(&stages[id.0], &environments[id.0]),
+        };
+        let scope = stage::Scope { globals: &globals, request, escape: dockerfile.directives.escape };
+        let (planned, environment) = stage::plan_stage(node, inherited, &scope, &mut warnings)?;
+        stages.push(planned);
+        environments.push(environment);
+    }
+    if let Some(target) = stages.last_mut() {
+        target.config.labels.extend(request.labels.clone());
+    }
+    Ok(Planned::Complete(BuildPlan { stages, warnings }))
+}
+
+#[cfg(test)]
+mod tests;

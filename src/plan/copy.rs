@@ -1,0 +1,161 @@
+//! COPY and ADD, decided: what is taken from where, where it goes, whose it is.
+
+use crate::dockerfile::expand::{ExpandError, Expander};
+use crate::dockerfile::{Add, Copy, Heredoc, Source, Span, Word};
+
+use super::stage::{Draft, absolute, clean};
+use super::{Action, CopyFrom, CopySource, CopyStep, Error, ErrorReason};
+
+/// Plans a COPY; also returns its line of history.
+pub(super) fn plan_copy(draft: &Draft<'_>, copy: &Copy, span: Span) -> Result<(Action, Option<String>), Error> {
+    for (given, flag) in [(copy.link, "--link"), (copy.parents, "--parents"), (!copy.excludes.is_empty(), "--exclude")]
+    {
+        if given {
+            return Err(Error::unsupported(span, &format!("`COPY {flag}`")));
+        }
+    }
+    let from = match &copy.from {
+        None => CopyFrom::Context,
+        Some(word) => match draft.node.sources.get(word.as_str()) {
+            Some(source) => source.clone(),
+            None => return Err(Error::at(span, ErrorReason::UnknownStageNumber(word.as_str().to_owned()))),
+        },
+    };
+    let parts =
+        Parts { keyword: "COPY", chown: copy.chown.as_ref(), chmod: copy.chmod.as_ref(), sources: &copy.sources };
+    let (step, created_by) = parts.plan(draft, from, &copy.destination, span)?;
+    Ok((Action::Copy(step), Some(created_by)))
+}
+
+/// Plans an ADD; also returns its line of history.
+pub(super) fn plan_add(draft: &Draft<'_>, add: &Add, span: Span) -> Result<(Action, Option<String>), Error> {
+    let flags = [
+        (add.link, "--link"),
+        (!add.excludes.is_empty(), "--exclude"),
+        (add.checksum.is_some(), "--checksum"),
+        (add.keep_git_directory.is_some(), "--keep-git-dir"),
+        (add.unpack.is_some(), "--unpack"),
+    ];
+    for (given, flag) in flags {
+        if given {
+            return Err(Error::unsupported(span, &format!("`ADD {flag}`")));
+        }
+    }
+    let parts = Parts { keyword: "ADD", chown: add.chown.as_ref(), chmod: add.chmod.as_ref(), sources: &add.sources };
+    let (step, created_by) = parts.plan(draft, CopyFrom::Context, &add.destination, span)?;
+    for source in &step.sources {
+        match source {
+            CopySource::Path(path) if is_remote(path) => {
+                return Err(Error::unsupported(span, &format!("ADD of a remote file or repository (`{path}`)")));
+            }
+            CopySource::Path(_) | CopySource::Inline { .. } => {}
+        }
+    }
+    Ok((Action::Copy(CopyStep { unpack: true, ..step }), Some(created_by)))
+}
+
+fn is_remote(source: &str) -> bool {
+    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
+    schemes.iter().any(|scheme| source.starts_with(scheme))
+}
+
+/// What COPY and ADD have in common.
+struct Parts<'a> {
+    keyword: &'static str,
+    chown: Option<&'a Word>,
+    chmod: Option<&'a Word>,
+    sources: &'a [Source],
+}
+
+impl Parts<'_> {
+    fn plan(
+        &self,
+        draft: &Draft<'_>,
+        from: CopyFrom,
+        destination: &Word,
+        span: Span,
+    ) -> Result<(CopyStep, String), Error> {
+        let mut history = vec![self.keyword.to_owned()];
+        let chown = self.chown.map(|word| draft.word(word, span)).transpose()?.filter(|owner| !owner.is_empty());
+        history.extend(chown.iter().map(|owner| format!("--chown={owner}")));
+        let mode = self.chmod.map(|word| draft.word(word, span)).transpose()?.filter(|mode| !mode.is_empty());
+        history.extend(mode.iter().map(|mode| format!("--chmod={mode}")));
+        let chmod = mode.map(|mode| permissions(&mode, span)).transpose()?;
+        let mut sources = Vec::new();
+        for source in self.sources {
+            match source {
+                Source::Path(word) => {
+                    let path = draft.word(word, span)?;
+                    history.push(path.clone());
+                    sources.push(CopySource::Path(path));
+                }
+                Source::Heredoc(heredoc) => {
+                    history.push(format!("<<{}", heredoc.name));
+                    sources.push(inline(draft, heredoc, span)?);
+                }
+            }
+        }
+        let given = draft.word(destination, span)?;
+        history.push(given.clone());
+        let destination = destination_path(&draft.config.working_dir, &given);
+        let step = CopyStep { from, sources, destination, chown, chmod, unpack: false };
+        Ok((step, format!("{} # buildkit", history.join(" "))))
+    }
+}
+
+fn inline(draft: &Draft<'_>, heredoc: &Heredoc, span: Span) -> Result<CopySource, Error> {
+    let text = heredoc.text();
+    let content = if heredoc.expand {
+        let lookup = |name: &str| draft.variable(name);
+        let expanded = Expander::for_heredoc(&lookup).word(&text);
+        let failure = |error: ExpandError| {
+            let word = format!("<<{}", heredoc.name);
+            Error::at(span, ErrorReason::Expansion { word, reason: error.reason.to_string() })
+        };
+        expanded.map_err(failure)?.text
+    } else {
+        text.into_owned()
+    };
+    Ok(CopySource::Inline { name: heredoc.name.clone(), content })
+}
+
+fn permissions(mode: &str, span: Span) -> Result<u32, Error> {
+    match u32::from_str_radix(mode, 8) {
+        Ok(bits) if bits <= 0o7777 => Ok(bits),
+        Ok(_) => {
+            Err(Error::invalid(span, format!("`--chmod={mode}` is out of range: write octal digits from 0 to 7777")))
+        }
+        Err(_) if mode.starts_with(|c: char| c.is_ascii_digit()) => {
+            Err(Error::invalid(span, format!("`--chmod={mode}` is not octal: write digits from 0 to 7, at most 7777")))
+        }
+        Err(_) => Err(Error::unsupported(span, &format!("the symbolic mode `--chmod={mode}`"))),
+    }
+}
+
+/// Makes a destination absolute and clean, keeping what tells that it is a directory: a trailing slash, `.`, or nothing.
+fn destination_path(directory: &str, given: &str) -> String {
+    let is_directory = given.is_empty() || given.ends_with('/') || given == "." || given.ends_with("/.");
+    let path = clean(&absolute(directory, given));
+    if is_directory && path != "/" { format!("{path}/") } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_keeps_what_makes_it_a_directory() {
+        for (directory, given, path) in [
+            ("/app", "x", "/app/x"),
+            ("/app", "x/", "/app/x/"),
+            ("/app", ".", "/app/"),
+            ("/app", "./", "/app/"),
+            ("/app", "../x/.", "/x/"),
+            ("", "x", "/x"),
+            ("/", "/", "/"),
+            ("/app", "/a//b/../c", "/a/c"),
+        ] {
+            assert_eq!(destination_path(directory, given), path, "{directory} {given}");
+        }
+    }
+}

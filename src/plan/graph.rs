@@ -1,0 +1,267 @@
+//! Which stages the target needs, what each is based on, and which images must be known first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::dockerfile::{self, Dockerfile, Instruction, Located, Span};
+use crate::oci::{Platform, Reference};
+use crate::request::BuildRequest;
+
+use super::variables::Variables;
+use super::{BaseKey, Bases, CopyFrom, Error, ErrorReason, StageBase, StageId};
+
+/// The stages that the target needs, in the order of the Dockerfile; the target last.
+pub(super) struct Graph<'a> {
+    pub(super) nodes: Vec<Node<'a>>,
+}
+
+/// A stage and what it is connected to.
+pub(super) struct Node<'a> {
+    /// The stage as parsed.
+    pub(super) stage: &'a dockerfile::Stage,
+    /// Its name, or its number as text.
+    pub(super) name: String,
+    pub(super) base: StageBase,
+    pub(super) platform: Platform,
+    /// The ONBUILD triggers of its base, which run before its own instructions.
+    pub(super) triggers: Vec<Located>,
+    /// What each `--from` in it means.
+    pub(super) sources: BTreeMap<String, CopyFrom>,
+}
+
+/// The graph, or the images whose ONBUILD triggers must be known before it can be drawn.
+pub(super) enum Resolved<'a> {
+    Complete(Graph<'a>),
+    Needs(Vec<BaseKey>),
+}
+
+/// A base before it is known which stages are needed; stages by their number in the Dockerfile.
+#[derive(Clone)]
+enum Origin {
+    Scratch,
+    Image(BaseKey),
+    Stage(usize),
+}
+
+/// A `--from`, likewise.
+#[derive(Clone)]
+enum SourceOrigin {
+    Image(BaseKey),
+    Stage(usize),
+}
+
+/// A stage that was reached.
+struct Reached {
+    origin: Origin,
+    platform: Platform,
+    triggers: Vec<Located>,
+    sources: BTreeMap<String, SourceOrigin>,
+}
+
+struct Walk<'a> {
+    dockerfile: &'a Dockerfile,
+    globals: &'a Variables,
+    bases: &'a Bases,
+    request: &'a BuildRequest,
+    reached: BTreeMap<usize, Reached>,
+    needs: BTreeSet<BaseKey>,
+}
+
+/// Finds what the requested target needs.
+pub(super) fn resolve<'a>(
+    dockerfile: &'a Dockerfile,
+    globals: &Variables,
+    bases: &Bases,
+    request: &BuildRequest,
+) -> Result<Resolved<'a>, Error> {
+    let target = target(dockerfile, request)?;
+    let mut walk = Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeSet::new() };
+    walk.reach(target)?;
+    if !walk.needs.is_empty() {
+        return Ok(Resolved::Needs(walk.needs.into_iter().collect()));
+    }
+    Ok(Resolved::Complete(Graph { nodes: number(dockerfile, walk.reached) }))
+}
+
+fn target(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<usize, Error> {
+    let Some(name) = &request.target else { return Ok(dockerfile.stages.len() - 1) };
+    if let Some(index) = stage_by_name(dockerfile, name, dockerfile.stages.len()) {
+        return Ok(index);
+    }
+    match name.parse::<usize>() {
+        Ok(index) if index < dockerfile.stages.len() => Ok(index),
+        Ok(_) | Err(_) => {
+            let names: Vec<&str> = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+            let error = Error { span: None, reason: ErrorReason::UnknownTarget(name.clone()), hint: None };
+            let hint = match names[..] {
+                [] => "no stage has a name: add one with `FROM … AS name`".to_owned(),
+                _ => format!("the stages are: {}", names.join(", ")),
+            };
+            Err(error.with_hint(hint))
+        }
+    }
+}
+
+/// Finds the last stage before `limit` with this name; case does not count.
+fn stage_by_name(dockerfile: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
+    let name = name.to_lowercase();
+    dockerfile.stages[..limit].iter().rposition(|stage| stage.name.as_deref() == Some(&name))
+}
+
+impl Walk<'_> {
+    /// Reaches a stage and, through it, all that it needs; only earlier stages, so this ends.
+    fn reach(&mut self, index: usize) -> Result<(), Error> {
+        if self.reached.contains_key(&index) {
+            return Ok(());
+        }
+        let stage = &self.dockerfile.stages[index];
+        let (origin, platform) = self.origin(index)?;
+        if let Origin::Stage(base) = &origin {
+            self.reach(*base)?;
+        }
+        let platform = match &origin {
+            Origin::Stage(base) => self.reached[base].platform.clone(),
+            Origin::Scratch | Origin::Image(_) => platform,
+        };
+        let triggers = self.triggers(&origin, stage.span)?;
+        let mut sources = BTreeMap::new();
+        for located in triggers.iter().chain(&stage.instructions) {
+            let Some(from) = source_name(&located.instruction) else { continue };
+            let source = self.source(index, from, &platform, located.span)?;
+            if let SourceOrigin::Stage(other) = &source {
+                self.reach(*other)?;
+            }
+            sources.insert(from.to_owned(), source);
+        }
+        self.reached.insert(index, Reached { origin, platform, triggers, sources });
+        Ok(())
+    }
+
+    /// Says what a stage's FROM means, and which platform it asks for.
+    fn origin(&mut self, index: usize) -> Result<(Origin, Platform), Error> {
+        let stage = &self.dockerfile.stages[index];
+        let escape = self.dockerfile.directives.escape;
+        let name = self.globals.word(escape, &stage.from.base, stage.span)?;
+        if name.is_empty() {
+            let error = Error::at(stage.span, ErrorReason::EmptyBase(stage.from.base.as_str().to_owned()));
+            return Err(error.with_hint("give the ARG a default before the first FROM, or pass --build-arg".to_owned()));
+        }
+        let platform = match &stage.from.platform {
+            Some(word) => {
+                let text = self.globals.word(escape, word, stage.span)?;
+                text.parse().map_err(|source| Error::at(stage.span, ErrorReason::Platform(source)))?
+            }
+            None => self.request.platform.clone(),
+        };
+        let origin = match stage_by_name(self.dockerfile, &name, index) {
+            Some(base) => Origin::Stage(base),
+            None if name == "scratch" => Origin::Scratch,
+            None => Origin::Image(self.image(&name, &platform, stage.span)?),
+        };
+        Ok((origin, platform))
+    }
+
+    /// Says what a `--from` in stage `index` means.
+    fn source(&mut self, index: usize, from: &str, platform: &Platform, span: Span) -> Result<SourceOrigin, Error> {
+        let stages = self.dockerfile.stages.len();
+        let found = match from.parse::<usize>() {
+            Ok(number) if number < stages => Some(number),
+            Ok(number) => return Err(Error::at(span, ErrorReason::UnknownStageNumber(number.to_string()))),
+            Err(_) => {
+                stage_by_name(self.dockerfile, from, index).or_else(|| stage_by_name(self.dockerfile, from, stages))
+            }
+        };
+        match found {
+            Some(other) if other == index => {
+                let path = format!("{from} → {from}");
+                Err(Error::at(span, ErrorReason::Circle { stage: from.to_owned(), path }))
+            }
+            Some(other) if other > index => {
+                let message =
+                    format!("cannot copy from stage `{from}`: it must stand before the stage that copies from it");
+                Err(Error::invalid(span, message))
+            }
+            Some(other) => Ok(SourceOrigin::Stage(other)),
+            None => Ok(SourceOrigin::Image(self.image(from, platform, span)?)),
+        }
+    }
+
+    /// Makes the key of an image, and notes it when it is not resolved yet.
+    fn image(&mut self, name: &str, platform: &Platform, span: Span) -> Result<BaseKey, Error> {
+        let reference: Reference = name.parse().map_err(|source| {
+            let error = Error::at(span, ErrorReason::Reference { name: name.to_owned(), source });
+            match self.dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_deref()).next() {
+                Some(_) => error.with_hint("a stage must stand before the line that uses it".to_owned()),
+                None => error,
+            }
+        })?;
+        let key = BaseKey { reference, platform: platform.to_string() };
+        if !self.bases.contains_key(&key) {
+            self.needs.insert(key.clone());
+        }
+        Ok(key)
+    }
+
+    /// Returns the ONBUILD triggers that a base brings along.
+    fn triggers(&self, origin: &Origin, span: Span) -> Result<Vec<Located>, Error> {
+        match origin {
+            Origin::Scratch => Ok(Vec::new()),
+            Origin::Stage(base) => {
+                let own = self.dockerfile.stages[*base].instructions.iter();
+                let inherited = own.filter_map(|located| match &located.instruction {
+                    Instruction::Onbuild(onbuild) => Some(Located {
+                        instruction: (*onbuild.instruction).clone(),
+                        span: located.span,
+                        original: onbuild.instruction_text.clone(),
+                    }),
+                    _ => None,
+                });
+                Ok(inherited.collect())
+            }
+            Origin::Image(key) => {
+                let Some(base) = self.bases.get(key) else { return Ok(Vec::new()) };
+                let mut triggers = Vec::new();
+                for text in &base.image.config.config.on_build {
+                    let parsed = dockerfile::parse_instruction(text).map_err(|source| {
+                        let base = key.reference.to_string();
+                        Error::at(span, ErrorReason::Trigger { text: text.clone(), base, source: Box::new(source) })
+                    })?;
+                    // A trigger has no line in this Dockerfile: errors in it point to the FROM that brings it.
+                    triggers.extend(parsed.into_iter().map(|located| Located { span, ..located }));
+                }
+                Ok(triggers)
+            }
+        }
+    }
+}
+
+fn source_name(instruction: &Instruction) -> Option<&str> {
+    match instruction {
+        Instruction::Copy(copy) => copy.from.as_ref().map(|word| word.as_str()),
+        _ => None,
+    }
+}
+
+/// Gives the reached stages their numbers in the plan.
+fn number(dockerfile: &Dockerfile, reached: BTreeMap<usize, Reached>) -> Vec<Node<'_>> {
+    let ids: BTreeMap<usize, StageId> = reached.keys().enumerate().map(|(id, index)| (*index, StageId(id))).collect();
+    let node = |(index, reached): (usize, Reached)| Node {
+        stage: &dockerfile.stages[index],
+        name: dockerfile.stages[index].from.name.clone().unwrap_or_else(|| index.to_string()),
+        base: match reached.origin {
+            Origin::Scratch => StageBase::Scratch,
+            Origin::Image(key) => StageBase::Image(key),
+            Origin::Stage(base) => StageBase::Stage(ids[&base]),
+        },
+        platform: reached.platform,
+        triggers: reached.triggers,
+        sources: reached.sources.into_iter().map(|(from, source)| (from, numbered(source, &ids))).collect(),
+    };
+    reached.into_iter().map(node).collect()
+}
+
+fn numbered(source: SourceOrigin, ids: &BTreeMap<usize, StageId>) -> CopyFrom {
+    match source {
+        SourceOrigin::Image(key) => CopyFrom::Image(key),
+        SourceOrigin::Stage(index) => CopyFrom::Stage(ids[&index]),
+    }
+}

@@ -1,0 +1,421 @@
+//! The steps of one stage: each instruction with its words expanded, and what it does to the configuration.
+
+use crate::dockerfile::{
+    self, ArgInstruction, CommandLine, Healthcheck, HealthcheckCommand, Instruction, Located, Network, Pairs, Program,
+    Security, Span, Word,
+};
+use crate::image::Image;
+use crate::oci::{self, ContainerConfig};
+use crate::request::BuildRequest;
+
+use super::graph::Node;
+use super::variables::Variables;
+use super::{
+    Action, BaseKey, Bases, Error, RunStep, Stage, Step, Warning, WorkdirStep, arguments, copy, history, ports,
+};
+
+/// The path that is set where a base sets none. Source: BuildKit, util/system.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
+
+/// What all stages of a plan share.
+pub(super) struct Scope<'a> {
+    pub(super) globals: &'a Variables,
+    pub(super) request: &'a BuildRequest,
+    pub(super) escape: char,
+}
+
+/// What a stage starts with.
+pub(super) struct Inherited {
+    config: ContainerConfig,
+    author: Option<String>,
+    environment: Environment,
+}
+
+/// What instructions see besides the configuration; a stage that is based on another inherits it.
+#[derive(Clone, Default)]
+pub(super) struct Environment {
+    /// ENV and ARG by order of definition: the later one wins.
+    variables: Variables,
+    /// The arguments that were declared, for the history of RUN.
+    declared: Vec<(String, Option<String>)>,
+}
+
+impl Inherited {
+    /// Starts with nothing but a PATH.
+    pub(super) fn scratch() -> Self {
+        Self::config(ContainerConfig { working_dir: "/".to_owned(), ..ContainerConfig::default() }, None)
+    }
+
+    /// Starts with an image; its ONBUILD triggers are taken, not inherited.
+    pub(super) fn image(bases: &Bases, key: &BaseKey) -> Self {
+        let image: Option<&Image> = bases.get(key).map(|base| &base.image);
+        let config = image.map(|image| image.config.config.clone()).unwrap_or_default();
+        Self::config(config, image.and_then(|image| image.config.author.clone()))
+    }
+
+    /// Starts with an earlier stage: also its ARGs are still in force.
+    pub(super) fn stage(stage: &Stage, environment: &Environment) -> Self {
+        let inherited = Self::config(stage.config.clone(), stage.author.clone());
+        Self { environment: environment.clone(), ..inherited }
+    }
+
+    fn config(mut config: ContainerConfig, author: Option<String>) -> Self {
+        config.on_build.clear();
+        let mut variables = Variables::from_environment(&config.env);
+        if variables.get("PATH").is_none() {
+            variables.set("PATH", DEFAULT_PATH);
+            config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        Self { config, author, environment: Environment { variables, declared: Vec::new() } }
+    }
+}
+
+/// A stage while its instructions are gone through.
+pub(super) struct Draft<'a> {
+    pub(super) node: &'a Node<'a>,
+    pub(super) scope: &'a Scope<'a>,
+    pub(super) config: ContainerConfig,
+    environment: Environment,
+    author: Option<String>,
+    /// Whether CMD stands in this stage: then ENTRYPOINT does not clear it.
+    has_cmd: bool,
+    has_workdir: bool,
+    warnings: &'a mut Vec<Warning>,
+}
+
+/// Plans a stage; also returns what a stage based on it inherits.
+pub(super) fn plan_stage(
+    node: &Node<'_>,
+    inherited: Inherited,
+    scope: &Scope<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(Stage, Environment), Error> {
+    let mut draft = Draft {
+        node,
+        scope,
+        config: inherited.config,
+        environment: inherited.environment,
+        author: inherited.author,
+        has_cmd: false,
+        has_workdir: false,
+        warnings,
+    };
+    let mut steps = Vec::new();
+    for located in node.triggers.iter().chain(&node.stage.instructions) {
+        steps.push(draft.step(located)?);
+    }
+    let stage = Stage {
+        name: node.name.clone(),
+        base: node.base.clone(),
+        platform: node.platform.clone(),
+        steps,
+        config: draft.config,
+        author: draft.author,
+        span: node.stage.span,
+        text: node.stage.original.clone(),
+    };
+    Ok((stage, draft.environment))
+}
+
+impl Draft<'_> {
+    fn step(&mut self, located: &Located) -> Result<Step, Error> {
+        let span = located.span;
+        let (action, created_by) = match &located.instruction {
+            Instruction::Run(run) => self.run(run, span)?,
+            Instruction::Copy(instruction) => copy::plan_copy(self, instruction, span)?,
+            Instruction::Add(instruction) => copy::plan_add(self, instruction, span)?,
+            Instruction::Workdir(word) => self.workdir(word, span)?,
+            Instruction::Onbuild(onbuild) => {
+                self.config.on_build.push(onbuild.instruction_text.clone());
+                (Action::Configure, None)
+            }
+            configuring => (Action::Configure, Some(self.configure(configuring, span)?)),
+        };
+        Ok(Step { span, text: located.original.clone(), created_by, action })
+    }
+
+    /// Applies an instruction that changes nothing but the configuration; returns its line of history.
+    fn configure(&mut self, instruction: &Instruction, span: Span) -> Result<String, Error> {
+        match instruction {
+            Instruction::Arg(arg) => self.arg(arg, span),
+            Instruction::Env(pairs) => self.env(pairs, span),
+            Instruction::Label(pairs) => self.label(pairs, span),
+            Instruction::Cmd(command) => {
+                let words = self.with_shell(command);
+                self.has_cmd = true;
+                self.config.cmd = Some(words.clone());
+                Ok(format!("CMD {}", history::quoted(&words)))
+            }
+            Instruction::Entrypoint(command) => {
+                let words = self.with_shell(command);
+                if !self.has_cmd {
+                    self.config.cmd = None;
+                }
+                self.config.entrypoint = Some(words.clone());
+                Ok(format!("ENTRYPOINT {}", history::quoted(&words)))
+            }
+            Instruction::Expose(expose) => self.expose(&expose.ports, span),
+            Instruction::Healthcheck(check) => Ok(self.healthcheck(check)),
+            Instruction::Maintainer(name) => {
+                self.author = Some(name.clone());
+                Ok(format!("MAINTAINER {name}"))
+            }
+            Instruction::Shell(words) => {
+                self.config.shell = Some(words.clone());
+                Ok(format!("SHELL {}", history::listed(words)))
+            }
+            Instruction::Stopsignal(word) => self.stopsignal(word, span),
+            Instruction::User(word) => {
+                self.config.user = self.word(word, span)?;
+                Ok(format!("USER {}", self.config.user))
+            }
+            Instruction::Volume(words) => self.volume(words, span),
+            Instruction::Run(_)
+            | Instruction::Copy(_)
+            | Instruction::Add(_)
+            | Instruction::Workdir(_)
+            | Instruction::Onbuild(_) => Err(Error::invalid(span, "an instruction was planned twice".to_owned())),
+        }
+    }
+
+    /// Expands a word with the variables in force.
+    pub(super) fn word(&self, word: &Word, span: Span) -> Result<String, Error> {
+        self.environment.variables.word(self.scope.escape, word, span)
+    }
+
+    /// Returns the value of a variable in force.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.environment.variables.get(name).map(str::to_owned)
+    }
+
+    /// Declares arguments: a build arg wins over the default, and a global ARG stands in where neither is.
+    fn arg(&mut self, arg: &ArgInstruction, span: Span) -> Result<String, Error> {
+        let mut texts = vec!["ARG".to_owned()];
+        for argument in &arg.arguments {
+            let value = match (self.scope.request.build_args.get(&argument.name), &argument.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.word(default, span)?),
+                (None, None) => self.scope.globals.get(&argument.name).map(str::to_owned),
+            };
+            texts.push(match &value {
+                Some(value) => {
+                    self.environment.variables.set(&argument.name, value);
+                    format!("{}={value}", argument.name)
+                }
+                None => argument.name.clone(),
+            });
+            self.environment.declared.push((argument.name.clone(), value));
+        }
+        Ok(texts.join(" "))
+    }
+
+    /// Expands all pairs with the variables from before the instruction.
+    fn pairs(&self, pairs: &Pairs, span: Span) -> Result<Vec<(String, String)>, Error> {
+        pairs.pairs.iter().map(|pair| Ok((self.word(&pair.name, span)?, self.word(&pair.value, span)?))).collect()
+    }
+
+    fn env(&mut self, pairs: &Pairs, span: Span) -> Result<String, Error> {
+        let mut environment = Variables::from_environment(&self.config.env);
+        let mut texts = vec!["ENV".to_owned()];
+        for (name, value) in self.pairs(pairs, span)? {
+            if name.is_empty() {
+                return Err(Error::invalid(span, "the name of a variable is empty after expansion".to_owned()));
+            }
+            environment.set(&name, &value);
+            self.environment.variables.set(&name, &value);
+            texts.push(format!("{name}={value}"));
+        }
+        self.config.env = environment.to_environment();
+        Ok(texts.join(" "))
+    }
+
+    fn label(&mut self, pairs: &Pairs, span: Span) -> Result<String, Error> {
+        let mut texts = vec!["LABEL".to_owned()];
+        for (name, value) in self.pairs(pairs, span)? {
+            texts.push(format!("{name}={value}"));
+            self.config.labels.insert(name, value);
+        }
+        Ok(texts.join(" "))
+    }
+
+    fn expose(&mut self, words: &[Word], span: Span) -> Result<String, Error> {
+        let mut exposed = Vec::new();
+        for word in words {
+            for text in self.environment.variables.words(self.scope.escape, word, span)? {
+                exposed.extend(ports::parse(&text).map_err(|message| Error::invalid(span, message))?);
+            }
+        }
+        for port in &exposed {
+            self.config.exposed_ports.insert(port.clone(), empty_object());
+        }
+        Ok(format!("EXPOSE {}", history::listed(&exposed)))
+    }
+
+    fn healthcheck(&mut self, check: &Healthcheck) -> String {
+        let check = match check {
+            Healthcheck::None => oci::Healthcheck { test: vec!["NONE".to_owned()], ..oci::Healthcheck::default() },
+            Healthcheck::Check(command) => configured(command),
+        };
+        let text = history::healthcheck(&check);
+        self.config.healthcheck = Some(check);
+        text
+    }
+
+    fn stopsignal(&mut self, word: &Word, span: Span) -> Result<String, Error> {
+        let signal = self.word(word, span)?;
+        let upper = signal.to_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let known = SIGNALS.contains(&name)
+            || matches!(name, "IOT" | "CLD" | "POLL" | "UNUSED" | "RTMIN" | "RTMAX")
+            || name
+                .strip_prefix("RTMIN+")
+                .or(name.strip_prefix("RTMAX-"))
+                .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n < 31))
+            || signal.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
+        if !known {
+            return Err(Error::invalid(
+                span,
+                format!("`{signal}` is no signal: write a name such as SIGTERM, or a number"),
+            ));
+        }
+        self.config.stop_signal = Some(signal.clone());
+        Ok(format!("STOPSIGNAL {signal}"))
+    }
+
+    fn volume(&mut self, words: &[Word], span: Span) -> Result<String, Error> {
+        let mut volumes = Vec::new();
+        for word in words {
+            let volume = self.word(word, span)?;
+            if volume.is_empty() {
+                return Err(Error::invalid(span, "a volume is empty after expansion".to_owned()));
+            }
+            self.config.volumes.insert(volume.clone(), empty_object());
+            volumes.push(volume);
+        }
+        Ok(format!("VOLUME {}", history::listed(&volumes)))
+    }
+
+    fn workdir(&mut self, word: &Word, span: Span) -> Result<(Action, Option<String>), Error> {
+        let given = self.word(word, span)?;
+        if !given.starts_with('/') && !self.has_workdir {
+            let message = format!("`{given}` depends on the base image's working directory: write an absolute path");
+            self.warnings.push(Warning { rule: "WorkdirRelativePath", line: span.first_line, message });
+        }
+        self.has_workdir = true;
+        let path = clean(&absolute(&self.config.working_dir, &given));
+        self.config.working_dir.clone_from(&path);
+        let created_by = Some(format!("WORKDIR {path}"));
+        if path == "/" {
+            return Ok((Action::Configure, created_by));
+        }
+        Ok((Action::Workdir(WorkdirStep { path, user: self.config.user.clone() }), created_by))
+    }
+
+    fn run(&mut self, run: &dockerfile::Run, span: Span) -> Result<(Action, Option<String>), Error> {
+        if let Some(mount) = run.mounts.first() {
+            return Err(Error::unsupported(span, &format!("`RUN --mount={}`", mount.text)));
+        }
+        if let Some(device) = run.devices.first() {
+            return Err(Error::unsupported(span, &format!("`RUN --device={}`", device.name)));
+        }
+        match run.network {
+            None | Some(Network::Default | Network::Host) => {}
+            Some(Network::None) => return Err(Error::unsupported(span, "`RUN --network=none`")),
+        }
+        match run.security {
+            None | Some(Security::Sandbox) => {}
+            Some(Security::Insecure) => return Err(Error::unsupported(span, "`RUN --security=insecure`")),
+        }
+        let argv = match run.program() {
+            Program::Shell(text) => self.with_shell(&CommandLine::Shell(text)),
+            Program::Exec(words) => words,
+            Program::File { name, .. } => {
+                return Err(Error::unsupported(
+                    span,
+                    &format!("a script with its own interpreter (`RUN <<{name}` and `#!`)"),
+                ));
+            }
+        };
+        let mut environment = arguments::proxy_environment(self.scope.request);
+        environment.extend_from_slice(self.environment.variables.all());
+        let created_by = Some(history::run(&self.declared(), &argv));
+        let directory =
+            if self.config.working_dir.is_empty() { "/".to_owned() } else { clean(&self.config.working_dir) };
+        let user = self.config.user.clone();
+        Ok((Action::Run(RunStep { argv, environment, user, directory }), created_by))
+    }
+
+    /// Returns the declared arguments with the values that RUN sees, each once, in order of declaration.
+    fn declared(&self) -> Vec<(String, String)> {
+        let mut declared: Vec<(String, String)> = Vec::new();
+        for (name, value) in &self.environment.declared {
+            let value = self.environment.variables.get(name).or(value.as_deref()).unwrap_or_default().to_owned();
+            match declared.iter_mut().find(|(known, _)| known == name) {
+                Some(known) => known.1 = value,
+                None => declared.push((name.clone(), value)),
+            }
+        }
+        declared
+    }
+
+    fn with_shell(&self, command: &CommandLine) -> Vec<String> {
+        match command {
+            CommandLine::Exec(words) => words.clone(),
+            CommandLine::Shell(text) => {
+                let shell = self.config.shell.clone().filter(|shell| !shell.is_empty());
+                let mut words = shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+                words.push(text.clone());
+                words
+            }
+        }
+    }
+}
+
+fn configured(command: &HealthcheckCommand) -> oci::Healthcheck {
+    let mut test = Vec::new();
+    match &command.command {
+        CommandLine::Shell(text) => test.extend(["CMD-SHELL".to_owned(), text.clone()]),
+        CommandLine::Exec(words) => {
+            test.push("CMD".to_owned());
+            test.extend_from_slice(words);
+        }
+    }
+    oci::Healthcheck {
+        test,
+        interval: command.interval.unwrap_or(0),
+        timeout: command.timeout.unwrap_or(0),
+        start_period: command.start_period.unwrap_or(0),
+        start_interval: command.start_interval.unwrap_or(0),
+        retries: i64::from(command.retries.unwrap_or(0)),
+    }
+}
+
+fn empty_object() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
+}
+
+/// Returns `path`, taken from `directory` where it is relative; nothing is cleaned.
+pub(super) fn absolute(directory: &str, path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{directory}/{path}") }
+}
+
+/// Resolves `.`, `..` and doubled slashes by the text alone, as Go's `path.Clean` does for absolute paths.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
