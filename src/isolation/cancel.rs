@@ -1,0 +1,64 @@
+//! Ends running processes from another thread, and starts no more.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use super::Error;
+use crate::sys;
+
+/// A switch that is turned once, by whoever receives SIGTERM; every [`super::Isolation::run`] ends by it.
+///
+/// Clones share the switch.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    /// Readable once cancelled; never read, so that every waiter sees it.
+    event: Arc<OwnedFd>,
+}
+
+impl Cancel {
+    /// Makes a switch that is not turned.
+    pub fn new() -> Result<Self, Error> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|errno| Error::System {
+            doing: "preparing cancellation".to_owned(),
+            source: sys::Error::from_io("eventfd()", &errno.into()),
+        })?;
+        Ok(Self { event: Arc::new(event) })
+    }
+
+    /// Turns the switch. Does not wait; safe to call many times and from any thread.
+    pub fn cancel(&self) {
+        // The counter is full only after 2⁶⁴ calls, and then it is readable all the same.
+        let _full = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    /// Tells whether the switch was turned.
+    pub fn is_cancelled(&self) -> bool {
+        let mut descriptors = [PollFd::new(&self.event, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut descriptors, Some(&now)), Ok(ready) if ready > 0)
+    }
+}
+
+impl AsFd for Cancel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_the_switch_and_it_stays_turned() {
+        let cancel = Cancel::new().unwrap();
+        let other = cancel.clone();
+        assert!(!other.is_cancelled());
+        cancel.cancel();
+        cancel.cancel();
+        assert!(other.is_cancelled());
+        assert!(other.is_cancelled());
+    }
+}

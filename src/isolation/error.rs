@@ -1,0 +1,88 @@
+//! What can go wrong around a root file system and the process in it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::sys;
+
+/// Why an isolation could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system does not give the rights that this isolation needs.
+    #[error("{wanted} isolation is not possible here: {reason}; {remedy}")]
+    Refused {
+        /// The isolation that was asked for.
+        wanted: &'static str,
+        /// Which right is missing and what the kernel said.
+        reason: String,
+        /// What gives the right, as text for the pod's YAML.
+        remedy: String,
+    },
+    /// `container` isolation was asked for outside a container.
+    #[error(
+        "container isolation would empty `/`, and this does not look like a container ({looked_at}); use --isolation namespace, or --force if it is one"
+    )]
+    NotAContainer {
+        /// Which markers were looked for.
+        looked_at: String,
+    },
+    /// A system call of the executor's own failed.
+    #[error("{doing} failed")]
+    System {
+        /// What was being done and to what.
+        doing: String,
+        /// The call.
+        #[source]
+        source: sys::Error,
+    },
+    /// A file operation below the state directory or in a root file system failed.
+    #[error("{doing} {} failed", .path.display())]
+    Files {
+        /// What was being done.
+        doing: &'static str,
+        /// To which path.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// `init` could not prepare the process; the text names the call and its arguments.
+    #[error("cannot prepare the process: {text}")]
+    Init {
+        /// What `init` said.
+        text: String,
+    },
+    /// `init` ended without saying what became of the process.
+    #[error("init ended without an answer ({text})")]
+    InitLost {
+        /// What is known of its end.
+        text: String,
+    },
+    /// The working directory is not there.
+    #[error("working directory {} does not exist in the root file system", .path.display())]
+    WorkingDirectory {
+        /// The directory, inside the root file system.
+        path: PathBuf,
+    },
+    /// The isolation in use cannot do this; another one can.
+    #[error("{what} is not possible in {isolation} isolation; use --isolation {able}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// The isolation in use.
+        isolation: &'static str,
+        /// The isolation that can.
+        able: &'static str,
+    },
+    /// A previous build in this container was killed, and what it had set aside cannot be put back.
+    #[error("cannot put back what stood in `/` before an earlier build: {text} (it is kept below {})", .aside.display())]
+    PutBack {
+        /// The first thing that went wrong.
+        text: String,
+        /// Where the files are.
+        aside: PathBuf,
+    },
+    /// The build was cancelled while the process ran.
+    #[error("interrupted")]
+    Interrupted,
+}
