@@ -1,1 +1,114 @@
-//! (to come)
+//! Registries: the OCI distribution specification, as a client.
+//!
+//! Knows references, manifests, blobs, tokens and credentials. Knows neither builds nor layers' contents;
+//! it decides nothing about what is pulled or pushed.
+//!
+//! *Invariant: no byte leaves this room as content before its size and digest are what the descriptor says
+//! (a stream says so with its last item); every operation survives transient failures, loses no more than
+//! one chunk of an upload and nothing of a download to them, and uses memory that does not grow with size.*
+
+mod auth;
+mod challenge;
+mod credentials;
+mod download;
+mod error;
+mod helper;
+mod host;
+mod pull;
+mod push;
+mod read;
+mod source;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use credentials::{Credential, Credentials, CredentialsError, Found, Secret};
+pub use download::BlobStream;
+pub use error::{At, Denied, Error, ErrorKind};
+pub use pull::Resolved;
+pub use push::{Progress, Pushed};
+pub use read::read_blocking;
+pub use source::BlobSource;
+
+use crate::http;
+use crate::oci::DEFAULT_REGISTRY;
+
+/// How registries are spoken to; certificates are [`http::Options::hosts`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Settings by registry, keyed as [`settings_key`] gives it.
+    pub registries: BTreeMap<String, Registry>,
+    /// What holds for every registry that is pulled from.
+    pub pull: Registry,
+    /// What holds for every registry that is pushed to.
+    pub push: Registry,
+    /// How many blobs are pulled at a time, and how many pushed. Streams that are opened and not read hold
+    /// their place: open them in the order in which they are read.
+    pub parallel: usize,
+    /// The size in bytes of one piece of an upload that is resumed.
+    pub chunk: u64,
+}
+
+/// Settings of one registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// Whether plain http is used; https still is where plain http is refused.
+    pub insecure: bool,
+    /// Whether any TLS certificate is accepted.
+    pub skip_verify: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            registries: BTreeMap::new(),
+            pull: Registry::default(),
+            push: Registry::default(),
+            parallel: 4,
+            chunk: 16 << 20,
+        }
+    }
+}
+
+/// Speaks to registries; cheap to clone, all clones share tokens, connections and limits.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    agent: http::Agent,
+    options: Options,
+    credentials: Credentials,
+    hosts: host::Hosts,
+    pulls: Arc<Semaphore>,
+    pushes: Arc<Semaphore>,
+}
+
+impl Client {
+    /// Makes a client; nothing is asked of any registry yet.
+    pub fn new(agent: http::Agent, options: Options, credentials: Credentials) -> Self {
+        let parallel = options.parallel.clamp(1, Semaphore::MAX_PERMITS);
+        Self(Arc::new(Shared {
+            agent,
+            options,
+            credentials,
+            hosts: host::Hosts::default(),
+            pulls: Arc::new(Semaphore::new(parallel)),
+            pushes: Arc::new(Semaphore::new(parallel)),
+        }))
+    }
+}
+
+/// Brings a registry's name, as a user gives it in an option, to the form that references have.
+pub fn settings_key(name: &str) -> String {
+    let bare = name.split_once("://").map_or(name, |(_, rest)| rest);
+    match bare.trim_end_matches('/') {
+        "index.docker.io" | "registry-1.docker.io" | "index.docker.io/v1" => DEFAULT_REGISTRY.to_owned(),
+        other => other.to_owned(),
+    }
+}

@@ -1,0 +1,141 @@
+//! What can go wrong in an exchange, and what that says about trying again.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::dns::LookupError;
+
+/// An exchange that brought no answer, or an agent that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate file that was named for a host cannot be used.
+    #[error("cannot use certificate file {}: {reason}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A proxy URL cannot be used.
+    #[error("cannot use proxy `{url}`: write http://host:port")]
+    Proxy {
+        /// The redacted URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up an HTTP client")]
+    Setup {
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The connection could not be made, or broke.
+    #[error("{method} {url}: no answer")]
+    Exchange {
+        /// The request's method.
+        method: reqwest::Method,
+        /// The redacted URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The body of an answer broke off.
+    #[error("{url}: the answer broke off")]
+    Body {
+        /// The redacted URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Nothing came for too long.
+    #[error("{url}: {what} within {} s", after.as_secs_f32())]
+    Timeout {
+        /// The redacted URL.
+        url: String,
+        /// What did not happen, `no answer`, `no data` …
+        what: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// An answer that must fit in memory is larger than it may be.
+    #[error("{url}: the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The redacted URL.
+        url: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Redirects without end, or to something that is no URL.
+    #[error("{url}: cannot follow the redirect to `{location}`")]
+    Redirect {
+        /// The redacted URL.
+        url: String,
+        /// The redacted target.
+        location: String,
+    },
+}
+
+/// A failure to speak TLS that the user's settings can mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsProblem {
+    /// The certificate is not trusted, not for this host, or out of date.
+    Untrusted,
+    /// The other side does not speak TLS.
+    NotTls,
+}
+
+impl Error {
+    /// Tells whether the same request may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Body { .. } => true,
+            Self::Exchange { source, .. } => {
+                self.tls_problem().is_none() && !is_unknown_host(source) && !source.is_builder()
+            }
+            Self::Certificate { .. }
+            | Self::Proxy { .. }
+            | Self::Setup { .. }
+            | Self::TooLarge { .. }
+            | Self::Redirect { .. } => false,
+        }
+    }
+
+    /// Tells what was wrong with TLS, if that was it.
+    ///
+    /// By text, since the TLS library's own error type is not reachable through the HTTP client's.
+    pub fn tls_problem(&self) -> Option<TlsProblem> {
+        let Self::Exchange { source, .. } = self else {
+            return None;
+        };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if text.contains("invalid peer certificate") {
+                return Some(TlsProblem::Untrusted);
+            }
+            if text.contains("corrupt message") {
+                return Some(TlsProblem::NotTls);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+/// Tells whether the host has no address, according to a name server that answered.
+fn is_unknown_host(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(lookup) = error.downcast_ref::<LookupError>() {
+            return lookup.is_final();
+        }
+        cause = error.source();
+    }
+    false
+}

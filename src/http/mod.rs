@@ -1,0 +1,205 @@
+//! HTTP for everyone: one agent that makes every client, resolves every name, and follows every redirect.
+//!
+//! Knows TLS roots, proxies, DNS, redirects, timeouts, retries and which part of a URL is secret. Knows
+//! nothing of registries or buckets: the callers give URLs and headers and judge the status themselves.
+//!
+//! *Invariant: all that comes from files (TLS roots, extra certificates, resolv.conf, hosts) is read in
+//! [`Agent::new`], because later `/` may be another image's root; the environment is never read; a URL in a
+//! message is redacted; credentials do not follow a redirect to another origin.*
+
+mod client;
+mod dns;
+mod error;
+mod redact;
+mod response;
+mod retry;
+mod roots;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+pub use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+pub use reqwest::{Method, StatusCode, Url};
+
+pub use error::{Error, TlsProblem};
+pub use redact::{redact, redact_text};
+pub use response::Response;
+pub use retry::{Backoff, Retry, is_transient_status, retry_after};
+
+/// What an [`Agent`] is made from; the command line fills it in.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where trusted certificates are.
+    pub roots: Roots,
+    /// Where requests go instead of straight to their host.
+    pub proxies: Proxies,
+    /// TLS settings by `host` or `host:port`, as a reference names it.
+    pub hosts: BTreeMap<String, Tls>,
+    /// The name server configuration; usually `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
+    /// The table of host names; usually `/etc/hosts`.
+    pub hosts_file: PathBuf,
+    /// What calls us, put behind our own name in `User-Agent`.
+    pub upstream: Option<String>,
+    /// How long connections and answers may take.
+    pub timeouts: Timeouts,
+    /// When and how often a failed request is made again.
+    pub retry: Retry,
+}
+
+/// Places of trusted certificates.
+#[derive(Clone, Debug, Default)]
+pub struct Roots {
+    /// A PEM bundle (`SSL_CERT_FILE`).
+    pub file: Option<PathBuf>,
+    /// Directories of PEM files (`SSL_CERT_DIR`, split at colons).
+    pub directories: Vec<PathBuf>,
+}
+
+/// Proxies by the scheme of the request's URL, as `http://[user:password@]host:port`.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// For `http://` URLs (`HTTP_PROXY`).
+    pub http: Option<String>,
+    /// For `https://` URLs (`HTTPS_PROXY`).
+    pub https: Option<String>,
+    /// Hosts, domains and networks that are reached directly (`NO_PROXY`); loopback always is.
+    pub exceptions: Option<String>,
+}
+
+/// How one host is trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Whether any certificate is accepted.
+    pub skip_verify: bool,
+    /// PEM files with further trusted certificates, for this host only.
+    pub certificates: Vec<PathBuf>,
+}
+
+/// How long the parts of an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until a connection stands, TLS included.
+    pub connect: Duration,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// From the last byte of an upload to the answer: registries hash or move the content in that time.
+    pub commit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            roots: Roots::default(),
+            proxies: Proxies::default(),
+            hosts: BTreeMap::new(),
+            resolv_conf: "/etc/resolv.conf".into(),
+            hosts_file: "/etc/hosts".into(),
+            upstream: None,
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(15), idle: Duration::from_secs(60), commit: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// One request, complete and repeatable.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The whole URL.
+    pub url: Url,
+    /// The headers; secrets among them must be marked as sensitive.
+    pub headers: HeaderMap,
+    /// The body; streams go through [`Agent::send_stream`].
+    pub body: Bytes,
+    /// Whose settings of [`Options::hosts`] hold; none for the URL's own host. They also hold for the hosts
+    /// that this one sends us to, such as its token server or its blob store, unless these have their own.
+    pub on_behalf_of: Option<String>,
+    /// Whether any certificate is accepted, whatever the host's settings say.
+    pub skip_verify: bool,
+}
+
+impl Call {
+    /// Makes a request without headers and body.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), on_behalf_of: None, skip_verify: false }
+    }
+
+    /// Adds a header, replacing one of the same name.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// Makes requests; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Agent(Arc<client::Clients>);
+
+impl Agent {
+    /// Makes an agent, reading every file that it will ever need.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] for a certificate file of [`Options::hosts`] that cannot be used, and
+    /// [`Error::Proxy`]. Missing platform roots or name servers are no error until a request needs them.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        Ok(Self(Arc::new(client::Clients::new(options)?)))
+    }
+
+    /// Returns the retry policy that the agent was made with.
+    pub fn retry(&self) -> Retry {
+        self.0.retry()
+    }
+
+    /// Makes a request once, following redirects, and returns the answer whatever its status is.
+    ///
+    /// # Errors
+    /// [`Error`] when there is no answer.
+    pub async fn send(&self, call: &Call) -> Result<Response, Error> {
+        self.0.send(call).await
+    }
+
+    /// Makes a request, again after transient failures; the last answer is returned whatever its status is.
+    ///
+    /// # Errors
+    /// [`Error`] when there is no answer, or none after all attempts.
+    pub async fn send_retrying(&self, call: &Call) -> Result<Response, Error> {
+        let mut backoff = Backoff::new(self.retry());
+        loop {
+            let result = self.send(call).await;
+            let wait = match &result {
+                Ok(response) if is_transient_status(response.status()) => retry_after(response.headers()),
+                Err(error) if error.is_transient() => None,
+                Ok(_) | Err(_) => return result,
+            };
+            tracing::debug!(method = %call.method, url = redact(&call.url), "transient failure");
+            if !backoff.pause(wait).await {
+                return result;
+            }
+        }
+    }
+
+    /// Makes a request whose body is a stream of `length` bytes, once and without following redirects.
+    ///
+    /// # Errors
+    /// [`Error`] when there is no answer, the stream fails, or neither side moves for too long.
+    pub async fn send_stream<S>(&self, call: &Call, length: u64, body: S) -> Result<Response, Error>
+    where
+        S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
+    {
+        self.0.send_stream(call, length, body).await
+    }
+}

@@ -1,0 +1,52 @@
+//! URLs without their secrets.
+
+use reqwest::Url;
+
+/// Query parameters whose values help a reader and open nothing.
+const HARMLESS: [&str; 8] = ["service", "scope", "mount", "from", "digest", "n", "last", "account"];
+
+/// Writes a URL for a message: without user and password, and with every query value hidden that is not
+/// known to be harmless, because each object store names its signatures in its own way.
+pub fn redact(url: &Url) -> String {
+    let mut shown = url.clone();
+    // Both fail only for URLs that cannot have a user, which then is nothing to hide.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_fragment(None);
+    if url.query().is_some() {
+        let pairs: Vec<String> = url.query_pairs().map(|(name, value)| show(&name, &value)).collect();
+        shown.set_query(Some(&pairs.join("&")));
+    }
+    shown.to_string()
+}
+
+/// Writes a text that may be a URL for a message; what cannot be read is hidden whole.
+pub fn redact_text(text: &str) -> String {
+    Url::parse(text).map_or_else(|_| "(not a URL)".to_owned(), |url| redact(&url))
+}
+
+fn show(name: &str, value: &str) -> String {
+    if HARMLESS.contains(&name) { format!("{name}={value}") } else { format!("{name}=***") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_and_the_rest_is_kept() {
+        for (url, shown) in [
+            ("https://user:secret@a.example/v2/", "https://a.example/v2/"),
+            ("https://a.example/x?X-Amz-Signature=secret&n=1", "https://a.example/x?X-Amz-Signature=***&n=1"),
+            ("https://a.example/x?sig=secret#secret", "https://a.example/x?sig=***"),
+            (
+                "https://a.example/t?scope=repository:x:pull&_state=secret",
+                "https://a.example/t?scope=repository:x:pull&_state=***",
+            ),
+            ("http://secret@proxy:3128", "http://proxy:3128/"),
+        ] {
+            assert_eq!(redact_text(url), shown);
+        }
+        assert!(!redact_text("user:secret@").contains("secret"));
+    }
+}

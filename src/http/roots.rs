@@ -1,0 +1,88 @@
+//! Trusted certificates, read from files into memory.
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Certificate;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::{Error, Roots};
+
+/// Where distributions keep their bundle, for when nothing names one: Debian and Alpine, Fedora, its older
+/// kin, openSUSE, and kaniko's own image.
+const BUNDLES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/kaniko/ssl/certs/ca-certificates.crt",
+];
+
+/// Reads the roots that the platform trusts.
+///
+/// What cannot be read or parsed is left out, as OpenSSL does: one bad file in a directory of a hundred must
+/// not end every build, and a root that is missing shows in the exchange that needs it.
+pub(super) fn platform(roots: &Roots) -> Vec<Certificate> {
+    let mut files: Vec<PathBuf> = roots.file.iter().cloned().collect();
+    for directory in &roots.directories {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        paths.sort();
+        files.append(&mut paths);
+    }
+    if files.is_empty() {
+        files.extend(BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()));
+    }
+    let mut ders: Vec<CertificateDer<'static>> =
+        files.iter().filter_map(|path| std::fs::read(path).ok()).flat_map(|text| parse(&text)).collect();
+    // A directory holds each certificate three times: as a file, under its hash, and in the bundle.
+    ders.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    ders.dedup();
+    ders.iter().filter_map(|der| Certificate::from_der(der).ok()).collect()
+}
+
+/// Reads the certificates of a file that the user named; each must be good.
+pub(super) fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let error = |reason: String| Error::Certificate { path: path.to_owned(), reason };
+    let text = std::fs::read(path).map_err(|e| error(e.to_string()))?;
+    let certificates: Vec<Certificate> =
+        parse(&text).iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+    if certificates.is_empty() {
+        return Err(error("there is no PEM certificate in it".to_owned()));
+    }
+    if !certificates.iter().all(is_usable) {
+        return Err(error("a certificate in it is malformed".to_owned()));
+    }
+    Ok(certificates)
+}
+
+/// Leaves only those certificates that the TLS library takes; it refuses a whole set for one that it cannot parse.
+pub(super) fn usable(certificates: &[Certificate]) -> Vec<Certificate> {
+    certificates.iter().filter(|certificate| is_usable(certificate)).cloned().collect()
+}
+
+fn is_usable(certificate: &Certificate) -> bool {
+    reqwest::Client::builder().no_proxy().tls_certs_only([certificate.clone()]).build().is_ok()
+}
+
+fn parse(text: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_certificates_is_refused_by_name() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("ca.pem");
+        std::fs::write(&path, "hello").expect("write");
+        assert!(named(&path).expect_err("no certificate").to_string().contains("ca.pem"));
+        assert!(named(&directory.path().join("none")).is_err());
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("write");
+        assert!(named(&path).expect_err("malformed").to_string().contains("malformed"));
+        assert!(usable(&platform(&Roots { file: Some(path), directories: Vec::new() })).is_empty());
+    }
+}

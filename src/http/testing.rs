@@ -1,0 +1,1 @@
+//! A scripted server on loopback for tests: it answers each request as a function says.

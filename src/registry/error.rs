@@ -1,0 +1,259 @@
+//! What can go wrong between us and a registry, with everything a user needs to mend it and no secret.
+
+use std::fmt;
+use std::io;
+
+use crate::http::{self, StatusCode, TlsProblem};
+use crate::oci::{Digest, ManifestError};
+
+/// How much of a registry's own error text is shown, in characters.
+const LONGEST_DETAIL: usize = 600;
+
+/// What was being done, to what: `pull the manifest of`, `docker.io/library/busybox:1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The operation, as it follows "cannot".
+    pub operation: &'static str,
+    /// The reference, and the digest where that is not in it.
+    pub subject: String,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}", self.operation, self.subject)
+    }
+}
+
+/// An operation on a registry that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There was no answer.
+    #[error("{at}{}", hint(at, source))]
+    Transport {
+        /// What was being done.
+        at: At,
+        /// Why.
+        #[source]
+        source: http::Error,
+    },
+    /// The answer was none that helps.
+    #[error("{at}: {url} answered {status}{detail}")]
+    Status {
+        /// What was being done.
+        at: At,
+        /// The redacted URL.
+        url: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// The registry's own words, after `: `, or nothing.
+        detail: String,
+    },
+    /// The registry does not let us.
+    #[error("{at}: {0}", .denied)]
+    Denied {
+        /// What was being done.
+        at: At,
+        /// By whom, and as whom.
+        denied: Box<Denied>,
+    },
+    /// The content is not what its digest says.
+    #[error("{at}: the content has digest {actual} instead of {expected}")]
+    Digest {
+        /// What was being done.
+        at: At,
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        actual: String,
+    },
+    /// The content has another size than its descriptor says.
+    #[error("{at}: the content ended after {actual} bytes instead of {expected}")]
+    Size {
+        /// What was being done.
+        at: At,
+        /// What it should be, in bytes.
+        expected: u64,
+        /// What came, in bytes.
+        actual: u64,
+    },
+    /// The manifest cannot be used.
+    #[error("{at}")]
+    Manifest {
+        /// What was being done.
+        at: At,
+        /// Why.
+        #[source]
+        source: ManifestError,
+    },
+    /// The image configuration cannot be used.
+    #[error("{at}: the image configuration is malformed")]
+    Config {
+        /// What was being done.
+        at: At,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The index holds no image for the platform.
+    #[error("{at}: there is no image for {wanted}, only for {offered}")]
+    Platform {
+        /// What was being done.
+        at: At,
+        /// The platform that was asked for.
+        wanted: String,
+        /// Those that there are, comma-separated.
+        offered: String,
+    },
+    /// The registry broke the protocol.
+    #[error("{at}: {reason}")]
+    Protocol {
+        /// What was being done.
+        at: At,
+        /// How.
+        reason: String,
+    },
+    /// What was to be pushed cannot be read.
+    #[error("{at}: cannot read the content")]
+    Read {
+        /// What was being done.
+        at: At,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A refusal: which registry, which right, as which user, known from where; never the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The registry's name.
+    pub registry: String,
+    /// The right that was asked for, `repository:team/app:pull,push`.
+    pub scope: String,
+    /// The user's name, where there is one.
+    pub user: Option<String>,
+    /// Where the credential is from, or why there is none.
+    pub source: String,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The registry's own words, after `: `, or nothing.
+    pub detail: String,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { registry, scope, user, source, status, detail } = self;
+        write!(f, "registry {registry} refused {scope} with {status}{detail}; ")?;
+        match user {
+            Some(user) => write!(f, "asked as user `{user}`, {source}"),
+            None => f.write_str(source),
+        }
+    }
+}
+
+/// What a caller may do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Try later: the registry is busy or not reachable, after all retries.
+    Transient,
+    /// Give other credentials, or more rights to these.
+    Denied,
+    /// There is nothing of that name.
+    NotFound,
+    /// The content is wrong: bad digest, bad size, malformed.
+    Invalid,
+    /// Anything else.
+    Other,
+}
+
+impl Error {
+    /// Sorts the error by what can be done about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Transport { source, .. } if source.is_transient() => ErrorKind::Transient,
+            Self::Transport { .. } | Self::Read { .. } => ErrorKind::Other,
+            Self::Status { status, .. } if http::is_transient_status(*status) => ErrorKind::Transient,
+            Self::Status { status, .. } => match *status {
+                StatusCode::NOT_FOUND => ErrorKind::NotFound,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
+                StatusCode::BAD_REQUEST => ErrorKind::Invalid,
+                _ => ErrorKind::Other,
+            },
+            Self::Denied { .. } => ErrorKind::Denied,
+            Self::Platform { .. } => ErrorKind::NotFound,
+            Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::Manifest { .. }
+            | Self::Config { .. }
+            | Self::Protocol { .. } => ErrorKind::Invalid,
+        }
+    }
+}
+
+/// Names the flag that helps against a TLS failure.
+fn hint(at: &At, source: &http::Error) -> String {
+    let registry = at.subject.split('/').next().unwrap_or_default();
+    match source.tls_problem() {
+        Some(TlsProblem::Untrusted) => format!(
+            ": its certificate is not trusted; give its authority with --registry-certificate {registry}=FILE, \
+             or do without with --skip-tls-verify-registry {registry}"
+        ),
+        Some(TlsProblem::NotTls) => {
+            format!(": it does not speak TLS; if it is plain http, say so with --insecure-registry {registry}")
+        }
+        None => String::new(),
+    }
+}
+
+/// Reads a registry's error document into `: CODE: message; …`, or takes a short plain text as it is.
+///
+/// Source: OCI distribution-spec, "Error Codes".
+pub(super) fn detail(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Document {
+        errors: Vec<Item>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Item {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Document>(body) {
+        Ok(document) => {
+            let texts = document.errors.iter().map(|item| match (item.code.as_str(), item.message.as_str()) {
+                ("", message) => message.to_owned(),
+                (code, "") => code.to_owned(),
+                (code, message) => format!("{code}: {message}"),
+            });
+            texts.collect::<Vec<_>>().join("; ")
+        }
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    let text = text.trim();
+    if text.is_empty() || text.starts_with('<') {
+        return String::new();
+    }
+    let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_DETAIL).collect();
+    format!(": {shown}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registrys_own_words_are_shown_in_short() {
+        for (body, shown) in [
+            (r#"{"errors":[{"code":"DENIED","message":"no"},{"code":"X"},{"message":"y"}]}"#, ": DENIED: no; X; y"),
+            ("too\nmany", ": too many"),
+            ("<html>", ""),
+            ("", ""),
+            (r#"{"errors":[]}"#, ""),
+        ] {
+            assert_eq!(detail(body.as_bytes()), shown, "{body}");
+        }
+        assert!(detail(&vec![b'x'; 10_000]).len() < 700);
+    }
+}

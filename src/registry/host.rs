@@ -1,0 +1,265 @@
+//! One registry for one purpose: its address, how it wants to be asked, and the tokens it gave.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::auth::{Authoriser, Token};
+use super::challenge::{self, Challenge};
+use super::error::{At, Error, detail};
+use super::{Client, Options, Registry};
+use crate::http::{self, AUTHORIZATION, Backoff, Call, HeaderValue, Method, Response, StatusCode, Url, redact};
+use crate::oci::{DEFAULT_REGISTRY, Reference};
+
+/// How much of an error's body is read.
+const LARGEST_ERROR: usize = 8 << 10;
+
+/// What a repository is wanted for: it decides settings and scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    Pull,
+    Push,
+}
+
+/// All registries that were met.
+#[derive(Debug, Default)]
+pub(super) struct Hosts(Mutex<HashMap<(String, Purpose), Arc<Host>>>);
+
+/// One registry for one purpose.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) registry: String,
+    pub(super) settings: Registry,
+    base: OnceCell<Url>,
+    challenge: Mutex<Option<Challenge>>,
+    pub(super) tokens: tokio::sync::Mutex<Vec<Token>>,
+}
+
+/// One operation on one repository.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) client: Client,
+    pub(super) host: Arc<Host>,
+    pub(super) reference: Reference,
+    pub(super) at: At,
+    base: Url,
+    authoriser: Arc<Authoriser>,
+}
+
+impl Client {
+    /// Prepares an operation on a repository; `also` are further repositories that it reads.
+    pub(super) async fn target(
+        &self,
+        reference: &Reference,
+        purpose: Purpose,
+        operation: &'static str,
+        also: Option<&Reference>,
+    ) -> Result<Target, Error> {
+        let at = At { operation, subject: reference.to_string() };
+        let host = self.0.hosts.get(&self.0.options, &reference.registry, purpose);
+        let base = host.base.get_or_try_init(|| self.ping(&host, &at)).await?.clone();
+        let found = self.0.credentials.find(reference).await;
+        let scopes = scopes(reference, purpose, also);
+        let authoriser = Arc::new(Authoriser::new(found, scopes));
+        Ok(Target { client: self.clone(), host, reference: reference.clone(), at, base, authoriser })
+    }
+
+    /// Finds the registry's address and its challenge.
+    ///
+    /// With `insecure`, plain http comes first; https follows where it is refused, so that one flag for all
+    /// destinations does not break those that speak TLS.
+    async fn ping(&self, host: &Host, at: &At) -> Result<Url, Error> {
+        let schemes: &[&str] = if host.settings.insecure { &["http", "https"] } else { &["https"] };
+        let mut backoff = Backoff::new(self.0.agent.retry());
+        loop {
+            let mut first: Option<Error> = None;
+            let mut asked = None;
+            for scheme in schemes {
+                match self.ping_once(host, scheme, at).await {
+                    Ok(Ok(base)) => return Ok(base),
+                    Ok(Err(response)) => {
+                        asked = http::retry_after(response.headers());
+                        let error = status_error(at.clone(), response).await;
+                        first.get_or_insert(error);
+                    }
+                    Err(error) => {
+                        first.get_or_insert(error);
+                    }
+                }
+            }
+            let Some(error) = first else {
+                return Err(Error::Protocol { at: at.clone(), reason: "no scheme to ask with".to_owned() });
+            };
+            let transient = error.kind() == super::ErrorKind::Transient;
+            if !transient || !backoff.pause(asked).await {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn ping_once(&self, host: &Host, scheme: &str, at: &At) -> Result<Result<Url, Response>, Error> {
+        let address = if host.registry == DEFAULT_REGISTRY { "registry-1.docker.io" } else { &host.registry };
+        let base = Url::parse(&format!("{scheme}://{address}/v2/"))
+            .map_err(|e| Error::Protocol { at: at.clone(), reason: format!("`{address}` is not a host name: {e}") })?;
+        let call = host.call(Method::GET, base.clone());
+        let sent = self.0.agent.send(&call).await;
+        let response = sent.map_err(|source| Error::Transport { at: at.clone(), source })?;
+        let status = response.status();
+        // Go's servers say so to plain http on their TLS port; proxies in front of a registry redirect instead.
+        let wants_tls = scheme == "http" && status == StatusCode::BAD_REQUEST;
+        if http::is_transient_status(status) || wants_tls {
+            return Ok(Err(response));
+        }
+        host.set_challenge(challenge::best(response.headers()));
+        let moved = response.url();
+        let same_host = moved.host_str() == base.host_str() && moved.path() == base.path();
+        Ok(Ok(if same_host { moved.clone() } else { base }))
+    }
+}
+
+impl Hosts {
+    fn get(&self, options: &Options, registry: &str, purpose: Purpose) -> Arc<Host> {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(Host::new(options, registry, purpose));
+        hosts.entry((registry.to_owned(), purpose)).or_insert_with(make).clone()
+    }
+}
+
+impl Host {
+    fn new(options: &Options, registry: &str, purpose: Purpose) -> Self {
+        let own = options.registries.get(registry).cloned().unwrap_or_default();
+        let all = match purpose {
+            Purpose::Pull => &options.pull,
+            Purpose::Push => &options.push,
+        };
+        let insecure = own.insecure || all.insecure;
+        Self {
+            registry: registry.to_owned(),
+            settings: Registry { insecure, skip_verify: own.skip_verify || all.skip_verify },
+            base: OnceCell::new(),
+            challenge: Mutex::new(None),
+            tokens: tokio::sync::Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Starts a request under this registry's TLS settings.
+    pub(super) fn call(&self, method: Method, url: Url) -> Call {
+        let mut call = Call::new(method, url);
+        call.on_behalf_of = Some(self.registry.clone());
+        call.skip_verify = self.settings.skip_verify;
+        call
+    }
+
+    pub(super) fn challenge(&self) -> Option<Challenge> {
+        self.challenge.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_challenge(&self, challenge: Option<Challenge>) {
+        *self.challenge.lock().unwrap_or_else(PoisonError::into_inner) = challenge;
+    }
+}
+
+impl Target {
+    /// Returns a URL in the repository, as `blobs/uploads/`.
+    pub(super) fn url(&self, path: &str) -> Result<Url, Error> {
+        let whole = format!("{}/{path}", self.reference.repository);
+        self.base.join(&whole).map_err(|e| self.protocol(format!("`{whole}` makes no URL: {e}")))
+    }
+
+    /// Starts a request to the repository.
+    pub(super) fn call(&self, method: Method, url: Url) -> Call {
+        self.host.call(method, url)
+    }
+
+    /// Makes a request with authorisation, again after transient failures and once more after a refusal that
+    /// a new token may mend; the last answer is returned whatever its status is.
+    pub(super) async fn send(&self, call: Call) -> Result<Response, Error> {
+        let authorised = self.authorised(call.clone()).await?;
+        let response = self.send_as_is(&authorised).await?;
+        if self.renew(&response).await {
+            let authorised = self.authorised(call).await?;
+            return self.send_as_is(&authorised).await;
+        }
+        Ok(response)
+    }
+
+    /// Adds authorisation to a request, if it goes to the registry itself and not to a store behind it.
+    pub(super) async fn authorised(&self, mut call: Call) -> Result<Call, Error> {
+        if call.url.origin() == self.base.origin()
+            && let Some(header) = self.authoriser.header(self).await?
+        {
+            call.headers.insert(AUTHORIZATION, header);
+        }
+        Ok(call)
+    }
+
+    /// Reads a refusal's challenge and drops the token that was refused; tells whether to ask again.
+    pub(super) async fn renew(&self, response: &Response) -> bool {
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return false;
+        }
+        let Some(challenge) = challenge::best(response.headers()) else {
+            return false;
+        };
+        self.host.set_challenge(Some(challenge.clone()));
+        self.authoriser.refused(self, &challenge).await
+    }
+
+    /// Returns the answer if its status is one of `good`, else the error that it means.
+    pub(super) async fn expect(&self, response: Response, good: &[u16]) -> Result<Response, Error> {
+        if good.contains(&response.status().as_u16()) {
+            return Ok(response);
+        }
+        Err(self.refusal(response).await)
+    }
+
+    /// Makes the error that an answer means.
+    pub(super) async fn refusal(&self, response: Response) -> Error {
+        match response.status() {
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                let detail = detail(&response.beginning(LARGEST_ERROR).await);
+                let denied = Box::new(self.authoriser.denied(&self.host.registry, status, detail));
+                Error::Denied { at: self.at.clone(), denied }
+            }
+            _ => status_error(self.at.clone(), response).await,
+        }
+    }
+
+    pub(super) fn protocol(&self, reason: String) -> Error {
+        Error::Protocol { at: self.at.clone(), reason }
+    }
+
+    pub(super) fn transport(&self, source: http::Error) -> Error {
+        Error::Transport { at: self.at.clone(), source }
+    }
+
+    async fn send_as_is(&self, call: &Call) -> Result<Response, Error> {
+        self.client.0.agent.send_retrying(call).await.map_err(|source| self.transport(source))
+    }
+}
+
+/// Makes the error of an answer that is neither success nor a refusal.
+pub(super) async fn status_error(at: At, response: Response) -> Error {
+    let (url, status) = (redact(response.url()), response.status());
+    let detail = detail(&response.beginning(LARGEST_ERROR).await);
+    Error::Status { at, url, status, detail }
+}
+
+/// Marks a header as secret, so that no debug output shows it.
+pub(super) fn secret_header(text: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_str(text).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+fn scopes(reference: &Reference, purpose: Purpose, also: Option<&Reference>) -> Vec<String> {
+    let actions = match purpose {
+        Purpose::Pull => "pull",
+        Purpose::Push => "pull,push",
+    };
+    let mut scopes = vec![format!("repository:{}:{actions}", reference.repository)];
+    let same_registry = also.filter(|other| other.registry == reference.registry);
+    scopes.extend(same_registry.map(|other| format!("repository:{}:pull", other.repository)));
+    scopes
+}

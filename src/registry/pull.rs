@@ -1,0 +1,168 @@
+//! Pull: from a reference to a verified manifest and configuration, and to streams of blobs.
+
+use bytes::Bytes;
+
+use super::download::{BlobStream, Download};
+use super::host::{Purpose, Target};
+use super::{Client, Error};
+use crate::http::{Call, HeaderName, HeaderValue, Method, Response};
+use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference, media_type};
+
+/// Source: OCI distribution-spec, "Pushing Manifests": registries take at least 4 MiB.
+const LARGEST_MANIFEST: usize = 4 << 20;
+const LARGEST_CONFIG: u64 = 8 << 20;
+/// How deep indexes may be nested.
+const DEEPEST: usize = 3;
+
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+/// An image of a registry, chosen for a platform; all bytes verified.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// What was asked for.
+    pub reference: Reference,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The manifest's bytes, which its digest is of.
+    pub manifest_bytes: Bytes,
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The digest of the index that it was chosen from.
+    pub index_digest: Option<Digest>,
+    /// The image configuration.
+    pub config: ImageConfig,
+    /// The configuration's bytes, which its digest is of.
+    pub config_bytes: Bytes,
+}
+
+impl Client {
+    /// Resolves a tag or digest to the image for a platform.
+    ///
+    /// A reference to one image is taken whatever its platform is: its configuration tells the caller.
+    ///
+    /// # Errors
+    /// [`Error`]: of kind `NotFound` when there is no such image or none for the platform, of kind `Invalid`
+    /// when the content is not what its digest says.
+    pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, Error> {
+        let target = self.target(reference, Purpose::Pull, "pull the manifest of", None).await?;
+        let mut index_digest = None;
+        let mut identifier = reference.identifier().to_owned();
+        let mut expected = reference.digest.clone();
+        for _ in 0..DEEPEST {
+            let (bytes, digest, served_as) = manifest(&target, &identifier, expected.as_ref()).await?;
+            let document = Document::parse(&served_as, &bytes);
+            match document.map_err(|source| Error::Manifest { at: target.at.clone(), source })? {
+                Document::Manifest(manifest) => {
+                    let (config, config_bytes) = self.config(reference, &manifest.config).await?;
+                    let reference = reference.clone();
+                    let manifest_bytes = bytes;
+                    return Ok(Resolved {
+                        reference,
+                        manifest,
+                        manifest_bytes,
+                        digest,
+                        index_digest,
+                        config,
+                        config_bytes,
+                    });
+                }
+                Document::Index(index) => {
+                    let chosen = choose(&target, &index, platform)?;
+                    index_digest.get_or_insert(digest);
+                    identifier = chosen.to_string();
+                    expected = Some(chosen);
+                }
+            }
+        }
+        Err(target.protocol(format!("its indexes are nested more than {DEEPEST} deep")))
+    }
+
+    /// Opens a blob as a stream that verifies size and digest at its end and continues after a cut.
+    ///
+    /// Waits for its turn when [`super::Options::parallel`] streams are open. `repository` is any reference
+    /// into the repository; its tag and digest do not count.
+    ///
+    /// # Errors
+    /// [`Error`] when the registry refuses; the stream's items carry later ones.
+    pub async fn blob(&self, repository: &Reference, descriptor: &Descriptor) -> Result<BlobStream, Error> {
+        let permit = self.0.pulls.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let mut download = self.download(repository, descriptor, 0).await?;
+        download.open().await?;
+        Ok(BlobStream::new(download, permit))
+    }
+
+    pub(super) async fn download(
+        &self,
+        repository: &Reference,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Download, Error> {
+        let reference = repository.with_digest(descriptor.digest.clone());
+        let target = self.target(&reference, Purpose::Pull, "pull the blob", None).await?;
+        Ok(Download::new(target, descriptor, offset))
+    }
+
+    async fn config(&self, reference: &Reference, descriptor: &Descriptor) -> Result<(ImageConfig, Bytes), Error> {
+        let mut download = self.download(reference, descriptor, 0).await?;
+        let at = download.at().clone();
+        if descriptor.size > LARGEST_CONFIG {
+            let reason = format!("its configuration has {} bytes, more than {LARGEST_CONFIG}", descriptor.size);
+            return Err(Error::Protocol { at, reason });
+        }
+        let mut bytes = Vec::new();
+        while let Some(piece) = download.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        let config = serde_json::from_slice(&bytes).map_err(|source| Error::Config { at, source })?;
+        Ok((config, bytes.into()))
+    }
+}
+
+/// Gets a manifest or index, and its digest and media type.
+async fn manifest(
+    target: &Target,
+    identifier: &str,
+    expected: Option<&Digest>,
+) -> Result<(Bytes, Digest, String), Error> {
+    let response = target.send(manifest_call(target, Method::GET, identifier)?).await?;
+    let response = target.expect(response, &[200]).await?;
+    let served_as = response.header("content-type").unwrap_or_default();
+    let served_as = served_as.split(';').next().unwrap_or_default().trim().to_owned();
+    let announced = announced_digest(&response);
+    let bytes = response.bytes(LARGEST_MANIFEST).await.map_err(|source| target.transport(source))?;
+    let digest = Digest::of(&bytes);
+    if let Some(expected) = expected.or(announced.as_ref()).filter(|expected| **expected != digest) {
+        let (at, expected) = (target.at.clone(), expected.clone());
+        return Err(Error::Digest { at, expected, actual: digest.to_string() });
+    }
+    Ok((bytes, digest, served_as))
+}
+
+/// Makes a request for a manifest, in any form that we understand.
+pub(super) fn manifest_call(target: &Target, method: Method, identifier: &str) -> Result<Call, Error> {
+    let call = target.call(method, target.url(&format!("manifests/{identifier}"))?);
+    Ok(call.header(HeaderName::from_static("accept"), HeaderValue::from_static(ACCEPT)))
+}
+
+/// Reads `Docker-Content-Digest`, if it is there and a digest that we can verify.
+pub(super) fn announced_digest(response: &Response) -> Option<Digest> {
+    response.header("docker-content-digest")?.parse().ok()
+}
+
+fn choose(target: &Target, index: &Index, platform: &Platform) -> Result<Digest, Error> {
+    if let Some(chosen) = index.select(platform) {
+        return Ok(chosen.digest.clone());
+    }
+    // An index within an index often has no platform of its own.
+    let is_index = |d: &&Descriptor| [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&d.media_type.as_str());
+    if let Some(nested) = index.manifests.iter().find(is_index) {
+        return Ok(nested.digest.clone());
+    }
+    let mut offered: Vec<String> =
+        index.manifests.iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();
+    offered.retain(|text| text != "unknown/unknown");
+    offered.dedup();
+    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+    Err(Error::Platform { at: target.at.clone(), wanted: platform.to_string(), offered })
+}
