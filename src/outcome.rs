@@ -1,1 +1,51 @@
-//! (to come)
+//! What came of a build; every result file is a view of it.
+//!
+//! Knows facts only, no file formats.
+
+use std::time::Duration;
+
+use crate::oci::{Descriptor, Digest, Platform, Reference};
+use crate::progress::{StepId, StepResult};
+
+/// A build that succeeded.
+#[derive(Clone, Debug)]
+pub struct BuildOutcome {
+    /// The manifest: its digest is the image's.
+    pub manifest: Descriptor,
+    /// The configuration.
+    pub config: Descriptor,
+    /// The size in bytes of all that a pull fetches: manifest, configuration, compressed layers.
+    pub size: u64,
+    /// The image's platform.
+    pub platform: Platform,
+    /// The references that the image was pushed to, in the order they were given.
+    pub pushed: Vec<Reference>,
+    /// The images that the Dockerfile named and the target needed.
+    pub bases: Vec<BaseUsed>,
+    /// The steps that were done, stage after stage.
+    pub steps: Vec<StepDone>,
+}
+
+/// An image that a Dockerfile names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUsed {
+    /// As it was named, in normal form.
+    pub name: Reference,
+    /// The digest that the registry answered for it, an index's where it is one.
+    pub digest: Digest,
+}
+
+/// A step that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepDone {
+    /// Which one.
+    pub step: StepId,
+    /// Its Dockerfile line, from 1.
+    pub line: usize,
+    /// The instruction.
+    pub text: String,
+    /// What came of it.
+    pub result: StepResult,
+    /// How long it took.
+    pub elapsed: Duration,
+}

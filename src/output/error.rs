@@ -1,0 +1,40 @@
+//! Why an image cannot be delivered.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{registry, store};
+
+/// A destination or result file that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A registry refuses or fails.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// A file or directory cannot be written.
+    #[error("cannot {action} {}", path.display())]
+    Write {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer cannot be read, here or from its registry.
+    #[error("cannot read layer {digest}")]
+    Layer {
+        /// Its digest.
+        digest: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The store of blobs fails.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// An upload's task ended without a result.
+    #[error("an upload ended without a result: {0}")]
+    Task(String),
+}

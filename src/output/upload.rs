@@ -1,0 +1,162 @@
+//! Pushing: layers are sent while later steps run; configuration and manifests at the end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::image::{Layer, LayerContent};
+use crate::oci::{Descriptor, Digest, Reference};
+use crate::progress::{Delivery, Event, Reporter};
+use crate::registry::{BlobSource, Client, Pushed};
+use crate::store::Store;
+
+use super::{Assembled, Error};
+
+/// Uploads to all destinations, under way. Dropped before the end, it stops them.
+pub struct Uploads {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    destinations: Vec<Reference>,
+    tasks: Vec<JoinHandle<Result<(), Error>>>,
+    started: Vec<Digest>,
+}
+
+struct Shared {
+    client: Client,
+    store: Store,
+    /// One reference for each repository that is pushed to.
+    repositories: Vec<Reference>,
+    reporter: Arc<dyn Reporter>,
+}
+
+/// Checks that every destination's repository may be pushed to, before anything is built.
+///
+/// # Errors
+/// The first registry's refusal.
+pub async fn check_push(client: &Client, destinations: &[Reference]) -> Result<(), Error> {
+    for repository in repositories(destinations) {
+        client.check_push(&repository).await?;
+    }
+    Ok(())
+}
+
+/// Returns one of the references for each repository, in order.
+fn repositories(destinations: &[Reference]) -> Vec<Reference> {
+    let mut distinct: Vec<Reference> = Vec::new();
+    for reference in destinations {
+        if !distinct.iter().any(|known| known.name() == reference.name()) {
+            distinct.push(reference.clone());
+        }
+    }
+    distinct
+}
+
+impl Uploads {
+    /// Makes ready to push to `destinations`; nothing is sent yet.
+    pub fn new(
+        client: Client,
+        runtime: Handle,
+        store: Store,
+        destinations: Vec<Reference>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
+        let repositories = repositories(&destinations);
+        let shared = Arc::new(Shared { client, store, repositories, reporter });
+        Self { shared, runtime, destinations, tasks: Vec::new(), started: Vec::new() }
+    }
+
+    /// Starts to bring a layer to all destinations; does not wait. A layer that was started already is left alone.
+    pub fn layer(&mut self, layer: &Layer) {
+        if self.shared.repositories.is_empty() || self.started.contains(&layer.descriptor.digest) {
+            return;
+        }
+        self.started.push(layer.descriptor.digest.clone());
+        let (shared, layer) = (Arc::clone(&self.shared), layer.clone());
+        self.tasks.push(self.runtime.spawn(async move { shared.deliver_layer(&layer).await }));
+    }
+
+    /// Brings all layers, the configuration and the manifest to every destination, and returns those references.
+    ///
+    /// The manifest goes last, so that no tag ever points to an image that is not whole.
+    ///
+    /// # Errors
+    /// The first failure; other uploads are stopped.
+    pub async fn finish(mut self, image: &Assembled) -> Result<Vec<Reference>, Error> {
+        for layer in &image.layers {
+            self.layer(layer);
+        }
+        for task in &mut self.tasks {
+            task.await.map_err(|error| Error::Task(error.to_string()))??;
+        }
+        let config = BlobSource::Bytes(image.config_bytes.clone());
+        for repository in &self.shared.repositories {
+            self.shared.deliver(repository, &config, &image.config, None).await?;
+        }
+        for destination in &self.destinations {
+            let bytes: Bytes = image.manifest_bytes.clone();
+            self.shared.client.push_manifest(destination, &image.manifest.media_type, bytes).await?;
+        }
+        Ok(std::mem::take(&mut self.destinations))
+    }
+}
+
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    /// Brings a layer to every repository: the first gets it from where it is, the others from the first if they can.
+    async fn deliver_layer(&self, layer: &Layer) -> Result<(), Error> {
+        let origin = match &layer.content {
+            LayerContent::Stored => None,
+            LayerContent::Remote(reference) => Some(reference),
+        };
+        for (position, repository) in self.repositories.iter().enumerate() {
+            let from = if position == 0 { origin } else { Some(&self.repositories[0]) };
+            if self.store.contains(&layer.descriptor.digest) {
+                let path = self.store.path(&layer.descriptor.digest);
+                let blob = BlobSource::open(&path).map_err(|source| Error::Write { action: "open", path, source })?;
+                self.deliver(repository, &blob, &layer.descriptor, from).await?;
+            } else if let Some(from) = from {
+                let pushed = self.client.copy_blob(from, repository, &layer.descriptor, &unheard()).await?;
+                self.report(repository, &layer.descriptor, pushed);
+            } else {
+                let source = std::io::ErrorKind::NotFound.into();
+                return Err(Error::Layer { digest: layer.descriptor.digest.to_string(), source });
+            }
+        }
+        Ok(())
+    }
+
+    async fn deliver(
+        &self,
+        repository: &Reference,
+        blob: &BlobSource,
+        descriptor: &Descriptor,
+        from: Option<&Reference>,
+    ) -> Result<(), Error> {
+        let pushed = self.client.push_blob(repository, blob, descriptor, from, &unheard()).await?;
+        self.report(repository, descriptor, pushed);
+        Ok(())
+    }
+
+    fn report(&self, repository: &Reference, descriptor: &Descriptor, pushed: Pushed) {
+        let delivery = match pushed {
+            Pushed::Existed => Delivery::Existed,
+            Pushed::Mounted => Delivery::Mounted,
+            Pushed::Uploaded { .. } => Delivery::Uploaded,
+        };
+        let (repository, digest, size) = (&*repository.name(), &descriptor.digest, descriptor.size);
+        self.reporter.report(Event::Pushed { repository, digest, size, delivery });
+    }
+}
+
+fn unheard() -> crate::registry::Progress {
+    Arc::new(|_| {})
+}
