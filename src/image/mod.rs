@@ -5,9 +5,31 @@
 //! *Invariant: every read of a layer's blob verifies its digest; the same entries give the same bytes on any
 //! machine, however many threads compress them.*
 
-mod entry;
-
+pub use accounts::{
+    AccountFile, Accounts, Credentials, Group, LARGEST_ACCOUNT_FILE, Owner, User, owner_needs_accounts,
+};
+pub use compress::Compressor;
+pub use decompress::{Encoding, decompressed, is_archive};
 pub use entry::{Entry, EntryKind, Timestamp};
+pub use error::Error;
+pub use layer_inventory::{Entries, LayerInventory};
+pub use reader::{Content, LONGEST_META, LayerReader};
+pub use whiteout::Whiteout;
+pub use writer::LayerWriter;
+
+mod accounts;
+mod compress;
+mod decompress;
+mod entry;
+mod error;
+mod header;
+mod layer_inventory;
+mod path;
+mod pax;
+mod reader;
+mod sparse;
+pub mod whiteout;
+mod writer;
 
 use crate::oci::{Descriptor, DiffId, History, ImageConfig, Reference};
 

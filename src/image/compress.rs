@@ -1,0 +1,349 @@
+//! Compressors as writers, which use all processors and give the same bytes on any number of them.
+//!
+//! Knows gzip and zstd; does not know what is compressed. gzip is cut into blocks as pigz does it: each block is
+//! deflated on its own with the 32 KiB before it as dictionary and ends on a byte border, so all of them joined are
+//! one member that any decompressor reads.
+//!
+//! *Invariant: the bytes depend on the input, the level and the version of the compressing library alone: not on how
+//! many threads there are, nor on how the input was cut into writes. Memory is bounded by [`MOST_THREADS`].*
+
+use std::io::{self, Write};
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use flate2::{Compress, Crc, FlushCompress, Status};
+
+use crate::request::Compression;
+
+/// How much one thread compresses at a time. Changing it changes the digest of every layer.
+pub(super) const BLOCK: usize = 512 << 10;
+
+/// How far deflate looks back.
+const DICTIONARY: usize = 32 << 10;
+
+/// More threads than this cost memory (1.5 MiB each) and find no more work: hashing cannot follow them.
+const MOST_THREADS: usize = 16;
+
+/// zstd's workers take tens of megabytes each at high levels.
+const MOST_ZSTD_THREADS: u32 = 4;
+
+/// How much a zstd worker compresses at a time. Changing it changes the digest of every layer.
+const ZSTD_JOB: u32 = 4 << 20;
+
+/// A piece of the input, shared by those who read it.
+pub(super) type Block = Arc<Vec<u8>>;
+
+/// Compresses what is written to it into `W`, in other threads; nothing is complete before [`Compressor::finish`].
+pub struct Compressor<W> {
+    pending: Vec<u8>,
+    pipe: Pipe<W>,
+}
+
+/// Where blocks go. Threads are only started when there is more than one block.
+enum Pipe<W> {
+    Idle {
+        compression: Compression,
+        threads: usize,
+        output: W,
+    },
+    Running(Running<W>),
+    /// An error was already returned.
+    Broken,
+}
+
+struct Running<W> {
+    blocks: Input,
+    workers: Vec<JoinHandle<()>>,
+    /// Writes the output in order.
+    writer: JoinHandle<io::Result<W>>,
+}
+
+/// How blocks reach the threads.
+enum Input {
+    Gzip { jobs: SyncSender<Job>, order: SyncSender<Receiver<io::Result<Deflated>>>, before: Option<Block> },
+    Serial(SyncSender<Block>),
+}
+
+struct Job {
+    block: Block,
+    before: Option<Block>,
+    done: SyncSender<io::Result<Deflated>>,
+}
+
+struct Deflated {
+    bytes: Vec<u8>,
+    crc: Crc,
+}
+
+impl<W: Write + Send + 'static> Compressor<W> {
+    /// Compresses into `output` with as many threads as the machine and its cgroup give.
+    pub fn new(output: W, compression: Compression) -> Self {
+        Self::with_threads(output, compression, thread::available_parallelism().map_or(1, NonZero::get))
+    }
+
+    /// Compresses into `output` with `threads` threads; their number does not change the bytes.
+    pub fn with_threads(output: W, compression: Compression, threads: usize) -> Self {
+        let threads = threads.clamp(1, MOST_THREADS);
+        Self { pending: Vec::new(), pipe: Pipe::Idle { compression, threads, output } }
+    }
+
+    /// Compresses the rest and returns the output.
+    ///
+    /// # Errors
+    /// When the output could not be written.
+    pub fn finish(mut self) -> io::Result<W> {
+        let rest = std::mem::take(&mut self.pending);
+        self.finish_with(rest)
+    }
+
+    /// Compresses `block`, which must have [`BLOCK`] bytes, as none but the last may be shorter.
+    pub(super) fn push(&mut self, block: Block) -> io::Result<()> {
+        debug_assert!(block.len() == BLOCK && self.pending.is_empty(), "a short block would change the bytes");
+        self.pipe = match std::mem::replace(&mut self.pipe, Pipe::Broken) {
+            Pipe::Idle { compression, threads, output } => Pipe::Running(Running::start(compression, threads, output)?),
+            running @ (Pipe::Running(_) | Pipe::Broken) => running,
+        };
+        let Pipe::Running(running) = &mut self.pipe else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        if running.blocks.send(block) {
+            return Ok(());
+        }
+        // The writer has ended before its time: its error says why.
+        match std::mem::replace(&mut self.pipe, Pipe::Broken) {
+            Pipe::Running(running) => running.finish(None).and(Err(io::ErrorKind::BrokenPipe.into())),
+            Pipe::Idle { .. } | Pipe::Broken => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Compresses `rest` as the last block and returns the output.
+    pub(super) fn finish_with(&mut self, rest: Vec<u8>) -> io::Result<W> {
+        match std::mem::replace(&mut self.pipe, Pipe::Broken) {
+            Pipe::Idle { compression, mut output, .. } => {
+                compress_alone(&rest, compression, &mut output)?;
+                Ok(output)
+            }
+            Pipe::Running(running) => running.finish(Some(rest)),
+            Pipe::Broken => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+impl<W: Write + Send + 'static> Write for Compressor<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.pending.len() == BLOCK {
+            let block = std::mem::take(&mut self.pending);
+            self.push(Arc::new(block))?;
+        }
+        if self.pending.capacity() == 0 && bytes.len() < BLOCK {
+            self.pending.reserve_exact(BLOCK);
+        }
+        let count = bytes.len().min(BLOCK - self.pending.len());
+        self.pending.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    /// Does nothing: a flush in the middle would change the bytes.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W> Drop for Compressor<W> {
+    fn drop(&mut self) {
+        // Waits for the threads, so that the output is closed when this returns.
+        if let Pipe::Running(running) = std::mem::replace(&mut self.pipe, Pipe::Broken) {
+            drop(running.blocks);
+            for worker in running.workers {
+                let _ = worker.join();
+            }
+            let _ = running.writer.join();
+        }
+    }
+}
+
+impl Input {
+    /// Hands a block on; false when nobody takes it any more.
+    fn send(&mut self, block: Block) -> bool {
+        match self {
+            Self::Serial(blocks) => blocks.send(block).is_ok(),
+            Self::Gzip { jobs, order, before } => {
+                let (done, result) = sync_channel(1);
+                let job = Job { block: Arc::clone(&block), before: before.replace(block), done };
+                order.send(result).is_ok() && jobs.send(job).is_ok()
+            }
+        }
+    }
+}
+
+impl<W: Write + Send + 'static> Running<W> {
+    fn start(compression: Compression, threads: usize, output: W) -> io::Result<Self> {
+        match compression {
+            Compression::Gzip { level } => Self::start_gzip(gzip_level(level), threads, output),
+            Compression::Zstd { level } => {
+                let (blocks, received) = sync_channel(1);
+                let threads = u32::try_from(threads).unwrap_or(1);
+                let writer = named("zstd").spawn(move || {
+                    let mut encoder = zstd_encoder(output, level, threads)?;
+                    write_all_of(&received, &mut encoder)?;
+                    encoder.finish()
+                })?;
+                Ok(Self { blocks: Input::Serial(blocks), workers: Vec::new(), writer })
+            }
+            Compression::Uncompressed => {
+                let (blocks, received) = sync_channel(2);
+                let mut output = output;
+                let writer = named("layer").spawn(move || write_all_of(&received, &mut output).map(|()| output))?;
+                Ok(Self { blocks: Input::Serial(blocks), workers: Vec::new(), writer })
+            }
+        }
+    }
+
+    fn start_gzip(level: u32, threads: usize, mut output: W) -> io::Result<Self> {
+        let (jobs, queue) = sync_channel::<Job>(1);
+        // What bounds the memory: no more than these blocks are anywhere between the reader and the output.
+        let (order, results) = sync_channel::<Receiver<io::Result<Deflated>>>(threads + 1);
+        let queue = Arc::new(Mutex::new(queue));
+        let mut workers = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let queue = Arc::clone(&queue);
+            workers.push(named("gzip").spawn(move || deflate_jobs(&queue, level))?);
+        }
+        let writer = named("gzip").spawn(move || {
+            let mut crc = Crc::new();
+            output.write_all(&gzip_header(level))?;
+            for result in results {
+                let deflated = result.recv().map_err(|_| io::Error::other("a thread that compressed has failed"))??;
+                crc.combine(&deflated.crc);
+                output.write_all(&deflated.bytes)?;
+            }
+            gzip_end(level, &crc, &mut output)?;
+            Ok(output)
+        })?;
+        Ok(Self { blocks: Input::Gzip { jobs, order, before: None }, workers, writer })
+    }
+
+    fn finish(mut self, rest: Option<Vec<u8>>) -> io::Result<W> {
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+            // A failure shows in the writer's result.
+            self.blocks.send(Arc::new(rest));
+        }
+        drop(self.blocks);
+        let failed = |_| io::Error::other("a thread that compressed has failed");
+        for worker in self.workers {
+            worker.join().map_err(failed)?;
+        }
+        self.writer.join().map_err(failed)?
+    }
+}
+
+fn named(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned())
+}
+
+fn write_all_of(blocks: &Receiver<Block>, output: &mut impl Write) -> io::Result<()> {
+    blocks.iter().try_for_each(|block| output.write_all(&block))
+}
+
+/// Compresses the whole input, which is shorter than two blocks, in this thread; the same bytes as by many threads.
+fn compress_alone(bytes: &[u8], compression: Compression, output: &mut impl Write) -> io::Result<()> {
+    match compression {
+        Compression::Uncompressed => output.write_all(bytes),
+        Compression::Zstd { level } => {
+            let mut encoder = zstd_encoder(output, level, 1)?;
+            encoder.write_all(bytes)?;
+            encoder.finish().map(|_| ())
+        }
+        Compression::Gzip { level } => {
+            let level = gzip_level(level);
+            let mut crc = Crc::new();
+            output.write_all(&gzip_header(level))?;
+            if !bytes.is_empty() {
+                let deflated = deflate(&mut raw_deflate(level), bytes, &[])?;
+                crc.combine(&deflated.crc);
+                output.write_all(&deflated.bytes)?;
+            }
+            gzip_end(level, &crc, output)
+        }
+    }
+}
+
+/// zstd gives the same bytes for any number of workers, but others for none: there is always one.
+///
+/// Source: zstd.h, `ZSTD_c_nbWorkers`.
+fn zstd_encoder<W: Write>(output: W, level: i32, threads: u32) -> io::Result<zstd::Encoder<'static, W>> {
+    let mut encoder = zstd::Encoder::new(output, level.clamp(1, 22))?;
+    encoder.multithread(threads.clamp(1, MOST_ZSTD_THREADS))?;
+    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB))?;
+    encoder.include_checksum(true)?;
+    Ok(encoder)
+}
+
+fn gzip_level(level: u32) -> u32 {
+    level.clamp(1, 9)
+}
+
+fn raw_deflate(level: u32) -> Compress {
+    Compress::new(flate2::Compression::new(level), false)
+}
+
+/// The fixed header: no name, no time, unknown system; only the effort is told.
+///
+/// Source: RFC 1952, section 2.3.
+fn gzip_header(level: u32) -> [u8; 10] {
+    let effort = match level {
+        1 => 4,
+        9 => 2,
+        _ => 0,
+    };
+    [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, effort, 0xff]
+}
+
+/// Writes the block that ends the stream, the checksum and the length.
+fn gzip_end(level: u32, crc: &Crc, output: &mut impl Write) -> io::Result<()> {
+    let mut end = Vec::with_capacity(16);
+    raw_deflate(level).compress_vec(&[], &mut end, FlushCompress::Finish)?;
+    end.extend_from_slice(&crc.sum().to_le_bytes());
+    end.extend_from_slice(&crc.amount().to_le_bytes());
+    output.write_all(&end)
+}
+
+fn deflate_jobs(queue: &Mutex<Receiver<Job>>, level: u32) {
+    let mut compress = raw_deflate(level);
+    loop {
+        let next = match queue.lock() {
+            Ok(queue) => queue.recv(),
+            Err(_) => return,
+        };
+        let Ok(job) = next else { return };
+        let before = job.before.as_deref().map_or(&[][..], |block| &block[block.len() - DICTIONARY..]);
+        // Nobody listens when the output has failed.
+        let _ = job.done.send(deflate(&mut compress, &job.block, before));
+    }
+}
+
+/// Deflates one block, ending on a byte border without ending the stream.
+fn deflate(compress: &mut Compress, block: &[u8], before: &[u8]) -> io::Result<Deflated> {
+    compress.reset();
+    if !before.is_empty() {
+        compress.set_dictionary(before)?;
+    }
+    // Room for the worst case (nine bits for each byte), so that one call does all: a flush that is cut short by a
+    // full buffer may leave a second joint, and the bytes would depend on the allocator.
+    let mut bytes = Vec::with_capacity(block.len() + block.len() / 8 + 4096);
+    let mut rest = block;
+    loop {
+        let taken = compress.total_in();
+        let status = compress.compress_vec(rest, &mut bytes, FlushCompress::Sync)?;
+        let taken = usize::try_from(compress.total_in() - taken).unwrap_or(rest.len());
+        rest = &rest[taken..];
+        // With room left, the flush is complete.
+        if (rest.is_empty() && bytes.len() < bytes.capacity()) || status == Status::StreamEnd {
+            break;
+        }
+        bytes.reserve(block.len() / 4 + 64);
+    }
+    let mut crc = Crc::new();
+    crc.update(block);
+    Ok(Deflated { bytes, crc })
+}

@@ -1,0 +1,85 @@
+//! The form that paths have in this room: relative to the root, no `.`, no `..`, no empty part.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// Why a path is no path of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathFault {
+    /// `..` leads out of the root.
+    Leaves,
+    /// It has a NUL byte, which no kernel accepts.
+    Nul,
+}
+
+impl PathFault {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Leaves => "its path leaves the root by `..`",
+            Self::Nul => "its path has a NUL byte",
+        }
+    }
+}
+
+/// Brings `./a//b/`, `/a/b` and `a/x/../b` into the form `a/b`; the root itself becomes the empty path.
+///
+/// `..` is resolved in the text alone, as the tar readers of container engines do (Go's `path.Clean`).
+pub(super) fn normalized(path: &[u8]) -> Result<PathBuf, PathFault> {
+    if memchr::memchr(0, path).is_some() {
+        return Err(PathFault::Nul);
+    }
+    let mut clean: Vec<u8> = Vec::with_capacity(path.len());
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if clean.is_empty() => return Err(PathFault::Leaves),
+            b".." => clean.truncate(memchr::memrchr(b'/', &clean).unwrap_or(0)),
+            part => {
+                if !clean.is_empty() {
+                    clean.push(b'/');
+                }
+                clean.extend_from_slice(part);
+            }
+        }
+    }
+    Ok(PathBuf::from(OsString::from_vec(clean)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_becomes_one() {
+        for (given, expected) in [
+            ("", ""),
+            ("/", ""),
+            ("./", ""),
+            ("a", "a"),
+            ("./a/", "a"),
+            ("/a//b/.", "a/b"),
+            ("a/../b", "b"),
+            ("a/b/../../c", "c"),
+            ("a/b/../c/", "a/c"),
+            ("..a/b..", "..a/b.."),
+        ] {
+            assert_eq!(normalized(given.as_bytes()).expect(given), Path::new(expected), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_path_outside_the_root_is_refused() {
+        for (given, fault) in [
+            ("..", PathFault::Leaves),
+            ("../a", PathFault::Leaves),
+            ("/../a", PathFault::Leaves),
+            ("a/../../b", PathFault::Leaves),
+            ("a\0b", PathFault::Nul),
+        ] {
+            assert_eq!(normalized(given.as_bytes()), Err(fault), "{given}");
+        }
+    }
+}

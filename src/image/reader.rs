@@ -1,0 +1,462 @@
+//! The entries of a layer, read from its tar stream.
+//!
+//! Knows v7, ustar, GNU, star and PAX archives; does not know compression, nor what a whiteout means.
+//!
+//! *Invariant: whatever the bytes, reading ends in entries or in an error: no panic, no path outside the root, no
+//! more than [`LONGEST_META`] bytes of memory for each header. The source is read to its end before the end is
+//! reported, so that a digest checked there is checked.*
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::header::{self, BLOCK, Fault, Fields};
+use super::path::normalized;
+use super::sparse::{self, Form, MapInData, SparseMap};
+use super::{Entry, EntryKind, Error, Timestamp, pax};
+
+/// The most that PAX records or a long name may take, in bytes.
+pub const LONGEST_META: u64 = 1 << 20;
+
+/// Holds a stretch of the stream; large enough that reading costs little, small enough for the processor's cache.
+const BUFFER: usize = 128 << 10;
+
+/// Reads entries from an uncompressed tar stream.
+pub struct LayerReader<R> {
+    source: Source<R>,
+    /// What is left of the current entry's data in the stream, its padding included.
+    left: u64,
+    /// Of that, the padding.
+    padding: u64,
+    sparse: Option<Holes>,
+    ended: bool,
+}
+
+impl<R: Read> LayerReader<R> {
+    /// Reads from `reader`; [`super::decompressed`] gives one for a compressed layer.
+    pub fn new(reader: R) -> Self {
+        let buffer = vec![0; BUFFER].into_boxed_slice();
+        let source = Source { reader, buffer, start: 0, end: 0, offset: 0 };
+        Self { source, left: 0, padding: 0, sparse: None, ended: false }
+    }
+
+    /// Returns the next entry and its content, or none at the end; content that was not read is skipped.
+    ///
+    /// PAX global headers are skipped as container engines do. Hard links, symbolic links, directories, devices and
+    /// FIFOs have no content, whatever size their header says (as Go's `archive/tar` has it).
+    ///
+    /// # Errors
+    /// When the stream fails, a header is malformed, or an entry has a path or type that no image can have.
+    pub fn next_entry(&mut self) -> Result<Option<(Entry, Content<'_, R>)>, Error> {
+        match self.advance()? {
+            Some(entry) => Ok(Some((entry, Content { reader: self }))),
+            None => Ok(None),
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<Entry>, Error> {
+        self.finish_entry()?;
+        let mut meta = Meta::default();
+        while !self.ended {
+            let at = self.source.offset;
+            let Some(block) = self.source.block_or_end().map_err(|source| self.broken(source))? else {
+                self.ended = true;
+                break;
+            };
+            if header::is_zero(&block) {
+                self.end_marker(at)?;
+                break;
+            }
+            let fields = header::fields(&block).map_err(|fault| malformed(at, fault))?;
+            match fields.flag {
+                b'x' | b'X' => meta.pax = Pax::read(&self.meta(fields.size, at)?).map_err(|f| malformed(at, f))?,
+                b'L' => meta.long_name = Some(header::text(&self.meta(fields.size, at)?).to_vec()),
+                b'K' => meta.long_link = Some(header::text(&self.meta(fields.size, at)?).to_vec()),
+                // A global header, or the label of a volume.
+                b'g' | b'V' => {
+                    self.expect(fields.size);
+                    self.finish_entry()?;
+                }
+                _ => return self.entry(fields, meta, &block).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads to the end of the source, which begins with the second of two zero blocks.
+    fn end_marker(&mut self, at: u64) -> Result<(), Error> {
+        let second = self.source.block_or_end().map_err(|source| self.broken(source))?;
+        if second.is_some_and(|block| !header::is_zero(&block)) {
+            return Err(malformed(at, "a single zero block stands between entries"));
+        }
+        self.ended = true;
+        self.source.skip_all().map_err(|source| self.broken(source))
+    }
+
+    fn entry(&mut self, fields: Fields, meta: Meta, block: &[u8; BLOCK]) -> Result<Entry, Error> {
+        let pax = meta.pax;
+        let name = pax.sparse.name.clone().or(meta.long_name).or(pax.path).unwrap_or(fields.name);
+        let refuse = |reason: Fault| refused(&name, reason);
+        let path = normalized(&name).map_err(|fault| refuse(fault.reason()))?;
+        let link = meta.long_link.or(pax.link).unwrap_or(fields.link);
+        let stored = pax.size.unwrap_or(fields.size);
+        let number = |value: u64| u32::try_from(value).map_err(|_| refuse("its owner or group is above 4294967295"));
+        let (uid, gid) = (number(pax.uid.unwrap_or(fields.uid))?, number(pax.gid.unwrap_or(fields.gid))?);
+        let (major, minor) = fields.device;
+        let kind = match fields.flag {
+            // Before ustar, a directory was known by its name alone.
+            0 if name.ends_with(b"/") => EntryKind::Directory,
+            0 | b'0' | b'7' | b'S' => {
+                let size = self.content(stored, fields.flag, &pax.sparse, block);
+                EntryKind::File { size: size.map_err(|fault| fault.at(&name, self.source.offset))? }
+            }
+            b'1' => {
+                let target = normalized(&link).map_err(|fault| refuse(fault.reason()))?;
+                if target.as_os_str().is_empty() || path == target {
+                    return Err(refuse("it is a hard link to itself or to the root"));
+                }
+                EntryKind::HardLink { target }
+            }
+            b'2' if link.is_empty() || link.contains(&0) => {
+                return Err(refuse("it is a symbolic link without a usable target"));
+            }
+            b'2' => EntryKind::Symlink { target: PathBuf::from(OsString::from_vec(link)) },
+            b'3' => EntryKind::CharacterDevice { major, minor },
+            b'4' => EntryKind::BlockDevice { major, minor },
+            b'5' => EntryKind::Directory,
+            b'6' => EntryKind::Fifo,
+            _ => return Err(refuse("its type is not one that a layer can hold")),
+        };
+        if path.as_os_str().is_empty() && kind != EntryKind::Directory {
+            return Err(refuse("it stands for the root, but is not a directory"));
+        }
+        let mtime = pax.mtime.unwrap_or(Timestamp { seconds: fields.seconds, nanoseconds: 0 });
+        Ok(Entry { path, kind, mode: fields.mode, uid, gid, mtime, xattrs: pax.xattrs })
+    }
+
+    /// Prepares reading a file's data and returns the file's size.
+    fn content(
+        &mut self,
+        stored: u64,
+        flag: u8,
+        records: &sparse::Records,
+        block: &[u8; BLOCK],
+    ) -> Result<u64, EntryFault> {
+        if flag == b'S' {
+            let (mut segments, size, mut more) = sparse::gnu(block)?;
+            while more {
+                more = sparse::gnu_more(&self.source.block()?, &mut segments)?;
+            }
+            self.expect(stored);
+            return Ok(self.spread(SparseMap::new(segments, size, stored)?));
+        }
+        let form = records.form(stored)?;
+        self.expect(stored);
+        match form {
+            Form::Dense => Ok(stored),
+            Form::Known(map) => Ok(self.spread(map)),
+            Form::InData(size) => {
+                let mut map = MapInData::default();
+                loop {
+                    let Some(data) = (self.left - self.padding).checked_sub(BLOCK as u64) else {
+                        return Err(EntryFault::Refused("its sparse map is malformed"));
+                    };
+                    self.left -= BLOCK as u64;
+                    if let Some(segments) = map.block(&self.source.block()?)? {
+                        return Ok(self.spread(SparseMap::new(segments, size, data)?));
+                    }
+                }
+            }
+        }
+    }
+
+    fn spread(&mut self, map: SparseMap) -> u64 {
+        let size = map.size;
+        self.sparse = Some(Holes { map, next: 0, position: 0 });
+        size
+    }
+
+    /// Says that `size` bytes of data, and their padding, come next.
+    fn expect(&mut self, size: u64) {
+        self.padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
+        self.left = size.saturating_add(self.padding);
+    }
+
+    /// Reads the data of a header that belongs to the next entry.
+    fn meta(&mut self, size: u64, at: u64) -> Result<Vec<u8>, Error> {
+        if size > LONGEST_META {
+            return Err(malformed(at, "its PAX records or long name are larger than 1 MiB"));
+        }
+        self.expect(size);
+        let mut data = Vec::new();
+        while self.left > self.padding {
+            let wanted = self.left - self.padding;
+            let piece = self.source.piece(wanted).map_err(|source| self.broken(source))?;
+            data.extend_from_slice(&self.source.buffer[piece.clone()]);
+            self.left -= piece.len() as u64;
+        }
+        self.finish_entry()?;
+        Ok(data)
+    }
+
+    fn finish_entry(&mut self) -> Result<(), Error> {
+        self.sparse = None;
+        let left = std::mem::take(&mut self.left);
+        self.padding = 0;
+        self.source.skip(left).map_err(|source| self.broken(source))
+    }
+
+    fn broken(&self, source: io::Error) -> Error {
+        Error::Read { offset: self.source.offset, source }
+    }
+
+    /// Reads stored data of the current entry.
+    fn read_stored(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.left - self.padding;
+        let wanted = usize::try_from(available).unwrap_or(usize::MAX).min(buffer.len());
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let count = self.source.read(&mut buffer[..wanted])?;
+        if count == 0 {
+            return Err(cut_off());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// The content of one entry; reads nothing for what is not a regular file.
+pub struct Content<'a, R> {
+    reader: &'a mut LayerReader<R>,
+}
+
+impl<R: Read> Read for Content<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(holes) = &mut self.reader.sparse else { return self.reader.read_stored(buffer) };
+        let (is_hole, length) = holes.run();
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
+        let count = if is_hole {
+            buffer[..wanted].fill(0);
+            wanted
+        } else {
+            self.reader.read_stored(&mut buffer[..wanted])?
+        };
+        if let Some(holes) = &mut self.reader.sparse {
+            holes.position += count as u64;
+        }
+        Ok(count)
+    }
+}
+
+/// Where in a sparse file the reading stands.
+struct Holes {
+    map: SparseMap,
+    next: usize,
+    position: u64,
+}
+
+impl Holes {
+    /// Returns whether a hole comes next, and how many bytes of it or of data are left.
+    fn run(&mut self) -> (bool, u64) {
+        while let Some(segment) = self.map.segments.get(self.next) {
+            if self.position < segment.offset {
+                return (true, segment.offset - self.position);
+            }
+            let end = segment.offset + segment.length;
+            if self.position < end {
+                return (false, end - self.position);
+            }
+            self.next += 1;
+        }
+        (true, self.map.size - self.position)
+    }
+}
+
+/// The headers that stand before an entry's own.
+#[derive(Default)]
+struct Meta {
+    pax: Pax,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+}
+
+/// What PAX records say of an entry.
+#[derive(Default)]
+struct Pax {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime: Option<Timestamp>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    sparse: sparse::Records,
+}
+
+impl Pax {
+    fn read(data: &[u8]) -> Result<Self, Fault> {
+        let mut pax = Self::default();
+        pax::for_each(data, |key, value| {
+            if let Some(name) = key.strip_prefix(pax::XATTR) {
+                pax.xattrs.insert(name.to_vec(), value.to_vec());
+                return Ok(());
+            }
+            if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                return pax.sparse.add(key, value);
+            }
+            // An empty value takes back what a global header said, and those are not heeded.
+            match key {
+                _ if value.is_empty() => {}
+                b"path" => pax.path = Some(value.to_vec()),
+                b"linkpath" => pax.link = Some(value.to_vec()),
+                b"size" => pax.size = Some(pax::unsigned(value)?),
+                b"uid" => pax.uid = Some(pax::unsigned(value)?),
+                b"gid" => pax.gid = Some(pax::unsigned(value)?),
+                b"mtime" => pax.mtime = Some(pax::time(value)?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(pax)
+    }
+}
+
+/// A fault found where the entry's name is not at hand.
+enum EntryFault {
+    Refused(Fault),
+    Read(io::Error),
+}
+
+impl EntryFault {
+    fn at(self, name: &[u8], offset: u64) -> Error {
+        match self {
+            Self::Refused(reason) => refused(name, reason),
+            Self::Read(source) => Error::Read { offset, source },
+        }
+    }
+}
+
+impl From<Fault> for EntryFault {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+impl From<io::Error> for EntryFault {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+fn refused(name: &[u8], reason: Fault) -> Error {
+    Error::Entry { path: name.escape_ascii().to_string(), reason: reason.to_owned() }
+}
+
+fn malformed(offset: u64, fault: Fault) -> Error {
+    Error::Header { offset, reason: fault.to_owned() }
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the tar stream ends in the middle of an entry")
+}
+
+/// A reader with a buffer that counts what was taken from it.
+struct Source<R> {
+    reader: R,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    offset: u64,
+}
+
+impl<R: Read> Source<R> {
+    /// Reads more behind what is left in the buffer; returns whether there was more.
+    fn fill(&mut self) -> io::Result<bool> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let count = retried(|| self.reader.read(&mut self.buffer[self.end..]))?;
+        self.end += count;
+        Ok(count > 0)
+    }
+
+    fn take(&mut self, count: usize) {
+        self.start += count;
+        self.offset += count as u64;
+    }
+
+    /// Reads one block, or none where the stream ends before it.
+    fn block_or_end(&mut self) -> io::Result<Option<[u8; BLOCK]>> {
+        while self.end - self.start < BLOCK {
+            if !self.fill()? {
+                return if self.start == self.end { Ok(None) } else { Err(cut_off()) };
+            }
+        }
+        let mut block = [0; BLOCK];
+        block.copy_from_slice(&self.buffer[self.start..self.start + BLOCK]);
+        self.take(BLOCK);
+        Ok(Some(block))
+    }
+
+    fn block(&mut self) -> io::Result<[u8; BLOCK]> {
+        self.block_or_end()?.ok_or_else(cut_off)
+    }
+
+    /// Takes up to `wanted` bytes and returns where in the buffer they stand.
+    fn piece(&mut self, wanted: u64) -> io::Result<std::ops::Range<usize>> {
+        if self.start == self.end && !self.fill()? {
+            return Err(cut_off());
+        }
+        let start = self.start;
+        let count = usize::try_from(wanted).unwrap_or(usize::MAX).min(self.end - start);
+        self.take(count);
+        Ok(start..start + count)
+    }
+
+    fn skip(&mut self, mut count: u64) -> io::Result<()> {
+        while count > 0 {
+            count -= self.piece(count)?.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn skip_all(&mut self) -> io::Result<()> {
+        loop {
+            self.take(self.end - self.start);
+            if !self.fill()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads past the buffer where nothing is in it and much is wanted.
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end && target.len() >= self.buffer.len() {
+            let count = retried(|| self.reader.read(target))?;
+            self.offset += count as u64;
+            return Ok(count);
+        }
+        if self.start == self.end && !self.fill()? {
+            return Ok(0);
+        }
+        let piece = self.piece(target.len() as u64)?;
+        target[..piece.len()].copy_from_slice(&self.buffer[piece.clone()]);
+        Ok(piece.len())
+    }
+}
+
+/// Reads again when a signal came between.
+pub(super) fn retried(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
