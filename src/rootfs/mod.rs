@@ -1,10 +1,40 @@
-//! (to come)
+//! Root file systems on disk: applying layers to them, finding what changed, and writing that as a layer.
+//!
+//! Knows the disk through [`Tree`] alone, which nothing leaves; knows no registries, no instructions and no
+//! processes. Which paths are not the image's is told with the [`Rootfs`]: there is no list in here.
+//!
+//! *Invariant: what is excluded is neither written, removed nor read; what a layer says never reaches outside
+//! of the tree.*
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+pub use changes::{Change, ChangeKind, Changes};
+pub use contents::Contents;
+pub use directory::{Directory, FileKind, Inode, Name, Stat};
+pub use error::Error;
+pub use snapshot::Snapshot;
+pub use tree::Tree;
+pub use xattr::Xattrs;
+
+mod changes;
+mod contents;
+mod directory;
+mod error;
+mod exclusions;
+mod overlay;
+mod resolve;
+mod snapshot;
+mod tree;
+mod walk;
+mod xattr;
+
+use exclusions::Exclusions;
 
 /// A root file system on disk that a stage works in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Rootfs {
+    /// Its files.
+    pub tree: Tree,
     /// Where it is; `/` itself in `container` isolation.
     pub path: PathBuf,
     /// What in it is not the image's (mount points, the state directory …): absolute paths inside it.
@@ -23,4 +53,11 @@ pub enum RootfsKind {
         /// The directory that receives what is written.
         upper: PathBuf,
     },
+}
+
+impl Rootfs {
+    /// Opens the root file system at `path`.
+    pub fn open(path: &Path, excluded: Vec<PathBuf>, kind: RootfsKind) -> Result<Self, Error> {
+        Ok(Self { tree: Tree::open(path)?, path: path.to_owned(), excluded, kind })
+    }
 }

@@ -1,0 +1,224 @@
+//! A directory of which nothing is reachable but what is below it.
+//!
+//! Knows descriptors and names; knows neither layers nor what in the tree is an image's.
+//!
+//! *Invariant: no path given here, and no symbolic link in the tree, leads outside of it.*
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::directory::{open_for_reading, statx};
+use super::resolve::Resolver;
+use super::{Directory, Error, Name, Stat, Xattrs};
+
+/// How many directories stay open during bulk work: half of what the smallest usual limit leaves.
+const OPEN_PARENTS: usize = 256;
+
+/// A directory by descriptor; every lookup is confined to it.
+///
+/// Paths are relative to it; an absolute path means the same as without its first slash.
+#[derive(Debug)]
+pub struct Tree {
+    root: OwnedFd,
+    path: PathBuf,
+    resolver: Resolver,
+}
+
+impl Tree {
+    /// Opens the directory at `path`.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
+            .map_err(|errno| Error::call("openat", path, "", errno))?;
+        let resolver = Resolver::probe(root.as_fd());
+        Ok(Self { root, path: path.to_owned(), resolver })
+    }
+
+    /// Opens the same directory once more.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let root =
+            self.root.try_clone().map_err(|source| Error::Call { call: "dup", path: self.path.clone(), source })?;
+        Ok(Self { root, path: self.path.clone(), resolver: self.resolver })
+    }
+
+    /// Returns a tree whose root is the directory `path` of this one.
+    pub fn below(&self, path: &Path) -> Result<Self, Error> {
+        let root = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver })
+    }
+
+    /// Returns where the tree was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a directory, following symbolic links.
+    pub fn directory(&self, path: &Path) -> Result<Directory, Error> {
+        let fd = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(Directory::new(fd, self.path.join(relative(path))))
+    }
+
+    /// Opens the directory in which the last component of `path` stands, and returns that component.
+    pub fn parent(&self, path: &Path) -> Result<(Directory, OsString), Error> {
+        let (parent, name) = split(path)?;
+        Ok((self.directory(parent)?, name.to_owned()))
+    }
+
+    /// Returns what is known about `path`, a symbolic link itself where it is one; none where nothing is there.
+    pub fn stat(&self, path: &Path) -> Result<Option<Stat>, Error> {
+        self.stat_at(path, OFlags::PATH | OFlags::NOFOLLOW)
+    }
+
+    /// Returns what is known about the file that `path` leads to; none where nothing is there.
+    pub fn stat_following(&self, path: &Path) -> Result<Option<Stat>, Error> {
+        self.stat_at(path, OFlags::PATH)
+    }
+
+    /// Opens a file for reading, following symbolic links.
+    pub fn open_file(&self, path: &Path) -> Result<File, Error> {
+        open_for_reading(|flags| self.resolver.open(self.root.as_fd(), path, flags))
+            .map_err(|errno| self.error("openat2", path)(errno))
+    }
+
+    /// Reads a file of at most `limit` bytes, following symbolic links.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let read = self.open_file(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|source| Error::Call { call: "read", path: self.path.join(relative(path)), source })?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::TooLong { path: self.path.join(relative(path)), limit });
+        }
+        Ok(bytes)
+    }
+
+    /// Returns the names in a directory, sorted, following symbolic links.
+    pub fn read_dir(&self, path: &Path) -> Result<Vec<Name>, Error> {
+        self.directory(path)?.names()
+    }
+
+    /// Returns the text of a symbolic link.
+    pub fn read_link(&self, path: &Path) -> Result<PathBuf, Error> {
+        let (parent, name) = self.parent(path)?;
+        parent.read_link(&name)
+    }
+
+    /// Returns the extended attributes of a file, of a symbolic link itself where it is one.
+    pub fn xattrs(&self, path: &Path) -> Result<Xattrs, Error> {
+        if relative(path).as_os_str().is_empty() {
+            return self.directory(path)?.xattrs(OsStr::new(""));
+        }
+        let (parent, name) = self.parent(path)?;
+        parent.xattrs(&name)
+    }
+
+    /// Creates a directory and its missing parents, mode `mode` less the umask, and returns the created ones,
+    /// outermost first. A symbolic link on the way is followed where it leads to a directory.
+    pub fn create_directories(&self, path: &Path, mode: u16) -> Result<Vec<PathBuf>, Error> {
+        let mut created = Vec::new();
+        let mut so_far = PathBuf::new();
+        for part in relative(path).components() {
+            so_far.push(part);
+            match self.directory(&so_far) {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {
+                    let (parent, name) = self.parent(&so_far)?;
+                    parent.create_directory(&name, mode)?;
+                    created.push(so_far.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(created)
+    }
+
+    /// Removes a file, or a directory with all below it; true where it existed.
+    pub fn remove(&self, path: &Path) -> Result<bool, Error> {
+        match self.parent(path) {
+            Ok((parent, name)) => parent.remove_tree(&name),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stat_at(&self, path: &Path, flags: OFlags) -> Result<Option<Stat>, Error> {
+        let fd = match self.resolver.open(self.root.as_fd(), path, flags) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(errno) => return Err(self.error("openat2", path)(errno)),
+        };
+        statx(fd.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH).map(Some).map_err(self.error("statx", path))
+    }
+
+    fn open_at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
+        self.resolver.open(self.root.as_fd(), path, flags).map_err(self.error("openat2", path))
+    }
+
+    fn error(&self, call: &'static str, path: &Path) -> impl FnOnce(Errno) -> Error {
+        move |errno| Error::call(call, &self.path, relative(path), errno)
+    }
+}
+
+/// Returns `path` without its leading slash.
+pub(super) fn relative(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+/// Splits a path into its parent and its last component.
+fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
+    match (path.parent(), path.components().next_back()) {
+        (Some(parent), Some(Component::Normal(name))) => Ok((parent, name)),
+        _ => Err(Error::NoName { path: path.to_owned() }),
+    }
+}
+
+/// The directories that the work was in last, held open: an entry of a layer mostly stands beside the one
+/// before it, and then costs no lookup at all.
+#[derive(Debug)]
+pub(super) struct Parents<'a> {
+    tree: &'a Tree,
+    open: HashMap<PathBuf, Rc<Directory>>,
+}
+
+impl<'a> Parents<'a> {
+    pub(super) fn new(tree: &'a Tree) -> Self {
+        Self { tree, open: HashMap::new() }
+    }
+
+    /// Opens a directory, following symbolic links.
+    pub(super) fn directory(&mut self, path: &Path) -> Result<Rc<Directory>, Error> {
+        if let Some(found) = self.open.get(path) {
+            return Ok(Rc::clone(found));
+        }
+        let opened = Rc::new(self.open_directory(path)?);
+        if self.open.len() >= OPEN_PARENTS {
+            self.open.clear();
+        }
+        self.open.insert(path.to_owned(), Rc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// Forgets all: a directory or a symbolic link was removed, so that a path may now lead elsewhere.
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    fn open_directory(&self, path: &Path) -> Result<Directory, Error> {
+        // One step from an open directory, where that step is a real directory; all else from the root, since
+        // a symbolic link must be resolved against the root and not against where it stands.
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+            && let Some(parent) = self.open.get(parent)
+            && let Ok(directory) = parent.open_directory(name)
+        {
+            return Ok(directory);
+        }
+        self.tree.directory(path)
+    }
+}
