@@ -82,6 +82,12 @@ pub enum Error {
         /// Where the files are.
         aside: PathBuf,
     },
+    /// A second root file system was asked for where `/` is the only one.
+    #[error("container isolation holds one root file system at a time, and it is in use")]
+    Occupied,
+    /// A root file system was asked for again after the first refusal.
+    #[error("no isolation is possible here, as was said before")]
+    NeverOpened,
     /// The build was cancelled while the process ran.
     #[error("interrupted")]
     Interrupted,

@@ -11,13 +11,34 @@
 //! *Invariant: when `run` returns, no process that it started is alive, and nothing that it put into the
 //! root file system for the process's sake (mount points, device nodes, `resolv.conf`) is left there.*
 
+mod aside;
 mod cancel;
+mod choose;
+mod chroot;
+mod container;
+mod directories;
+mod enter;
 mod error;
+mod host_files;
+mod ids;
+mod init;
+mod mountinfo;
+mod namespace;
 mod process;
+mod protocol;
+mod remedy;
+mod stubs;
+mod supervise;
+mod surroundings;
 
 pub use cancel::Cancel;
+pub use choose::{Chosen, Options, open};
+pub use enter::{Entered, Ground, enter};
 pub use error::Error;
+pub use init::init_main;
 pub use process::{Exit, Mount, Network, Process, Stream, User};
+
+use host_files::HostFiles;
 
 use crate::rootfs::Rootfs;
 
@@ -53,4 +74,14 @@ pub enum Capacity {
     One,
     /// As many as there is disk for.
     Many,
+}
+
+/// Refuses what only mounts and namespaces of RUN's own can give, where `isolation` has none.
+fn only_in_namespaces(process: &Process, isolation: &'static str) -> Result<(), Error> {
+    let what = match (process.mounts.is_empty(), process.network) {
+        (true, Network::Host) => return Ok(()),
+        (false, _) => "a mount for RUN",
+        (true, Network::None) => "RUN without a network",
+    };
+    Err(Error::Unsupported { what, isolation, able: "namespace" })
 }

@@ -13,6 +13,7 @@ pub struct Process {
     /// The whole environment.
     pub environment: Vec<(OsString, OsString)>,
     /// The working directory, absolute inside the root file system; it must exist.
+    #[serde(with = "path_bytes")]
     pub directory: PathBuf,
     /// Who it runs as.
     pub user: User,
@@ -41,8 +42,10 @@ pub enum Mount {
     /// A file or directory of the executor's own view.
     Bind {
         /// Absolute path as the executor sees it.
+        #[serde(with = "path_bytes")]
         source: PathBuf,
         /// Absolute path inside the root file system.
+        #[serde(with = "path_bytes")]
         target: PathBuf,
         /// Whether writes to it are refused.
         read_only: bool,
@@ -50,6 +53,7 @@ pub enum Mount {
     /// An empty file system in memory.
     Tmpfs {
         /// Absolute path inside the root file system.
+        #[serde(with = "path_bytes")]
         target: PathBuf,
         /// Limit in bytes; none means the kernel's default, half of the memory.
         size: Option<u64>,
@@ -82,4 +86,20 @@ pub enum Stream {
     Stdout,
     /// File descriptor 2.
     Stderr,
+}
+
+/// Paths as their bytes: serde would refuse those that are not UTF-8.
+pub(super) mod path_bytes {
+    use std::ffi::OsString;
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        OsString::deserialize(deserializer).map(PathBuf::from)
+    }
 }

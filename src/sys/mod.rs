@@ -5,6 +5,12 @@
 //!
 //! *Invariant: a failed call comes back as an [`Error`] that names the call, its arguments and the errno.*
 
+#![expect(unsafe_code, reason = "the one room where system calls are made safe")]
+
 mod error;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod signal;
 
 pub use error::Error;

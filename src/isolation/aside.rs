@@ -1,0 +1,440 @@
+//! Sets aside what stands in a root directory, so that it can hold an image, and puts it back.
+//!
+//! Entries are renamed into a directory of the same file system, which costs nothing whatever they hold. What
+//! is not to be touched (mount points …) stays, and so do the directories above it, whose other children are
+//! moved. A journal beside the moved tree is written ahead of each change, so that whoever finds it after a
+//! crash knows what to do.
+//!
+//! *Invariant: at any moment an entry is either in its place or in the tree, and putting back may be repeated.*
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
+use serde::{Deserialize, Serialize};
+
+/// Paths that are never moved or removed, absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Untouched(Vec<PathBuf>);
+
+/// How a path stands to the untouched ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    /// It is one of them, or below one.
+    Untouched,
+    /// One of them is below it.
+    Above,
+    /// Neither.
+    Free,
+}
+
+impl Untouched {
+    /// Takes a list of paths in any order.
+    pub(super) fn new(mut paths: Vec<PathBuf>) -> Self {
+        paths.sort();
+        paths.dedup();
+        Self(paths)
+    }
+
+    /// The paths, sorted, each once.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+
+    fn relation(&self, path: &Path) -> Relation {
+        if self.0.iter().any(|untouched| path.starts_with(untouched)) {
+            Relation::Untouched
+        } else if self.0.iter().any(|untouched| untouched.starts_with(path)) {
+            Relation::Above
+        } else {
+            Relation::Free
+        }
+    }
+}
+
+/// One line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+enum Line {
+    /// A directory whose children are moved one by one, as it was before.
+    Directory(Attributes),
+    /// Everything is set aside: what is in the root from now on is the image's.
+    Emptied,
+    /// The image's files are removed: what is in the root from now on has been put back.
+    Restoring,
+}
+
+/// What a directory has beside its children.
+#[derive(Debug, Serialize, Deserialize)]
+struct Attributes {
+    #[serde(with = "super::process::path_bytes")]
+    path: PathBuf,
+    mode: u32,
+    owner: (u32, u32),
+    accessed: (i64, i64),
+    modified: (i64, i64),
+}
+
+/// What was set aside from a root directory.
+#[derive(Debug)]
+pub(super) struct Aside {
+    root: PathBuf,
+    /// Holds the journal and the tree; itself untouched.
+    directory: PathBuf,
+    untouched: Untouched,
+}
+
+impl Aside {
+    /// Moves everything in `root` that is not untouched to `directory`, which must be on the same file system
+    /// and one of the untouched paths. Where that fails half-way, what was moved is put back.
+    pub(super) fn set(root: &Path, directory: &Path, untouched: Untouched) -> io::Result<Self> {
+        let aside = Self { root: root.to_owned(), directory: directory.to_owned(), untouched };
+        // The times of the root as they are before the directory is made in it.
+        let attributes = Attributes::of(root)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(aside.tree())?;
+        let moved = aside
+            .note(&Line::Directory(attributes))
+            .and_then(|()| aside.move_children(root, &aside.tree()))
+            .and_then(|()| aside.note(&Line::Emptied))
+            .and_then(|()| aside.smooth(root));
+        match moved {
+            Ok(()) => Ok(aside),
+            Err(error) => {
+                aside.put_back()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds what an earlier process set aside in `directory` and did not put back.
+    pub(super) fn found(root: &Path, directory: &Path, untouched: Untouched) -> Option<Self> {
+        fs::symlink_metadata(directory).ok()?;
+        Some(Self { root: root.to_owned(), directory: directory.to_owned(), untouched })
+    }
+
+    /// Removes everything from the root but the untouched paths and the directories above them. Goes on after
+    /// an error, and returns the first.
+    pub(super) fn clear(&self, also_untouched: Vec<PathBuf>) -> io::Result<()> {
+        let untouched = Untouched::new(self.untouched.0.iter().cloned().chain(also_untouched).collect());
+        let cleared = clear_children(&self.root, &untouched);
+        cleared.and(self.smooth(&self.root))
+    }
+
+    /// Removes the image's files and puts everything back as it was.
+    pub(super) fn put_back(&self) -> io::Result<()> {
+        let lines = self.journal()?;
+        let emptied = lines.iter().any(|line| matches!(line, Line::Emptied));
+        let restoring = lines.iter().any(|line| matches!(line, Line::Restoring));
+        if emptied && !restoring {
+            self.clear(Vec::new())?;
+            self.note(&Line::Restoring)?;
+        }
+        if fs::symlink_metadata(self.tree()).is_ok() {
+            restore_children(&self.tree(), &self.root)?;
+            fs::remove_dir(self.tree())?;
+        }
+        let directories = lines.iter().filter_map(|line| match line {
+            Line::Directory(attributes) => Some(attributes),
+            Line::Emptied | Line::Restoring => None,
+        });
+        // Those below first: the root itself is the first line, and its times change with the last removal.
+        let mut upwards: Vec<&Attributes> = directories.collect();
+        upwards.reverse();
+        for attributes in &upwards {
+            attributes.apply()?;
+        }
+        fs::remove_dir_all(&self.directory)?;
+        upwards.last().map_or(Ok(()), |root| root.apply())
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.directory.join("tree")
+    }
+
+    fn note(&self, line: &Line) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(self.directory.join("journal"))?;
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        file.write_all(&text)
+    }
+
+    /// Reads the journal; a last line that a crash has cut off was not yet acted on.
+    fn journal(&self) -> io::Result<Vec<Line>> {
+        let text = match fs::read(self.directory.join("journal")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            result => result?,
+        };
+        Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    fn move_children(&self, from: &Path, to: &Path) -> io::Result<()> {
+        for entry in entries(from)? {
+            let (path, target) = (from.join(entry.file_name()), to.join(entry.file_name()));
+            match self.untouched.relation(&path) {
+                Relation::Untouched => {}
+                Relation::Above => self.move_one_by_one(&path, &target)?,
+                Relation::Free => match fs::rename(&path, &target) {
+                    // An overlay does not rename a directory of a lower layer: its children are moved then.
+                    // Source: Linux, filesystems/overlayfs, "Renaming directories".
+                    Err(error) if is_elsewhere(&error) && entry.file_type()?.is_dir() => {
+                        self.move_one_by_one(&path, &target)?;
+                        fs::remove_dir(&path)?;
+                    }
+                    result => result?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn move_one_by_one(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.note(&Line::Directory(Attributes::of(from)?))?;
+        fs::DirBuilder::new().mode(0o700).create(to)?;
+        self.move_children(from, to)
+    }
+
+    /// Gives the directories above untouched paths the same attributes in every build.
+    fn smooth(&self, directory: &Path) -> io::Result<()> {
+        for entry in entries(directory)? {
+            let path = directory.join(entry.file_name());
+            if self.untouched.relation(&path) == Relation::Above && entry.file_type()?.is_dir() {
+                self.smooth(&path)?;
+            }
+        }
+        let (never, path) = ((0, 0), directory.to_owned());
+        Attributes { path, mode: 0o755, owner: (0, 0), accessed: never, modified: never }.apply()
+    }
+}
+
+impl Attributes {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            mode: metadata.mode() & 0o7777,
+            owner: (metadata.uid(), metadata.gid()),
+            accessed: (metadata.atime(), metadata.atime_nsec()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+
+    fn apply(&self) -> io::Result<()> {
+        let now = fs::symlink_metadata(&self.path)?;
+        if (now.uid(), now.gid()) != self.owner {
+            let (uid, gid) = (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1));
+            rustix::fs::chownat(CWD, &self.path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        rustix::fs::chmod(&self.path, Mode::from_raw_mode(self.mode))?;
+        let time = |(seconds, nanoseconds)| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+        let times = Timestamps { last_access: time(self.accessed), last_modification: time(self.modified) };
+        Ok(rustix::fs::utimensat(CWD, &self.path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
+
+/// Reads a directory whole, since it is changed while it is walked.
+fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    fs::read_dir(directory)?.collect()
+}
+
+fn is_elsewhere(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::CrossesDevices
+}
+
+fn clear_children(directory: &Path, untouched: &Untouched) -> io::Result<()> {
+    let mut result = Ok(());
+    for entry in entries(directory)? {
+        let path = directory.join(entry.file_name());
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = match untouched.relation(&path) {
+            Relation::Untouched => Ok(()),
+            Relation::Above if is_directory => clear_children(&path, untouched),
+            Relation::Above | Relation::Free if is_directory => fs::remove_dir_all(&path),
+            Relation::Above | Relation::Free => fs::remove_file(&path),
+        };
+        result = result.and(removed);
+    }
+    result
+}
+
+/// Moves what is in `from` back into `to`, where directories may stand already.
+fn restore_children(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in entries(from)? {
+        let (path, target) = (from.join(entry.file_name()), to.join(entry.file_name()));
+        let is_directory = entry.file_type()?.is_dir();
+        let merges = is_directory && fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir());
+        if merges {
+            restore_children(&path, &target)?;
+            fs::remove_dir(&path)?;
+            continue;
+        }
+        match fs::rename(&path, &target) {
+            Err(error) if is_elsewhere(&error) && is_directory => {
+                fs::create_dir(&target)?;
+                restore_children(&path, &target)?;
+                fs::remove_dir(&path)?;
+            }
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Path below the root → mode, modification time, link target or content.
+    type Listing = BTreeMap<PathBuf, (u32, (i64, i64), Vec<u8>)>;
+
+    fn list(root: &Path, directory: &Path, listing: &mut Listing) {
+        let metadata = fs::symlink_metadata(directory).unwrap();
+        let content = match metadata.file_type() {
+            kind if kind.is_symlink() => fs::read_link(directory).unwrap().into_os_string().into_encoded_bytes(),
+            kind if kind.is_file() => fs::read(directory).unwrap(),
+            _ => Vec::new(),
+        };
+        let name = directory.strip_prefix(root).unwrap().to_owned();
+        listing.insert(name, (metadata.mode(), (metadata.mtime(), metadata.mtime_nsec()), content));
+        if metadata.is_dir() {
+            for entry in entries(directory).unwrap() {
+                list(root, &entry.path(), listing);
+            }
+        }
+    }
+
+    fn listing(root: &Path) -> Listing {
+        let mut listing = Listing::new();
+        list(root, root, &mut listing);
+        // The directory that holds the state changes when something is made in it; it is not part of `/`.
+        listing.remove(Path::new("state"));
+        listing
+    }
+
+    /// A root with a mount point two levels down, a state directory, and ordinary things.
+    fn furnished() -> (tempfile::TempDir, Untouched) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for path in ["etc/ssl", "var/run/secrets/token", "state", "home/user", "proc"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        for (path, content) in [
+            ("etc/passwd", "root"),
+            ("etc/hosts", "mounted"),
+            ("var/log", "log"),
+            ("var/run/pid", "1"),
+            ("var/run/secrets/token/data", "secret"),
+            ("proc/stat", "kernel"),
+            ("state/executor", "binary"),
+        ] {
+            fs::write(root.join(path), content).unwrap();
+        }
+        std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+        for (number, path) in ["home/user", "home", "var/run/secrets", "var/run", "var", "etc", ""].iter().enumerate() {
+            let path = root.join(path);
+            rustix::fs::chmod(&path, Mode::from_raw_mode([0o700, 0o1777, 0o755][number % 3])).unwrap();
+            let time = Timespec { tv_sec: 1_000 + i64::try_from(number).unwrap(), tv_nsec: 7 };
+            let times = Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).unwrap();
+        }
+        let untouched = ["etc/hosts", "var/run/secrets/token", "proc", "state"];
+        let untouched = Untouched::new(untouched.iter().map(|path| root.join(path)).collect());
+        (directory, untouched)
+    }
+
+    /// What an image would leave there.
+    fn build(root: &Path) {
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::write(root.join("usr/bin/sh"), "shell").unwrap();
+        fs::write(root.join("etc/passwd"), "image").unwrap();
+        fs::write(root.join("bin"), "no link").unwrap();
+        rustix::fs::chmod(root.join("var/run"), Mode::from_raw_mode(0o711)).unwrap();
+    }
+
+    #[test]
+    fn everything_is_as_it_was_after_a_build() {
+        let (directory, untouched) = furnished();
+        let root = directory.path();
+        let before = listing(root);
+        let aside = Aside::set(root, &root.join("state/aside"), untouched).unwrap();
+        let mut left: Vec<_> = listing(root).into_keys().filter(|path| !path.starts_with("state")).collect();
+        left.retain(|path| !path.starts_with("proc"));
+        let expected = ["", "etc", "etc/hosts", "var", "var/run", "var/run/secrets", "var/run/secrets/token"];
+        assert_eq!(left[..7], expected.map(PathBuf::from));
+        for _stage in 0..2 {
+            build(root);
+            aside.clear(Vec::new()).unwrap();
+            assert!(!root.join("usr").exists() && !root.join("etc/passwd").exists());
+            assert_eq!(fs::read(root.join("var/run/secrets/token/data")).unwrap(), b"secret");
+            assert_eq!(fs::symlink_metadata(root.join("var/run")).unwrap().mode() & 0o7777, 0o755);
+        }
+        build(root);
+        aside.put_back().unwrap();
+        assert_eq!(listing(root), before);
+        assert!(!root.join("state/aside").exists());
+    }
+
+    /// Does the renames of `set` (or those of `put_back`) only up to a point, as if killed there.
+    #[test]
+    fn everything_is_as_it_was_after_a_crash_anywhere() {
+        for (phase, steps) in
+            [("setting", 0), ("setting", 1), ("setting", 2), ("emptied", 0), ("restoring", 1), ("restoring", 3)]
+        {
+            let (directory, untouched) = furnished();
+            let root = directory.path();
+            let before = listing(root);
+            let place = root.join("state/aside");
+            let aside = Aside::set(root, &place, untouched.clone()).unwrap();
+            if phase == "emptied" {
+                build(root);
+            }
+            if phase == "restoring" {
+                aside.note(&Line::Restoring).unwrap();
+            }
+            if phase == "setting" {
+                let journal = fs::read_to_string(place.join("journal")).unwrap();
+                let kept: Vec<_> = journal.lines().filter(|line| !line.contains("Emptied")).collect();
+                fs::write(place.join("journal"), format!("{}\n{{\"Dir", kept.join("\n"))).unwrap();
+            }
+            for entry in entries(&place.join("tree")).unwrap().into_iter().take(steps) {
+                if !root.join(entry.file_name()).exists() {
+                    fs::rename(entry.path(), root.join(entry.file_name())).unwrap();
+                }
+            }
+            drop(aside);
+            Aside::found(root, &place, untouched).unwrap().put_back().unwrap();
+            assert_eq!(listing(root), before, "{phase} {steps}");
+            assert!(!place.exists());
+        }
+    }
+
+    #[test]
+    fn nothing_is_moved_for_good_when_a_part_fails() {
+        let (directory, untouched) = furnished();
+        let root = directory.path();
+        let before = listing(root);
+        // The tree cannot take a second entry of a name that it holds already.
+        fs::create_dir_all(root.join("state/aside/tree/home/in-the-way")).unwrap();
+        assert!(Aside::set(root, &root.join("state/aside"), untouched).is_err());
+        let mut after = listing(root);
+        after.retain(|path, _| !path.ends_with("in-the-way"));
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn relations_go_by_whole_components() {
+        let untouched = Untouched::new(vec![PathBuf::from("/var/run/x"), PathBuf::from("/proc")]);
+        for (path, expected) in [
+            ("/proc", Relation::Untouched),
+            ("/proc/1", Relation::Untouched),
+            ("/process", Relation::Free),
+            ("/var", Relation::Above),
+            ("/var/run", Relation::Above),
+            ("/var/run/xy", Relation::Free),
+        ] {
+            assert_eq!(untouched.relation(Path::new(path)), expected, "{path}");
+        }
+    }
+}

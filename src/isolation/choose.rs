@@ -1,0 +1,269 @@
+//! Chooses the isolation that the system allows, and says why.
+//!
+//! *Invariant: opening never fails for want of rights: a build that needs no root file system needs none.*
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::chroot::Chroot;
+use super::container::Container;
+use super::enter::{Ground, Inside, State};
+use super::ids::Ids;
+use super::namespace::Namespace;
+use super::{Cancel, Capacity, Error, Exit, HostFiles, Isolation, Process, Stream, mountinfo, remedy};
+use crate::request::IsolationChoice;
+use crate::rootfs::Rootfs;
+use crate::sys::process::{CapabilitySet, capabilities};
+
+/// What an isolation is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which one is wanted.
+    pub choice: IsolationChoice,
+    /// The directory for everything temporary.
+    pub state_directory: PathBuf,
+    /// Paths of `/` that `container` isolation leaves alone, beside mount points and its own.
+    pub ignore_paths: Vec<PathBuf>,
+    /// Whether `container` isolation may run where no container was found.
+    pub force: bool,
+    /// Whether the environment names a container (`KUBERNETES_SERVICE_HOST`, `container`).
+    pub named_by_environment: bool,
+    /// Ends running processes.
+    pub cancel: Cancel,
+}
+
+/// Which isolation was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its name as `--isolation` takes it; `none` where none is possible.
+    pub name: &'static str,
+    /// Why this one, for the log.
+    pub reason: String,
+    /// What will not work, or is weaker than elsewhere.
+    pub warnings: Vec<String>,
+}
+
+/// Opens the isolation that `options` and the system want. `ground` is what [`super::enter`] returned.
+///
+/// Where nothing fits, the isolation that is returned gives the error when a root file system is asked for.
+/// An error here is one of an earlier build's files that cannot be put back, or of a pipe.
+pub fn open(options: &Options, ground: Ground) -> Result<(Box<dyn Isolation>, Chosen), Error> {
+    let refused = match ground.0 {
+        State::Inside(inside) => return Ok(open_namespace(options, inside)),
+        State::Refused(reason) => reason,
+        State::Outside => "not tried".to_owned(),
+    };
+    match options.choice {
+        IsolationChoice::Namespace => Ok(unavailable("namespace", &refused, remedy::NAMESPACE)),
+        IsolationChoice::Container => open_container(options, "asked for".to_owned()),
+        IsolationChoice::Chroot => Ok(match chroot_is_possible() {
+            Ok(()) => open_chroot(options, "asked for".to_owned()),
+            Err(reason) => unavailable("chroot", &reason, remedy::CHROOT),
+        }),
+        IsolationChoice::Auto => open_next_best(options, &refused),
+    }
+}
+
+fn open_namespace(options: &Options, inside: Inside) -> (Box<dyn Isolation>, Chosen) {
+    let (reason, warning) = match inside.ids {
+        Ids::All => ("user, mount and pid namespaces are allowed, with all ids", None),
+        Ids::Subordinate => ("user, mount and pid namespaces are allowed, with the user's subordinate ids", None),
+        Ids::Own => (
+            "user namespaces are refused, but CAP_SYS_ADMIN gives mount and pid namespaces",
+            Some("RUN has no user namespace of its own: a root user in it is the container's"),
+        ),
+        Ids::Single => (
+            "user, mount and pid namespaces are allowed, with one id",
+            Some(
+                "only one user id exists here: files of other owners cannot be made, and RUN as another user \
+                 fails; newuidmap with /etc/subuid and /etc/subgid gives more",
+            ),
+        ),
+    };
+    let mut warnings: Vec<String> = warning.into_iter().map(str::to_owned).collect();
+    if !inside.fresh_proc {
+        warnings.push("a fresh /proc is refused: RUN sees the container's, with other process numbers".to_owned());
+    }
+    let files = HostFiles::read();
+    let isolation = Namespace::new(&options.state_directory, inside, files, options.cancel.clone());
+    (Box::new(isolation), Chosen { name: "namespace", reason: reason.to_owned(), warnings })
+}
+
+fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolation>, Chosen), Error> {
+    if container_marker(options).is_none() && !options.force {
+        let looked_at = "/.dockerenv, /run/.containerenv, a service account, control groups, an overlay root";
+        let error = Error::NotAContainer { looked_at: looked_at.to_owned() };
+        return Ok((Box::new(Unavailable(Some(error))), nothing("container isolation was asked for outside one")));
+    }
+    if let Some(missing) = missing_for_container() {
+        return Ok(unavailable("container", &missing, remedy::CONTAINER));
+    }
+    let isolation = Container::open(&options.state_directory, &options.ignore_paths, options.cancel.clone())?;
+    let warning = "RUN sees what is mounted in this container, secrets among it".to_owned();
+    Ok((Box::new(isolation), Chosen { name: "container", reason, warnings: vec![warning] }))
+}
+
+fn open_chroot(options: &Options, reason: String) -> (Box<dyn Isolation>, Chosen) {
+    let warning = "RUN has no /proc and no /sys, and shares processes and network with the executor".to_owned();
+    let isolation = Chroot::new(&options.state_directory, HostFiles::read(), options.cancel.clone());
+    (Box::new(isolation), Chosen { name: "chroot", reason, warnings: vec![warning] })
+}
+
+fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation>, Chosen), Error> {
+    let namespaces = format!("namespaces are refused ({refused})");
+    let container = match (container_marker(options), missing_for_container()) {
+        (Some(marker), None) => {
+            return open_container(options, format!("{namespaces}; this is a container ({marker})"));
+        }
+        (None, _) => "this does not look like a container".to_owned(),
+        (Some(_), Some(missing)) => missing,
+    };
+    Ok(match chroot_is_possible() {
+        Ok(()) => open_chroot(options, format!("{namespaces}; not container isolation: {container}")),
+        Err(chroot) => {
+            unavailable("any", &format!("{namespaces}; container: {container}; chroot: {chroot}"), remedy::ANY)
+        }
+    })
+}
+
+fn unavailable(wanted: &'static str, reason: &str, remedy: &str) -> (Box<dyn Isolation>, Chosen) {
+    let error = Error::Refused { wanted, reason: reason.to_owned(), remedy: remedy.to_owned() };
+    (Box::new(Unavailable(Some(error))), nothing(reason))
+}
+
+fn nothing(reason: &str) -> Chosen {
+    Chosen { name: "none", reason: reason.to_owned(), warnings: Vec::new() }
+}
+
+fn chroot_is_possible() -> Result<(), String> {
+    if capabilities().contains(CapabilitySet::SYS_CHROOT) { Ok(()) } else { Err("no CAP_SYS_CHROOT".to_owned()) }
+}
+
+/// What `container` isolation lacks: to write files of any owner, and to become any user.
+fn missing_for_container() -> Option<String> {
+    let needed = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID;
+    if !rustix::process::geteuid().is_root() {
+        return Some("the user is not root".to_owned());
+    }
+    let missing = needed - capabilities();
+    let names: Vec<_> = missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    (!names.is_empty()).then(|| format!("no {}", names.join(", ")))
+}
+
+/// What shows whether this is a container.
+#[derive(Debug, Default)]
+struct Evidence {
+    docker: bool,
+    podman: bool,
+    service_account: bool,
+    environment: bool,
+    cgroup: String,
+    root: String,
+    /// Whether a system manager runs: overlay roots are also those of live systems.
+    booted: bool,
+}
+
+fn container_marker(options: &Options) -> Option<&'static str> {
+    let mounts = mountinfo::read().unwrap_or_default();
+    let root = mounts.iter().rev().find(|mount| mount.target == Path::new("/"));
+    marker(&Evidence {
+        docker: Path::new("/.dockerenv").exists(),
+        podman: Path::new("/run/.containerenv").exists(),
+        service_account: Path::new("/var/run/secrets/kubernetes.io/serviceaccount").exists(),
+        environment: options.named_by_environment,
+        cgroup: fs::read_to_string("/proc/1/cgroup").unwrap_or_default(),
+        root: root.map(|mount| mount.kind.clone()).unwrap_or_default(),
+        booted: Path::new("/run/systemd/system").exists(),
+    })
+}
+
+fn marker(evidence: &Evidence) -> Option<&'static str> {
+    let runtimes = ["docker", "kubepods", "containerd", "libpod", "/lxc", "/ecs/", "garden", "buildkit", "crio"];
+    if evidence.docker {
+        Some("/.dockerenv")
+    } else if evidence.podman {
+        Some("/run/.containerenv")
+    } else if evidence.service_account {
+        Some("a Kubernetes service account")
+    } else if evidence.environment {
+        Some("the environment")
+    } else if runtimes.iter().any(|runtime| evidence.cgroup.contains(runtime)) && !evidence.booted {
+        Some("the control group of process 1")
+    } else if evidence.root == "overlay" && !evidence.booted {
+        Some("an overlay as root")
+    } else {
+        None
+    }
+}
+
+/// Stands where no isolation is possible; the error comes only when one is needed.
+#[derive(Debug)]
+struct Unavailable(Option<Error>);
+
+impl Isolation for Unavailable {
+    fn rootfs(&mut self, _stage: usize) -> Result<Rootfs, Error> {
+        Err(self.0.take().unwrap_or(Error::NeverOpened))
+    }
+
+    fn run(&self, _: &Rootfs, _: &Process, _: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
+        Err(Error::NeverOpened)
+    }
+
+    fn discard(&mut self, _rootfs: Rootfs) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn holds(&self) -> Capacity {
+        Capacity::One
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_any_marker_and_a_machine_is_not_one() {
+        let cgroup = |text: &str| Evidence { cgroup: text.to_owned(), ..Evidence::default() };
+        let overlay = |booted| Evidence { root: "overlay".to_owned(), booted, ..Evidence::default() };
+        for (evidence, expected) in [
+            (Evidence::default(), None),
+            (Evidence { docker: true, ..Evidence::default() }, Some("/.dockerenv")),
+            (Evidence { podman: true, ..Evidence::default() }, Some("/run/.containerenv")),
+            (Evidence { environment: true, ..Evidence::default() }, Some("the environment")),
+            (cgroup("0::/kubepods.slice/pod1"), Some("the control group of process 1")),
+            (cgroup("0::/init.scope"), None),
+            (Evidence { booted: true, ..cgroup("1:name=systemd:/docker") }, None),
+            (overlay(false), Some("an overlay as root")),
+            (overlay(true), None),
+        ] {
+            assert_eq!(marker(&evidence), expected, "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_possible_fails_only_when_it_is_needed() {
+        let options = Options {
+            choice: IsolationChoice::Namespace,
+            state_directory: PathBuf::from("/nonexistent"),
+            ignore_paths: Vec::new(),
+            force: false,
+            named_by_environment: false,
+            cancel: Cancel::new().unwrap(),
+        };
+        let ground = Ground(State::Refused("unshare(CLONE_NEWUSER): EPERM".to_owned()));
+        let (mut isolation, chosen) = open(&options, ground).unwrap();
+        assert_eq!(chosen.name, "none");
+        let text = isolation.rootfs(0).unwrap_err().to_string();
+        assert!(text.contains("unshare(CLONE_NEWUSER): EPERM") && text.contains("hostUsers: false"), "{text}");
+        isolation.finish().unwrap();
+    }
+}

@@ -1,0 +1,87 @@
+//! `chroot` isolation: private root file systems, and chroot(2) for each RUN, where neither namespaces nor
+//! mounts are allowed.
+//!
+//! There is no `/proc` and no `/sys`, and of `/dev` only what mknod(2) is allowed to make. `resolv.conf` and
+//! `hosts` are files for the time of the RUN; the image's own come back, and what RUN does to them is lost, as
+//! it is where they are mounts.
+//!
+//! *Invariant: as in every isolation, nothing that was put into the root file system for RUN stays there.*
+
+use std::path::Path;
+
+use super::directories::Directories;
+use super::protocol::{Place, Spec};
+use super::stubs::Stubs;
+use super::supervise::supervise;
+use super::{Cancel, Capacity, Error, Exit, HostFiles, Isolation, Process, Stream, only_in_namespaces};
+use crate::rootfs::Rootfs;
+
+/// The usual device nodes with their numbers. Source: Linux, admin-guide/devices.txt.
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// The backend.
+#[derive(Debug)]
+pub(super) struct Chroot {
+    directories: Directories,
+    host_files: HostFiles,
+    cancel: Cancel,
+}
+
+impl Chroot {
+    /// Prepares for root file systems below `state`; touches nothing yet.
+    pub(super) fn new(state: &Path, host_files: HostFiles, cancel: Cancel) -> Self {
+        Self { directories: Directories::new(state), host_files, cancel }
+    }
+
+    fn furnish(&self, stubs: &mut Stubs, scratch: &Path) -> Result<(), Error> {
+        for (path, major, minor) in DEVICES {
+            if !stubs.device(Path::new(path), major, minor)? && !stubs.exists(Path::new(path)) {
+                // The first refusal is that of all.
+                break;
+            }
+        }
+        for (number, (path, content)) in self.host_files.all().enumerate() {
+            stubs.replace(Path::new(path), content, &scratch.join(number.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Isolation for Chroot {
+    fn rootfs(&mut self, stage: usize) -> Result<Rootfs, Error> {
+        self.directories.rootfs(stage)
+    }
+
+    fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
+        only_in_namespaces(process, "chroot")?;
+        let scratch = self.directories.scratch()?;
+        let mut stubs = Stubs::new(&rootfs.path);
+        let result = self.furnish(&mut stubs, &scratch).and_then(|()| {
+            let place = Place::Chroot { root: rootfs.path.clone() };
+            supervise(&Spec { process: process.clone(), place }, &self.cancel, output)
+        });
+        // The image's own files come out of the scratch directory, so it goes only when they are back.
+        let cleared = stubs.remove().and_then(|()| self.directories.remove(&scratch));
+        let exit = result?;
+        cleared.map(|()| exit)
+    }
+
+    fn discard(&mut self, rootfs: Rootfs) -> Result<(), Error> {
+        self.directories.remove(&rootfs.path)
+    }
+
+    fn holds(&self) -> Capacity {
+        Capacity::Many
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.directories.remove_all()
+    }
+}

@@ -1,0 +1,358 @@
+//! `init`: the small process between the executor and a RUN. It sets the process's surroundings up, executes
+//! it, takes notice of orphans, and sees to it that nothing is left alive.
+//!
+//! In `namespace` isolation it is PID 1 of the RUN's pid namespace, and its end is the kernel's order to kill
+//! the rest; elsewhere it adopts orphans and kills its descendants itself.
+//!
+//! *Invariant: it has one thread, an empty environment, and dies when the executor dies.*
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::io::{BufReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::protocol::{Place, Reply, Spec, receive, send};
+use super::{Exit, Network, Process, enter, surroundings};
+use crate::sys::namespace::{Namespaces, loopback_up, unshare};
+use crate::sys::process::{self, CapabilitySet, Ended, Forked, Pid, Reaped, exit_now, fork};
+use crate::sys::{self, signal};
+
+/// What Docker gives to a container: its default list, from the documentation of `docker run --cap-add`.
+const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// A shell's exit statuses for a command that is not there, and one that cannot be executed.
+const NOT_FOUND: i32 = 127;
+const NOT_EXECUTABLE: i32 = 126;
+
+/// How long descendants that do not die are waited for; only one in the kernel's hands takes that long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs the hidden subcommand `init`: reads what to do from standard input, does it, and tells how it went.
+///
+/// To be called by `main` before anything else. The exit code means nothing: the replies do.
+pub fn init_main() -> ExitCode {
+    // A signal to our process group is the executor's business: it ends us through the socket, and then
+    // nothing is left behind. The process that runs the command unblocks them.
+    let group_signals = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+    if let Err(error) = signal::block(&group_signals.into_iter().collect()) {
+        return fail(&error.to_string());
+    }
+    let socket = std::io::stdin();
+    let spec = match receive::<Spec>(&mut BufReader::new(socket.lock())) {
+        Ok(Some(spec)) => spec,
+        Ok(None) => return ExitCode::FAILURE,
+        Err(error) => return fail(&format!("reading what to run: {error}")),
+    };
+    let result = match &spec.place {
+        Place::Namespace { .. } => lead_into_namespaces(&spec),
+        Place::Chroot { .. } | Place::Here => watch_over(&spec).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| fail(&error.to_string()))
+}
+
+fn fail(text: &str) -> ExitCode {
+    tell(&Reply::Failed(text.to_owned()));
+    ExitCode::FAILURE
+}
+
+fn tell(reply: &Reply) {
+    let Ok(socket) = rustix::io::dup(rustix::stdio::stdin()) else { return };
+    let _executor_is_gone = send(std::fs::File::from(socket), reply);
+}
+
+/// Makes the namespaces and, in them, the process that is PID 1; waits for its end.
+fn lead_into_namespaces(spec: &Spec) -> Result<ExitCode, sys::Error> {
+    process::die_with_parent()?;
+    let network = match spec.process.network {
+        Network::Host => Namespaces::empty(),
+        Network::None => Namespaces::CLONE_NEWNET,
+    };
+    unshare(enter::PER_RUN | network)?;
+    match fork()? {
+        Forked::Child => {
+            let result = process::die_with_parent().and_then(|()| watch_over(spec));
+            if let Err(error) = &result {
+                tell(&Reply::Failed(error.to_string()));
+            }
+            exit_now(i32::from(result.is_err()));
+        }
+        Forked::Parent(first) => {
+            process::wait_for(first)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Sets the surroundings up, starts the process, waits for its end and ends what it left.
+fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
+    // Its descriptors and its memory are not for RUN, which may have the same user id.
+    process::forbid_inspection()?;
+    let own_pid_namespace = matches!(spec.place, Place::Namespace { .. });
+    if !own_pid_namespace {
+        process::adopt_orphans()?;
+    }
+    let nothing = nothing_to_read()?;
+    match &spec.place {
+        Place::Namespace { root, mounts } => surroundings::make(root, mounts, &spec.process)?,
+        Place::Chroot { .. } | Place::Here => {}
+    }
+    if spec.process.network == Network::None {
+        loopback_up()?;
+    }
+    let news: SigSet = std::iter::once(Signal::SIGCHLD).collect();
+    signal::block(&news)?;
+    let news = SignalFd::with_flags(&news, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|errno| sys::Error::new("signalfd4(SIGCHLD)", errno))?;
+    let (mut trouble, teller) = std::io::pipe().map_err(|error| sys::Error::from_io("pipe2()", &error))?;
+    let child = match fork()? {
+        Forked::Child => {
+            drop(trouble);
+            let reply = start(spec, &nothing);
+            let _init_is_gone = send(&teller, &reply);
+            exit_now(NOT_EXECUTABLE);
+        }
+        Forked::Parent(child) => child,
+    };
+    drop((teller, nothing));
+    let mut text = Vec::new();
+    // The end of the pipe without a word is exec, which closes it.
+    trouble.read_to_end(&mut text).map_err(|error| sys::Error::from_io("read(pipe of the process)", &error))?;
+    match receive::<Reply>(&mut text.as_slice()) {
+        Ok(Some(reply)) => {
+            tell(&reply);
+            return Ok(());
+        }
+        Ok(None) | Err(_) => tell(&Reply::Ready),
+    }
+    let ended = wait_for_end(child, &news)?;
+    if !own_pid_namespace {
+        end_descendants(child)?;
+    }
+    if let Some(ended) = ended {
+        tell(&Reply::Exited(match ended {
+            Ended::Exited(status) => Exit::Status(status),
+            Ended::Signaled(signal) => Exit::Signal(signal),
+        }));
+    }
+    Ok(())
+}
+
+/// Opens what the process reads as its standard input: nothing.
+fn nothing_to_read() -> Result<OwnedFd, sys::Error> {
+    if let Ok(null) = std::fs::File::open("/dev/null") {
+        return Ok(null.into());
+    }
+    let (reader, _) = std::io::pipe().map_err(|error| sys::Error::from_io("pipe2()", &error))?;
+    Ok(reader.into())
+}
+
+/// Waits until `child` has ended, or until the executor is gone or wants the end: then none.
+fn wait_for_end(child: Pid, news: &SignalFd) -> Result<Option<Ended>, sys::Error> {
+    loop {
+        while let Reaped::Ended(pid, ended) = process::reap()? {
+            if pid == child {
+                return Ok(Some(ended));
+            }
+        }
+        let stdin = rustix::stdio::stdin();
+        let mut waited = [PollFd::from_borrowed_fd(news.as_fd(), PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
+        match poll(&mut waited, None) {
+            Ok(_) if !waited[1].revents().is_empty() => return Ok(None),
+            Ok(_) => while matches!(news.read_signal(), Ok(Some(_))) {},
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(sys::Error::from_io("poll()", &errno.into())),
+        }
+    }
+}
+
+/// Kills everything that descends from this process, until nothing does.
+///
+/// As orphans are adopted, no descendant can leave; the scan is repeated, since one may fork while it runs.
+fn end_descendants(session: Pid) -> Result<(), sys::Error> {
+    let begin = Instant::now();
+    loop {
+        loop {
+            match process::reap()? {
+                Reaped::Childless => return Ok(()),
+                Reaped::Ended(..) => {}
+                Reaped::Running => break,
+            }
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(sys::Error::new("kill(processes left by RUN, SIGKILL)", nix::errno::Errno::ETIMEDOUT));
+        }
+        // Where /proc cannot be read, at least the process group of the RUN.
+        let _none_left = nix::sys::signal::killpg(session, Signal::SIGKILL);
+        for pid in descendants(std::process::id(), &parents()) {
+            if let Ok(pid) = i32::try_from(pid) {
+                let _gone_already = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Reads the parent of every process that /proc shows.
+fn parents() -> BTreeMap<u32, u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
+    entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            let pid: u32 = name.to_str()?.parse().ok()?;
+            let stat = std::fs::read(Path::new("/proc").join(name).join("stat")).ok()?;
+            Some((pid, parent_in(&stat)?))
+        })
+        .collect()
+}
+
+/// Finds the parent's id in a `/proc/<pid>/stat`; the command's name before it may hold any byte.
+fn parent_in(stat: &[u8]) -> Option<u32> {
+    let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let text = std::str::from_utf8(&stat[after..]).ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn descendants(of: u32, parents: &BTreeMap<u32, u32>) -> Vec<u32> {
+    let descends = |pid: &u32| {
+        // No chain is longer than there are processes: a reading that is not of one moment may be a circle.
+        std::iter::successors(parents.get(pid), |parent| parents.get(parent))
+            .take(parents.len())
+            .any(|parent| *parent == of)
+    };
+    parents.keys().copied().filter(descends).collect()
+}
+
+/// The last steps in the process itself. Returns only when they fail, with what to tell.
+fn start(spec: &Spec, nothing: &OwnedFd) -> Reply {
+    match become_process(spec, nothing) {
+        Ok(never) => match never {},
+        Err(reply) => reply,
+    }
+}
+
+fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infallible, Reply> {
+    let failed = |error: sys::Error| Reply::Failed(error.to_string());
+    let process = &spec.process;
+    let of = |call: &'static str| move |errno: rustix::io::Errno| failed(sys::Error::from_io(call, &errno.into()));
+    rustix::process::setsid().map_err(of("setsid()"))?;
+    rustix::stdio::dup2_stdin(nothing).map_err(of("dup2(/dev/null, 0)"))?;
+    let mut capabilities = CAPABILITIES;
+    if let Place::Chroot { root } = &spec.place {
+        process::change_root(root).map_err(failed)?;
+        // A root user with it leaves any chroot; without namespaces the chroot is all that stands around RUN.
+        capabilities.remove(CapabilitySet::SYS_CHROOT);
+    }
+    match rustix::process::chdir(&process.directory) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::NOENT) => return Err(Reply::NoDirectory),
+        Err(errno) => {
+            let call = format!("chdir({})", process.directory.display());
+            return Err(failed(sys::Error::from_io(call, &errno.into())));
+        }
+    }
+    process::keep_capabilities(capabilities).map_err(failed)?;
+    process::become_user(process.user.uid, process.user.gid, &process.user.groups).map_err(failed)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    signal::reset().map_err(failed)?;
+    process::close_on_exec_from(3);
+    Err(execute(process))
+}
+
+/// Executes the command; a command that is not there ends as it would in a shell, with a line on the
+/// process's own standard error.
+fn execute(process: &Process) -> Reply {
+    let Some(command) = process.argv.first() else { return Reply::Failed("execve(): no command".to_owned()) };
+    let invalid = || Reply::Failed(format!("execve({}): EINVAL (a NUL byte in an argument)", command.display()));
+    let c_string = |text: &OsStr| CString::new(text.as_bytes()).ok();
+    let Some(arguments) = process.argv.iter().map(|text| c_string(text)).collect::<Option<Vec<_>>>() else {
+        return invalid();
+    };
+    let variable =
+        |(name, value): &(OsString, OsString)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok();
+    let Some(environment) = process.environment.iter().map(variable).collect::<Option<Vec<_>>>() else {
+        return invalid();
+    };
+    let mut best = None;
+    for candidate in candidates(command, &process.environment) {
+        let Ok(candidate) = CString::new(candidate.into_vec()) else { return invalid() };
+        let error = process::exec(&candidate, &arguments, &environment);
+        let missing = matches!(error.errno, nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR);
+        if best.is_none() || !missing {
+            best = Some((error, if missing { NOT_FOUND } else { NOT_EXECUTABLE }));
+        }
+        if !missing && best.as_ref().is_some_and(|(error, _)| error.errno != nix::errno::Errno::EACCES) {
+            break;
+        }
+    }
+    let (text, status) = match best {
+        Some((error, NOT_FOUND)) => (format!("{}: not found ({error})\n", command.display()), NOT_FOUND),
+        Some((error, status)) => (format!("{}: cannot be executed ({error})\n", command.display()), status),
+        None => (format!("{}: not found (PATH is empty)\n", command.display()), NOT_FOUND),
+    };
+    let _nobody_listens = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+    exit_now(status)
+}
+
+/// Lists what to try to execute for a command: itself when it has a slash, else below each directory of PATH.
+fn candidates(command: &OsStr, environment: &[(OsString, OsString)]) -> Vec<OsString> {
+    if command.as_bytes().contains(&b'/') {
+        return vec![command.to_owned()];
+    }
+    let Some((_, path)) = environment.iter().rev().find(|(name, _)| name == "PATH") else { return Vec::new() };
+    path.as_bytes()
+        .split(|byte| *byte == b':')
+        .filter(|directory| !directory.is_empty())
+        .map(|directory| Path::new(OsStr::from_bytes(directory)).join(command).into_os_string())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_found_past_any_command_name() {
+        for (stat, expected) in
+            [("12 (sh) S 7 12 12 0", Some(7)), ("12 (a ) R 9) S 7 12", Some(7)), ("12 (\u{fffd} x", None), ("", None)]
+        {
+            assert_eq!(parent_in(stat.as_bytes()), expected, "{stat}");
+        }
+    }
+
+    #[test]
+    fn descendants_are_those_of_any_depth() {
+        let parents = BTreeMap::from([(2, 1), (5, 2), (6, 5), (7, 1), (8, 9), (9, 8)]);
+        assert_eq!(descendants(2, &parents), [5, 6]);
+        assert_eq!(descendants(1, &parents), [2, 5, 6, 7]);
+        assert_eq!(descendants(6, &parents), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_command_without_a_slash_is_looked_up_in_the_process_own_path() {
+        let environment = [("PATH".into(), "/old".into()), ("PATH".into(), "/usr/bin::/bin".into())];
+        assert_eq!(candidates(OsStr::new("cc"), &environment), ["/usr/bin/cc", "/bin/cc"]);
+        assert_eq!(candidates(OsStr::new("./cc"), &environment), ["./cc"]);
+        assert!(candidates(OsStr::new("cc"), &[]).is_empty());
+    }
+}

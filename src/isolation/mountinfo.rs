@@ -1,0 +1,90 @@
+//! Reads `/proc/self/mountinfo`: what is mounted where, as this process sees it.
+//!
+//! Source: proc_pid_mountinfo(5).
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mounted {
+    /// Where, absolute.
+    pub(super) target: PathBuf,
+    /// The file system's type: `overlay`, `proc` …
+    pub(super) kind: String,
+}
+
+/// Reads the mounts of this process, in the order in which they were made.
+pub(super) fn read() -> std::io::Result<Vec<Mounted>> {
+    Ok(parse(&std::fs::read("/proc/self/mountinfo")?))
+}
+
+/// Finds the mounts in the text of a mountinfo file; a line that is not of its form is left out.
+pub(super) fn parse(text: &[u8]) -> Vec<Mounted> {
+    text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<Mounted> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let target = fields.nth(4)?;
+    // A number of optional fields, then a hyphen, then the type.
+    fields.find(|field| *field == b"-")?;
+    let kind = String::from_utf8_lossy(fields.next()?).into_owned();
+    Some(Mounted { target: PathBuf::from(OsString::from_vec(unescape(target))), kind })
+}
+
+/// Resolves the octal escapes of a space, tab, newline and backslash.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = (*first == b'\\').then(|| octal(tail)).flatten();
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[3..] } else { tail };
+    }
+    bytes
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let digits = digits.get(..3).filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)))?;
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+/// Returns the targets of all mounts but that of the root itself, each once.
+pub(super) fn targets(mounts: &[Mounted]) -> Vec<PathBuf> {
+    let mut targets: Vec<PathBuf> =
+        mounts.iter().map(|mount| mount.target.clone()).filter(|target| target != Path::new("/")).collect();
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_target_and_type_past_optional_fields() {
+        let text = b"1 0 0:5 / / rw,relatime - overlay overlay rw,lowerdir=/a:/b\n\
+            22 27 0:21 / /proc rw shared:12 master:1 - proc proc rw\n\
+            23 1 8:1 /x /with\\040space\\134and\\011tab rw - ext4 /dev/sda1 rw\n\
+            nonsense\n";
+        let mounts = parse(text);
+        let found: Vec<_> = mounts.iter().map(|m| (m.target.to_str().unwrap(), m.kind.as_str())).collect();
+        assert_eq!(found, [("/", "overlay"), ("/proc", "proc"), ("/with space\\and\ttab", "ext4")]);
+        assert_eq!(targets(&mounts), [PathBuf::from("/proc"), PathBuf::from("/with space\\and\ttab")]);
+    }
+
+    #[test]
+    fn an_escape_that_is_none_stays_as_it_is() {
+        for (field, expected) in [("a\\04", "a\\04"), ("a\\", "a\\"), ("\\999", "\\999"), ("\\777", "\\777")] {
+            assert_eq!(unescape(field.as_bytes()), expected.as_bytes(), "{field}");
+        }
+    }
+
+    #[test]
+    fn reads_the_mounts_of_this_process() {
+        assert!(read().unwrap().iter().any(|mount| mount.target == Path::new("/")));
+    }
+}

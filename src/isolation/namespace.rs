@@ -1,0 +1,110 @@
+//! `namespace` isolation: private root file systems, and for each RUN mount, pid, ipc and uts namespaces of
+//! its own inside the executor's user namespace.
+//!
+//! *Invariant: RUN sees its root file system and what [`Process`] names, and nothing else of the executor.*
+
+use std::fs;
+use std::path::Path;
+
+use super::directories::{Directories, files};
+use super::enter::Inside;
+use super::ids::Ids;
+use super::protocol::{Place, Planned, Spec, What};
+use super::stubs::Stubs;
+use super::supervise::supervise;
+use super::{Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, Process, Stream};
+use crate::rootfs::Rootfs;
+
+/// The backend.
+#[derive(Debug)]
+pub(super) struct Namespace {
+    directories: Directories,
+    inside: Inside,
+    host_files: HostFiles,
+    cancel: Cancel,
+}
+
+impl Namespace {
+    /// Prepares for root file systems below `state`; touches nothing yet.
+    pub(super) fn new(state: &Path, inside: Inside, host_files: HostFiles, cancel: Cancel) -> Self {
+        Self { directories: Directories::new(state), inside, host_files, cancel }
+    }
+
+    /// Puts the mount points into the root file system, and says what goes on them.
+    fn plan(&self, stubs: &mut Stubs, process: &Process, scratch: &Path) -> Result<Vec<Planned>, Error> {
+        let mut planned = Vec::new();
+        for (path, what) in [("/proc", What::Proc), ("/sys", What::Sys), ("/dev", What::Dev)] {
+            planned.push(Planned { target: stubs.directory(Path::new(path))?, what });
+        }
+        for (path, content) in self.host_files.all() {
+            // A copy, which RUN may write to as it could in a container; the mount ends with the RUN.
+            let source = scratch.join(path.trim_start_matches('/').replace('/', "-"));
+            fs::write(&source, content).map_err(files("writing", &source))?;
+            let target = stubs.file(Path::new(path))?;
+            planned.push(Planned { target, what: What::Bind { source, read_only: false } });
+        }
+        for mount in &process.mounts {
+            planned.push(match mount {
+                Mount::Bind { source, target, read_only } => {
+                    let metadata = fs::metadata(source).map_err(files("mounting", source))?;
+                    let target = if metadata.is_dir() { stubs.directory(target)? } else { stubs.file(target)? };
+                    Planned { target, what: What::Bind { source: source.clone(), read_only: *read_only } }
+                }
+                Mount::Tmpfs { target, size } => {
+                    Planned { target: stubs.directory(target)?, what: What::Tmpfs { size: *size } }
+                }
+            });
+        }
+        Ok(planned)
+    }
+
+    /// Returns the process as it can be in a namespace with these ids.
+    fn fit(&self, process: &Process) -> Result<Process, Error> {
+        let mut process = process.clone();
+        if self.inside.ids == Ids::Single {
+            if process.user.uid != 0 || process.user.gid != 0 {
+                return Err(Error::Refused {
+                    wanted: "namespace",
+                    reason: format!(
+                        "RUN as {}:{} needs that id, and only the id 0 exists in this user namespace",
+                        process.user.uid, process.user.gid
+                    ),
+                    remedy: super::remedy::IDS.to_owned(),
+                });
+            }
+            process.user.groups.clear();
+        }
+        Ok(process)
+    }
+}
+
+impl Isolation for Namespace {
+    fn rootfs(&mut self, stage: usize) -> Result<Rootfs, Error> {
+        self.directories.rootfs(stage)
+    }
+
+    fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
+        let process = self.fit(process)?;
+        let scratch = self.directories.scratch()?;
+        let mut stubs = Stubs::new(&rootfs.path);
+        let result = self.plan(&mut stubs, &process, &scratch).and_then(|mounts| {
+            let place = Place::Namespace { root: rootfs.path.clone(), mounts };
+            supervise(&Spec { process, place }, &self.cancel, output)
+        });
+        let cleared = stubs.remove().and(self.directories.remove(&scratch));
+        let exit = result?;
+        cleared.map(|()| exit)
+    }
+
+    fn discard(&mut self, rootfs: Rootfs) -> Result<(), Error> {
+        self.directories.remove(&rootfs.path)
+    }
+
+    fn holds(&self) -> Capacity {
+        Capacity::Many
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.directories.remove_all()
+    }
+}

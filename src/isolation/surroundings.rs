@@ -1,0 +1,163 @@
+//! What stands around a RUN in `namespace` isolation: `/proc`, `/sys`, `/dev`, other mounts, the host name,
+//! and then the root.
+//!
+//! Runs in `init`, alone in its namespaces. What is hidden is what the OCI runtimes hide by default.
+//! *Invariant: after [`make`] nothing of the executor's root can be reached by a path.*
+
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::MountFlags;
+
+use super::Process;
+use super::protocol::{Planned, What};
+use crate::sys::{Error, mount};
+
+/// Device nodes of `/dev`, taken from the executor's own: a user namespace may not make any.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Parts of `/proc` and `/sys` that tell of the machine, or act on it; empty for RUN.
+const MASKED: [&str; 11] = [
+    "proc/acpi",
+    "proc/asound",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/sched_debug",
+    "proc/scsi",
+    "proc/timer_list",
+    "proc/timer_stats",
+    "sys/devices/virtual/powercap",
+    "sys/firmware",
+];
+
+/// Parts of `/proc` through which root could change the machine.
+const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+
+/// Mounts what is planned, hides what is not for RUN, sets the host name and makes `root` the root.
+pub(super) fn make(root: &Path, mounts: &[Planned], process: &Process) -> Result<(), Error> {
+    mount::make_all_private()?;
+    // pivot_root wants a mount point, and the mounts below must not appear in the executor's view.
+    mount::bind(root, root, true)?;
+    for planned in mounts {
+        place(planned)?;
+    }
+    if let Some(name) = &process.hostname {
+        rustix::system::sethostname(name.as_bytes())
+            .map_err(|errno| Error::from_io(format!("sethostname({name})"), &errno.into()))?;
+    }
+    mount::pivot(root)
+}
+
+fn place(planned: &Planned) -> Result<(), Error> {
+    let target = planned.target.as_path();
+    let hardened = MountFlags::NOSUID | MountFlags::NODEV;
+    match &planned.what {
+        What::Proc => place_proc(target),
+        What::Sys => place_sys(target),
+        What::Dev => place_devices(target),
+        What::Bind { source, read_only } => {
+            mount::bind(source, target, true)?;
+            if *read_only {
+                mount::make_tree_read_only(target).or_else(|_| mount::make_read_only(target))
+            } else {
+                Ok(())
+            }
+        }
+        What::Tmpfs { size } => {
+            let size = size.map(|size| format!(",size={size}")).unwrap_or_default();
+            mount::filesystem("tmpfs", target, hardened, &format!("mode=1777{size}"))
+        }
+    }
+}
+
+fn place_proc(target: &Path) -> Result<(), Error> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    if mount::filesystem("proc", target, flags, "").is_err() {
+        // The kernel refuses a fresh one to a user namespace where parts of the only visible one are covered,
+        // as container runtimes do. Numbers in it are then those of the container's processes; none of their
+        // secrets can be read, since they belong to another user namespace or forbid inspection.
+        mount::bind(Path::new("/proc"), target, true)?;
+    }
+    hide_below(target, "proc")?;
+    for path in READ_ONLY.iter().filter_map(|path| path.strip_prefix("proc/")) {
+        let path = target.join(path);
+        if path.exists() {
+            mount::bind(&path, &path, true)?;
+            mount::make_read_only(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn place_sys(target: &Path) -> Result<(), Error> {
+    let shown = mount::bind(Path::new("/sys"), target, true).and_then(|()| {
+        mount::make_tree_read_only(target).inspect_err(|_| {
+            let _an_empty_one_covers_it = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH);
+        })
+    });
+    match shown {
+        Ok(()) => hide_below(target, "sys"),
+        Err(_) => cover_directory(target),
+    }
+}
+
+/// Hides the masked parts of one file system.
+fn hide_below(target: &Path, name: &str) -> Result<(), Error> {
+    for path in MASKED.iter().filter_map(|path| path.strip_prefix(name)?.strip_prefix('/')) {
+        let path = target.join(path);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => cover_directory(&path)?,
+            Ok(_) => mount::bind(Path::new("/dev/null"), &path, false)?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn cover_directory(path: &Path) -> Result<(), Error> {
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount::filesystem("tmpfs", path, flags, "mode=755,size=0")
+}
+
+fn place_devices(target: &Path) -> Result<(), Error> {
+    let hardened = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount::filesystem("tmpfs", target, MountFlags::NOSUID, "mode=755,size=64m")?;
+    for name in DEVICES {
+        let own = Path::new("/dev").join(name);
+        if own.exists() {
+            let node = target.join(name);
+            let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o666).open(&node);
+            made.map_err(|error| Error::from_io(format!("open({}, O_CREAT)", node.display()), &error))?;
+            mount::bind(&own, &node, false)?;
+        }
+    }
+    for (name, to) in LINKS {
+        symlink(to, target.join(name)).map_err(|error| Error::from_io(format!("symlink({to}, {name})"), &error))?;
+    }
+    let directory = |name: &str| -> Result<PathBuf, Error> {
+        let path = target.join(name);
+        fs::create_dir(&path).map_err(|error| Error::from_io(format!("mkdir({})", path.display()), &error))?;
+        Ok(path)
+    };
+    let terminals = directory("pts")?;
+    let options = "newinstance,ptmxmode=0666,mode=0620";
+    // Group 5 is `tty` in every distribution; in a namespace with one id it does not exist. Without any
+    // terminals a RUN still works, but for the few programs that make some.
+    let _works_without = mount::filesystem("devpts", &terminals, hardened, &format!("{options},gid=5"))
+        .or_else(|_| mount::filesystem("devpts", &terminals, hardened, options));
+    mount::filesystem("tmpfs", &directory("shm")?, hardened | MountFlags::NODEV, "mode=1777,size=64m")?;
+    let queues = directory("mqueue")?;
+    // A kernel without POSIX message queues refuses; then the directory stays empty.
+    let _works_without = mount::filesystem("mqueue", &queues, hardened | MountFlags::NODEV, "");
+    Ok(())
+}

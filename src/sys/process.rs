@@ -1,0 +1,195 @@
+//! Processes: fork, exec, wait, identity, capabilities.
+//!
+//! *Invariant: [`fork`] refuses in a process with more than one thread, so that no lock is ever inherited
+//! held.*
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, RawFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+pub use nix::unistd::Pid;
+use rustix::process::DumpableBehavior;
+pub use rustix::thread::CapabilitySet;
+use rustix::thread::CapabilitySets;
+
+use super::Error;
+
+/// Which side of a fork one is on.
+#[derive(Clone, Copy, Debug)]
+pub enum Forked {
+    /// In the new process.
+    Child,
+    /// In the old one; the id is the child's.
+    Parent(Pid),
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By exit, with this status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+/// Makes a copy of this process. `EBUSY` when it has more than one thread.
+pub fn fork() -> Result<Forked, Error> {
+    // Where /proc is not there (after a chroot) the caller has seen it before: nothing here makes threads.
+    if std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1) {
+        return Err(Error::new("fork() with more than one thread", Errno::EBUSY));
+    }
+    // SAFETY: with one thread, no lock can be held by another at this moment, so the child may do anything.
+    match unsafe { nix::unistd::fork() } {
+        Ok(nix::unistd::ForkResult::Child) => Ok(Forked::Child),
+        Ok(nix::unistd::ForkResult::Parent { child }) => Ok(Forked::Parent(child)),
+        Err(errno) => Err(Error::new("fork()", errno)),
+    }
+}
+
+/// Ends the process at once: nothing is flushed and no destructor runs. For the child of a fork.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Replaces the program by the one at `path`. Returns only when that failed.
+pub fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) -> Error {
+    let failed: Result<Infallible, Errno> = nix::unistd::execve(path, arguments, environment);
+    let Err(errno) = failed;
+    Error::new(format!("execve({})", path.to_string_lossy()), errno)
+}
+
+/// Replaces the program by the open file `program`. Returns only when that failed.
+pub fn exec_descriptor(program: impl AsFd, arguments: &[CString], environment: &[CString]) -> Error {
+    let failed: Result<Infallible, Errno> = nix::unistd::fexecve(program, arguments, environment);
+    let Err(errno) = failed;
+    Error::new("fexecve(own program)", errno)
+}
+
+/// Waits for a child to end.
+pub fn wait_for(child: Pid) -> Result<Ended, Error> {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exited(status)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::Signaled(signal as i32)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::new(format!("waitpid({child})"), errno)),
+        }
+    }
+}
+
+/// What [`reap`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaped {
+    /// This child ended.
+    Ended(Pid, Ended),
+    /// There are children, and all of them run.
+    Running,
+    /// There is no child.
+    Childless,
+}
+
+/// Takes notice of one child that has ended, without waiting for it.
+pub fn reap() -> Result<Reaped, Error> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) => return Ok(Reaped::Ended(pid, Ended::Exited(status))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Ok(Reaped::Ended(pid, Ended::Signaled(signal as i32)));
+            }
+            Ok(WaitStatus::StillAlive) => return Ok(Reaped::Running),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok(Reaped::Childless),
+            Err(errno) => return Err(Error::new("waitpid(-1, WNOHANG)", errno)),
+        }
+    }
+}
+
+/// Makes the process unreadable for others of the same user: no ptrace, no `/proc/<pid>/environ` or `mem`.
+pub fn forbid_inspection() -> Result<(), Error> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| Error::from_io("prctl(PR_SET_DUMPABLE, 0)", &errno.into()))
+}
+
+/// Asks the kernel to kill this process when its parent (the thread that made it) ends.
+pub fn die_with_parent() -> Result<(), Error> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|errno| Error::from_io("prctl(PR_SET_PDEATHSIG, SIGKILL)", &errno.into()))
+}
+
+/// Makes descendants whose parent ended children of this process, and not of PID 1.
+pub fn adopt_orphans() -> Result<(), Error> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|errno| Error::from_io("prctl(PR_SET_CHILD_SUBREAPER)", &errno.into()))
+}
+
+/// Makes `root` the root directory of this process, and its working directory.
+pub fn change_root(root: &Path) -> Result<(), Error> {
+    rustix::process::chroot(root)
+        .map_err(|errno| Error::from_io(format!("chroot({})", root.display()), &errno.into()))?;
+    rustix::process::chdir("/").map_err(|errno| Error::from_io("chdir(/)", &errno.into()))
+}
+
+/// Takes on numeric user, group and supplementary groups, for good.
+///
+/// Groups are left as they are where there are none to set and the kernel forbids setting any (a user
+/// namespace with one mapped id).
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Error> {
+    use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+    let group_ids: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    match setgroups(&group_ids) {
+        Err(Errno::EPERM) if groups.is_empty() => {}
+        result => result.map_err(|errno| Error::new(format!("setgroups({groups:?})"), errno))?,
+    }
+    let gid = Gid::from_raw(gid);
+    setresgid(gid, gid, gid).map_err(|errno| Error::new(format!("setresgid({gid}, {gid}, {gid})"), errno))?;
+    let uid = Uid::from_raw(uid);
+    setresuid(uid, uid, uid).map_err(|errno| Error::new(format!("setresuid({uid}, {uid}, {uid})"), errno))
+}
+
+/// Returns the capabilities that are in effect for this process.
+pub fn capabilities() -> CapabilitySet {
+    rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
+}
+
+/// Takes all capabilities but `kept` from this process and from all it will execute.
+///
+/// What it executes keeps more than `kept` only where the process may not drop from its bounding set
+/// (without CAP_SETPCAP), and then never more than the process itself was given.
+pub fn keep_capabilities(kept: CapabilitySet) -> Result<(), Error> {
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        // EINVAL: the kernel has no capability of this number. EPERM: no CAP_SETPCAP.
+        if !kept.contains(capability) && rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
+            break;
+        }
+    }
+    // EINVAL is a kernel before 4.3, which has no ambient set.
+    let _unknown_to_kernel = rustix::thread::clear_ambient_capability_set();
+    let call = || format!("capset({kept:?})");
+    let now = rustix::thread::capabilities(None).map_err(|errno| Error::from_io("capget()", &errno.into()))?;
+    let sets = CapabilitySets {
+        effective: now.permitted & kept,
+        permitted: now.permitted & kept,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets).map_err(|errno| Error::from_io(call(), &errno.into()))
+}
+
+/// Marks every descriptor from `first` on to be closed at exec.
+pub fn close_on_exec_from(first: RawFd) {
+    // SAFETY: the call takes three integers and touches no memory; descriptors stay open in this process.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        return;
+    }
+    // Before Linux 5.11. All that we open has the flag; this is for what the executor itself inherited.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(65_536);
+    for descriptor in first..RawFd::try_from(limit.min(65_536)).unwrap_or(1024) {
+        // SAFETY: F_SETFD takes an integer and touches no memory; EBADF for unused numbers is expected.
+        let _unused_number = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}

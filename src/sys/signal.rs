@@ -1,0 +1,59 @@
+//! Signals of the calling process: blocking them, waiting for them, giving them back their defaults.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+
+use super::Error;
+
+/// A signal that was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// Whether the kernel sent it (Ctrl-C at a terminal) and not a process.
+    pub from_kernel: bool,
+}
+
+/// Blocks `signals` for the calling thread, and returns what was blocked before.
+pub fn block(signals: &SigSet) -> Result<SigSet, Error> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(signals), Some(&mut before))
+        .map_err(|errno| Error::new("sigprocmask(SIG_BLOCK)", errno))?;
+    Ok(before)
+}
+
+/// Sets which signals are blocked for the calling thread.
+pub fn set_blocked(signals: &SigSet) -> Result<(), Error> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(signals), None)
+        .map_err(|errno| Error::new("sigprocmask(SIG_SETMASK)", errno))
+}
+
+/// Waits for one of the blocked `signals`; none when the wait was broken off for no reason of ours.
+pub fn wait(signals: &SigSet) -> Result<Option<Received>, Error> {
+    // SAFETY: all-zero bytes are a valid `siginfo_t`, which holds no references.
+    let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the types that the call names.
+    let number = unsafe { libc::sigwaitinfo(signals.as_ref(), &raw mut information) };
+    match Errno::result(number) {
+        Ok(number) => Ok(Signal::try_from(number)
+            .ok()
+            .map(|signal| Received { signal, from_kernel: information.si_code == libc::SI_KERNEL })),
+        Err(Errno::EINTR) => Ok(None),
+        Err(errno) => Err(Error::new("sigwaitinfo()", errno)),
+    }
+}
+
+/// Gives every signal its default action and blocks none, as a new program expects.
+///
+/// The standard library ignores SIGPIPE, and an ignored signal stays ignored over exec.
+pub fn reset() -> Result<(), Error> {
+    for signal in Signal::iterator() {
+        if matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+            continue;
+        }
+        // SAFETY: the default action runs no code of this process.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }
+            .map_err(|errno| Error::new(format!("signal({signal}, SIG_DFL)"), errno))?;
+    }
+    set_blocked(&SigSet::empty())
+}
