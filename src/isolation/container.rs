@@ -103,7 +103,7 @@ impl Isolation for Container {
         }
         self.in_use = true;
         let excluded = self.untouched.paths().to_vec();
-        Ok(Rootfs { path: PathBuf::from("/"), excluded, kind: RootfsKind::Plain })
+        Ok(Rootfs::open(Path::new("/"), excluded, RootfsKind::Plain)?)
     }
 
     fn run(&self, _rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {

@@ -29,7 +29,7 @@ impl Directories {
         let path = self.make(&format!("rootfs-{stage}"))?;
         // The root of an image is open to all, whatever the umask of the executor.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(files("opening", &path))?;
-        Ok(Rootfs { path, excluded: Vec::new(), kind: RootfsKind::Plain })
+        Ok(Rootfs::open(&path, Vec::new(), RootfsKind::Plain)?)
     }
 
     /// Makes an empty directory that only the executor's user may enter.

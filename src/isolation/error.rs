@@ -88,6 +88,9 @@ pub enum Error {
     /// A root file system was asked for again after the first refusal.
     #[error("no isolation is possible here, as was said before")]
     NeverOpened,
+    /// The root file system's directory cannot be opened.
+    #[error(transparent)]
+    Rootfs(#[from] crate::rootfs::Error),
     /// The build was cancelled while the process ran.
     #[error("interrupted")]
     Interrupted,
