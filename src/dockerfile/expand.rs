@@ -380,8 +380,9 @@ impl<'a> Scan<'a> {
     /// Reads the pattern of `${name#pattern}` or `${name%pattern}`; doubled, the longest match goes.
     fn trimmed(&mut self, name: &str, modifier: char) -> Step<String> {
         let word = self.part('}', true)?;
-        let Some(value) = self.value(name) else {
-            return Ok(if self.options.skip_unset { format!("${{{name}{modifier}{word}}}") } else { String::new() });
+        let value = match self.value(name) {
+            None if self.options.skip_unset => return Ok(format!("${{{name}{modifier}{word}}}")),
+            value => value.unwrap_or_default(),
         };
         let (pattern, longest) = match word.strip_prefix(modifier) {
             Some(pattern) => (pattern, true),
@@ -399,9 +400,9 @@ impl<'a> Scan<'a> {
         let all = self.rest.next_if_eq(&'/').is_some();
         let pattern = self.part('/', true)?;
         let replacement = self.part('}', true)?;
-        let Some(value) = self.value(name) else {
-            let kept = || format!("${{{name}/{pattern}/{replacement}}}");
-            return Ok(if self.options.skip_unset { kept() } else { String::new() });
+        let value = match self.value(name) {
+            None if self.options.skip_unset => return Ok(format!("${{{name}/{pattern}/{replacement}}}")),
+            value => value.unwrap_or_default(),
         };
         Ok(ShellPattern::parse(&pattern)?.replace(&value, &replacement, all))
     }
@@ -424,5 +425,431 @@ impl<'a> Scan<'a> {
         let names = if value.is_some() { &mut self.matched } else { &mut self.unmatched };
         names.insert(name.to_owned());
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `None` stands for an error.
+    type Row = (&'static str, Option<&'static str>);
+
+    fn variables(name: &str) -> Option<String> {
+        let value = match name {
+            "HOME" => "/root",
+            "NAME" => "yadokari",
+            "EMPTY" => "",
+            "SPACED" => " a  b ",
+            "FILE" => "dir/lib.tar.gz",
+            "STAR" => "a*b?c\\d",
+            "DOLLAR" => "$NAME",
+            "LINES" => "one\ntwo",
+            "やど" => "宿",
+            "_x1" => "under",
+            "1" => "first",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    fn check(expander: &Expander<'_>, rows: &[Row]) {
+        for (word, expected) in rows {
+            let found = expander.word(word).map(|expanded| expanded.text);
+            assert_eq!(found.as_ref().ok().map(String::as_str), *expected, "{word:?} gave {found:?}");
+        }
+    }
+
+    #[test]
+    fn plain_text_quotes_and_escapes() {
+        let rows: &[Row] = &[
+            ("", Some("")),
+            ("plain", Some("plain")),
+            ("two words", Some("two words")),
+            ("  kept  spaces ", Some("  kept  spaces ")),
+            ("'single'", Some("single")),
+            ("\"double\"", Some("double")),
+            ("a'b'c\"d\"e", Some("abcde")),
+            ("''", Some("")),
+            ("\"\"", Some("")),
+            ("'say \"hi\"'", Some("say \"hi\"")),
+            ("\"it's\"", Some("it's")),
+            ("'$NAME'", Some("$NAME")),
+            ("'${NAME'", Some("${NAME")),
+            ("\"$NAME\"", Some("yadokari")),
+            ("\"a b $NAME c\"", Some("a b yadokari c")),
+            (r"\$NAME", Some("$NAME")),
+            (r"\\$NAME", Some(r"\yadokari")),
+            (r"\a\b", Some("ab")),
+            (r"\'", Some("'")),
+            (r#"\""#, Some("\"")),
+            (r"end\", Some("end")),
+            (r"end\\", Some(r"end\")),
+            (r#""\n\t""#, Some(r"\n\t")),
+            (r#""\"""#, Some("\"")),
+            (r#""\$NAME""#, Some("$NAME")),
+            (r#""\\$NAME""#, Some(r"\yadokari")),
+            (r"'\'", Some(r"\")),
+            (r"'a\'b", Some(r"a\b")),
+            ("'open", None),
+            ("\"open", None),
+            ("\"open\\\"", None),
+            ("it's", None),
+            ("a < b", Some("a < b")),
+            ("a << b", Some("a << b")),
+            ("<<EOF", Some("<<EOF")),
+            ("日本語", Some("日本語")),
+            ("日\\本'語'", Some("日本語")),
+            ("\t\n", Some("\t\n")),
+        ];
+        check(&Expander::new('\\', &variables), rows);
+    }
+
+    #[test]
+    fn names() {
+        let rows: &[Row] = &[
+            ("$NAME", Some("yadokari")),
+            ("${NAME}", Some("yadokari")),
+            ("$NAME.x", Some("yadokari.x")),
+            ("$NAME-x", Some("yadokari-x")),
+            ("$NAMEx", Some("")),
+            ("${NAME}x", Some("yadokarix")),
+            ("a$EMPTY.b", Some("a.b")),
+            ("$UNSET", Some("")),
+            ("a${UNSET}b", Some("ab")),
+            ("$HOME/$NAME", Some("/root/yadokari")),
+            ("$NAME$HOME", Some("yadokari/root")),
+            ("$_x1", Some("under")),
+            ("${_x1}", Some("under")),
+            ("$やど", Some("宿")),
+            ("${やど}り", Some("宿り")),
+            ("$1", Some("first")),
+            ("$1st", Some("firstst")),
+            ("$12", Some("")),
+            ("$0x", Some("x")),
+            ("$$", Some("")),
+            ("$$NAME", Some("NAME")),
+            ("$?", Some("")),
+            ("$@a", Some("a")),
+            ("$#$*$!$-", Some("")),
+            ("${@}", Some("")),
+            ("${?:-none}", Some("none")),
+            ("$", Some("$")),
+            ("$.", Some("$.")),
+            ("a$ b", Some("a$ b")),
+            ("$\"NAME\"", Some("$NAME")),
+            ("$(date)", Some("$(date)")),
+            ("$DOLLAR", Some("$NAME")),
+            ("${DOLLAR}", Some("$NAME")),
+            ("${}", None),
+            ("${", None),
+            ("${NAME", None),
+            ("${{NAME}", None),
+            ("${:NAME}", None),
+            ("${:}", None),
+            ("${.}", None),
+            ("${NAME x}", None),
+            ("${NAME.}", None),
+            ("${NAME}}", Some("yadokari}")),
+            ("${NA ME}", None),
+            ("${#NAME}", None),
+            ("${!NAME}", None),
+            ("$name", Some("")),
+        ];
+        check(&Expander::new('\\', &variables), rows);
+    }
+
+    /// Every modifier on a variable that is set, empty and unset: what POSIX says, in one table.
+    #[test]
+    fn defaults_alternatives_and_requirements() {
+        let modifiers = [
+            // modifier, set, empty, unset
+            (":-", "v", "w", "w"),
+            ("-", "v", "", "w"),
+            (":+", "w", "", ""),
+            ("+", "w", "w", ""),
+            (":?", "v", "!", "!"),
+            ("?", "v", "", "!"),
+        ];
+        let words = [("x", "x"), ("a b", "a b"), ("$HOME", "/root"), ("'q'", "q"), ("${NONE:-z}", "z"), (r"\}", "}")];
+        let expander = Expander::new('\\', &variables);
+        for (modifier, set, empty, unset) in modifiers {
+            for (word, expanded) in words {
+                for (name, value, expected) in [("NAME", "yadokari", set), ("EMPTY", "", empty), ("NONE", "", unset)] {
+                    let text = format!("<${{{name}{modifier}{word}}}>");
+                    let found = expander.word(&text);
+                    let expected = match expected {
+                        "v" => value,
+                        "w" => expanded,
+                        "!" => {
+                            let required = ExpandReason::Required { name: name.into(), message: expanded.into() };
+                            assert_eq!(found.unwrap_err().reason, required, "{text}");
+                            continue;
+                        }
+                        other => other,
+                    };
+                    assert_eq!(found.map(|found| found.text), Ok(format!("<{expected}>")), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn modifiers_at_the_edge() {
+        let rows: &[Row] = &[
+            ("${NAME:-}", Some("yadokari")),
+            ("${NONE:-}", Some("")),
+            ("${NONE:-a}b}", Some("ab}")),
+            ("${NONE:-{}", Some("{")),
+            ("${NONE:-'}'}", Some("}")),
+            ("${NONE:-\"}\"}", Some("}")),
+            ("${NONE:-${NONE2:-${HOME}}}", Some("/root")),
+            ("${NONE:-${NAME:+yes}}", Some("yes")),
+            ("${NAME:+${NONE:-deep}er}", Some("deeper")),
+            ("\"${NONE:-a  b}\"", Some("a  b")),
+            ("${NONE:-$DOLLAR}", Some("$NAME")),
+            ("${NONE:=x}", None),
+            ("${NAME=x}", None),
+            ("${NAME:x}", None),
+            ("${NAME:#x}", None),
+            ("${NAME:%x}", None),
+            ("${NAME^^}", None),
+            ("${NAME,,}", None),
+            ("${NAME@Q}", None),
+            ("${NAME:0:2}", None),
+            ("${NONE:-a", None),
+            ("${NONE:-'a}", None),
+            ("${NONE:-${HOME}", None),
+            ("${NAME:", None),
+            ("${NAME:?}", Some("yadokari")),
+            // The word is read even when it is not used.
+            ("${NAME:-${}}", None),
+        ];
+        check(&Expander::new('\\', &variables), rows);
+        let message = |word| Expander::new('\\', &variables).word(word).unwrap_err().to_string();
+        assert_eq!(message("a${NONE?}"), "failed to expand \"a${NONE?}\": NONE: is not allowed to be unset");
+        assert!(message("${EMPTY:?}").ends_with("EMPTY: is not allowed to be empty"));
+        assert!(message("${NONE:-a").ends_with("missing '}'"));
+        assert!(message("${NAME/a").ends_with("missing '/' in ${}"));
+    }
+
+    #[test]
+    fn prefixes_and_suffixes() {
+        let rows: &[Row] = &[
+            ("${FILE#dir/}", Some("lib.tar.gz")),
+            ("${FILE#lib}", Some("dir/lib.tar.gz")),
+            ("${FILE#*.}", Some("tar.gz")),
+            ("${FILE##*.}", Some("gz")),
+            ("${FILE##*/}", Some("lib.tar.gz")),
+            ("${FILE%.*}", Some("dir/lib.tar")),
+            ("${FILE%%.*}", Some("dir/lib")),
+            ("${FILE%/*}", Some("dir")),
+            ("${FILE%gz}", Some("dir/lib.tar.")),
+            ("${FILE%xz}", Some("dir/lib.tar.gz")),
+            ("${FILE#???}", Some("/lib.tar.gz")),
+            ("${FILE%???}", Some("dir/lib.tar")),
+            ("${FILE#*}", Some("dir/lib.tar.gz")),
+            ("${FILE##*}", Some("")),
+            ("${FILE%*}", Some("dir/lib.tar.gz")),
+            ("${FILE%%*}", Some("")),
+            ("${FILE#}", Some("dir/lib.tar.gz")),
+            ("${FILE##}", Some("dir/lib.tar.gz")),
+            ("${FILE#$NONE}", Some("dir/lib.tar.gz")),
+            ("${FILE#${NONE:-dir}}", Some("/lib.tar.gz")),
+            ("${FILE#*i*r}", Some("/lib.tar.gz")),
+            ("${FILE##*i*r}", Some(".gz")),
+            ("${FILE%a*g*}", Some("dir/lib.t")),
+            ("${FILE#dir.}", Some("dir/lib.tar.gz")),
+            ("${FILE#[d]ir}", Some("dir/lib.tar.gz")),
+            (r"${STAR#a\*}", Some(r"b?c\d")),
+            (r"${STAR%c\\?}", Some("a*b?")),
+            (r"${STAR%\?*}", Some("a*b")),
+            (r"${STAR#a\x}", None),
+            (r"${NONE#\x}", None),
+            (r"${NAME%\", None),
+            ("${EMPTY#*}", Some("")),
+            ("${NONE%%*}", Some("")),
+            ("${LINES#*e}", Some("\ntwo")),
+            ("${LINES##*o}", Some("ne\ntwo")),
+            ("${やど#?}", Some("")),
+            ("${やど%宿}", Some("")),
+        ];
+        check(&Expander::new('\\', &variables), rows);
+    }
+
+    #[test]
+    fn replacements() {
+        let rows: &[Row] = &[
+            ("${NAME/a/o}", Some("yodokari")),
+            ("${NAME//a/o}", Some("yodokori")),
+            ("${NAME/a/}", Some("ydokari")),
+            ("${NAME//a/}", Some("ydokri")),
+            ("${NAME/z/o}", Some("yadokari")),
+            ("${NAME/a*k/-}", Some("y-ari")),
+            ("${NAME/a*a/-}", Some("y-ri")),
+            ("${NAME//?a/-}", Some("-do-ri")),
+            ("${NAME/*/all}", Some("all")),
+            ("${NAME//*/all}", Some("all")),
+            ("${NAME///-}", Some("-y-a-d-o-k-a-r-i-")),
+            ("${FILE//\\//-}", Some("dir-lib.tar.gz")),
+            ("${FILE/dir\\/lib/x}", Some("x.tar.gz")),
+            ("${FILE/./\\}}", Some(r"dir/lib\}tar.gz")),
+            ("${FILE//./$NAME}", Some("dir/libyadokaritaryadokarigz")),
+            ("${FILE/${NONE:-lib}/$HOME}", Some("dir//root.tar.gz")),
+            ("${NAME//a/$DOLLAR}", Some("y$NAMEdok$NAMEri")),
+            ("${NAME//a/\\$1}", Some("y\\$1dok\\$1ri")),
+            ("${NONE/*/x}", Some("x")),
+            ("${EMPTY/a/x}", Some("")),
+            ("${LINES/e*t/-}", Some("one\ntwo")),
+            ("${NAME/\\a/x}", None),
+            ("${NAME/a}", None),
+            ("${NAME/a/b", None),
+            ("${NAME/", None),
+        ];
+        check(&Expander::new('\\', &variables), rows);
+    }
+
+    #[test]
+    fn a_backtick_escapes_when_the_directive_says_so() {
+        let rows: &[Row] = &[
+            ("`$NAME", Some("$NAME")),
+            (r"c:\dir\$NAME", Some(r"c:\dir\yadokari")),
+            ("\"`$NAME \\$NAME\"", Some(r"$NAME \yadokari")),
+            ("``", Some("`")),
+            ("`", Some("")),
+            ("'`'", Some("`")),
+            ("${NONE:-`}}", Some("}")),
+        ];
+        check(&Expander::new('`', &variables), rows);
+    }
+
+    #[test]
+    fn options_keep_what_they_say() {
+        let plain = Expander::new('\\', &variables);
+        let raw = Expander { raw_quotes: true, skip_unset: true, ..plain };
+        check(
+            &raw,
+            &[
+                ("'a' \"b\"", Some("'a' \"b\"")),
+                ("\"$NAME\"", Some("\"yadokari\"")),
+                ("$NONE ${NONE}", Some("$NONE ${NONE}")),
+                ("${NONE:-$NAME}", Some("${NONE:-yadokari}")),
+                ("${NONE##a*}", Some("${NONE##a*}")),
+                ("${NONE/a/b}", Some("${NONE/a/b}")),
+                ("${NONE:=x}", Some("${NONE:=x}")),
+            ],
+        );
+        check(&Expander { raw_escapes: true, ..plain }, &[(r"a\b\$", Some(r"a\b\$")), (r"end\", Some(r"end\"))]);
+        check(
+            &Expander::for_heredoc(&variables),
+            &[("it's \"$NAME\"\n", Some("it's \"yadokari\"\n")), (r"\$NAME \\ \n", Some(r"$NAME \ n"))],
+        );
+    }
+
+    #[test]
+    fn words_split_at_bare_spaces_only() {
+        let rows: &[(&str, &[&str])] = &[
+            ("", &[]),
+            ("  ", &[]),
+            ("one", &["one"]),
+            (" one  two\tthree ", &["one", "two", "three"]),
+            ("'one two'", &["one two"]),
+            (r"one\ two", &["one two"]),
+            ("a'b c'd e", &["ab cd", "e"]),
+            ("$SPACED", &["a", "b"]),
+            ("x$SPACED", &["x", "a", "b"]),
+            ("x${SPACED}y", &["x", "a", "b", "y"]),
+            ("x\"$SPACED\"y", &["x a  b y"]),
+            ("\"\"", &[]),
+            ("a \"\" b", &["a", "b"]),
+            ("$EMPTY", &[]),
+            ("80${NONE:-80} 90", &["8080", "90"]),
+            ("cat << EOF", &["cat", "<< EOF"]),
+        ];
+        for (text, expected) in rows {
+            let words = Expander::new('\\', &variables).words(text);
+            assert_eq!(
+                words.as_deref(),
+                Ok(expected.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>().as_slice()),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn variables_asked_for_are_reported() {
+        let expanded = Expander::new('\\', &variables).word("$NAME ${A:-$B} ${HOME:-$C} '$D'").unwrap();
+        assert_eq!(expanded.matched.into_iter().collect::<Vec<_>>(), ["HOME", "NAME"]);
+        assert_eq!(expanded.unmatched.into_iter().collect::<Vec<_>>(), ["A", "B", "C"]);
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let word = |depth: usize| "${X:-".repeat(depth) + "end" + &"}".repeat(depth);
+        let expander = Expander::new('\\', &variables);
+        assert_eq!(expander.word(&word(MAX_DEPTH)).unwrap().text, "end");
+        assert_eq!(expander.word(&word(50_000)).unwrap_err().reason, ExpandReason::Depth);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn no_text_makes_it_panic(
+            word in "([$'\"<{}:\\-+?#%/*` a-cA\\\\]|\\$\\{[AB]|\\PC){0,24}", backtick: bool, flags in any::<[bool; 4]>(),
+        ) {
+            let variables = |name: &str| (name == "A").then(|| "a/$*}'b".to_owned());
+            let [raw_quotes, raw_escapes, ignore_quotes, skip_unset] = flags;
+            let escape = if backtick { '`' } else { '\\' };
+            let expander =
+                Expander { raw_quotes, raw_escapes, ignore_quotes, skip_unset, ..Expander::new(escape, &variables) };
+            let _ = expander.word(&word);
+            let _ = expander.words(&word);
+        }
+
+        #[test]
+        fn quoting_any_text_gives_it_back(text in "\\PC{0,20}") {
+            let expander = Expander::new('\\', &variables);
+            let single = format!("'{}'", text.replace('\'', "'\\''"));
+            let double = format!("\"{}\"", text.replace('\\', "\\\\").replace('$', "\\$").replace('"', "\\\""));
+            prop_assert_eq!(&expander.word(&single).unwrap().text, &text);
+            prop_assert_eq!(&expander.word(&double).unwrap().text, &text);
+        }
+
+        #[test]
+        fn an_affix_goes_and_the_rest_stays(value in "[ab/.*]{0,8}", pattern in "[ab/.*?]{0,5}") {
+            let found = |modifier: &str| {
+                let variables = |_: &str| Some(value.clone());
+                let pattern = pattern.replace('/', "\\/");
+                Expander::new('\\', &variables).word(&format!("${{V{modifier}{pattern}}}")).unwrap().text
+            };
+            // The reference: try every length.
+            let cuts = |lengths: Vec<usize>, start: bool| {
+                lengths
+                    .into_iter()
+                    .find_map(|cut| {
+                        let (head, tail) = value.split_at(if start { cut } else { value.len() - cut });
+                        let (piece, rest) = if start { (head, tail) } else { (tail, head) };
+                        naive(pattern.as_bytes(), piece.as_bytes()).then(|| rest.to_owned())
+                    })
+                    .unwrap_or_else(|| value.clone())
+            };
+            prop_assert_eq!(found("#"), cuts((0..=value.len()).collect(), true));
+            prop_assert_eq!(found("##"), cuts((0..=value.len()).rev().collect(), true));
+            prop_assert_eq!(found("%"), cuts((0..=value.len()).collect(), false));
+            prop_assert_eq!(found("%%"), cuts((0..=value.len()).rev().collect(), false));
+        }
+    }
+
+    fn naive(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => naive(rest, text) || (!text.is_empty() && naive(pattern, &text[1..])),
+            ([b'?', rest @ ..], [_, text @ ..]) => naive(rest, text),
+            ([byte, rest @ ..], [first, text @ ..]) => byte == first && naive(rest, text),
+            _ => false,
+        }
     }
 }

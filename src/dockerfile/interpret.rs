@@ -6,14 +6,13 @@
 //! *Invariant*: what BuildKit refuses is refused here, with the place; what it accepts is accepted, but for
 //! flags of ARG and STOPSIGNAL, which it silently drops.
 
-use super::duration;
+use super::copy;
 use super::error::Fault;
-use super::expand::Expander;
-use super::flags::{self, Flags, Kind};
-use super::heredoc;
+use super::flags::{self, Kind};
+use super::healthcheck;
 use super::instruction::{
-    Add, ArgInstruction, Argument, CommandLine, Copy, Expose, From, Healthcheck, HealthcheckCommand, Heredoc,
-    Instruction, Network, Onbuild, Pair, Pairs, Run, Security, Source, Word,
+    ArgInstruction, Argument, CommandLine, Expose, From, Heredoc, Instruction, Network, Onbuild, Pair, Pairs, Run,
+    Security, Word,
 };
 use super::mount::{Device, Mount, MountError};
 use super::suggest;
@@ -60,14 +59,14 @@ pub(super) fn interpret(input: &mut Input<'_>) -> Result<Statement, Fault> {
     let keyword = input.command.keyword.to_ascii_uppercase();
     let instruction = match keyword.as_str() {
         "FROM" => return from(input).map(Statement::From),
-        "ADD" => Instruction::Add(add(input)?),
+        "ADD" => Instruction::Add(copy::add(input)?),
         "ARG" => Instruction::Arg(arg(input)?),
         "CMD" => Instruction::Cmd(plain_command(input)?),
-        "COPY" => Instruction::Copy(copy(input)?),
+        "COPY" => Instruction::Copy(copy::copy(input)?),
         "ENTRYPOINT" => Instruction::Entrypoint(plain_command(input)?),
         "ENV" => Instruction::Env(pairs(input, "ENV")?),
         "EXPOSE" => Instruction::Expose(expose(input)?),
-        "HEALTHCHECK" => Instruction::Healthcheck(healthcheck(input)?),
+        "HEALTHCHECK" => Instruction::Healthcheck(healthcheck::healthcheck(input)?),
         "LABEL" => Instruction::Label(pairs(input, "LABEL")?),
         "MAINTAINER" => {
             let message = "Maintainer instruction is deprecated in favor of using label";
@@ -97,7 +96,7 @@ fn no_flags(input: &Input<'_>) -> Result<(), Fault> {
     flags::parse(&input.command.flags, &[]).map(|_| ())
 }
 
-fn at_least_one(keyword: &str) -> Fault {
+pub(super) fn at_least_one(keyword: &str) -> Fault {
     Fault::new(format!("{keyword} requires at least one argument"))
 }
 
@@ -111,7 +110,7 @@ fn one_argument<'a>(input: &Input<'a>, keyword: &str) -> Result<&'a str, Fault> 
 }
 
 /// Reads a list in JSON or between spaces; tells whether it was JSON.
-fn list(input: &Input<'_>) -> Result<(Vec<Token>, bool), Fault> {
+pub(super) fn list(input: &Input<'_>) -> Result<(Vec<Token>, bool), Fault> {
     let Command { rest, offset, .. } = input.command;
     match json_form(rest).map_err(|fault| fault.at(offset))? {
         JsonForm::List(texts) => Ok((texts.into_iter().map(|text| Token { text, offset }).collect(), true)),
@@ -120,7 +119,7 @@ fn list(input: &Input<'_>) -> Result<(Vec<Token>, bool), Fault> {
 }
 
 /// Reads a command in the exec or the shell form.
-fn command_line(rest: &str, offset: usize, input: &mut Input<'_>) -> Result<CommandLine, Fault> {
+pub(super) fn command_line(rest: &str, offset: usize, input: &mut Input<'_>) -> Result<CommandLine, Fault> {
     match json_form(rest).map_err(|fault| fault.at(offset))? {
         JsonForm::List(words) => return Ok(CommandLine::Exec(words)),
         // `[ -f x ] && …` is a shell's test, not a list that went wrong.
@@ -255,115 +254,6 @@ fn shell(input: &Input<'_>) -> Result<Vec<String>, Fault> {
     }
 }
 
-const COPY_FLAGS: [(&str, Kind); 6] = [
-    ("chown", Kind::Text),
-    ("from", Kind::Text),
-    ("chmod", Kind::Text),
-    ("link", Kind::Bool),
-    ("exclude", Kind::List),
-    ("parents", Kind::Bool),
-];
-
-const ADD_FLAGS: [(&str, Kind); 7] = [
-    ("chown", Kind::Text),
-    ("chmod", Kind::Text),
-    ("link", Kind::Bool),
-    ("keep-git-dir", Kind::Bool),
-    ("checksum", Kind::Text),
-    ("unpack", Kind::Bool),
-    ("exclude", Kind::List),
-];
-
-fn copy(input: &Input<'_>) -> Result<Copy, Fault> {
-    let (words, is_json) = sources_and_destination(input, "COPY")?;
-    let flags = flags::parse(&input.command.flags, &COPY_FLAGS)?;
-    if let Some(from) = flags.text("from") {
-        let unset = |_: &str| None;
-        let expanded = Expander::new(input.escape, &unset).word(&from.text).map(|expanded| expanded.text);
-        if expanded.as_ref() != Ok(&from.text) {
-            let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG from \
-                           global scope as a workaround";
-            return Err(Fault::new(message).at(from.offset));
-        }
-    }
-    let (sources, destination) = split_sources(words, is_json, input, "COPY")?;
-    Ok(Copy {
-        from: flags.word("from"),
-        sources,
-        destination,
-        chown: flags.word("chown"),
-        chmod: flags.word("chmod"),
-        link: flags.switch("link").unwrap_or(false),
-        parents: flags.switch("parents").unwrap_or(false),
-        excludes: excludes(&flags),
-    })
-}
-
-fn add(input: &Input<'_>) -> Result<Add, Fault> {
-    let (words, is_json) = sources_and_destination(input, "ADD")?;
-    let flags = flags::parse(&input.command.flags, &ADD_FLAGS)?;
-    let (sources, destination) = split_sources(words, is_json, input, "ADD")?;
-    Ok(Add {
-        sources,
-        destination,
-        chown: flags.word("chown"),
-        chmod: flags.word("chmod"),
-        link: flags.switch("link").unwrap_or(false),
-        excludes: excludes(&flags),
-        checksum: flags.word("checksum"),
-        keep_git_directory: flags.switch("keep-git-dir"),
-        unpack: flags.switch("unpack"),
-    })
-}
-
-fn excludes(flags: &Flags) -> Vec<Word> {
-    flags.list("exclude").map(|token| Word::new(token.text.as_str())).collect()
-}
-
-fn sources_and_destination(input: &Input<'_>, keyword: &str) -> Result<(Vec<Token>, bool), Fault> {
-    let (words, is_json) = list(input)?;
-    match words.len() {
-        0 => Err(Fault::new(format!("{keyword} requires at least two arguments, but none was provided"))),
-        1 => {
-            let message =
-                "requires at least two arguments, but only one was provided. Destination could not be determined";
-            Err(Fault::new(format!("{keyword} {message}")).at(input.command.offset))
-        }
-        _ => Ok((words, is_json)),
-    }
-}
-
-fn split_sources(
-    mut words: Vec<Token>,
-    is_json: bool,
-    input: &Input<'_>,
-    keyword: &str,
-) -> Result<(Vec<Source>, Word), Fault> {
-    let destination = words.pop().unwrap_or(Token { text: String::new(), offset: input.command.offset });
-    if heredoc::word(&destination.text).is_some() {
-        let fault = Fault::new(format!("{keyword} cannot accept a heredoc as a destination"));
-        return Err(fault.at(destination.offset));
-    }
-    let source = |word: &Token| {
-        let heredoc = heredoc::word(&word.text).filter(|_| !is_json);
-        // As in BuildKit, of several heredocs with one name the last has its body in all of them.
-        let body = heredoc.and_then(|word| Some((input.heredocs.iter().rfind(|body| body.name == word.name)?, word)));
-        match body {
-            Some((body, word)) => Source::Heredoc(Heredoc { content: body.content.clone(), ..word }),
-            None => Source::Path(Word::new(word.text.as_str())),
-        }
-    };
-    let sources: Vec<Source> = words.iter().map(source).collect();
-    let is_used = |heredoc: &&Heredoc| {
-        sources.iter().any(|source| matches!(source, Source::Heredoc(used) if used.name == heredoc.name))
-    };
-    if let Some(lost) = input.heredocs.iter().find(|heredoc| !is_used(heredoc)) {
-        let message = format!("{keyword} takes no file from heredoc {:?}: write <<NAME as one word", lost.name);
-        return Err(Fault::new(message).at(input.command.offset));
-    }
-    Ok((sources, Word::new(destination.text)))
-}
-
 fn run(input: &mut Input<'_>) -> Result<Run, Fault> {
     const FLAGS: [(&str, Kind); 4] =
         [("mount", Kind::List), ("network", Kind::Text), ("security", Kind::Text), ("device", Kind::List)];
@@ -397,77 +287,6 @@ fn run(input: &mut Input<'_>) -> Result<Run, Fault> {
         security: security.transpose()?,
         devices: flags.list("device").map(device).collect::<Result<_, _>>()?,
     })
-}
-
-fn healthcheck(input: &mut Input<'_>) -> Result<Healthcheck, Fault> {
-    let Command { rest, offset, .. } = input.command;
-    if rest.is_empty() {
-        return Err(at_least_one("HEALTHCHECK"));
-    }
-    let (kind, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let command = after.trim_start();
-    let command_offset = offset + rest.len() - command.len();
-    match kind.to_ascii_uppercase().as_str() {
-        "NONE" if command.is_empty() => Ok(Healthcheck::None),
-        "NONE" => Err(Fault::new("HEALTHCHECK NONE takes no arguments").at(command_offset)),
-        "CMD" => {
-            let check = health_flags(input)?;
-            let command = command_line(command, command_offset, input)?;
-            let is_empty = match &command {
-                CommandLine::Shell(text) => text.is_empty(),
-                CommandLine::Exec(words) => words.is_empty(),
-            };
-            if is_empty {
-                return Err(Fault::new("Missing command after HEALTHCHECK CMD").at(command_offset));
-            }
-            Ok(Healthcheck::Check(HealthcheckCommand { command, ..check }))
-        }
-        other => Err(Fault::new(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)")).at(offset)),
-    }
-}
-
-fn health_flags(input: &Input<'_>) -> Result<HealthcheckCommand, Fault> {
-    const FLAGS: [(&str, Kind); 5] = [
-        ("interval", Kind::Text),
-        ("timeout", Kind::Text),
-        ("start-period", Kind::Text),
-        ("start-interval", Kind::Text),
-        ("retries", Kind::Text),
-    ];
-    let flags = flags::parse(&input.command.flags, &FLAGS)?;
-    Ok(HealthcheckCommand {
-        command: CommandLine::Shell(String::new()),
-        interval: interval(&flags, "interval")?,
-        timeout: interval(&flags, "timeout")?,
-        start_period: interval(&flags, "start-period")?,
-        start_interval: interval(&flags, "start-interval")?,
-        retries: retries(&flags)?,
-    })
-}
-
-fn interval(flags: &Flags, name: &str) -> Result<Option<i64>, Fault> {
-    let Some(token) = flags.text(name).filter(|token| !token.text.is_empty()) else { return Ok(None) };
-    match duration::parse(&token.text) {
-        None => {
-            Err(Fault::new(format!("--{name}: invalid duration {:?}: write 30s or 1m30s", token.text)).at(token.offset))
-        }
-        Some(0) => Ok(None),
-        Some(time) if time < 1_000_000 => {
-            Err(Fault::new(format!("Interval {name:?} cannot be less than 1ms")).at(token.offset))
-        }
-        Some(time) => Ok(Some(time)),
-    }
-}
-
-fn retries(flags: &Flags) -> Result<Option<i32>, Fault> {
-    let Some(token) = flags.text("retries").filter(|token| !token.text.is_empty()) else { return Ok(None) };
-    match token.text.parse::<i32>() {
-        Err(_) => Err(Fault::new(format!("--retries: {:?} is not a number", token.text)).at(token.offset)),
-        Ok(number) if number < 0 => {
-            Err(Fault::new(format!("--retries cannot be negative ({number})")).at(token.offset))
-        }
-        Ok(number) => Ok(Some(number).filter(|number| *number > 0)),
-    }
 }
 
 fn onbuild(input: &mut Input<'_>) -> Result<Onbuild, Fault> {

@@ -6,17 +6,22 @@
 //! *Invariant*: pure, and no input makes it panic. What stands in the file is kept as written; what it
 //! means is for the plan to say.
 
+mod copy;
 mod duration;
 mod error;
 pub mod expand;
 mod flags;
+pub mod glob;
+mod healthcheck;
 mod heredoc;
+pub mod ignore;
 pub mod instruction;
 mod interpret;
 mod lex;
 mod lint;
 mod mount;
 mod parse;
+mod pattern;
 mod shell_pattern;
 mod suggest;
 mod words;

@@ -471,3 +471,147 @@ fn csv(line: &str) -> Result<Vec<String>, MountError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str) -> Result<MountSpec, String> {
+        let mount = Mount::parse(text).map_err(|error| error.to_string())?;
+        let mut expand = |word: &str| Ok(word.replace("$T", "cache"));
+        mount.resolve(&mut expand).map_err(|error| match error {
+            MountError::Field { message, hint } => {
+                format!("{message}{}", hint.map_or(String::new(), |h| format!("; {h}")))
+            }
+            MountError::Expand(error) => error.to_string(),
+        })
+    }
+
+    fn spec(kind: MountKind) -> MountSpec {
+        let read_only = !matches!(kind, MountKind::Cache(_) | MountKind::Tmpfs { .. });
+        let (from, source, target, id, env) = (None, None, None, None, None);
+        MountSpec { kind, from, source, target, read_only, id, required: false, env, owner: MountOwner::default() }
+    }
+
+    #[test]
+    fn each_type_has_its_defaults() {
+        let target = Some("/t".to_owned());
+        for (text, expected) in [
+            ("target=/t", MountSpec { target: target.clone(), ..spec(MountKind::Bind) }),
+            ("type=bind,dst=/t,rw", MountSpec { target: target.clone(), read_only: false, ..spec(MountKind::Bind) }),
+            (
+                "TYPE=Bind,destination=/t,ro=0",
+                MountSpec { target: target.clone(), read_only: false, ..spec(MountKind::Bind) },
+            ),
+            ("type=$T,target=/t", MountSpec { target: target.clone(), ..spec(MountKind::Cache(Sharing::Shared)) }),
+            (
+                "type=cache,target=/t,id=x,sharing=LOCKED,mode=0700,uid=5,gid=6,ro",
+                MountSpec {
+                    target: target.clone(),
+                    id: Some("x".into()),
+                    read_only: true,
+                    owner: MountOwner { mode: Some(0o700), uid: Some(5), gid: Some(6) },
+                    ..spec(MountKind::Cache(Sharing::Locked))
+                },
+            ),
+            (
+                "type=tmpfs,target=/t,size=64m",
+                MountSpec { target: target.clone(), ..spec(MountKind::Tmpfs { size: Some(64 << 20) }) },
+            ),
+            (
+                "type=secret,id=s,required,env=TOKEN",
+                MountSpec {
+                    id: Some("s".into()),
+                    required: true,
+                    env: Some("TOKEN".into()),
+                    ..spec(MountKind::Secret)
+                },
+            ),
+            ("type=ssh", spec(MountKind::Ssh)),
+            ("type=ssh,required=true", MountSpec { required: true, ..spec(MountKind::Ssh) }),
+            (
+                "from=base,src=/a,\"target=/b,c\"\"d\"",
+                MountSpec {
+                    from: Some("base".into()),
+                    source: Some("/a".into()),
+                    target: Some("/b,c\"d".into()),
+                    ..spec(MountKind::Bind)
+                },
+            ),
+        ] {
+            assert_eq!(resolve(text).as_ref(), Ok(&expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, expected) in [
+            ("type=volume", "unsupported mount type \"volume\""),
+            ("type=cahce", "unsupported mount type \"cahce\"; did you mean cache?"),
+            ("type=cache,sharing=lock", "unsupported sharing value \"lock\"; did you mean locked?"),
+            ("tagret=/x", "unexpected key 'tagret' in 'tagret=/x'; did you mean target?"),
+            ("target", "invalid field 'target' must be a key=value pair"),
+            ("ro=maybe", "invalid value for ro: maybe"),
+            ("required", "unexpected key 'required' for mount type 'bind'"),
+            ("size=1m", "unexpected key 'size' for mount type 'bind'"),
+            ("type=tmpfs,size=lots", "invalid value for size: lots"),
+            ("type=cache,mode=9", "invalid value for mode: 9"),
+            ("type=cache,uid=-1", "invalid value for uid: -1"),
+            ("mode=0700", "mode not allowed for \"bind\" type mounts"),
+            ("type=tmpfs,gid=1", "gid not allowed for \"tmpfs\" type mounts"),
+            ("type=secret", "invalid secret mount. one of source, target required"),
+            ("type=secret,id=a,src=b", "both source and id can't be set"),
+            ("type=secret,id=a,from=b", "secret mount should not have a from"),
+            ("type=bind,sharing=shared", "invalid cache sharing set for bind mount"),
+            ("from=$BASE", "'from' doesn't support variable expansion, define alias stage instead"),
+            ("", "cannot split \"\" into fields: it is empty"),
+            ("\"a", "cannot split \"\\\"a\" into fields: missing closing \""),
+            ("\"a\"b", "cannot split \"\\\"a\\\"b\" into fields: text behind a closing \""),
+            ("a\"b", "cannot split \"a\\\"b\" into fields: bare \" in a field that is not quoted"),
+        ] {
+            assert_eq!(resolve(text), Err(expected.to_owned()), "{text:?}");
+        }
+        assert_eq!(Mount::parse("from=a,type=bind,from=b").unwrap().from(), Some("b"));
+        assert_eq!(Mount::parse("from=").unwrap().from(), None);
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, expected) in [
+            ("10", Some(10)),
+            ("1k", Some(1024)),
+            ("1KB", Some(1024)),
+            ("2 MiB", Some(2 << 20)),
+            ("1.5g", Some(3 << 29)),
+            (".5k", Some(512)),
+            ("7b", Some(7)),
+            ("1t", Some(1 << 40)),
+            ("1p", Some(1 << 50)),
+            ("", None),
+            ("k", None),
+            ("-1", None),
+            ("1x", None),
+            ("1kbb", None),
+            ("1ib", None),
+            ("99999p", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn devices_have_a_name() {
+        let device = |name: &str, required| Ok(Device { name: name.into(), required });
+        for (text, expected) in [
+            ("vendor.com/gpu=0", device("vendor.com/gpu=0", false)),
+            ("vendor.com/gpu,required", device("vendor.com/gpu", true)),
+            ("name=x/y,required=0", device("x/y", false)),
+            ("name=a,name=b", Err("device name already set to a".to_owned())),
+            ("name=a,nmae=b", Err("unexpected key 'nmae' in 'nmae=b'".to_owned())),
+            ("a,b", Err("invalid field 'b' must be a key=value pair".to_owned())),
+            ("required=x", Err("invalid value for required: x".to_owned())),
+        ] {
+            assert_eq!(Device::parse(text).map_err(|error| error.to_string()), expected, "{text:?}");
+        }
+    }
+}
