@@ -1,3 +1,83 @@
-//! The `yadokari` executor.
+//! The `yadokari` executor: parse, enter isolation, build, report, exit code.
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use yadokari::build;
+use yadokari::cli::args::{self, Args, Invocation};
+use yadokari::cli::env::Environment;
+use yadokari::cli::exit::{self, Failure, Kind};
+use yadokari::cli::report::{Finished, Report, Settings};
+use yadokari::cli::request::{self, Resolved};
+use yadokari::cli::services;
+use yadokari::cli::signals::Signals;
+use yadokari::cli::state::StateDirectory;
+use yadokari::isolation::{self, Cancel, Entered, Ground};
+
+fn main() -> ExitCode {
+    exit::end_on_panic();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let result = match args::parse(words.iter().cloned()) {
+        Ok(Invocation::Print(text)) => print(&text),
+        Ok(Invocation::Init) => return isolation::init_main(),
+        Ok(Invocation::Build(args)) => return run(&args, &words),
+        Err(failure) => Err(failure),
+    };
+    let settings = Settings::before_flags(Environment::read().terminal, args::asks_for_json(&words));
+    conclude(&Report::to_standard_error(settings), result)
+}
+
+/// Builds as the flags say; in a child of this process where namespaces are entered.
+fn run(args: &Args, words: &[OsString]) -> ExitCode {
+    let started = Instant::now();
+    let environment = Environment::read();
+    let report = Arc::new(Report::to_standard_error(Settings::resolve(&args.messages, environment.terminal)));
+    let resolved = match request::resolve(args, &environment) {
+        Ok(resolved) => resolved,
+        Err(error) => return conclude(&report, Err(error.into())),
+    };
+    let ground = match isolation::enter(resolved.request.isolation, words) {
+        Entered::Ended(code) => return ExitCode::from(code),
+        Entered::Stay(ground) => ground,
+    };
+    report.warnings(&resolved.warnings);
+    let result = build(&resolved, ground, &report, started).map(|finished| report.finished(&finished));
+    if let Err(failure) = &result {
+        failure.write_metadata(resolved.request.results.metadata.as_deref());
+    }
+    conclude(&report, result)
+}
+
+/// Opens the services and builds.
+fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>, started: Instant) -> Result<Finished, Failure> {
+    let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
+    let cancel = Cancel::new().map_err(|error| system(&error))?;
+    let signals = Signals::watch(cancel.clone()).map_err(|error| system(&error))?;
+    let disk = |error| Failure::from_error(Kind::Disk, &error);
+    let state = StateDirectory::create(&resolved.request.state_directory).map_err(disk)?;
+    let runtime = services::runtime()?;
+    let mut services = services::open(resolved, ground, &runtime, report.clone(), cancel)?;
+    let built = build::build(&resolved.request, &mut services);
+    drop(services);
+    runtime.shutdown_background();
+    let outcome = built.map_err(|failed| Failure::from(failed).ended_by(signals.kind()))?;
+    state.remove().map_err(disk)?;
+    Ok(Finished::new(&outcome, started.elapsed()))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::from_error(Kind::Output, &error))
+}
+
+fn conclude(report: &Report, result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report.failed(&failure);
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}

@@ -16,6 +16,10 @@ pub struct BuildOutcome {
     pub config: Descriptor,
     /// The size in bytes of all that a pull fetches: manifest, configuration, compressed layers.
     pub size: u64,
+    /// How many layers the image has.
+    pub layers: usize,
+    /// How many of these came with the base.
+    pub base_layers: usize,
     /// The image's platform.
     pub platform: Platform,
     /// The references that the image was pushed to, in the order they were given.

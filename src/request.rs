@@ -48,6 +48,8 @@ pub struct BuildRequest {
     pub state_directory: PathBuf,
     /// Where the image goes.
     pub outputs: Vec<Output>,
+    /// Whether the right to push is checked before anything is built.
+    pub check_push: bool,
     /// Which files tell about it.
     pub results: ResultFiles,
 }

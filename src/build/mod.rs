@@ -1,1 +1,194 @@
-//! (to come)
+//! A build from its request to its outcome: the whole flow in order.
+//!
+//! Knows how a planned stage becomes an image, through the rooms below. Parses no flags, prints nothing, makes no
+//! system calls of its own.
+//!
+//! *Invariant: a root file system exists only while a step needs one; what a step reads is what the plan says.*
+
+mod bases;
+mod copy;
+mod error;
+mod files;
+mod layers;
+mod run;
+mod stage;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::cache::Inventories;
+use crate::context::{self, Context};
+use crate::dockerfile;
+use crate::isolation::{Cancel, Isolation};
+use crate::oci::Reference;
+use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::output::{self, Uploads};
+use crate::plan::{Bases, BuildPlan, StageBase};
+use crate::progress::{Event, Phase, Reporter};
+use crate::registry::Client;
+use crate::request::BuildRequest;
+use crate::rootfs::Fidelity;
+use crate::store::Store;
+
+pub use copy::Error as CopyError;
+pub use error::{Error, Place};
+
+/// The services that a build uses, opened once.
+pub struct Services {
+    /// Speaks to registries.
+    pub registry: Client,
+    /// Drives the network's tasks.
+    pub runtime: Handle,
+    /// Holds the blobs of this build.
+    pub store: Store,
+    /// What earlier builds know of base layers.
+    pub inventories: Inventories,
+    /// Holds root file systems and runs processes.
+    pub isolation: Box<dyn Isolation>,
+    /// What happens where the isolation cannot give a file its owner or attributes.
+    pub fidelity: Fidelity,
+    /// Tells what happens.
+    pub reporter: Arc<dyn Reporter>,
+    /// Ends the build.
+    pub cancel: Cancel,
+    /// Whether base layers that are read are kept, because an output needs their bytes.
+    pub keep_layers: bool,
+}
+
+/// A build that failed, with the Dockerfile for the message.
+#[derive(Debug)]
+pub struct Failed {
+    /// What went wrong.
+    pub error: Error,
+    /// The Dockerfile, if it was found.
+    pub dockerfile: Option<context::Dockerfile>,
+}
+
+/// How often a wait for the network looks whether the build was cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Builds the requested image and delivers it.
+///
+/// # Errors
+/// [`Failed`]; then no result file is there, and no destination has a new tag, unless it was one of several
+/// destinations that failed.
+pub fn build(request: &BuildRequest, services: &mut Services) -> Result<BuildOutcome, Failed> {
+    let without = |error| Failed { error, dockerfile: None };
+    output::remove_stale(&request.results).map_err(|error| without(error.into()))?;
+    let context = services.timed(Phase::Context, |_| context::fetch(request)).map_err(|error| without(error.into()))?;
+    let built = build_context(request, &context, services);
+    let finished = services.isolation.finish().map_err(Error::from);
+    let outcome = built.and_then(|outcome| finished.map(|()| outcome));
+    let outcome = outcome.and_then(|outcome| {
+        output::write_results(&outcome, &request.results)?;
+        Ok(outcome)
+    });
+    outcome.map_err(|error| {
+        // Whatever failed because of the signal, the signal is what to tell.
+        let error = if services.cancel.is_cancelled() { Error::Interrupted } else { error };
+        Failed { error, dockerfile: Some(context.dockerfile.clone()) }
+    })
+}
+
+fn build_context(request: &BuildRequest, context: &Context, services: &mut Services) -> Result<BuildOutcome, Error> {
+    let dockerfile = dockerfile::parse(&context.dockerfile.text)?;
+    for warning in &dockerfile.warnings {
+        let (rule, line, message) = (warning.rule, Some(warning.span.first_line), &*warning.message);
+        services.reporter.report(Event::Warning { rule, line, message });
+    }
+    let destinations = output::registries(&request.outputs);
+    let (plan, bases) = services.timed(Phase::Resolve, |services| {
+        let planned = bases::plan_with_bases(&dockerfile, request, services)?;
+        if request.check_push {
+            services.wait(output::check_push(&services.registry, &destinations))??;
+        }
+        Ok::<_, Error>(planned)
+    })?;
+    for warning in &plan.warnings {
+        let (rule, line, message) = (warning.rule, Some(warning.line), &*warning.message);
+        services.reporter.report(Event::Warning { rule, line, message });
+    }
+    services.keep_layers = keeps_layers(request, &destinations, &bases);
+    let mut uploads = services.uploads(destinations);
+    let (image, steps) = stage::build_stages(request, &plan, &bases, context, services, &mut uploads)?;
+    let image = output::assemble(&image);
+    let pushed = services.timed(Phase::Push, |services| {
+        let open = |layer: &_| layers::open(services, layer, false);
+        output::write_files(&request.outputs, &image, &services.store, &open)?;
+        Ok::<_, Error>(services.wait(uploads.finish(&image))??)
+    })?;
+    Ok(BuildOutcome {
+        manifest: image.manifest.clone(),
+        config: image.config.clone(),
+        size: image.size(),
+        layers: image.layers.len(),
+        base_layers: base_layers(&plan, &bases),
+        platform: request.platform.clone(),
+        pushed,
+        bases: bases_used(&bases),
+        steps,
+    })
+}
+
+/// Base layers that are read anyway are kept when the outputs need their bytes: an archive or a layout, or a
+/// registry that cannot mount them.
+fn keeps_layers(request: &BuildRequest, destinations: &[Reference], bases: &Bases) -> bool {
+    let files = request.outputs.len() > destinations.len();
+    let elsewhere = |key: &crate::plan::BaseKey| destinations.iter().any(|d| d.registry != key.reference.registry);
+    files || bases.keys().any(elsewhere)
+}
+
+/// Counts the layers that the target has from an image.
+fn base_layers(plan: &BuildPlan, bases: &Bases) -> usize {
+    let mut next = plan.stages.last();
+    while let Some(stage) = next {
+        next = match &stage.base {
+            StageBase::Scratch => None,
+            StageBase::Image(key) => return bases.get(key).map_or(0, |base| base.image.layers.len()),
+            StageBase::Stage(id) => plan.stages.get(id.0),
+        };
+    }
+    0
+}
+
+fn bases_used(bases: &Bases) -> Vec<BaseUsed> {
+    let used = bases
+        .iter()
+        .filter_map(|(key, base)| Some(BaseUsed { name: key.reference.clone(), digest: base.pinned.digest.clone()? }));
+    let mut used: Vec<BaseUsed> = used.collect();
+    used.sort_by(|a, b| a.name.cmp(&b.name));
+    used
+}
+
+impl Services {
+    /// Waits for something of the network, but not longer than until the build is cancelled.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        let cancelled = async {
+            while !self.cancel.is_cancelled() {
+                tokio::time::sleep(CANCEL_INTERVAL).await;
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                result = future => Ok(result),
+                () = cancelled => Err(Error::Interrupted),
+            }
+        })
+    }
+
+    /// Reports how long something took.
+    fn timed<T>(&mut self, phase: Phase, work: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Instant::now();
+        let result = work(self);
+        self.reporter.report(Event::Spent { phase, elapsed: start.elapsed() });
+        result
+    }
+
+    fn uploads(&self, destinations: Vec<Reference>) -> Uploads {
+        let (runtime, store, reporter) = (self.runtime.clone(), self.store.clone(), Arc::clone(&self.reporter));
+        Uploads::new(self.registry.clone(), runtime, store, destinations, reporter)
+    }
+}

@@ -1,1 +1,96 @@
-//! The layer cache: from a step's key to its layer. Comes with its own issue; this room holds its place in the floors.
+//! What earlier builds have found out: for now, which files the layers of base images hold.
+//!
+//! Knows a directory; does not decide whether something is worth keeping.
+//!
+//! *Invariant: an entry is whole or not there. What is damaged counts as missing, never as right.*
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::image::LayerInventory;
+use crate::oci::Digest;
+
+/// A cache that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory cannot be made or written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Inventories of layers, by the digest of the compressed layer.
+#[derive(Clone, Debug)]
+pub struct Inventories {
+    directory: PathBuf,
+}
+
+impl Inventories {
+    /// Uses a directory, which is made when the first inventory is kept.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// Returns the inventory of a layer, if it is known.
+    pub fn get(&self, layer: &Digest) -> Option<LayerInventory> {
+        let file = File::open(self.path(layer)).ok()?;
+        // A damaged entry is one that is not there: it is made anew from the layer.
+        LayerInventory::read_from(&mut BufReader::new(file)).ok()
+    }
+
+    /// Keeps the inventory of a layer.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; the build can go on without it.
+    pub fn put(&self, layer: &Digest, inventory: &LayerInventory) -> Result<(), Error> {
+        let path = self.path(layer);
+        let failure = |source| Error::Write { path: path.clone(), source };
+        fs::create_dir_all(&self.directory).map_err(failure)?;
+        let temporary = self.directory.join(format!(".{}.{}.tmp", layer.hex(), std::process::id()));
+        let written = write(&temporary, inventory).and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            // The error that made it useless is told; that it could not be removed adds nothing.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.map_err(failure)
+    }
+
+    fn path(&self, layer: &Digest) -> PathBuf {
+        self.directory.join(layer.hex())
+    }
+}
+
+fn write(path: &Path, inventory: &LayerInventory) -> io::Result<()> {
+    let mut output = BufWriter::new(File::create(path)?);
+    inventory.write_to(&mut output).map_err(io::Error::other)?;
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_entry_counts_as_missing() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let inventories = Inventories::new(&directory.path().join("new"));
+        let layer = Digest::of(b"layer");
+        assert!(inventories.get(&layer).is_none());
+        let empty = LayerInventory::read(io::Cursor::new(vec![0; 1024])).expect("an empty layer");
+        inventories.put(&layer, &empty).expect("writes");
+        assert!(inventories.get(&layer).is_some());
+        let path = inventories.path(&layer);
+        let mut bytes = fs::read(&path).expect("reads");
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        fs::write(&path, bytes).expect("damages");
+        assert!(inventories.get(&layer).is_none());
+    }
+}

@@ -1,1 +1,20 @@
-//! (to come)
+//! The command line: flags and environment in, text and exit codes out.
+//!
+//! Knows kaniko's flags and ours, every environment variable, how messages look, and which exit code means
+//! what; opens the services that a build uses. Does not build anything.
+//!
+//! The way of a request: [`args::parse`] (as typed) and [`env::Environment::read`] → [`request::resolve`]
+//! (complete and valid). The way back: events and the end of the build → [`report::Report`].
+//!
+//! *Invariant: nothing below this room reads the environment, the working directory or the clock; no
+//! secret (build argument, password in a URL) is ever printed.*
+
+pub mod args;
+pub mod env;
+pub mod exit;
+mod failure;
+pub mod report;
+pub mod request;
+pub mod services;
+pub mod signals;
+pub mod state;

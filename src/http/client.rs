@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,7 @@ impl Clients {
         S: Stream<Item = Result<Bytes, io::Error>> + Send + 'static,
     {
         let client = self.client(&call.url, call)?;
-        let activity = Arc::new(Activity::new());
+        let activity = Arc::new(Activity::new(length));
         let request = client
             .request(call.method.clone(), call.url.clone())
             .headers(call.headers.clone())
@@ -232,26 +232,25 @@ fn redirect_target(method: &Method, url: &Url, response: &reqwest::Response) -> 
 struct Activity {
     start: Instant,
     last: AtomicU64,
-    ended: AtomicBool,
+    left: AtomicU64,
 }
 
 impl Activity {
-    fn new() -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0), ended: AtomicBool::new(false) }
+    fn new(length: u64) -> Self {
+        Self { start: Instant::now(), last: AtomicU64::new(0), left: AtomicU64::new(length) }
     }
 
-    /// Notes each piece that the connection takes, and the end.
+    /// Notes each piece that the connection takes. The end shows by the bytes that are left, since a client
+    /// that knows the length does not ask for more.
     fn watch<S>(self: Arc<Self>, body: S) -> impl Stream<Item = S::Item> + Send
     where
-        S: Stream + Send + 'static,
+        S: Stream<Item = Result<Bytes, io::Error>> + Send + 'static,
     {
-        let at_end = self.clone();
-        let end = futures_util::stream::poll_fn(move |_| {
-            at_end.touch();
-            at_end.ended.store(true, Ordering::Relaxed);
-            std::task::Poll::Ready(None)
-        });
-        body.inspect(move |_| self.touch()).chain(end)
+        body.inspect(move |item| {
+            let length = item.as_ref().map_or(0, |piece| piece.len() as u64);
+            self.left.fetch_sub(length.min(self.left.load(Ordering::Relaxed)), Ordering::Relaxed);
+            self.touch();
+        })
     }
 
     fn touch(&self) {
@@ -262,7 +261,7 @@ impl Activity {
     /// Returns when the upload has not moved for too long.
     async fn stalled(&self, url: &Url, timeouts: Timeouts) -> Error {
         loop {
-            let ended = self.ended.load(Ordering::Relaxed);
+            let ended = self.left.load(Ordering::Relaxed) == 0;
             let (what, after) = if ended { ("no answer", timeouts.commit) } else { ("no progress", timeouts.idle) };
             let deadline = Duration::from_millis(self.last.load(Ordering::Relaxed)) + after;
             let now = self.start.elapsed();

@@ -22,7 +22,9 @@ pub fn redact(url: &Url) -> String {
 
 /// Writes a text that may be a URL for a message; what cannot be read is hidden whole.
 pub fn redact_text(text: &str) -> String {
-    Url::parse(text).map_or_else(|_| "(not a URL)".to_owned(), |url| redact(&url))
+    // Without a host, as in `user:password@`, the user would be taken for the scheme.
+    let url = Url::parse(text).ok().filter(Url::has_host);
+    url.map_or_else(|| "(not a URL)".to_owned(), |url| redact(&url))
 }
 
 fn show(name: &str, value: &str) -> String {

@@ -33,8 +33,8 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The content of a file could not be read while it was written to a layer.
-    #[error("cannot read {path}, which goes into a layer")]
+    /// The content of a file could not be read, on its way into a layer or out of one.
+    #[error("cannot read the content of {path}")]
     Content {
         /// The file, relative to the root.
         path: PathBuf,

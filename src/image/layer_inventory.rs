@@ -138,6 +138,10 @@ impl LayerInventory {
         self.accounts.push(Account { file, entry: self.count.saturating_sub(1), content });
     }
 
+    pub(super) fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
     /// Gives back memory that was taken in advance.
     pub(super) fn shrink(&mut self) {
         self.data.shrink_to_fit();
@@ -317,4 +321,73 @@ fn take_bytes<'a>(data: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 fn take_path(data: &mut &[u8]) -> Option<PathBuf> {
     take_bytes(data).map(|bytes| PathBuf::from(OsString::from_vec(bytes.to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn inventory() -> LayerInventory {
+        let mut inventory = LayerInventory::default();
+        for number in 0..300_u32 {
+            let path = PathBuf::from(format!("usr/share/doc/package-{}/file{number}", number / 7));
+            let kind = match number % 3 {
+                0 => EntryKind::File { size: u64::from(number) << 30 },
+                1 => EntryKind::Directory,
+                _ => EntryKind::Symlink { target: "../elsewhere".into() },
+            };
+            let mtime = Timestamp { seconds: -5 + i64::from(number), nanoseconds: number % 2 };
+            let xattrs = BTreeMap::from([(b"user.x".to_vec(), vec![0; 3])]);
+            inventory.push(&Entry { path, kind, mode: 0o644, uid: number, gid: u32::MAX, mtime, xattrs });
+        }
+        inventory.keep_account(AccountFile::Group, b"root:x:0:\n".to_vec());
+        inventory.shrink();
+        inventory
+    }
+
+    fn kept() -> Vec<u8> {
+        let mut kept = Vec::new();
+        inventory().write_to(&mut kept).expect("memory");
+        kept
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again() {
+        let found = LayerInventory::read_from(&mut &kept()[..]).expect("whole");
+        assert_eq!(found, inventory());
+        assert_eq!(found.len(), 300);
+        assert_eq!(found.entries().nth(299).expect("there").path, Path::new("usr/share/doc/package-42/file299"));
+        assert_eq!(found.accounts()[0].entry, 299);
+    }
+
+    #[test]
+    fn any_damage_is_an_error() {
+        let kept = kept();
+        for at in 0..kept.len() {
+            let mut damaged = kept.clone();
+            damaged[at] ^= 1 << (at % 8);
+            assert!(LayerInventory::read_from(&mut &damaged[..]).is_err(), "byte {at}");
+        }
+        for length in (0..kept.len()).step_by(7) {
+            assert!(LayerInventory::read_from(&mut &kept[..length]).is_err(), "length {length}");
+        }
+        let longer = [&kept[..], b"x"].concat();
+        assert!(LayerInventory::read_from(&mut &longer[..]).is_err());
+    }
+
+    #[test]
+    fn nonsense_with_a_right_checksum_is_an_error_too() {
+        let good = kept();
+        let end = good.len() - 16;
+        for at in MAGIC.len()..end {
+            let mut body = good[..end].to_vec();
+            body[at] ^= 0xff;
+            let checksum = xxhash_rust::xxh3::xxh3_128(&body).to_le_bytes();
+            body.extend_from_slice(&checksum);
+            // No panic; whether it is an error depends on what the byte means.
+            let _ = LayerInventory::read_from(&mut &body[..]);
+        }
+    }
 }

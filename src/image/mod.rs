@@ -9,9 +9,11 @@ pub use accounts::{
     AccountFile, Accounts, Credentials, Group, LARGEST_ACCOUNT_FILE, Owner, User, owner_needs_accounts,
 };
 pub use compress::Compressor;
+pub use contents::{Spool, SpooledContent, extract, read_account_file};
 pub use decompress::{Encoding, decompressed, is_archive};
 pub use entry::{Entry, EntryKind, Timestamp};
 pub use error::Error;
+pub use inventory::{AccountContent, Inventory, Node, NodeId, Resolved, Source, Walk};
 pub use layer_inventory::{Entries, LayerInventory};
 pub use reader::{Content, LONGEST_META, LayerReader};
 pub use whiteout::Whiteout;
@@ -19,10 +21,12 @@ pub use writer::LayerWriter;
 
 mod accounts;
 mod compress;
+mod contents;
 mod decompress;
 mod entry;
 mod error;
 mod header;
+mod inventory;
 mod layer_inventory;
 mod path;
 mod pax;

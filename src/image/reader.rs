@@ -460,3 +460,192 @@ pub(super) fn retried(mut read: impl FnMut() -> io::Result<usize>) -> io::Result
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::decompressed;
+    use crate::oci::Digest;
+
+    fn listing(archive: &[u8]) -> Vec<String> {
+        let mut reader = LayerReader::new(decompressed(archive).expect("gzip"));
+        let mut lines = Vec::new();
+        while let Some((entry, mut content)) = reader.next_entry().expect("valid") {
+            let mut text = String::new();
+            content.read_to_string(&mut text).expect("content");
+            let (path, time) = (entry.path.display().to_string(), entry.mtime);
+            let kind = match entry.kind {
+                EntryKind::HardLink { target } => format!("== {}", target.display()),
+                EntryKind::Symlink { target } => format!("-> {}", target.display()),
+                other => format!("{other:?}"),
+            };
+            let (mode, uid, gid) = (entry.mode, entry.uid, entry.gid);
+            lines.push(format!("{path} {kind} {mode:o} {uid}:{gid} {}.{:09} {text}", time.seconds, time.nanoseconds));
+        }
+        lines
+    }
+
+    /// The fixtures are GNU tar's: `--format=v7`, `gnu`, `posix` of one directory.
+    #[test]
+    fn every_format_is_read() {
+        let line = |path: &str, rest: &str, time: &str, text: &str| format!("{path} {rest} {time} {text}");
+        let long = format!("dir/{}", "n".repeat(150));
+        let target = format!("-> ../{} 777 1000:3000000", "x".repeat(120));
+        for (archive, time) in [
+            (&include_bytes!("testdata/gnu.tar.gz")[..], "1577934245.000000000"),
+            (&include_bytes!("testdata/posix.tar.gz")[..], "1577934245.123456789"),
+        ] {
+            let expected = [
+                line("dir", "Directory 755 1000:3000000", time, ""),
+                line(&long, "File { size: 4 } 644 1000:3000000", time, "long"),
+                line("dir/pipe", "Fifo 644 1000:3000000", time, ""),
+                line("dir/short", "File { size: 5 } 640 1000:3000000", time, "short"),
+                line("dir/symlink", &target, time, ""),
+                line("dir/twin", "== dir/short 640 1000:3000000", time, ""),
+            ];
+            assert_eq!(listing(archive), expected);
+        }
+        let time = "1577934245.000000000";
+        let expected = [
+            line("dir", "Directory 755 1000:1000", time, ""),
+            line("dir/short", "File { size: 5 } 640 1000:1000", time, "short"),
+            line("dir/twin", "== dir/short 640 1000:1000", time, ""),
+        ];
+        assert_eq!(listing(include_bytes!("testdata/v7.tar.gz")), expected);
+    }
+
+    /// The fixtures are GNU tar's: `--sparse` with each of its forms; the digest is of the file with its holes.
+    #[test]
+    fn holes_are_filled() {
+        for archive in [
+            &include_bytes!("testdata/sparse-gnu.tar.gz")[..],
+            include_bytes!("testdata/sparse-0.0.tar.gz"),
+            include_bytes!("testdata/sparse-0.1.tar.gz"),
+            include_bytes!("testdata/sparse-1.0.tar.gz"),
+        ] {
+            for piece in [700, 1 << 20] {
+                let mut reader = LayerReader::new(decompressed(archive).expect("gzip"));
+                let (entry, content) = reader.next_entry().expect("valid").expect("an entry");
+                assert_eq!(
+                    (entry.path.as_path(), entry.kind),
+                    ("sparse".as_ref(), EntryKind::File { size: 2_000_000 })
+                );
+                let mut bytes = Vec::new();
+                io::BufReader::with_capacity(piece, content).read_to_end(&mut bytes).expect("content");
+                let expected = "e12942230ba49951956b7bb1c8eec611d62b5959355ba5359fd7b8c6aa94987e";
+                assert_eq!(Digest::of(&bytes).hex(), expected);
+                let (entry, _) = reader.next_entry().expect("valid").expect("another");
+                assert_eq!(entry.path.as_path(), "after");
+            }
+            let skipped = LayerReader::new(decompressed(archive).expect("gzip"));
+            assert_eq!(names(skipped), Ok(vec!["sparse".to_owned(), "after".to_owned()]));
+        }
+    }
+
+    fn names<R: Read>(mut reader: LayerReader<R>) -> Result<Vec<String>, String> {
+        let mut names = Vec::new();
+        while let Some((entry, _)) = reader.next_entry().map_err(|error| error.to_string())? {
+            names.push(entry.path.display().to_string());
+        }
+        Ok(names)
+    }
+
+    /// One entry in its raw form: type, name, link, content.
+    fn raw(flag: u8, name: &[u8], link: &[u8], content: &[u8]) -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        let old = header.as_old_mut();
+        old.name[..name.len()].copy_from_slice(name);
+        old.linkname[..link.len()].copy_from_slice(link);
+        old.linkflag = [flag];
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        let padding = vec![0; content.len().next_multiple_of(BLOCK) - content.len()];
+        [header.as_bytes(), content, &padding].concat()
+    }
+
+    fn records(pairs: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut records = Vec::new();
+        pairs.iter().for_each(|(key, value)| pax::append(&mut records, key.as_bytes(), value));
+        raw(b'x', b"PaxHeaders", b"", &records)
+    }
+
+    #[test]
+    fn what_no_image_can_have_is_refused_by_name() {
+        for (archive, expected) in [
+            (raw(b'0', b"a/../../b", b"", b""), "layer entry `a/../../b` is refused: its path leaves the root by `..`"),
+            (raw(b'1', b"a", b"../b", b""), "layer entry `a` is refused: its path leaves the root by `..`"),
+            (raw(b'1', b"a", b"./a", b""), "it is a hard link to itself"),
+            (raw(b'2', b"a", b"", b""), "without a usable target"),
+            (raw(b'0', b"/", b"", b""), "it stands for the root"),
+            (raw(b'M', b"a", b"", b""), "its type is not one that a layer can hold"),
+            ([records(&[("path", b"a\0b")]), raw(b'0', b"x", b"", b"")].concat(), "has a NUL byte"),
+            ([records(&[("uid", b"4294967296")]), raw(b'0', b"x", b"", b"")].concat(), "above 4294967295"),
+            ([records(&[("uid", b"-1")]), raw(b'0', b"x", b"", b"")].concat(), "at byte 0 of the layer: a number"),
+            (
+                [records(&[("GNU.sparse.major", b"2"), ("GNU.sparse.realsize", b"1")]), raw(b'0', b"x", b"", b"")]
+                    .concat(),
+                "`x` is refused: it is a sparse file of an unknown form",
+            ),
+            (
+                [records(&[("GNU.sparse.map", b"5,1,0,1"), ("GNU.sparse.size", b"9")]), raw(b'0', b"x", b"", b"ab")]
+                    .concat(),
+                "its sparse map is malformed",
+            ),
+            (raw(b'S', b"x", b"", b""), "without a GNU header"),
+            (raw(b'0', b"a", b"", b"xyz")[..600].to_vec(), "after 600 bytes"),
+            (raw(b'x', b"p", b"", &[b'1'; 100]), "its PAX records are malformed"),
+            ([vec![0; BLOCK], raw(b'0', b"a", b"", b"")].concat(), "a single zero block"),
+            (vec![b'x'; 512], "its checksum is wrong"),
+            (vec![0; 100], "after 0 bytes"),
+        ] {
+            let error = names(LayerReader::new(&archive[..])).expect_err(expected);
+            assert!(error.contains(expected), "{error}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn a_long_header_takes_no_memory() {
+        for flag in *b"xLK" {
+            let mut header = raw(flag, b"a", b"", b"");
+            let field = tar::Header::from_byte_slice(&header).as_old().size.len();
+            header[124..124 + field].copy_from_slice(b"77777777777\0");
+            let mut block = tar::Header::new_ustar();
+            block.as_mut_bytes().copy_from_slice(&header);
+            block.set_cksum();
+            let endless = block.as_bytes().chain(io::repeat(b'1'));
+            assert!(names(LayerReader::new(endless)).expect_err("refused").contains("larger than 1 MiB"));
+        }
+    }
+
+    #[test]
+    fn spellings_and_sizes_are_evened_out() {
+        let archive = [
+            raw(b'g', b"pax_global_header", b"", b"19 comment=unheeded\n"),
+            raw(b'V', b"label", b"", b""),
+            raw(b'5', b"./", b"", b""),
+            raw(b'5', b"./a//", b"", b""),
+            raw(0, b"a/old/", b"", b""),
+            raw(b'7', b"/a/b", b"", &[7; 700]),
+            raw(b'1', b"a/../c", b"/a/b", b""),
+            raw(b'0', b"a/\xff", b"", b""),
+            // The size of a PAX record counts, not that of the header.
+            [records(&[("size", b"3")]), raw(b'0', b"d", b"", b"")].concat(),
+            [&b"xyz"[..], &[0; 509]].concat(),
+            raw(b'0', b"e", b"", b""),
+        ];
+        let expected = ["", "a", "a/old", "a/b", "c", "a/\u{fffd}", "d", "e"].map(str::to_owned).to_vec();
+        // Some writers leave out the end.
+        for end in [0, 2 * BLOCK, 20 * BLOCK] {
+            let archive = [archive.concat(), vec![0; end]].concat();
+            assert_eq!(names(LayerReader::new(&archive[..])).as_ref(), Ok(&expected));
+        }
+    }
+
+    #[test]
+    fn the_source_is_read_to_its_end() {
+        let archive = [raw(b'0', b"a", b"", b""), vec![0; 3 * BLOCK]].concat();
+        let source = crate::store::Verified::new(&archive[..], Digest::of(b"other"));
+        let error = names(LayerReader::new(source)).expect_err("wrong digest");
+        assert!(error.contains("after 2048 bytes"), "{error}");
+    }
+}

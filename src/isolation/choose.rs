@@ -12,7 +12,7 @@ use super::ids::Ids;
 use super::namespace::Namespace;
 use super::{Cancel, Capacity, Error, Exit, HostFiles, Isolation, Process, Stream, mountinfo, remedy};
 use crate::request::IsolationChoice;
-use crate::rootfs::Rootfs;
+use crate::rootfs::{Fidelity, Rootfs};
 use crate::sys::process::{CapabilitySet, capabilities};
 
 /// What an isolation is opened with.
@@ -39,6 +39,8 @@ pub struct Chosen {
     pub name: &'static str,
     /// Why this one, for the log.
     pub reason: String,
+    /// What happens where it cannot give a file its owner or attributes.
+    pub fidelity: Fidelity,
     /// What will not work, or is weaker than elsewhere.
     pub warnings: Vec<String>,
 }
@@ -84,9 +86,13 @@ fn open_namespace(options: &Options, inside: Inside) -> (Box<dyn Isolation>, Cho
     if !inside.fresh_proc {
         warnings.push("a fresh /proc is refused: RUN sees the container's, with other process numbers".to_owned());
     }
+    let fidelity = match inside.ids {
+        Ids::Single => Fidelity::Lossy,
+        Ids::All | Ids::Subordinate | Ids::Own => Fidelity::Strict,
+    };
     let files = HostFiles::read();
     let isolation = Namespace::new(&options.state_directory, inside, files, options.cancel.clone());
-    (Box::new(isolation), Chosen { name: "namespace", reason: reason.to_owned(), warnings })
+    (Box::new(isolation), Chosen { name: "namespace", reason: reason.to_owned(), fidelity, warnings })
 }
 
 fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolation>, Chosen), Error> {
@@ -100,13 +106,13 @@ fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolatio
     }
     let isolation = Container::open(&options.state_directory, &options.ignore_paths, options.cancel.clone())?;
     let warning = "RUN sees what is mounted in this container, secrets among it".to_owned();
-    Ok((Box::new(isolation), Chosen { name: "container", reason, warnings: vec![warning] }))
+    Ok((Box::new(isolation), Chosen { name: "container", reason, fidelity: Fidelity::Strict, warnings: vec![warning] }))
 }
 
 fn open_chroot(options: &Options, reason: String) -> (Box<dyn Isolation>, Chosen) {
     let warning = "RUN has no /proc and no /sys, and shares processes and network with the executor".to_owned();
     let isolation = Chroot::new(&options.state_directory, HostFiles::read(), options.cancel.clone());
-    (Box::new(isolation), Chosen { name: "chroot", reason, warnings: vec![warning] })
+    (Box::new(isolation), Chosen { name: "chroot", reason, fidelity: Fidelity::Strict, warnings: vec![warning] })
 }
 
 fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation>, Chosen), Error> {
@@ -132,7 +138,7 @@ fn unavailable(wanted: &'static str, reason: &str, remedy: &str) -> (Box<dyn Iso
 }
 
 fn nothing(reason: &str) -> Chosen {
-    Chosen { name: "none", reason: reason.to_owned(), warnings: Vec::new() }
+    Chosen { name: "none", reason: reason.to_owned(), fidelity: Fidelity::Strict, warnings: Vec::new() }
 }
 
 fn chroot_is_possible() -> Result<(), String> {

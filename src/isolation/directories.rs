@@ -84,7 +84,7 @@ mod tests {
         let directories = Directories::new(state.path());
         let first = directories.rootfs(0).unwrap();
         let second = directories.rootfs(0).unwrap();
-        assert_ne!(first, second);
+        assert_ne!(first.path, second.path);
         assert_eq!(fs::read_dir(&first.path).unwrap().count(), 0);
         assert_eq!(fs::metadata(&first.path).unwrap().permissions().mode() & 0o7777, 0o755);
         directories.remove(&first.path).unwrap();

@@ -33,8 +33,8 @@ pub(super) struct Stubs {
 enum Made {
     /// A directory that was not there.
     Directory(PathBuf),
-    /// A file or device node that was not there, with its inode number.
-    File(PathBuf, u64),
+    /// A file or device node that was not there.
+    File(PathBuf),
     /// A file that lies elsewhere for the time being, and its place.
     Aside { place: PathBuf, kept: PathBuf },
 }
@@ -108,7 +108,7 @@ impl Stubs {
         });
         match made {
             Ok(()) => {
-                self.remember_file(place)?;
+                self.made.push(Made::File(place));
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => Ok(false),
@@ -127,8 +127,8 @@ impl Stubs {
         while let Some(made) = self.made.pop() {
             let (place, removed) = match &made {
                 Made::Directory(place) => (place, keep_times(place, || fs::remove_dir(place))),
-                Made::File(place, inode) => (place, keep_times(place, || remove_file(place, *inode))),
-                Made::Aside { place, kept } => (place, keep_times(place, || put_back(place, kept))),
+                Made::File(place) => (place, keep_times(place, || remove_any(place))),
+                Made::Aside { place, kept } => (place, keep_times(place, || fs::rename(kept, place))),
             };
             match removed {
                 // Not there: RUN has removed it itself. Not empty: RUN has used it, and it is RUN's.
@@ -167,31 +167,15 @@ impl Stubs {
             io::Write::write_all(&mut file, content)
         };
         keep_times(place, write).map_err(files("writing", place))?;
-        self.remember_file(place.to_owned())
-    }
-
-    fn remember_file(&mut self, place: PathBuf) -> Result<(), Error> {
-        let inode = fs::symlink_metadata(&place).map_err(files("writing", &place))?.ino();
-        self.made.push(Made::File(place, inode));
+        self.made.push(Made::File(place.to_owned()));
         Ok(())
     }
 }
 
-/// Removes our file, but not one that RUN has put in its place.
-fn remove_file(place: &Path, inode: u64) -> io::Result<()> {
-    if fs::symlink_metadata(place)?.ino() == inode { fs::remove_file(place) } else { Ok(()) }
-}
-
-/// Puts the image's own file back. A file that RUN has put in the place of ours goes: in every isolation, what
-/// RUN does to these files ends with it, as it does where they are mounts.
-fn put_back(place: &Path, kept: &Path) -> io::Result<()> {
-    match fs::rename(kept, place) {
-        Err(error) if error.kind() == ErrorKind::IsADirectory => {
-            fs::remove_dir_all(place)?;
-            fs::rename(kept, place)
-        }
-        result => result,
-    }
+/// Removes our file, or what RUN has put in its place: in every isolation, what RUN does to these files ends
+/// with it, as it does where they are mounts.
+fn remove_any(place: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(place)?.is_dir() { fs::remove_dir_all(place) } else { fs::remove_file(place) }
 }
 
 /// Does something to an entry, and puts the times of the directory around it back.

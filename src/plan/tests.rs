@@ -32,6 +32,7 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         cleanup: false,
         state_directory: PathBuf::from("/state"),
         outputs: Vec::new(),
+        check_push: true,
         results: ResultFiles::default(),
     }
 }

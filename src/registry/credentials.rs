@@ -365,3 +365,146 @@ fn is_absent(error: &std::io::Error) -> bool {
 pub(super) fn find_program(directories: &[PathBuf], name: &str) -> Option<PathBuf> {
     directories.iter().map(|directory: &PathBuf| Path::join(directory, name)).find(|path| path.is_file())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Credentials {
+        Credentials::parse(&[("config.json".to_owned(), text.to_owned())], &[]).expect("credentials")
+    }
+
+    fn reference(text: &str) -> Reference {
+        text.parse().expect(text)
+    }
+
+    async fn user(credentials: &Credentials, of: &str) -> Option<String> {
+        match credentials.find(&reference(of)).await.credential?.secret {
+            Secret::Password { user, password } => Some(format!("{user}:{password}")),
+            Secret::IdentityToken(token) => Some(format!("identity {token}")),
+            Secret::RegistryToken(token) => Some(format!("registry {token}")),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_shapes_of_an_entry() {
+        for (entry, expected) in [
+            (r#"{"auth":"dTpw"}"#, Some("u:p")),
+            (r#"{"auth":"dTpwOng"}"#, Some("u:p:x")),
+            (r#"{"auth":"dTpwAAA="}"#, Some("u:p")),
+            (r#"{"username":"a","password":"b","auth":"dTpw"}"#, Some("a:b")),
+            (r#"{"auth":"dTpw","identitytoken":"i"}"#, Some("identity i")),
+            (r#"{"registrytoken":"r","identitytoken":"i"}"#, Some("registry r")),
+            (r#"{"auth":"dTpw","identitytoken":"","email":"x@y"}"#, Some("u:p")),
+            (r#"{"auth":"!"}"#, None),
+            (r"{}", None),
+        ] {
+            let credentials = parse(&format!(r#"{{"auths":{{"r.example":{entry}}},"HttpHeaders":{{}}}}"#));
+            assert_eq!(user(&credentials, "r.example/app").await.as_deref(), expected, "{entry}");
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_match_their_registry_and_the_longest_path_wins() {
+        let entry = |user: &str| format!(r#"{{"username":"{user}"}}"#);
+        let auths = [
+            "https://index.docker.io/v1/",
+            "docker.io/team",
+            "r.example",
+            "r.example/team",
+            "r.example/team/app",
+            "https://s.example/v2/",
+            "http://t.example/ignored/path",
+            "u.example:5000",
+            "v.example/only/this/",
+        ];
+        let auths: Vec<String> = auths.iter().map(|key| format!("\"{key}\":{}", entry(key))).collect();
+        let credentials = parse(&format!(r#"{{"auths":{{{}}}}}"#, auths.join(",")));
+        for (of, key) in [
+            ("busybox", Some("https://index.docker.io/v1/")),
+            ("docker.io/team/app", Some("docker.io/team")),
+            ("r.example/other", Some("r.example")),
+            ("r.example/team/x", Some("r.example/team")),
+            ("r.example/team/app/y", Some("r.example/team/app")),
+            ("r.example/teamwork", Some("r.example")),
+            ("s.example/a", Some("https://s.example/v2/")),
+            ("t.example/a", Some("http://t.example/ignored/path")),
+            ("u.example:5000/a", Some("u.example:5000")),
+            ("u.example/a", None),
+            ("v.example/only/this", Some("v.example/only/this/")),
+            ("v.example/only", None),
+            ("w.example/a", None),
+        ] {
+            assert_eq!(user(&credentials, of).await, key.map(|key| format!("{key}:")), "{of}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_file_that_knows_a_registry_wins() {
+        let text = |key: &str, user: &str| format!(r#"{{"auths":{{"{key}":{{"username":"{user}","password":"x"}}}}}}"#);
+        let directory = tempfile::tempdir().expect("directory");
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("1.json"), text("a.example", "first")).expect("write");
+        std::fs::write(path("2.json"), "").expect("write");
+        std::fs::write(path("3.json"), text("a.example/app", "third")).expect("write");
+        std::fs::write(path("4.json"), text("b.example", "fourth")).expect("write");
+        let files: Vec<PathBuf> = ["1.json", "none/x", "1.json/x", "2.json", "3.json", "4.json"].map(path).into();
+        let credentials = Credentials::load(&files, &[]).expect("loaded");
+        assert_eq!(user(&credentials, "a.example/app").await.as_deref(), Some("first:x"));
+        assert_eq!(user(&credentials, "b.example/app").await.as_deref(), Some("fourth:x"));
+        let notes = credentials.find(&reference("c.example/x")).await.notes.join(";");
+        assert!(notes.contains("c.example") && notes.contains("4.json"), "{notes}");
+    }
+
+    #[test]
+    fn a_malformed_file_is_named_and_not_quoted() {
+        for text in ["{\n \"auths\": \"hunter2\"}", "{\"auths\": {\"x\": {\"auth\": {\"hunter2\": 1}}}}", "hunter2"] {
+            let error = Credentials::parse(&[("/x/config.json".to_owned(), text.to_owned())], &[]).expect_err(text);
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("/x/config.json") && !text.contains("hunter2"), "{text}");
+        }
+    }
+
+    fn helper(directory: &Path, name: &str, script: &str) {
+        helper::tests::write_program(&directory.join(format!("docker-credential-{name}")), script);
+    }
+
+    #[tokio::test]
+    async fn helpers_are_asked_once_and_their_troubles_are_noted() {
+        let directory = tempfile::tempdir().expect("directory");
+        let log = directory.path().join("log");
+        let path = |name: &str| log.with_extension(name).display().to_string();
+        helper(
+            directory.path(),
+            "good",
+            &format!(
+                r#"read s; echo "$1 $s" >> {}; echo '{{"ServerURL":"x","Username":"u","Secret":"p"}}'"#,
+                path("good")
+            ),
+        );
+        helper(directory.path(), "token", r#"echo '{"Username":"<token>","Secret":"t"}'"#);
+        helper(directory.path(), "unknown", "echo credentials not found in native keychain; exit 1");
+        helper(directory.path(), "broken", "echo cannot reach the metadata server; exit 1");
+        let text = r#"{"credHelpers":{"g.example":"good","https://index.docker.io/v1/":"good","t.example":"token",
+            "u.example":"unknown","b.example":"broken","m.example":"missing","e.example":"../evil"},
+            "auths":{"u.example":{"username":"fallback"}},"credsStore":"unknown"}"#;
+        let texts = [("config.json".to_owned(), text.to_owned())];
+        let credentials =
+            Credentials::parse(&texts, &[PathBuf::from("/nonexistent"), directory.path().to_owned()]).expect("parsed");
+        credentials.prefetch(&[reference("g.example/a"), reference("busybox")]).await;
+        assert_eq!(user(&credentials, "g.example/b").await.as_deref(), Some("u:p"));
+        assert_eq!(user(&credentials, "busybox").await.as_deref(), Some("u:p"));
+        assert_eq!(user(&credentials, "t.example/a").await.as_deref(), Some("identity t"));
+        assert_eq!(user(&credentials, "u.example/a").await.as_deref(), Some("fallback:"));
+        let asked = std::fs::read_to_string(path("good")).expect("log");
+        assert_eq!(asked, "get g.example\nget https://index.docker.io/v1/\n");
+        for (of, note) in [
+            ("b.example/a", "cannot reach the metadata server"),
+            ("m.example/a", "no such program"),
+            ("e.example/a", "no such program"),
+        ] {
+            let found = credentials.find(&reference(of)).await;
+            assert!(found.credential.is_none() && found.notes.join(";").contains(note), "{of}: {found:?}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Error;
 use super::error::At;
 use super::host::Target;
-use crate::http::{self, Backoff, HeaderName, HeaderValue, Method, Response, StatusCode};
+use crate::http::{Backoff, HeaderName, HeaderValue, Method, Response, StatusCode};
 use crate::oci::{Descriptor, Digest, Hasher};
 
 /// How often one blob may be continued, however well it goes in between.
@@ -107,12 +107,12 @@ impl Download {
                     }
                 }
                 Ok(None) if self.is_complete() => return self.finish().map(|()| None),
-                Ok(None) => self.resume(self.too_short(), None).await?,
+                Ok(None) => self.resume(self.too_short()).await?,
                 // All bytes came, and the end of the connection is no loss.
                 Err(_) if self.is_complete() => return self.finish().map(|()| None),
                 Err(error) => {
                     let error = self.target.transport(error);
-                    self.resume(error, None).await?;
+                    self.resume(error).await?;
                 }
             }
         }
@@ -131,12 +131,6 @@ impl Download {
                 StatusCode::OK => self.offset,
                 StatusCode::PARTIAL_CONTENT => 0,
                 StatusCode::RANGE_NOT_SATISFIABLE if self.offset > 0 => return Err(self.too_short()),
-                status if http::is_transient_status(status) => {
-                    let asked = http::retry_after(response.headers());
-                    let error = self.target.refusal(response).await;
-                    self.resume(error, asked).await?;
-                    continue;
-                }
                 _ => return Err(self.target.refusal(response).await),
             };
             self.check_range(&response)?;
@@ -187,10 +181,10 @@ impl Download {
     }
 
     /// Waits before the next attempt, or gives up with the error.
-    async fn resume(&mut self, error: Error, asked: Option<std::time::Duration>) -> Result<(), Error> {
+    async fn resume(&mut self, error: Error) -> Result<(), Error> {
         self.response = None;
         self.resumes += 1;
-        if self.resumes > MOST_RESUMES || !self.backoff.pause(asked).await {
+        if self.resumes > MOST_RESUMES || !self.backoff.pause(None).await {
             return Err(error);
         }
         Ok(())

@@ -188,6 +188,11 @@ impl Error {
             | Self::Protocol { .. } => ErrorKind::Invalid,
         }
     }
+
+    /// Tells whether it was the other side's certificate.
+    pub(super) fn is_untrusted(&self) -> bool {
+        matches!(self, Self::Transport { source, .. } if source.tls_problem() == Some(TlsProblem::Untrusted))
+    }
 }
 
 /// Names the flag that helps against a TLS failure.

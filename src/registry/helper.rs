@@ -118,3 +118,52 @@ fn refusal(output: &[u8]) -> Answer {
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     Answer::Failed(if shown.is_empty() { "it said nothing".to_owned() } else { shown })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Writes a shell script. Another process does it: were it this one, a child that another test starts at
+    /// that moment could inherit the open file, and running the script would fail with ETXTBSY.
+    pub(in super::super) fn write_program(path: &Path, script: &str) {
+        let mut writer = Command::new("/bin/sh")
+            .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("sh runs");
+        let mut stdin = writer.stdin.take().expect("a pipe");
+        write!(stdin, "#!/bin/sh\n{script}\n").expect("write");
+        drop(stdin);
+        assert!(writer.wait().expect("wait").success());
+    }
+
+    #[test]
+    fn a_helper_that_does_not_answer_is_ended_in_time() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("helper");
+        write_program(&path, "exec sleep 60");
+        let start = Instant::now();
+        let error = run(&path, "x", Duration::from_millis(100)).expect_err("it sleeps");
+        assert!(start.elapsed() < Duration::from_secs(20) && error.contains("no answer"), "{error}");
+        write_program(&path, "exec >&-; exec sleep 60");
+        let error = run(&path, "x", Duration::from_millis(100)).expect_err("it sleeps");
+        assert!(start.elapsed() < Duration::from_secs(20) && error.contains("no answer"), "{error}");
+    }
+
+    #[test]
+    fn answers_are_understood_or_refused_without_quoting_them() {
+        for (output, expected) in [
+            (r#"{"Username":"u","Secret":"s","ServerURL":"x"}"#, None),
+            (r#"{"Username":"","Secret":""}"#, Some(Answer::Unknown)),
+            (r#"{"Username":"<token>","Secret":"t"}"#, Some(Answer::Secret(Secret::IdentityToken("t".to_owned())))),
+        ] {
+            let password = Secret::Password { user: "u".to_owned(), password: "s".to_owned() };
+            assert_eq!(understand(output.as_bytes()), expected.unwrap_or(Answer::Secret(password)));
+        }
+        for bad in ["", "hunter2", r#"{"Username":1,"Secret":"hunter2"}"#] {
+            let Answer::Failed(reason) = understand(bad.as_bytes()) else { panic!("{bad} was understood") };
+            assert!(!reason.contains("hunter2"), "{reason}");
+        }
+    }
+}

@@ -73,22 +73,24 @@ impl Client {
         let schemes: &[&str] = if host.settings.insecure { &["http", "https"] } else { &["https"] };
         let mut backoff = Backoff::new(self.0.agent.retry());
         loop {
-            let mut first: Option<Error> = None;
+            let mut best: Option<Error> = None;
             let mut asked = None;
             for scheme in schemes {
-                match self.ping_once(host, scheme, at).await {
+                let error = match self.ping_once(host, scheme, at).await {
                     Ok(Ok(base)) => return Ok(base),
+                    Ok(Err(response)) if response.status() == StatusCode::BAD_REQUEST => continue,
                     Ok(Err(response)) => {
                         asked = http::retry_after(response.headers());
-                        let error = status_error(at.clone(), response).await;
-                        first.get_or_insert(error);
+                        status_error(at.clone(), response).await
                     }
-                    Err(error) => {
-                        first.get_or_insert(error);
-                    }
+                    Err(error) => error,
+                };
+                // The first error is the one to tell, unless the second shows that TLS is spoken there.
+                if best.is_none() || error.is_untrusted() {
+                    best = Some(error);
                 }
             }
-            let Some(error) = first else {
+            let Some(error) = best else {
                 return Err(Error::Protocol { at: at.clone(), reason: "no scheme to ask with".to_owned() });
             };
             let transient = error.kind() == super::ErrorKind::Transient;
@@ -113,7 +115,7 @@ impl Client {
         }
         host.set_challenge(challenge::best(response.headers()));
         let moved = response.url();
-        let same_host = moved.host_str() == base.host_str() && moved.path() == base.path();
+        let same_host = moved.host_str() == base.host_str() && moved.path() == base.path() && moved.query().is_none();
         Ok(Ok(if same_host { moved.clone() } else { base }))
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Source: OCI distribution-spec, "Pushing blobs". The first attempt is POST then PUT, because every registry
 //! does that well; some do pieces badly, so these are only for an upload that broke, and given up for one
-//! that starts over where the registry does not take them.
+//! that starts over where the registry does not take them. Docker's own registry (2.8) continues only where
+//! the request that failed brought it no byte: it compares its size with the offset in the signed address,
+//! and forgets the session if they differ; then there is nothing left but to start over.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,10 +97,13 @@ pub(super) async fn run(
         progress,
         sent: Arc::new(AtomicU64::new(0)),
         backoff: Backoff::new(target.client.0.agent.retry()),
+        most: 0,
         pieces: Pieces::AfterFailure,
     };
     let mut session = session;
+    let mut sessions = 0;
     loop {
+        sessions += 1;
         let mut upload = match session.take() {
             Some(upload) => upload,
             None => sending.start().await?,
@@ -110,7 +115,7 @@ pub(super) async fn run(
             }
             Err(Failure::Lost(error)) => {
                 upload.cancel().await;
-                if !sending.backoff.pause(None).await {
+                if sessions >= target.client.0.agent.retry().attempts {
                     return Err(error);
                 }
             }
@@ -160,6 +165,8 @@ struct Sending<'a> {
     progress: &'a Progress,
     sent: Arc<AtomicU64>,
     backoff: Backoff,
+    /// The most bytes that any session had: only more than that is progress.
+    most: u64,
     pieces: Pieces,
 }
 
@@ -177,27 +184,22 @@ impl Sending<'_> {
             let outcome = self.step(upload, offset).await.unwrap_or_else(Outcome::Refused);
             match outcome {
                 Outcome::Done => return Ok(()),
-                Outcome::Has(bytes) => {
-                    if bytes > offset {
-                        self.backoff.reset();
-                    }
-                    offset = bytes;
-                }
+                Outcome::Has(bytes) => offset = self.has(bytes),
                 Outcome::Again(error, asked) => {
-                    if !self.backoff.pause(asked).await {
+                    if !self.failed(asked).await {
                         return Err(Failure::Final(error));
                     }
-                    offset = self.find_offset(upload, offset, error).await?;
-                    if offset == self.descriptor.size && self.exists().await {
-                        return Ok(());
+                    match self.find_offset(upload).await {
+                        Some(bytes) => offset = bytes,
+                        None if self.exists().await => return Ok(()),
+                        None => return Err(Failure::Lost(error)),
                     }
                 }
                 Outcome::Gone(_) if self.exists().await => return Ok(()),
-                Outcome::Gone(error) => return Err(Failure::Lost(error)),
-                Outcome::Refused(error) if self.pieces == Pieces::Now && may_dislike_pieces(&error) => {
-                    self.pieces = Pieces::Never;
-                    return Err(Failure::Lost(error));
+                Outcome::Gone(error) => {
+                    return Err(if self.failed(None).await { Failure::Lost(error) } else { Failure::Final(error) });
                 }
+                Outcome::Refused(error) if self.changes_pieces(&error) => return Err(Failure::Lost(error)),
                 Outcome::Refused(error) => return Err(Failure::Final(error)),
             }
         }
@@ -236,7 +238,12 @@ impl Sending<'_> {
         };
         if response.status().is_success() {
             upload.follow(&response)?;
-            return Ok(Outcome::Has(received(&response).unwrap_or(offset + length).min(offset + length)));
+            let bytes = received(&response).unwrap_or(offset + length).min(offset + length);
+            if bytes > offset {
+                return Ok(Outcome::Has(bytes));
+            }
+            let reason = format!("the registry took none of the bytes {range}");
+            return Ok(Outcome::Again(self.target.protocol(reason), None));
         }
         Ok(self.judge(response).await)
     }
@@ -294,29 +301,52 @@ impl Sending<'_> {
         }
     }
 
-    /// Asks the registry how much it has after a failure.
-    async fn find_offset(&mut self, upload: &mut Upload, before: u64, error: Error) -> Result<u64, Failure> {
-        if self.pieces == Pieces::Never {
-            return Err(Failure::Lost(error));
-        }
-        let call = self.target.call(Method::GET, upload.location.clone());
-        let response = match self.target.send(call).await {
-            Ok(response) => response,
-            Err(_) => return Err(Failure::Lost(error)),
-        };
-        match response.status().as_u16() {
-            200 | 202 | 204 => {}
-            404 if self.exists().await => return Ok(self.descriptor.size),
-            _ => return Err(Failure::Lost(error)),
-        }
-        upload.follow(&response).map_err(Failure::Final)?;
-        self.pieces = Pieces::Now;
-        let has = received(&response).unwrap_or(0).min(self.descriptor.size);
-        if has > before {
+    /// Takes note of how much the registry has.
+    fn has(&mut self, bytes: u64) -> u64 {
+        if bytes > self.most {
+            self.most = bytes;
             self.backoff.reset();
         }
-        (self.progress)(has);
-        Ok(has)
+        bytes
+    }
+
+    /// Waits after a failure, and goes over to pieces; `false` when it is time to give up.
+    async fn failed(&mut self, asked: Option<Duration>) -> bool {
+        if self.pieces == Pieces::AfterFailure {
+            self.pieces = Pieces::Now;
+        }
+        self.backoff.pause(asked).await
+    }
+
+    /// Decides after a final answer whether the other way, in pieces or in one, may be accepted.
+    fn changes_pieces(&mut self, error: &Error) -> bool {
+        let Error::Status { status, .. } = error else {
+            return false;
+        };
+        let next = match (self.pieces, status.as_u16()) {
+            (Pieces::Now, 400 | 405 | 411 | 412 | 415 | 501) => Pieces::Never,
+            // A gateway before the registry limits the size of requests.
+            (Pieces::AfterFailure, 413) => Pieces::Now,
+            (Pieces::AfterFailure | Pieces::Now | Pieces::Never, _) => return false,
+        };
+        self.pieces = next;
+        true
+    }
+
+    /// Asks the registry how much it has after a failure; none when the session is lost.
+    async fn find_offset(&mut self, upload: &mut Upload) -> Option<u64> {
+        if self.pieces == Pieces::Never {
+            return None;
+        }
+        let call = self.target.call(Method::GET, upload.location.clone());
+        let response = self.target.send(call).await.ok()?;
+        if !matches!(response.status().as_u16(), 200 | 202 | 204) {
+            return None;
+        }
+        upload.follow(&response).ok()?;
+        let bytes = self.has(received(&response).unwrap_or(0).min(self.descriptor.size));
+        (self.progress)(bytes);
+        Some(bytes)
     }
 
     /// Tells whether the blob is there after all: the answer to a PUT that succeeded may have been lost.
@@ -332,12 +362,4 @@ fn received(response: &Response) -> Option<u64> {
     let range = response.header("range")?.trim_start_matches("bytes=");
     let last: u64 = range.split_once('-')?.1.parse().ok()?;
     Some(if last == 0 { 0 } else { last + 1 })
-}
-
-/// Tells whether an upload in one piece may succeed where this one was refused.
-fn may_dislike_pieces(error: &Error) -> bool {
-    match error {
-        Error::Status { status, .. } => matches!(status.as_u16(), 400 | 405 | 411 | 412 | 415 | 501),
-        _ => false,
-    }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::image;
+
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,6 +21,36 @@ pub enum Error {
         /// What the kernel answered.
         #[source]
         source: io::Error,
+    },
+    /// A layer cannot be read or written.
+    #[error("cannot read or write a layer of the root file system")]
+    Layer {
+        /// What is wrong with it.
+        #[source]
+        source: image::Error,
+    },
+    /// The content of an entry breaks off.
+    #[error("cannot read the content of {} from its layer", path.display())]
+    Content {
+        /// The entry's path.
+        path: PathBuf,
+        /// What the layer's stream said.
+        #[source]
+        source: io::Error,
+    },
+    /// A hard link has no target.
+    #[error("{} is a hard link to {}, which is no file of the image", path.display(), target.display())]
+    Link {
+        /// The link's path.
+        path: PathBuf,
+        /// The path it names.
+        target: PathBuf,
+    },
+    /// A file that was to be written to a layer is gone.
+    #[error("{} vanished while the layer was written: a process still works in the root file system", path.display())]
+    Vanished {
+        /// Its path from the root.
+        path: PathBuf,
     },
     /// A path names nothing below the root: it is empty, or ends in `..`.
     #[error("{} names no entry of a directory", path.display())]

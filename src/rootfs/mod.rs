@@ -12,8 +12,11 @@ pub use changes::{Change, ChangeKind, Changes};
 pub use contents::Contents;
 pub use directory::{Directory, FileKind, Inode, Name, Stat};
 pub use error::Error;
+pub use pack::pack;
 pub use snapshot::Snapshot;
 pub use tree::Tree;
+pub use unpack::{Fidelity, unpack};
+pub use warning::{Omission, Warning};
 pub use xattr::Xattrs;
 
 mod changes;
@@ -22,10 +25,13 @@ mod directory;
 mod error;
 mod exclusions;
 mod overlay;
+mod pack;
 mod resolve;
 mod snapshot;
 mod tree;
+mod unpack;
 mod walk;
+mod warning;
 mod xattr;
 
 use exclusions::Exclusions;

@@ -14,7 +14,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// As many as the kernel follows in one lookup. Source: path_resolution(7).
-const MAX_LINKS: usize = 40;
+pub(super) const MAX_LINKS: usize = 40;
+
+/// No path that a call takes is longer, its closing zero included.
+const PATH_MAX: usize = 4096;
 
 /// How often a lookup that raced with a rename is tried again before it is walked by component.
 const MAX_RACES: usize = 64;
@@ -41,6 +44,9 @@ impl Resolver {
     /// a symbolic link, but for `O_NOFOLLOW`.
     pub(super) fn open(self, root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = plain(path);
+        if path.as_os_str().len() >= PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
         match self {
             Self::Walk => walk(root, &path, flags),
             Self::Openat2 => {

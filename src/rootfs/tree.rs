@@ -16,8 +16,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::directory::{open_for_reading, statx};
-use super::resolve::Resolver;
-use super::{Directory, Error, Name, Stat, Xattrs};
+use super::resolve::{MAX_LINKS, Resolver};
+use super::{Directory, Error, FileKind, Name, Stat, Xattrs};
 
 /// How many directories stay open during bulk work: half of what the smallest usual limit leaves.
 const OPEN_PARENTS: usize = 256;
@@ -148,6 +148,39 @@ impl Tree {
         }
     }
 
+    /// Follows all symbolic links of a path, and `..`, within the tree; none where something on it is missing.
+    ///
+    /// # Errors
+    /// When a directory on the way cannot be read, or there are more than 40 links.
+    pub fn real_path(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let mut real = PathBuf::new();
+        let mut pending: Vec<OsString> = names(path).rev().collect();
+        let mut links = 0;
+        while let Some(name) = pending.pop() {
+            if name == ".." {
+                real.pop();
+                continue;
+            }
+            let next = real.join(&name);
+            match self.stat(&next)? {
+                None => return Ok(None),
+                Some(stat) if stat.kind == FileKind::Symlink => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(self.error("openat2", path)(Errno::LOOP));
+                    }
+                    let target = self.read_link(&next)?;
+                    if target.is_absolute() {
+                        real.clear();
+                    }
+                    pending.extend(names(&target).rev());
+                }
+                Some(_) => real = next,
+            }
+        }
+        Ok(Some(real))
+    }
+
     fn stat_at(&self, path: &Path, flags: OFlags) -> Result<Option<Stat>, Error> {
         let fd = match self.resolver.open(self.root.as_fd(), path, flags) {
             Ok(fd) => fd,
@@ -171,6 +204,15 @@ pub(super) fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
+/// Returns the names that a path consists of, `..` among them.
+fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
+    path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    })
+}
+
 /// Splits a path into its parent and its last component.
 fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
     match (path.parent(), path.components().next_back()) {
@@ -179,12 +221,20 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
     }
 }
 
+/// A directory that work is done in.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pub(super) directory: Directory,
+    /// As it was when the directory was opened; its times may have moved on.
+    pub(super) stat: Stat,
+}
+
 /// The directories that the work was in last, held open: an entry of a layer mostly stands beside the one
 /// before it, and then costs no lookup at all.
 #[derive(Debug)]
 pub(super) struct Parents<'a> {
     tree: &'a Tree,
-    open: HashMap<PathBuf, Rc<Directory>>,
+    open: HashMap<PathBuf, Rc<Parent>>,
 }
 
 impl<'a> Parents<'a> {
@@ -193,11 +243,13 @@ impl<'a> Parents<'a> {
     }
 
     /// Opens a directory, following symbolic links.
-    pub(super) fn directory(&mut self, path: &Path) -> Result<Rc<Directory>, Error> {
+    pub(super) fn directory(&mut self, path: &Path) -> Result<Rc<Parent>, Error> {
         if let Some(found) = self.open.get(path) {
             return Ok(Rc::clone(found));
         }
-        let opened = Rc::new(self.open_directory(path)?);
+        let directory = self.open_directory(path)?;
+        let stat = directory.stat_self()?;
+        let opened = Rc::new(Parent { directory, stat });
         if self.open.len() >= OPEN_PARENTS {
             self.open.clear();
         }
@@ -215,7 +267,7 @@ impl<'a> Parents<'a> {
         // a symbolic link must be resolved against the root and not against where it stands.
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
             && let Some(parent) = self.open.get(parent)
-            && let Ok(directory) = parent.open_directory(name)
+            && let Ok(directory) = parent.directory.open_directory(name)
         {
             return Ok(directory);
         }

@@ -1,0 +1,251 @@
+//! A layer while COPY, ADD or WORKDIR puts it together: its entries, over the files that the image has already.
+//!
+//! Nothing is on disk: owners and modes are data, and contents are read when the layer is written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::image::{Entry, EntryKind, Inventory, LayerWriter, NodeId, Source, Spool, Timestamp};
+use crate::rootfs::{Inode, Tree};
+
+use super::Error;
+
+/// Where the bytes of a regular file are until the layer is written.
+#[derive(Clone, Debug)]
+pub(in crate::build) enum Content {
+    /// There are none: it is no regular file, or an empty one.
+    None,
+    /// Here.
+    Inline(Vec<u8>),
+    /// In a file of the source tree.
+    Tree(PathBuf),
+    /// In a layer of the source image, to be extracted first.
+    Layer(Source),
+    /// In a file of ours.
+    Spool(PathBuf),
+}
+
+/// A path of the layer.
+#[derive(Clone, Debug)]
+struct Planned {
+    entry: Entry,
+    content: Content,
+    /// Names with the same number are hard links of one file.
+    link: Option<Link>,
+}
+
+/// Tells apart the files that have several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Link {
+    /// A file on disk.
+    Inode(Inode),
+    /// A file of an image.
+    Node(NodeId),
+    /// A file of an archive, numbered here.
+    Own(u64),
+}
+
+/// A layer in the making.
+pub(in crate::build) struct Draft<'a> {
+    /// The files of the image; what the draft gets is put there too, so that each look-up sees it.
+    files: &'a mut Inventory,
+    entries: BTreeMap<PathBuf, Planned>,
+    /// The time that directories made on the way get.
+    now: Timestamp,
+    next_link: u64,
+}
+
+/// Mode and owner of a directory that is made because something goes into it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::build) struct ImpliedDirectory {
+    pub(in crate::build) mode: u32,
+    pub(in crate::build) uid: u32,
+    pub(in crate::build) gid: u32,
+}
+
+impl<'a> Draft<'a> {
+    /// Starts a layer over an image with these files.
+    pub(in crate::build) fn new(files: &'a mut Inventory, now: Timestamp) -> Self {
+        Self { files, entries: BTreeMap::new(), now, next_link: 0 }
+    }
+
+    /// Returns what is at a path whose parents are no links, if anything is.
+    pub(super) fn get(&self, path: &Path) -> Option<Entry> {
+        self.files.get(path).map(|node| node.entry(path.to_owned()))
+    }
+
+    /// Tells whether a directory is at the path.
+    pub(super) fn is_directory(&self, path: &Path) -> bool {
+        self.get(path).is_some_and(|entry| entry.kind == EntryKind::Directory)
+    }
+
+    /// Follows the links of a path, also the last; what does not exist is appended.
+    pub(super) fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
+        Ok(self.files.resolve(path, true)?.path)
+    }
+
+    /// Puts an entry into the layer; it replaces what is there.
+    pub(super) fn put(&mut self, entry: Entry, content: Content, link: Option<Link>) -> Result<(), Error> {
+        if entry.kind != EntryKind::Directory {
+            // What was below a directory that is replaced is gone, in this layer as well.
+            let below: Vec<PathBuf> = self.below(&entry.path).map(|(path, _)| path.clone()).collect();
+            for path in below {
+                self.entries.remove(&path);
+            }
+        }
+        self.files.put(entry.clone())?;
+        self.entries.insert(entry.path.clone(), Planned { entry, content, link });
+        Ok(())
+    }
+
+    /// Puts a second name for a file into the layer.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub(super) fn put_hard_link(&mut self, path: PathBuf, target: &Path) -> Result<(), Error> {
+        if let Some(planned) = self.entries.get_mut(target) {
+            let link = *planned.link.get_or_insert_with(|| {
+                self.next_link += 1;
+                Link::Own(self.next_link)
+            });
+            let (entry, content) = (Entry { path, ..planned.entry.clone() }, planned.content.clone());
+            return self.put(entry, content, Some(link));
+        }
+        let Some(existing) = self.get(target) else { return Err(Error::NotFound { path: target.to_owned() }) };
+        let kind = EntryKind::HardLink { target: target.to_owned() };
+        self.put(Entry { path, kind, ..existing }, Content::None, None)
+    }
+
+    /// Returns the time that this layer's own directories and files get.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn below(&self, path: &Path) -> impl Iterator<Item = (&PathBuf, &Planned)> {
+        let path = path.to_owned();
+        let after = (std::ops::Bound::Excluded(path.clone()), std::ops::Bound::Unbounded);
+        self.entries.range::<PathBuf, _>(after).take_while(move |(other, _)| other.starts_with(&path))
+    }
+
+    /// Makes a directory and its parents where they are missing. Links in the path are followed.
+    ///
+    /// # Errors
+    /// When something on the way is no directory.
+    pub(in crate::build) fn make_directories(&mut self, path: &Path, implied: ImpliedDirectory) -> Result<(), Error> {
+        let real = self.resolve(path)?;
+        let mut current = PathBuf::new();
+        for component in real.components() {
+            current.push(component);
+            match self.get(&current) {
+                Some(entry) if entry.kind == EntryKind::Directory => {}
+                Some(_) => return Err(Error::NotADirectory { path: absolute(&current) }),
+                None => {
+                    let ImpliedDirectory { mode, uid, gid } = implied;
+                    let (kind, mtime) = (EntryKind::Directory, self.now);
+                    let entry = Entry { path: current.clone(), kind, mode, uid, gid, mtime, xattrs: BTreeMap::new() };
+                    self.put(entry, Content::None, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether nothing was put into the layer.
+    pub(in crate::build) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns which contents must be extracted from the source image's layers.
+    pub(in crate::build) fn wanted(&self) -> BTreeSet<Source> {
+        let wanted = self.entries.values().filter_map(|planned| match &planned.content {
+            Content::Layer(source) => Some(*source),
+            Content::None | Content::Inline(_) | Content::Tree(_) | Content::Spool(_) => None,
+        });
+        wanted.collect()
+    }
+
+    /// Writes the layer: sorted, each parent directory once with its attributes, hard links to the first of their names.
+    pub(in crate::build) fn write(
+        &self,
+        writer: &mut LayerWriter,
+        tree: Option<&Tree>,
+        spool: Option<&Spool>,
+    ) -> Result<(), Error> {
+        let mut links: HashMap<Link, PathBuf> = HashMap::new();
+        let mut parents = Parents::default();
+        for (path, planned) in &self.entries {
+            for parent in parents.missing(path) {
+                if let Some(entry) = self.get(&parent) {
+                    writer.append(&entry, &mut io::empty())?;
+                }
+            }
+            if planned.entry.kind == EntryKind::Directory {
+                parents.written(path);
+            }
+            if let Some(link) = planned.link {
+                if let Some(target) = links.get(&link) {
+                    let kind = EntryKind::HardLink { target: target.clone() };
+                    writer.append(&Entry { kind, ..planned.entry.clone() }, &mut io::empty())?;
+                    continue;
+                }
+                links.insert(link, path.clone());
+            }
+            let mut content = open(&planned.content, path, tree, spool)?;
+            writer.append(&planned.entry, &mut content)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which parent directories a layer has already; only those of the path before are remembered, since paths are sorted.
+#[derive(Default)]
+struct Parents(Vec<PathBuf>);
+
+impl Parents {
+    /// Returns the parents of `path` that are not written yet, highest first, and takes them as written.
+    fn missing(&mut self, path: &Path) -> Vec<PathBuf> {
+        self.0.retain(|parent| path.starts_with(parent));
+        let ancestors: Vec<&Path> = path.ancestors().skip(1).filter(|parent| *parent != Path::new("")).collect();
+        let mut missing = Vec::new();
+        for parent in ancestors.into_iter().rev() {
+            if !self.0.iter().any(|written| written == parent) {
+                missing.push(parent.to_owned());
+                self.0.push(parent.to_owned());
+            }
+        }
+        missing
+    }
+
+    fn written(&mut self, directory: &Path) {
+        self.0.push(directory.to_owned());
+    }
+}
+
+fn open<'a>(
+    content: &'a Content,
+    path: &Path,
+    tree: Option<&Tree>,
+    spool: Option<&Spool>,
+) -> Result<Box<dyn Read + 'a>, Error> {
+    let missing = || Error::NotExtracted { path: absolute(path) };
+    match content {
+        Content::None => Ok(Box::new(io::empty())),
+        Content::Inline(bytes) => Ok(Box::new(bytes.as_slice())),
+        Content::Spool(file) => {
+            let opened = File::open(file).map_err(|source| Error::Spool { path: file.clone(), source })?;
+            Ok(Box::new(opened))
+        }
+        Content::Layer(source) => {
+            let found = spool.and_then(|spool| spool.open(*source)).ok_or_else(missing)?;
+            Ok(Box::new(found))
+        }
+        Content::Tree(source) => Ok(Box::new(tree.ok_or_else(missing)?.open_file(source)?)),
+    }
+}
+
+/// Returns a path of the image as people write it, with a leading slash.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}

@@ -1,0 +1,97 @@
+//! Why files cannot be copied.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{image, rootfs};
+
+/// A COPY, ADD or WORKDIR that fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A source does not exist.
+    #[error("`{}` is not in the source", path.display())]
+    NotFound {
+        /// The source, as named.
+        path: PathBuf,
+    },
+    /// A source is left out of the context.
+    #[error("`{}` is excluded from the build context by {pattern}", path.display())]
+    Ignored {
+        /// The source, as named.
+        path: PathBuf,
+        /// The pattern and its line.
+        pattern: String,
+    },
+    /// A wildcard that is none.
+    #[error("`{pattern}` is not a valid pattern")]
+    Pattern {
+        /// The source, as named.
+        pattern: String,
+    },
+    /// A directory should be made where something else is.
+    #[error("`{}` in the image is not a directory", path.display())]
+    NotADirectory {
+        /// The path in the image.
+        path: PathBuf,
+    },
+    /// A file should be put where a directory is.
+    #[error("`{}` in the image is a directory: a file cannot replace it", path.display())]
+    ReplacesDirectory {
+        /// The path in the image.
+        path: PathBuf,
+    },
+    /// A socket, which no layer can hold.
+    #[error("`{}` is a socket, which an image cannot hold: exclude it with the ignore file", path.display())]
+    Socket {
+        /// Its path in the context.
+        path: PathBuf,
+    },
+    /// `--chown` or USER names somebody that the image does not know.
+    #[error("cannot find the owner `{owner}` in the image")]
+    Owner {
+        /// The text.
+        owner: String,
+        /// Which part is not known.
+        #[source]
+        source: image::Error,
+    },
+    /// A source cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    ReadSource {
+        /// The source's path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An archive that ADD should unpack is broken.
+    #[error("cannot unpack the archive `{}`", path.display())]
+    Archive {
+        /// Its path in the context.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: image::Error,
+    },
+    /// A file of ours in the state directory cannot be used.
+    #[error("cannot use the temporary file {}", path.display())]
+    Spool {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the source image was not found in its layers.
+    #[error("`{}` could not be found in the layers of the source image", path.display())]
+    NotExtracted {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The context, or a root file system, cannot be read.
+    #[error(transparent)]
+    Tree(#[from] rootfs::Error),
+    /// The layer cannot be written, or links in the image lead in a circle.
+    #[error(transparent)]
+    Layer(#[from] image::Error),
+}

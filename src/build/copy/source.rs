@@ -1,0 +1,195 @@
+//! Where COPY reads: the build context through its `.dockerignore`, or the files of an image.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::dockerfile::glob;
+use crate::dockerfile::ignore::Patterns;
+use crate::image::{Entry, EntryKind, Inventory};
+use crate::rootfs::{FileKind, Tree};
+
+use super::Error;
+use super::draft::{Content, Link};
+
+/// A tree to copy from.
+pub(in crate::build) enum Source<'a> {
+    /// A directory on disk; its files belong to nobody, so copies get owner and group 0.
+    Context {
+        /// The directory.
+        tree: &'a Tree,
+        /// What is left out.
+        ignore: &'a Patterns,
+    },
+    /// The files of an image, on disk or only in its layers.
+    Image {
+        /// What it holds.
+        files: &'a Inventory,
+        /// Whether contents are read from `tree` rather than extracted from layers.
+        on_disk: bool,
+    },
+}
+
+/// A file of a source.
+pub(super) struct SourceFile {
+    /// Its metadata; the path is that in the source.
+    pub(super) entry: Entry,
+    /// Where its bytes are.
+    pub(super) content: Content,
+    /// Equal for the names of one file, when it has several.
+    pub(super) link: Option<Link>,
+}
+
+impl Source<'_> {
+    /// Follows all links of a path; none when nothing is there, or it is left out.
+    pub(super) fn resolve(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        match self {
+            Self::Context { tree, .. } => {
+                let Some(real) = tree.real_path(path)? else { return Ok(None) };
+                Ok(self.is_visible(&real)?.then_some(real))
+            }
+            Self::Image { files, .. } => {
+                let resolved = files.resolve(path, true)?;
+                Ok(resolved.node.is_some().then_some(resolved.path))
+            }
+        }
+    }
+
+    /// Says which pattern of the ignore file leaves a path out, for a message.
+    pub(super) fn ignored_by(&self, path: &Path) -> Option<String> {
+        match self {
+            Self::Context { tree, ignore } => {
+                let real = tree.real_path(path).ok()??;
+                let pattern = &ignore.patterns()[ignore.matches(bytes(&real)).decided_by?];
+                Some(format!("line {} of the ignore file, `{}`", pattern.line, pattern.text))
+            }
+            Self::Image { .. } => None,
+        }
+    }
+
+    /// Returns what is at a path that has no links in it.
+    pub(super) fn file(&self, path: &Path) -> Result<SourceFile, Error> {
+        match self {
+            Self::Context { tree, .. } => {
+                let (entry, link) = entry(tree, path)?;
+                let content = match entry.kind {
+                    EntryKind::File { size } if size > 0 => Content::Tree(path.to_owned()),
+                    _ => Content::None,
+                };
+                Ok(SourceFile { entry: Entry { uid: 0, gid: 0, ..entry }, content, link })
+            }
+            Self::Image { files, on_disk } => {
+                let Some(node) = files.get(path) else { return Err(Error::NotFound { path: path.to_owned() }) };
+                let content = match (&node.kind, node.source) {
+                    (EntryKind::File { size: 0 }, _) => Content::None,
+                    (EntryKind::File { .. }, _) if *on_disk => Content::Tree(path.to_owned()),
+                    (EntryKind::File { .. }, Some(source)) => Content::Layer(source),
+                    _ => Content::None,
+                };
+                let link = (node.links > 1 && !node.is_directory()).then_some(Link::Node(node.id));
+                Ok(SourceFile { entry: node.entry(path.to_owned()), content, link })
+            }
+        }
+    }
+
+    /// Returns the names in a directory, sorted, without those that are left out.
+    pub(super) fn children(&self, directory: &Path) -> Result<Vec<OsString>, Error> {
+        match self {
+            Self::Context { tree, .. } => {
+                let mut names = Vec::new();
+                for name in tree.read_dir(directory)? {
+                    let name = name.as_os_str();
+                    if self.is_visible(&directory.join(name))? {
+                        names.push(name.to_owned());
+                    }
+                }
+                Ok(names)
+            }
+            Self::Image { files, .. } => Ok(files.children(directory).map(|(name, _)| name.to_owned()).collect()),
+        }
+    }
+
+    /// Tells whether a path is part of the context: not ignored, or a directory with something in it that is not.
+    fn is_visible(&self, path: &Path) -> Result<bool, Error> {
+        let Self::Context { tree, ignore } = self else { return Ok(true) };
+        let matched = ignore.matches(bytes(path));
+        if !matched.excluded {
+            return Ok(true);
+        }
+        let is_directory = tree.stat(path)?.is_some_and(|stat| stat.kind == FileKind::Directory);
+        if !is_directory || !ignore.may_reinclude_below(&matched, bytes(path)) {
+            return Ok(false);
+        }
+        for name in tree.read_dir(path)? {
+            if self.is_visible(&path.join(name.as_os_str()))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Finds what a source's text means: itself, or all that its wildcards match, sorted; a directory that matches is
+    /// not searched further.
+    ///
+    /// The part before the first wildcard may go through links, the rest may not: so does BuildKit (fsutil,
+    /// `ResolveWildcards`).
+    pub(super) fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, Error> {
+        let components: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let Some(first) = components.iter().position(|component| glob::has_wildcards(component.as_bytes())) else {
+            return Ok(vec![components.iter().collect()]);
+        };
+        let prefix: PathBuf = components[..first].iter().collect();
+        let Some(root) = self.resolve(&prefix)? else { return Ok(Vec::new()) };
+        let mut found = vec![root];
+        for component in &components[first..] {
+            let mut next = Vec::new();
+            for directory in found {
+                if self.file(&directory)?.entry.kind != EntryKind::Directory {
+                    continue;
+                }
+                for name in self.children(&directory)? {
+                    let matched = glob::matches(component.as_bytes(), name.as_encoded_bytes());
+                    if matched.map_err(|_| Error::Pattern { pattern: pattern.to_owned() })? {
+                        next.push(directory.join(name));
+                    }
+                }
+            }
+            found = next;
+        }
+        Ok(found)
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// Returns the last name of a path, none for a root.
+pub(super) fn base_name(path: &Path) -> Option<&std::ffi::OsStr> {
+    match path.components().next_back() {
+        Some(Component::Normal(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// Returns the metadata of a file on disk, and which file it is where it has several names.
+///
+/// # Errors
+/// For a socket, which no layer can hold.
+fn entry(tree: &Tree, path: &Path) -> Result<(Entry, Option<Link>), Error> {
+    let Some(stat) = tree.stat(path)? else { return Err(Error::NotFound { path: path.to_owned() }) };
+    let (major, minor) = stat.device_numbers();
+    let kind = match stat.kind {
+        FileKind::Regular => EntryKind::File { size: stat.size },
+        FileKind::Directory => EntryKind::Directory,
+        FileKind::Symlink => EntryKind::Symlink { target: tree.read_link(path)? },
+        FileKind::Fifo => EntryKind::Fifo,
+        FileKind::CharacterDevice => EntryKind::CharacterDevice { major, minor },
+        FileKind::BlockDevice => EntryKind::BlockDevice { major, minor },
+        FileKind::Socket => return Err(Error::Socket { path: path.to_owned() }),
+    };
+    let xattrs = tree.xattrs(path)?;
+    let (mode, uid, gid, mtime) = (u32::from(stat.mode), stat.uid, stat.gid, stat.mtime);
+    let entry = Entry { path: path.to_owned(), kind, mode, uid, gid, mtime, xattrs };
+    Ok((entry, stat.linked.then_some(Link::Inode(stat.inode))))
+}

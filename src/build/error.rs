@@ -1,0 +1,136 @@
+//! Why a build failed, and at which instruction.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::dockerfile::{ParseError, Span};
+use crate::isolation::Exit;
+use crate::progress::StepId;
+use crate::{cache, context, image, isolation, output, plan, registry, rootfs, store};
+
+/// A build that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The context or the Dockerfile is not there.
+    #[error(transparent)]
+    Context(#[from] context::Error),
+    /// The Dockerfile does not parse.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The Dockerfile cannot be built.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// An image that the Dockerfile names cannot be had.
+    #[error("cannot use the image {reference}")]
+    Base {
+        /// The image.
+        reference: String,
+        /// Why.
+        #[source]
+        source: registry::Error,
+    },
+    /// An image says something about itself that does not fit together.
+    #[error("the image {reference} is not usable: {reason}")]
+    BadBase {
+        /// The image.
+        reference: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A layer of a base cannot be read.
+    #[error("cannot read layer {digest}")]
+    Layer {
+        /// Its digest.
+        digest: String,
+        /// Why.
+        #[source]
+        source: image::Error,
+    },
+    /// A layer of a base cannot be fetched.
+    #[error("cannot fetch layer {digest}")]
+    Fetch {
+        /// Its digest.
+        digest: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer cannot be written.
+    #[error(transparent)]
+    Write(#[from] image::Error),
+    /// A file of the state directory cannot be used.
+    #[error("cannot {action} {}", path.display())]
+    State {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The store of blobs fails.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// What earlier builds left cannot be used.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    /// The root file system fails.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// No process can be run here.
+    #[error(transparent)]
+    Isolation(#[from] isolation::Error),
+    /// COPY, ADD or WORKDIR fails.
+    #[error(transparent)]
+    Copy(#[from] super::CopyError),
+    /// RUN's process failed.
+    #[error("RUN failed: {}", exit_text(*exit))]
+    Run {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The image cannot be delivered.
+    #[error(transparent)]
+    Output(#[from] output::Error),
+    /// A signal ended the build.
+    #[error("the build was interrupted")]
+    Interrupted,
+    /// One of the above, at an instruction.
+    #[error("{source}")]
+    At {
+        /// Where.
+        place: Box<Place>,
+        /// What.
+        source: Box<Error>,
+    },
+}
+
+/// A place in a Dockerfile, and in the build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The instruction's lines.
+    pub span: Span,
+    /// The step; none where the stage's base is at fault.
+    pub step: Option<StepId>,
+}
+
+impl Error {
+    /// Adds the place, unless it is known already.
+    pub(super) fn at(self, span: Span, step: Option<&StepId>) -> Self {
+        match self {
+            Self::At { .. } => self,
+            other => {
+                let place = Box::new(Place { span, step: step.cloned() });
+                Self::At { place, source: Box::new(other) }
+            }
+        }
+    }
+}
+
+fn exit_text(exit: Exit) -> String {
+    match exit {
+        Exit::Status(status) => format!("exit status {status}"),
+        Exit::Signal(signal) => format!("killed by signal {signal}"),
+    }
+}

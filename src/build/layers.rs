@@ -1,0 +1,199 @@
+//! Reading layers, wherever their blobs are: streams for unpacking, inventories for what a build must know of a base.
+
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
+use crate::isolation::Cancel;
+use crate::oci::Digest;
+use crate::progress::{Event, Reporter};
+use crate::registry;
+use crate::store::{BlobWriter, Store};
+
+use super::{Error, Services};
+
+/// How much of a layer is read ahead, in pieces of [`PIECE`] bytes.
+const PIECES_AHEAD: usize = 32;
+const PIECE: usize = 128 << 10;
+
+/// Opens the compressed blob of a layer; the read that reaches its end fails when the digest is wrong.
+///
+/// With `keep`, what comes from a registry is kept in the store, for outputs that need it later.
+pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result<Box<dyn Read + Send>> {
+    let digest = &layer.descriptor.digest;
+    let cancel = services.cancel.clone();
+    if services.store.contains(digest) {
+        let blob = services.store.verified(digest).map_err(io::Error::other)?;
+        return Ok(Box::new(Interruptible { reader: blob, cancel }));
+    }
+    let LayerContent::Remote(reference) = &layer.content else {
+        let text = format!("layer {digest} is not in the store {}", services.store.root().display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    };
+    let stream = services.wait(services.registry.blob(reference, &layer.descriptor)).map_err(io::Error::other)?;
+    let reader = registry::read_blocking(stream.map_err(io::Error::other)?, &services.runtime);
+    let counted = Counted { reader, digest: digest.clone(), reporter: Arc::clone(&services.reporter), unreported: 0 };
+    let reader = Interruptible { reader: counted, cancel };
+    if keep { Ok(Box::new(Keep::new(reader, &services.store)?)) } else { Ok(Box::new(reader)) }
+}
+
+/// Opens a layer's tar stream, decompressed by a thread of its own that reads a little ahead.
+pub(super) fn open_tar(services: &Services, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
+    let blob = open(services, layer, services.keep_layers)?;
+    Ok(Box::new(read_ahead(crate::image::decompressed(blob)?)))
+}
+
+/// Finds out which files an image holds: from earlier builds, or from the headers of its layers, several at a time.
+pub(super) fn inventory(services: &Services, layers: &[Layer]) -> Result<Inventory, Error> {
+    let found: Vec<Mutex<Option<Result<LayerInventory, Error>>>> = layers.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < layers.len()) {
+                    let result = layer_inventory(services, &layers[number]);
+                    *found[number].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+                }
+            });
+        }
+    });
+    let mut inventory = Inventory::new();
+    for (number, slot) in found.into_iter().enumerate() {
+        let result = slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Every number below the length was taken by a thread, and the scope has waited for all of them.
+        let layer = result.unwrap_or(Err(Error::Interrupted))?;
+        inventory.apply(u32::try_from(number).unwrap_or(u32::MAX), &layer)?;
+    }
+    Ok(inventory)
+}
+
+fn layer_inventory(services: &Services, layer: &Layer) -> Result<LayerInventory, Error> {
+    let digest = &layer.descriptor.digest;
+    if let Some(known) = services.inventories.get(digest) {
+        return Ok(known);
+    }
+    let fetch = |source| Error::Fetch { digest: digest.to_string(), source };
+    let blob = open(services, layer, services.keep_layers).map_err(fetch)?;
+    let read = LayerInventory::read(blob).map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
+    keep_inventory(services, digest, &read);
+    Ok(read)
+}
+
+/// Keeps an inventory for later builds; that it cannot be kept is worth a warning, not a failure.
+pub(super) fn keep_inventory(services: &Services, layer: &Digest, inventory: &LayerInventory) {
+    if let Err(error) = services.inventories.put(layer, inventory) {
+        let message = format!("the next build will read this base again: {error}");
+        services.reporter.report(Event::Warning { rule: "IndexNotKept", line: None, message: &message });
+    }
+}
+
+/// Moves reading to a thread of its own, which stays at most a few megabytes ahead.
+fn read_ahead(reader: Box<dyn Read + Send>) -> impl Read + Send {
+    let (sender, receiver) = sync_channel(PIECES_AHEAD);
+    std::thread::spawn(move || send_pieces(reader, &sender));
+    Ahead { receiver, piece: Vec::new(), position: 0 }
+}
+
+fn send_pieces(mut reader: Box<dyn Read + Send>, sender: &SyncSender<io::Result<Vec<u8>>>) {
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        let read = reader.by_ref().take(PIECE as u64).read_to_end(&mut piece);
+        let ended = piece.is_empty();
+        let failed = read.is_err();
+        // A receiver that is gone wants no more; an empty piece tells it that all is read.
+        if sender.send(read.map(|_| piece)).is_err() || ended || failed {
+            return;
+        }
+    }
+}
+
+struct Ahead {
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    position: usize,
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.piece.len() {
+            self.piece = match self.receiver.recv() {
+                Ok(piece) => piece?,
+                Err(_) => Vec::new(),
+            };
+            self.position = 0;
+        }
+        let count = buffer.len().min(self.piece.len() - self.position);
+        buffer[..count].copy_from_slice(&self.piece[self.position..self.position + count]);
+        self.position += count;
+        Ok(count)
+    }
+}
+
+/// A reader that fails once the build is cancelled, so that no long copy outlives a signal.
+struct Interruptible<R> {
+    reader: R,
+    cancel: Cancel,
+}
+
+impl<R: Read> Read for Interruptible<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("the build was interrupted"));
+        }
+        self.reader.read(buffer)
+    }
+}
+
+/// A reader that tells how much came over the network.
+struct Counted<R> {
+    reader: R,
+    digest: Digest,
+    reporter: Arc<dyn Reporter>,
+    unreported: u64,
+}
+
+/// How many bytes come in before they are reported, so that events stay few.
+const REPORTED_BYTES: u64 = 4 << 20;
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.unreported += count as u64;
+        if self.unreported >= REPORTED_BYTES || (count == 0 && self.unreported > 0) {
+            self.reporter.report(Event::Pulled { digest: &self.digest, bytes: self.unreported });
+            self.unreported = 0;
+        }
+        Ok(count)
+    }
+}
+
+/// A reader that also writes what it reads into the store, and finishes the blob at the end.
+struct Keep<R> {
+    reader: R,
+    writer: Option<BlobWriter>,
+}
+
+impl<R> Keep<R> {
+    fn new(reader: R, store: &Store) -> io::Result<Self> {
+        Ok(Self { reader, writer: Some(store.create().map_err(io::Error::other)?) })
+    }
+}
+
+impl<R: Read> Read for Keep<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        if count > 0
+            && let Some(writer) = &mut self.writer
+        {
+            io::Write::write_all(writer, &buffer[..count])?;
+        } else if !buffer.is_empty()
+            && let Some(writer) = self.writer.take()
+        {
+            writer.finish().map_err(io::Error::other)?;
+        }
+        Ok(count)
+    }
+}

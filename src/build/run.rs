@@ -1,0 +1,160 @@
+//! RUN: a process in a root file system on disk, and the layer of what it changed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::image::{Credentials, Layer, LayerReader, LayerWriter};
+use crate::isolation::{Exit, Network, Process, Stream, User};
+use crate::plan::RunStep;
+use crate::progress::{self, Event, Phase, StepId};
+use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
+
+use super::stage::{Progress, Shared};
+use super::{Error, Services, files, layers};
+
+/// A root file system on disk, and what is known of its state.
+pub(super) struct Live {
+    rootfs: Rootfs,
+    /// The state when the last layer was made; none before the first process.
+    snapshot: Option<Snapshot>,
+    /// What was in the files that were written since.
+    contents: Contents,
+    /// Whether something was unpacked since the snapshot.
+    stale: bool,
+}
+
+impl Live {
+    /// Unpacks one more layer.
+    pub(super) fn unpack(&mut self, services: &Services, layer: &Layer) -> Result<(), Error> {
+        let digest = || layer.descriptor.digest.to_string();
+        let tar = layers::open_tar(services, layer).map_err(|source| Error::Fetch { digest: digest(), source })?;
+        let mut reader = LayerReader::new(tar);
+        let warnings = rootfs::unpack(&mut self.rootfs, &mut reader, services.fidelity, &mut self.contents)?;
+        self.stale = true;
+        report(services, &warnings);
+        Ok(())
+    }
+
+    /// Returns the files.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.rootfs.tree
+    }
+
+    /// Tells whether no path of the image is hidden by something that is not the image's.
+    pub(super) fn holds_everything(&self) -> bool {
+        self.rootfs.excluded.is_empty()
+    }
+
+    /// Gives the root file system back.
+    pub(super) fn into_rootfs(self) -> Rootfs {
+        self.rootfs
+    }
+
+    /// Brings the snapshot up to what is on disk, so that only what comes after it counts as changed.
+    fn settle(&mut self, mode: crate::request::SnapshotMode) -> Result<Snapshot, Error> {
+        let contents = std::mem::take(&mut self.contents);
+        let mut snapshot = match self.snapshot.take() {
+            None => Snapshot::take(&self.rootfs, &contents)?,
+            Some(snapshot) if self.stale => snapshot.changes(&self.rootfs, mode)?.into_snapshot(&contents),
+            Some(snapshot) => snapshot,
+        };
+        self.stale = false;
+        snapshot.settle();
+        Ok(snapshot)
+    }
+}
+
+fn report(services: &Services, warnings: &[rootfs::Warning]) {
+    for warning in warnings {
+        let message = warning.to_string();
+        services.reporter.report(Event::Warning { rule: "NotUnpacked", line: None, message: &message });
+    }
+}
+
+impl Shared<'_> {
+    /// Runs a process and returns the layer of its changes; none where it changed nothing.
+    pub(super) fn run(&mut self, progress: &mut Progress, step: &RunStep, id: &StepId) -> Result<Option<Layer>, Error> {
+        let accounts = files::accounts(self, progress)?;
+        let credentials = accounts.credentials(&step.user).map_err(Error::Write)?;
+        let mut live = match progress.live.take() {
+            Some(live) => live,
+            None => self.unpack(progress)?,
+        };
+        let mode = self.request.snapshot_mode;
+        let snapshot = self.services.timed(Phase::Snapshot, |_| live.settle(mode))?;
+        let directory = PathBuf::from(&step.directory);
+        // As runc does: a working directory that does not exist is made, and so is in the layer.
+        live.rootfs.tree.create_directories(&directory, 0o755)?;
+        self.execute(&live.rootfs, &process(step, &credentials, directory), id)?;
+        let start = Instant::now();
+        let changes = snapshot.changes(&live.rootfs, mode)?;
+        if changes.is_empty() {
+            live.snapshot = Some(changes.into_snapshot(&Contents::default()));
+            progress.live = Some(live);
+            return Ok(None);
+        }
+        let mut writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
+        let mut contents = Contents::default();
+        let warnings = rootfs::pack(&live.rootfs, &changes, &mut writer, &mut contents)?;
+        report(self.services, &warnings);
+        live.snapshot = Some(changes.into_snapshot(&contents));
+        let (layer, inventory) = writer.finish()?;
+        self.services.reporter.report(Event::Spent { phase: Phase::Snapshot, elapsed: start.elapsed() });
+        // The disk has these changes already: only what is known of the image learns of them.
+        self.added(progress, &layer, &inventory)?;
+        progress.live = Some(live);
+        Ok(Some(layer))
+    }
+
+    /// Makes the root file system of a stage and unpacks all its layers.
+    fn unpack(&mut self, progress: &Progress) -> Result<Live, Error> {
+        let rootfs = self.services.isolation.rootfs(progress.id.0)?;
+        let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
+        self.services.timed(Phase::Unpack, |services| {
+            for layer in &progress.image.layers {
+                live.unpack(services, layer)?;
+            }
+            Ok(live)
+        })
+    }
+
+    fn execute(&mut self, rootfs: &Rootfs, process: &Process, id: &StepId) -> Result<(), Error> {
+        let reporter = std::sync::Arc::clone(&self.services.reporter);
+        let mut output = |stream: Stream, bytes: &[u8]| {
+            let stream = match stream {
+                Stream::Stdout => progress::Stream::Stdout,
+                Stream::Stderr => progress::Stream::Stderr,
+            };
+            reporter.report(Event::Output { step: id, stream, bytes });
+        };
+        let exit = self.services.timed(Phase::Run, |services| services.isolation.run(rootfs, process, &mut output))?;
+        match exit {
+            Exit::Status(0) => Ok(()),
+            Exit::Status(_) | Exit::Signal(_) => Err(Error::Run { exit }),
+        }
+    }
+}
+
+fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Process {
+    let mut environment: Vec<(OsString, OsString)> = Vec::new();
+    for (name, value) in &step.environment {
+        let (name, value) = (OsString::from(name), OsString::from(value));
+        match environment.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => environment.push((name, value)),
+        }
+    }
+    if !environment.iter().any(|(name, _)| name == "HOME") {
+        environment.push(("HOME".into(), credentials.home.clone().into_os_string()));
+    }
+    Process {
+        argv: step.argv.iter().map(OsString::from).collect(),
+        environment,
+        directory,
+        user: User { uid: credentials.uid, gid: credentials.gid, groups: credentials.groups.clone() },
+        hostname: None,
+        mounts: Vec::new(),
+        network: Network::Host,
+    }
+}

@@ -1,0 +1,87 @@
+//! Flags for what is built, how, and what is said about it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::values::{self, IsolationName, LogFormat, SnapshotModeName, Verbosity};
+
+/// What is built.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Input")]
+pub struct InputArgs {
+    /// The build context: a directory, or `dir://` and a directory.
+    ///
+    /// COPY and ADD take their files from it.
+    #[arg(long, short = 'c', value_name = "DIRECTORY", default_value = "/workspace/")]
+    pub context: String,
+    /// Take this directory below the context as the context.
+    #[arg(long, value_name = "PATH")]
+    pub context_sub_path: Option<String>,
+    /// The Dockerfile; a relative path is looked for in the working directory first, then in the context.
+    #[arg(long, short = 'f', value_name = "PATH", default_value = "Dockerfile")]
+    pub dockerfile: String,
+    /// Set an ARG: `NAME=VALUE`, or `NAME` to take the value of that environment variable.
+    ///
+    /// May be given many times; commas are part of the value. Values are not printed, but what a RUN does
+    /// with one may end up in the image: do not pass secrets.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Build this stage and what it needs, instead of the last one.
+    #[arg(long, value_name = "STAGE")]
+    pub target: Vec<String>,
+    /// Build for this platform, for example linux/arm64, instead of the executor's own.
+    ///
+    /// Bases are chosen for it. Nothing is emulated: RUN needs a machine that can execute it.
+    #[arg(long, alias = "customPlatform", value_name = "OS/ARCHITECTURE[/VARIANT]")]
+    pub custom_platform: Option<String>,
+}
+
+/// How the build goes about it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Build")]
+pub struct BuildArgs {
+    /// How RUN is kept apart from the executor.
+    ///
+    /// `auto` takes the strongest that the system allows and says which one and why; a name takes that one
+    /// or fails, saying which right is missing.
+    #[arg(long, value_name = "NAME", default_value = "auto", ignore_case = true)]
+    pub isolation: IsolationName,
+    /// Allow `container` isolation where no container was recognised; it replaces what stands in `/`.
+    #[arg(long)]
+    pub force: bool,
+    /// Clear `/` of the image after the build, instead of leaving that to the container's end (`container` isolation).
+    #[arg(long)]
+    pub cleanup: bool,
+    /// Leave this path of the image's file system alone: it is neither unpacked nor put into layers.
+    ///
+    /// May be given many times. Holds for everything below it; a component may contain `*` and `?`.
+    #[arg(long, value_name = "PATH")]
+    pub ignore_path: Vec<String>,
+    /// What decides that a file has changed.
+    #[arg(long, alias = "snapshotMode", value_name = "MODE", default_value = "full")]
+    pub snapshot_mode: SnapshotModeName,
+    /// Make one layer of a whole stage, instead of one for each instruction.
+    #[arg(long)]
+    pub single_snapshot: bool,
+    /// Keep everything temporary in a directory of its own below this one, removed at the end.
+    ///
+    /// Default: $KANIKO_DIR, else /kaniko if it can be written to, else $TMPDIR, else /tmp.
+    #[arg(long, alias = "kaniko-dir", value_name = "DIRECTORY", value_parser = values::path)]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What is printed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+pub struct MessageArgs {
+    /// How much to print; fatal and panic are the same as error.
+    #[arg(long, short, value_name = "LEVEL", default_value = "info", ignore_case = true)]
+    pub verbosity: Verbosity,
+    /// The form of messages; all of them go to standard error.
+    #[arg(long, value_name = "FORMAT", default_value = "auto", ignore_case = true)]
+    pub log_format: LogFormat,
+    /// Put the time (UTC) before each line of text.
+    #[arg(long)]
+    pub log_timestamp: bool,
+}

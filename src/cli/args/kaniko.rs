@@ -1,0 +1,49 @@
+//! What kaniko has and this version does not: known by name, so that it can be refused by name.
+
+/// A flag of kaniko's executor that is not there yet.
+pub(super) struct NotYet {
+    /// Its name, without dashes.
+    pub(super) name: &'static str,
+    /// What it does for kaniko.
+    pub(super) purpose: &'static str,
+}
+
+/// Commands of kaniko's executor that are not there yet.
+pub(super) const COMMANDS: [&str; 3] = ["push", "login", "completion"];
+
+/// Flags of kaniko's executor that are not there yet.
+///
+/// Source: `executor --help` of <https://github.com/osscontainertools/kaniko>, v1.28.3, hidden ones included.
+pub(super) const FLAGS: [NotYet; 31] = [
+    NotYet { name: "annotation", purpose: "annotations of the manifest" },
+    NotYet { name: "bucket", purpose: "contexts in Google Cloud Storage" },
+    NotYet { name: "cache", purpose: "the layer cache" },
+    NotYet { name: "cache-copy-layers", purpose: "the layer cache" },
+    NotYet { name: "cache-dir", purpose: "a directory of base images" },
+    NotYet { name: "cache-repo", purpose: "the layer cache" },
+    NotYet { name: "cache-run-layers", purpose: "the layer cache" },
+    NotYet { name: "cache-ttl", purpose: "the layer cache" },
+    NotYet { name: "compressed-caching", purpose: "the memory used for layers; here it is always bounded" },
+    NotYet { name: "credential-helpers", purpose: "choosing credential helpers" },
+    NotYet { name: "dryrun", purpose: "printing the plan" },
+    NotYet { name: "force-build-metadata", purpose: "building metadata instructions of unneeded stages" },
+    NotYet { name: "git", purpose: "options of Git contexts" },
+    NotYet { name: "ignore-var-run", purpose: "leaving /var/run out of layers; write --ignore-path=/var/run for that" },
+    NotYet { name: "image-download-retry", purpose: "retries of pulls; transient failures are always retried here" },
+    NotYet { name: "image-format", purpose: "choosing Docker's or OCI's media types" },
+    NotYet { name: "image-fs-extract-retry", purpose: "retries of unpacking" },
+    NotYet { name: "materialize", purpose: "unpacking the image whatever the cache holds" },
+    NotYet { name: "no-push-cache", purpose: "the layer cache" },
+    NotYet { name: "pre-cleanup", purpose: "emptying `/` before the build" },
+    NotYet { name: "preserve-context", purpose: "keeping the container's files; they are always kept here" },
+    NotYet { name: "push-ignore-immutable-tag-errors", purpose: "tags that cannot be moved" },
+    NotYet { name: "registry-client-cert", purpose: "TLS client certificates" },
+    NotYet { name: "registry-map", purpose: "mirrors of registries" },
+    NotYet { name: "registry-mirror", purpose: "mirrors of Docker Hub" },
+    NotYet { name: "secret", purpose: "secrets for RUN" },
+    NotYet { name: "skip-default-registry-fallback", purpose: "mirrors of registries" },
+    NotYet { name: "skip-unused-stages", purpose: "leaving out stages that nobody needs; that is always done here" },
+    NotYet { name: "use-new-run", purpose: "another way to find what RUN changed" },
+    NotYet { name: "whitelist-var-run", purpose: "the old name of --ignore-var-run" },
+    NotYet { name: "b", purpose: "contexts in Google Cloud Storage" },
+];

@@ -1,0 +1,159 @@
+//! The flags as they were typed.
+//!
+//! Knows each flag's name, how its value is written and what it is for; does not know what several flags
+//! mean together, nor any default that depends on the machine: [`super::request`] resolves those.
+//!
+//! *Invariant: a flag of kaniko's that is not there yet is refused by name, never ignored.*
+
+mod build;
+mod image;
+mod kaniko;
+mod output;
+mod refusal;
+mod registry;
+mod values;
+
+use std::ffi::OsString;
+
+use clap::builder::styling::Styles;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use build::{BuildArgs, InputArgs, MessageArgs};
+pub use image::ImageArgs;
+pub use output::OutputArgs;
+pub use registry::RegistryArgs;
+pub(super) use values::boolean;
+pub use values::{CompressionName, IsolationName, LogFormat, SnapshotModeName, Verbosity};
+
+use super::env;
+use super::exit::Failure;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Build an image.
+    Build(Box<Args>),
+    /// Write a text to standard output and end well: help, version.
+    Print(String),
+    /// Be the first process inside a RUN's isolation; only the executor itself asks for this.
+    Init,
+}
+
+/// The flags of a build, as typed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What is built.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Where it goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What the image looks like.
+    #[command(flatten)]
+    pub image: ImageArgs,
+    /// How the build goes about it.
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// How registries are spoken to.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// What is printed.
+    #[command(flatten)]
+    pub messages: MessageArgs,
+}
+
+/// Builds a container image from a Dockerfile and pushes it, inside an ordinary container.
+///
+/// Takes kaniko's flags. A flag that takes a value may be written `--flag value` or `--flag=value`; a flag
+/// that does not is written `--flag` or `--flag=true`, and `--flag=false` turns it off again. Where a flag
+/// that takes one value is given twice, the last one counts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "yadokari",
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    disable_help_subcommand = true,
+    infer_long_args = false,
+    max_term_width = 100,
+    styles = Styles::plain(),
+    after_long_help = env::help()
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    args: Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints the version.
+    Version,
+    /// Prepares the isolation of one RUN; started by the executor itself.
+    #[command(hide = true)]
+    Init,
+}
+
+/// Reads the words of the command line; the first is the program's name.
+///
+/// # Errors
+/// A [`Failure`] of kind usage for what cannot be understood, or is not there yet.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Failure> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let parsed = command()
+        .try_get_matches_from(&words)
+        .and_then(|matches| CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command())));
+    match parsed {
+        Ok(CommandLine { command: None, args }) => Ok(Invocation::Build(Box::new(args))),
+        Ok(CommandLine { command: Some(Command::Version), .. }) => {
+            Ok(Invocation::Print(format!("yadokari {}\n", env!("CARGO_PKG_VERSION"))))
+        }
+        Ok(CommandLine { command: Some(Command::Init), .. }) => Ok(Invocation::Init),
+        Err(error) if !error.use_stderr() => Ok(Invocation::Print(error.render().to_string())),
+        Err(error) => Err(refusal::explain(&error, &words)),
+    }
+}
+
+/// Tells whether the words ask for JSON messages, for errors that leave no parsed flags to ask.
+pub fn asks_for_json(words: &[OsString]) -> bool {
+    let format = words.iter().enumerate().rev().find_map(|(index, word)| match word.to_str()? {
+        "--log-format" => words.get(index + 1)?.to_str(),
+        word => word.strip_prefix("--log-format="),
+    });
+    format.is_some_and(|format| format.eq_ignore_ascii_case("json"))
+}
+
+/// Returns clap's command, with kaniko's way to write booleans: `--flag`, `--flag=true`, `--flag=f` …
+///
+/// The value must stand behind `=`: pflag takes no separate word, and `--no-push registry/app` must not
+/// swallow a word that belongs elsewhere.
+fn command() -> clap::Command {
+    CommandLine::command().mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_value("false")
+            .default_missing_value("true")
+            .hide_default_value(true)
+            .value_name("BOOL")
+            .value_parser(values::boolean),
+        _ => arg,
+    })
+}
+
+/// Returns the long names of all flags, aliases included.
+#[cfg(test)]
+pub(super) fn long_names() -> Vec<String> {
+    let mut command = command();
+    command.build();
+    let names = command.get_arguments().flat_map(|arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default();
+        arg.get_long().into_iter().chain(aliases).map(str::to_owned).collect::<Vec<_>>()
+    });
+    names.collect()
+}
+
+#[cfg(test)]
+mod tests;

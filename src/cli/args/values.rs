@@ -1,0 +1,86 @@
+//! How the values of flags are written.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+/// How much is printed; kaniko's (logrus's) seven names for five levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Verbosity {
+    /// Only the error that ends the build.
+    #[value(aliases = ["fatal", "panic"])]
+    Error,
+    /// And warnings.
+    #[value(alias = "warning")]
+    Warn,
+    /// And what happens, with the output of RUN.
+    Info,
+    /// And how it is done.
+    Debug,
+    /// And every detail.
+    Trace,
+}
+
+/// The form of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Colours and a progress line on a terminal, plain text elsewhere.
+    Auto,
+    /// Plain text.
+    Text,
+    /// Text with colours, terminal or not.
+    Color,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The names of compressions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressionName {
+    /// gzip, which everything can read.
+    Gzip,
+    /// zstd: smaller and faster, for runtimes from 2021 on.
+    Zstd,
+    /// No compression.
+    None,
+}
+
+/// The names of snapshot modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotModeName {
+    /// Everything about a file counts, its content included.
+    Full,
+    /// Content is not compared where size and modification time are the same.
+    Redo,
+    /// Only type and modification time count.
+    Time,
+}
+
+/// The names of isolations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IsolationName {
+    /// The strongest that is allowed here; the log says which and why.
+    Auto,
+    /// User, mount and pid namespaces.
+    Namespace,
+    /// chroot(2) only: needs CAP_SYS_CHROOT.
+    Chroot,
+    /// The container's own root file system: needs no right beyond being root in it.
+    Container,
+}
+
+/// Reads a path; unlike clap's own reader it takes an empty one, which a pipeline passes for a parameter that is
+/// not set, and which means that the flag is not given.
+pub(super) fn path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(PathBuf::from(text))
+}
+
+/// Reads a boolean as Go's `strconv.ParseBool` does, since that is what kaniko's flags and variables take.
+pub(in crate::cli) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}

@@ -1,0 +1,297 @@
+//! The surroundings of the process: environment variables, working directory, time, terminal.
+//!
+//! The only place that reads them. What libraries would read by themselves (certificates, proxies) is read
+//! here too and handed to them.
+//!
+//! *Invariant: every variable that changes what we do is in [`VARIABLES`], but those that `--build-arg NAME`
+//! names.*
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::Access;
+
+/// The directory that kaniko's image has for everything of the executor's.
+pub(super) const KANIKO: &str = "/kaniko";
+
+/// An environment variable and what it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub effect: &'static str,
+}
+
+/// All variables that are read.
+pub const VARIABLES: [Variable; 18] = [
+    Variable { name: "DOCKER_CONFIG", effect: "directory of the config.json with registry credentials" },
+    Variable { name: "HOME", effect: "home directory; credentials are also looked for in $HOME/.docker" },
+    Variable { name: "PATH", effect: "where credential helpers are" },
+    Variable { name: "KANIKO_DIR", effect: "default of --state-dir" },
+    Variable { name: "KANIKO_NO_PUSH", effect: "true or false; overrides --no-push" },
+    Variable { name: "SOURCE_DATE_EPOCH", effect: "time of the image and its files, in seconds since 1970" },
+    Variable { name: "SSL_CERT_FILE", effect: "PEM file of trusted certificates" },
+    Variable { name: "SSL_CERT_DIR", effect: "directories of trusted certificates, separated by colons" },
+    Variable { name: "HTTP_PROXY", effect: "proxy for http:// (also in lower case)" },
+    Variable { name: "HTTPS_PROXY", effect: "proxy for https:// (also in lower case)" },
+    Variable { name: "NO_PROXY", effect: "hosts that are reached without a proxy (also in lower case)" },
+    Variable { name: "UPSTREAM_CLIENT_TYPE", effect: "caller's name for the User-Agent" },
+    Variable { name: "NO_COLOR", effect: "no colours when set, unless --log-format=color" },
+    Variable { name: "TERM", effect: "neither colours nor a progress line when it is dumb" },
+    Variable { name: "TMPDIR", effect: "where the state directory goes when /kaniko is not writable" },
+    Variable { name: "container", effect: "says that this is a container (podman, systemd)" },
+    Variable { name: "KUBERNETES_SERVICE_HOST", effect: "says that this is a container (Kubernetes)" },
+    Variable { name: "FORCE_COLOR", effect: "colours when set, terminal or not, unless --log-format=text" },
+];
+
+/// Variables of kaniko's that are not there yet: a warning says so, since they cannot be refused.
+const NOT_YET: [&str; 5] = [
+    "KANIKO_REGISTRY_MIRROR",
+    "KANIKO_REGISTRY_MAP",
+    "KANIKO_CLEANUP",
+    "KANIKO_PRE_CLEANUP",
+    "KANIKO_PRESERVE_CONTEXT",
+];
+
+/// What the process finds around itself.
+///
+/// No `Debug`: build arguments and proxy passwords are among the variables.
+#[derive(Clone)]
+pub struct Environment {
+    /// Directories.
+    pub directories: Directories,
+    /// Where trusted certificates are.
+    pub trust: Trust,
+    /// Where requests go instead of straight to their host.
+    pub proxies: Proxies,
+    /// What standard error is.
+    pub terminal: Terminal,
+    /// When and which run this is.
+    pub moment: Moment,
+    /// Whether a variable says that this is a container.
+    pub in_container: bool,
+    variables: BTreeMap<OsString, OsString>,
+}
+
+/// Directories that the environment names.
+#[derive(Clone, Debug)]
+pub struct Directories {
+    /// The working directory.
+    pub working: PathBuf,
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// `$DOCKER_CONFIG`.
+    pub docker_config: Option<PathBuf>,
+    /// Where the state directory goes unless a flag says otherwise.
+    pub state: PathBuf,
+    /// `$PATH`, split.
+    pub programs: Vec<PathBuf>,
+}
+
+/// Places of trusted certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// A PEM bundle.
+    pub file: Option<PathBuf>,
+    /// Directories of PEM files.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Proxies by the scheme of the request's URL; they may hold passwords.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For `http://` URLs.
+    pub http: Option<String>,
+    /// For `https://` URLs.
+    pub https: Option<String>,
+    /// Hosts that are reached directly.
+    pub exceptions: Option<String>,
+}
+
+/// What standard error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// Whether it is a terminal that understands control sequences.
+    pub capable: bool,
+    /// Whether colours are wanted when no flag says so.
+    pub colours: bool,
+}
+
+/// When and which run this is.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// The time, in seconds since 1970.
+    pub now: i64,
+    /// A name that no other run has.
+    pub token: String,
+}
+
+impl Environment {
+    /// Reads the surroundings of this process.
+    #[expect(clippy::disallowed_methods, reason = "this is the one reader")]
+    pub fn read() -> Self {
+        let working = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let moment = Moment { now: i64::try_from(now).unwrap_or(0), token: token() };
+        Self::new(std::env::vars_os(), working, moment, std::io::stderr().is_terminal())
+    }
+
+    /// Makes the surroundings from their parts; only whether kaniko's directory is writable is asked here.
+    pub fn new(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        working: PathBuf,
+        moment: Moment,
+        is_terminal: bool,
+    ) -> Self {
+        let variables: BTreeMap<OsString, OsString> = variables.into_iter().collect();
+        let value = |name: &str| variables.get(OsStr::new(name)).filter(|value| !value.is_empty());
+        let path = |name| value(name).map(|path| working.join(path));
+        let text = |name: &str| value(name).and_then(|value| value.to_str()).map(str::to_owned);
+        // Upper case first, as Go has it, and so kaniko.
+        let either_case = |name: &str| text(name).or_else(|| text(&name.to_lowercase()));
+        let paths = |name| value(name).map(|list| std::env::split_paths(list).collect()).unwrap_or_default();
+        let capable = is_terminal && value("TERM").is_none_or(|term| term != "dumb");
+        let state = path("KANIKO_DIR")
+            .or_else(|| is_writable(Path::new(KANIKO)).then(|| PathBuf::from(KANIKO)))
+            .or_else(|| path("TMPDIR"))
+            .unwrap_or_else(|| PathBuf::from("/tmp"));
+        Self {
+            trust: Trust { file: path("SSL_CERT_FILE"), directories: paths("SSL_CERT_DIR") },
+            proxies: Proxies {
+                http: either_case("HTTP_PROXY"),
+                https: either_case("HTTPS_PROXY"),
+                exceptions: either_case("NO_PROXY"),
+            },
+            terminal: Terminal {
+                capable,
+                colours: value("FORCE_COLOR").is_some() || (capable && value("NO_COLOR").is_none()),
+            },
+            in_container: value("container").is_some() || value("KUBERNETES_SERVICE_HOST").is_some(),
+            directories: Directories {
+                home: path("HOME"),
+                docker_config: path("DOCKER_CONFIG"),
+                state,
+                programs: paths("PATH"),
+                working,
+            },
+            moment,
+            variables,
+        }
+    }
+
+    /// Returns a variable's value, empty ones included.
+    ///
+    /// # Errors
+    /// [`NotText`] for a value that is not UTF-8.
+    pub fn variable(&self, name: &str) -> Result<Option<&str>, NotText> {
+        match self.variables.get(OsStr::new(name)) {
+            Some(value) => value.to_str().map(Some).ok_or_else(|| NotText { name: name.to_owned() }),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the names of kaniko's variables that are set and not there yet.
+    pub(super) fn not_yet(&self) -> impl Iterator<Item = &'static str> {
+        NOT_YET.into_iter().filter(|name| self.variables.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()))
+    }
+}
+
+/// A variable whose value is not UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {name} is not UTF-8 text")]
+pub struct NotText {
+    /// The variable's name.
+    pub name: String,
+}
+
+/// Lists the variables, for `--help`.
+pub(super) fn help() -> String {
+    VARIABLES.iter().fold("Environment:".to_owned(), |mut text, Variable { name, effect }| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n  {name:24} {effect}");
+        text
+    })
+}
+
+fn is_writable(directory: &Path) -> bool {
+    directory.is_dir() && rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+/// Makes a random name: process ids are no help where every pod's executor is number 1 and they share a volume.
+fn token() -> String {
+    let mut bytes = [0_u8; 8];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    let own = if filled == bytes.len() { 0 } else { std::process::id() };
+    bytes.iter().fold(if own == 0 { String::new() } else { format!("{own}-") }, |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Environment::new(variables, "/work".into(), Moment { now: 7, token: "t".to_owned() }, true)
+    }
+
+    #[test]
+    fn one_row_a_variable() {
+        type Probe = fn(&Environment) -> String;
+        let rows: [(&str, &str, Probe, &str); 20] = [
+            ("DOCKER_CONFIG", "d", |e| format!("{:?}", e.directories.docker_config), "Some(\"/work/d\")"),
+            ("HOME", "/h", |e| format!("{:?}", e.directories.home), "Some(\"/h\")"),
+            ("PATH", "/a:/b", |e| format!("{:?}", e.directories.programs), "[\"/a\", \"/b\"]"),
+            ("KANIKO_DIR", "/k", |e| format!("{:?}", e.directories.state), "\"/k\""),
+            ("KANIKO_NO_PUSH", "true", |e| format!("{:?}", e.variable("KANIKO_NO_PUSH")), "Ok(Some(\"true\"))"),
+            ("SOURCE_DATE_EPOCH", "1", |e| format!("{:?}", e.variable("SOURCE_DATE_EPOCH")), "Ok(Some(\"1\"))"),
+            ("SSL_CERT_FILE", "/c", |e| format!("{:?}", e.trust.file), "Some(\"/c\")"),
+            ("SSL_CERT_DIR", "/c:/d", |e| format!("{:?}", e.trust.directories), "[\"/c\", \"/d\"]"),
+            ("HTTP_PROXY", "p", |e| format!("{:?}", e.proxies.http), "Some(\"p\")"),
+            ("http_proxy", "p", |e| format!("{:?}", e.proxies.http), "Some(\"p\")"),
+            ("HTTPS_PROXY", "p", |e| format!("{:?}", e.proxies.https), "Some(\"p\")"),
+            ("https_proxy", "p", |e| format!("{:?}", e.proxies.https), "Some(\"p\")"),
+            ("NO_PROXY", "p", |e| format!("{:?}", e.proxies.exceptions), "Some(\"p\")"),
+            ("UPSTREAM_CLIENT_TYPE", "u", |e| format!("{:?}", e.variable("UPSTREAM_CLIENT_TYPE")), "Ok(Some(\"u\"))"),
+            ("NO_COLOR", "1", |e| e.terminal.colours.to_string(), "false"),
+            ("FORCE_COLOR", "1", |e| e.terminal.colours.to_string(), "true"),
+            ("TERM", "dumb", |e| e.terminal.capable.to_string(), "false"),
+            (
+                "TMPDIR",
+                "/t",
+                |e| format!("{:?}", is_writable(Path::new(KANIKO)) || e.directories.state == Path::new("/t")),
+                "true",
+            ),
+            ("container", "podman", |e| e.in_container.to_string(), "true"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1", |e| e.in_container.to_string(), "true"),
+        ];
+        for (name, value, probe, expected) in rows {
+            assert_eq!(probe(&environment(&[(name, value)])), expected, "{name}");
+        }
+        for Variable { name, .. } in VARIABLES {
+            assert!(rows.iter().any(|row| row.0 == name), "{name} has no row");
+        }
+    }
+
+    #[test]
+    fn empty_is_not_set() {
+        let environment =
+            environment(&[("DOCKER_CONFIG", ""), ("HTTP_PROXY", ""), ("http_proxy", "p"), ("NO_COLOR", "")]);
+        assert_eq!(environment.directories.docker_config, None);
+        assert_eq!(environment.proxies.http.as_deref(), Some("p"));
+        assert!(environment.terminal.colours);
+    }
+
+    #[test]
+    fn no_two_runs_share_a_token() {
+        assert_ne!(token(), token());
+        assert_eq!(token().len(), 16);
+    }
+}

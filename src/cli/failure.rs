@@ -1,0 +1,149 @@
+//! From the errors of a build to what a user is told: kind, exit code, place, causes, hints.
+
+use std::error::Error as _;
+
+use super::exit::{Failure, Kind, Place};
+use crate::build::{Error, Failed};
+use crate::context;
+use crate::dockerfile::Span;
+use crate::isolation::{self, Exit};
+use crate::registry::{self, ErrorKind};
+use crate::{build, image, output, rootfs};
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        let (error, place) = match &failed.error {
+            Error::At { place, source } => (&**source, Some(&**place)),
+            other => (other, None),
+        };
+        let mut failure = describe(error);
+        let span = place.map(|place| place.span).or_else(|| own_span(error));
+        if let (Some(span), Some(dockerfile)) = (span, &failed.dockerfile) {
+            let mut shown = shown(span, error, dockerfile);
+            if let Some(step) = place.and_then(|place| place.step.as_ref()) {
+                shown = shown.in_step(step);
+            }
+            failure = failure.at(shown);
+        }
+        failure
+    }
+}
+
+fn shown(span: Span, error: &Error, dockerfile: &context::Dockerfile) -> Place {
+    let text = String::from_utf8_lossy(&dockerfile.text);
+    let line = if let Error::Parse(parse) = error { parse.line } else { span.first_line };
+    let mut place = Place::new(dockerfile.name.display().to_string(), line, &text, span.first_line..=span.last_line);
+    if let Error::Parse(parse) = error {
+        place.column = Some(parse.column);
+    }
+    place
+}
+
+fn own_span(error: &Error) -> Option<Span> {
+    match error {
+        Error::Parse(error) => Some(error.span),
+        Error::Plan(error) => error.span,
+        _ => None,
+    }
+}
+
+fn describe(error: &Error) -> Failure {
+    let of_kind = |kind| Failure::from_error(kind, error);
+    match error {
+        Error::Run { exit } => run(*exit, error),
+        Error::Plan(plan) => match &plan.hint {
+            Some(hint) => of_kind(Kind::Dockerfile).hint(hint.clone()),
+            None => of_kind(Kind::Dockerfile),
+        },
+        Error::Context(_) | Error::Parse(_) | Error::BadBase { .. } => of_kind(Kind::Dockerfile),
+        Error::Base { source, .. } => of_kind(registry_kind(source)),
+        Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
+        Error::Copy(error) => of_kind(copy_kind(error)),
+        Error::Layer { source, .. } => of_kind(layer_kind(source)),
+        Error::Write(_) | Error::State { .. } | Error::Store(_) | Error::Cache(_) | Error::Rootfs(_) => {
+            of_kind(Kind::Disk)
+        }
+        Error::Isolation(error) => of_kind(isolation_kind(error)),
+        Error::Output(output) => of_kind(output_kind(output)),
+        Error::Interrupted => of_kind(Kind::Terminated),
+        Error::At { source, .. } => describe(source),
+    }
+}
+
+fn run(exit: Exit, error: &Error) -> Failure {
+    let code = match exit {
+        Exit::Status(status) => u8::try_from(status).unwrap_or(u8::MAX),
+        Exit::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+    };
+    Failure::run(code, error.to_string())
+}
+
+/// Which kind a failure of a registry is.
+fn registry_kind(error: &registry::Error) -> Kind {
+    match error.kind() {
+        ErrorKind::Transient => Kind::Transient,
+        ErrorKind::Denied => Kind::Denied,
+        ErrorKind::NotFound => Kind::Dockerfile,
+        ErrorKind::Invalid | ErrorKind::Other => Kind::Transient,
+    }
+}
+
+/// A layer's stream hands its registry's error on as the source of an input error.
+fn fetch_kind(error: &std::io::Error) -> Kind {
+    let mut cause = error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+    while let Some(error) = cause {
+        if let Some(registry) = error.downcast_ref::<registry::Error>() {
+            return registry_kind(registry);
+        }
+        cause = error.source();
+    }
+    Kind::Disk
+}
+
+fn layer_kind(error: &image::Error) -> Kind {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return fetch_kind(io);
+        }
+        cause = error.source();
+    }
+    Kind::Transient
+}
+
+fn copy_kind(error: &build::CopyError) -> Kind {
+    match error {
+        build::CopyError::Spool { .. } | build::CopyError::NotExtracted { .. } => Kind::Disk,
+        build::CopyError::Layer(image::Error::Store { .. }) => Kind::Disk,
+        build::CopyError::Tree(error) => tree_kind(error),
+        _ => Kind::Dockerfile,
+    }
+}
+
+fn tree_kind(_error: &rootfs::Error) -> Kind {
+    Kind::Disk
+}
+
+/// Which kind a failure of the isolation is.
+pub(super) fn isolation_kind(error: &isolation::Error) -> Kind {
+    match error {
+        isolation::Error::Interrupted => Kind::Terminated,
+        isolation::Error::Files { .. } | isolation::Error::PutBack { .. } | isolation::Error::Rootfs(_) => Kind::Disk,
+        isolation::Error::WorkingDirectory { .. } => Kind::Dockerfile,
+        _ => Kind::System,
+    }
+}
+
+fn output_kind(error: &output::Error) -> Kind {
+    match error {
+        output::Error::Registry(error) => match error.kind() {
+            ErrorKind::Denied => Kind::Denied,
+            ErrorKind::Transient => Kind::Transient,
+            ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Other => Kind::Output,
+        },
+        output::Error::Layer { source, .. } => fetch_kind(source),
+        output::Error::Write { .. } => Kind::Output,
+        output::Error::Store(_) => Kind::Disk,
+        output::Error::Task(_) => Kind::Bug,
+    }
+}

@@ -1,0 +1,83 @@
+//! The error, told once: message, place with its lines and a caret, causes, hints.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::line::Line;
+use crate::cli::args::Verbosity;
+use crate::cli::exit::{Failure, Place};
+
+/// Makes the message of a failure; `tail` is what the failed RUN wrote last, where that is not at hand.
+pub(super) fn line(failure: &Failure, tail: &[String]) -> Line {
+    let mut text = failure.message.clone();
+    if let Some(place) = &failure.place {
+        push_place(&mut text, place);
+    }
+    if !tail.is_empty() {
+        text.push_str("\nlast output:");
+    }
+    for line in tail {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    for cause in &failure.causes {
+        text.push_str("\ncaused by: ");
+        text.push_str(cause);
+    }
+    for hint in &failure.hints {
+        text.push_str("\nhint: ");
+        text.push_str(hint);
+    }
+    let mut facts = json!({
+        "kind": failure.kind.name(),
+        "exit_code": failure.exit_code,
+        "error": failure.message,
+        "causes": failure.causes,
+        "hints": failure.hints,
+    });
+    if let Some(place) = &failure.place {
+        facts["place"] = place_facts(place);
+    }
+    if !tail.is_empty() {
+        facts["last_output"] = tail.into();
+    }
+    Line::new(Verbosity::Error, "failed", text, facts)
+}
+
+/// Writes `--> file:line (stage "app", step 4/9)`, the lines, and below the one at fault a caret.
+fn push_place(text: &mut String, place: &Place) {
+    // Writing to a string cannot fail.
+    let _ = write!(text, "\n  --> {}:{}", place.file, place.line);
+    let stage = place.stage.as_ref().map(|stage| format!("stage \"{stage}\""));
+    let step = place.step.map(|(number, total)| format!("step {number}/{total}"));
+    let parts: Vec<String> = stage.into_iter().chain(step).collect();
+    if !parts.is_empty() {
+        let _ = write!(text, " ({})", parts.join(", "));
+    }
+    let width = place.source.iter().map(|(number, _)| number.to_string().len()).max().unwrap_or(0);
+    for (number, line) in &place.source {
+        let _ = write!(text, "\n{number:width$} | {line}");
+        if let Some(column) = place.column.filter(|_| *number == place.line) {
+            // Tabs stay tabs, so that the caret stands below its character however wide they are.
+            let before: String =
+                line.chars().take(column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let _ = write!(text, "\n{:width$} | {before}^", "");
+        }
+    }
+}
+
+fn place_facts(place: &Place) -> Value {
+    let mut facts = json!({ "file": place.file, "line": place.line });
+    if let Some(column) = place.column {
+        facts["column"] = column.into();
+    }
+    if let Some(stage) = &place.stage {
+        facts["stage"] = stage.as_str().into();
+    }
+    if let Some((number, total)) = place.step {
+        facts["step"] = number.into();
+        facts["steps"] = total.into();
+    }
+    facts
+}

@@ -1,0 +1,29 @@
+//! JSON lines: kaniko's `level`, `msg` and `time`, then `event` and its facts.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::line::{Line, Look};
+use super::redact::redact;
+use super::text::level;
+
+/// Writes a line as one JSON object and a newline.
+pub(super) fn render(line: &Line, time: Timestamp) -> String {
+    let message = if line.look == Look::Verbatim { line.message.clone() } else { redact(&line.message) };
+    let mut object = Map::new();
+    object.insert("time".to_owned(), format!("{time:.3}").into());
+    object.insert("level".to_owned(), level(line.level).into());
+    object.insert("msg".to_owned(), message.into());
+    object.insert("event".to_owned(), line.event.into());
+    object.extend(line.facts.iter().map(|(name, value)| (name.clone(), redacted(value))));
+    format!("{}\n", Value::Object(object))
+}
+
+fn redacted(value: &Value) -> Value {
+    match value {
+        Value::String(text) => redact(text).into(),
+        Value::Array(values) => values.iter().map(redacted).collect(),
+        Value::Object(object) => object.iter().map(|(name, value)| (name.clone(), redacted(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}

@@ -1,0 +1,155 @@
+//! One thing that happened, as a message with its facts: what both forms print.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::units;
+use crate::cli::args::Verbosity;
+use crate::oci::Digest;
+use crate::progress::{Delivery, StepId, StepResult, Stream};
+
+/// The longest instruction that is shown in full, in characters.
+const LONGEST_INSTRUCTION: usize = 160;
+
+/// A message.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// From which verbosity on it is printed.
+    pub(super) level: Verbosity,
+    /// The event's name, for programs.
+    pub(super) event: &'static str,
+    /// The sentence.
+    pub(super) message: String,
+    /// What stands before the sentence in text: which step it belongs to.
+    pub(super) prefix: Option<String>,
+    /// How text shows it.
+    pub(super) look: Look,
+    /// The facts in the sentence, for programs.
+    pub(super) facts: Map<String, Value>,
+}
+
+/// How text shows a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// A sentence of ours.
+    Plain,
+    /// The head of a stage or step.
+    Head,
+    /// The good end.
+    Success,
+    /// What RUN wrote: as it is.
+    Verbatim,
+}
+
+impl Line {
+    pub(super) fn new(level: Verbosity, event: &'static str, message: impl Into<String>, facts: Value) -> Self {
+        let facts = match facts {
+            Value::Object(facts) => facts,
+            _ => Map::new(),
+        };
+        Self { level, event, message: message.into(), prefix: None, look: Look::Plain, facts }
+    }
+
+    fn of_step(mut self, step: &StepId) -> Self {
+        let facts = std::mem::take(&mut self.facts);
+        self.facts.insert("stage".to_owned(), step.stage.clone().into());
+        self.facts.insert("step".to_owned(), step.number.into());
+        self.facts.insert("steps".to_owned(), step.total.into());
+        self.facts.extend(facts);
+        Self { prefix: Some(step_name(step)), ..self }
+    }
+
+    pub(super) fn look(self, look: Look) -> Self {
+        Self { look, ..self }
+    }
+}
+
+/// Writes which step: `[app 2/5]`.
+pub(super) fn step_name(step: &StepId) -> String {
+    format!("[{} {}/{}]", step.stage, step.number, step.total)
+}
+
+/// Writes an instruction in one line, without its continuation marks, cut where it gets long.
+pub(super) fn one_line(text: &str) -> String {
+    let parts = text.lines().map(|line| line.trim().trim_end_matches('\\').trim_end()).filter(|line| !line.is_empty());
+    let joined = parts.collect::<Vec<_>>().join(" ");
+    match joined.char_indices().nth(LONGEST_INSTRUCTION) {
+        Some((end, _)) => format!("{} …", &joined[..end]),
+        None => joined,
+    }
+}
+
+pub(super) fn note(text: &str) -> Line {
+    Line::new(Verbosity::Info, "note", text, json!({}))
+}
+
+pub(super) fn warning(rule: &str, line: Option<usize>, message: &str) -> Line {
+    let text = match line {
+        Some(line) => format!("Dockerfile:{line}: {message} ({rule})"),
+        None => message.to_owned(),
+    };
+    let mut facts = json!({ "rule": rule });
+    if let Some(line) = line {
+        facts["line"] = line.into();
+    }
+    Line::new(Verbosity::Warn, "warning", text, facts)
+}
+
+pub(super) fn stage_started(stage: &str, base: &str) -> Line {
+    let facts = json!({ "stage": stage, "base": base });
+    let line = Line::new(Verbosity::Info, "stage_started", format!("FROM {base}"), facts).look(Look::Head);
+    Line { prefix: Some(format!("[{stage}]")), ..line }
+}
+
+pub(super) fn step_started(step: &StepId, text: &str) -> Line {
+    Line::new(Verbosity::Info, "step_started", one_line(text), json!({})).of_step(step).look(Look::Head)
+}
+
+pub(super) fn output(step: &StepId, stream: Stream, text: String) -> Line {
+    let stream = match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+    };
+    Line::new(Verbosity::Info, "output", text, json!({ "stream": stream })).of_step(step).look(Look::Verbatim)
+}
+
+/// Tells how a step ended; `Using caching version of cmd:` is kaniko's, and looked for by scripts.
+pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elapsed: Duration) -> Line {
+    let took = units::duration(elapsed);
+    let (level, message, mut facts) = match result {
+        StepResult::Layer { digest, size } => (
+            Verbosity::Info,
+            format!("done in {took}: layer {}, {}", short(digest), units::bytes(*size)),
+            json!({ "result": "layer", "digest": digest, "size": size }),
+        ),
+        StepResult::Cached { digest, size } => (
+            Verbosity::Info,
+            format!("Using caching version of cmd: {text} ({}, {})", short(digest), units::bytes(*size)),
+            json!({ "result": "cached", "digest": digest, "size": size }),
+        ),
+        // Of ENV and its like there is nothing to tell; of a RUN that took its time there is.
+        StepResult::NoLayer if elapsed >= Duration::from_secs(1) => {
+            (Verbosity::Info, format!("done in {took}: no layer"), json!({ "result": "no_layer" }))
+        }
+        StepResult::NoLayer => (Verbosity::Debug, format!("done in {took}: no layer"), json!({ "result": "no_layer" })),
+    };
+    facts["elapsed_ms"] = units::milliseconds(elapsed).into();
+    Line::new(level, "step_finished", message, facts).of_step(step)
+}
+
+pub(super) fn pushed(repository: &str, digest: &Digest, size: u64, delivery: Delivery) -> Line {
+    let (level, word, how) = match delivery {
+        Delivery::Uploaded => (Verbosity::Info, "uploaded", "uploaded to"),
+        Delivery::Mounted => (Verbosity::Debug, "mounted", "mounted into"),
+        Delivery::Existed => (Verbosity::Debug, "existed", "already in"),
+    };
+    let message = format!("{} ({}) {how} {repository}", short(digest), units::bytes(size));
+    let facts = json!({ "repository": repository, "digest": digest, "size": size, "delivery": word });
+    Line::new(level, "blob_pushed", message, facts)
+}
+
+/// Cuts a digest to what a person compares.
+fn short(digest: &Digest) -> String {
+    format!("sha256:{}", &digest.hex()[..12])
+}

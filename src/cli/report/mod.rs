@@ -1,0 +1,171 @@
+//! Everything that a user reads: events, the closing summary, the error.
+//!
+//! Knows how text and JSON lines look, and that RUN's output comes in pieces. Each event becomes one
+//! [`Line`](line::Line), which both forms print: they cannot tell different stories.
+//!
+//! *Invariant: all goes to standard error; an error is printed once; no password in a URL is printed, but
+//! for what RUN itself writes.*
+
+mod failure;
+mod json;
+mod line;
+mod output;
+mod redact;
+mod settings;
+mod summary;
+mod text;
+mod transfer;
+mod units;
+
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+pub use settings::{Form, Settings};
+pub use summary::Finished;
+
+use super::exit::Failure;
+use super::request::Warning;
+use crate::progress::{Event, Reporter, StepId, StepResult, Stream};
+use line::Line;
+use output::Steps;
+use summary::Tally;
+use transfer::Transfer;
+
+/// Prints what happens.
+pub struct Report {
+    settings: Settings,
+    clock: fn() -> Timestamp,
+    state: Mutex<State>,
+}
+
+/// What has been seen, and where it is printed.
+struct State {
+    out: Box<dyn Write + Send>,
+    tally: Tally,
+    steps: Steps,
+    transfer: Transfer,
+}
+
+impl Report {
+    /// Makes a report that prints to standard error; for debug and trace also what `tracing` says.
+    pub fn to_standard_error(settings: Settings) -> Self {
+        settings.trace();
+        Self::new(settings, Box::new(io::stderr()), Timestamp::now)
+    }
+
+    fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp) -> Self {
+        let state = State { out, tally: Tally::default(), steps: Steps::default(), transfer: Transfer::default() };
+        Self { settings, clock, state: Mutex::new(state) }
+    }
+
+    /// Prints what is wrong with flags and environment.
+    pub fn warnings(&self, warnings: &[Warning]) {
+        for Warning { rule, message } in warnings {
+            self.report(Event::Warning { rule, line: None, message });
+        }
+    }
+
+    /// Prints the summary of a build that went well.
+    pub fn finished(&self, finished: &Finished) {
+        let mut state = self.state();
+        let lines = state.tally.summary(finished);
+        for line in &lines {
+            self.print(&mut state, line);
+        }
+    }
+
+    /// Prints the error that ended the run.
+    pub fn failed(&self, failure: &Failure) {
+        let mut state = self.state();
+        let rest = state.steps.flush();
+        for line in &rest {
+            self.print(&mut state, line);
+        }
+        let tail = state.steps.tail_of(failure, self.settings.verbosity);
+        self.print(&mut state, &failure::line(failure, &tail));
+    }
+
+    /// Waits for the printer; a thread that died while printing leaves nothing that matters half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn print(&self, state: &mut State, line: &Line) {
+        if line.level > self.settings.verbosity {
+            return;
+        }
+        let text = match self.settings.form {
+            Form::Json => json::render(line, (self.clock)()),
+            Form::Text | Form::Colour => {
+                let time = self.settings.timestamps.then(|| (self.clock)());
+                state.transfer.erase() + &text::render(line, self.settings.form == Form::Colour, time)
+            }
+        };
+        state.steps.printed(line);
+        // Nobody is left to tell when standard error is closed, and the build is worth finishing.
+        let _ = state.out.write_all(text.as_bytes());
+    }
+
+    fn refresh(&self, state: &mut State) {
+        if self.settings.progress
+            && let Some(text) = state.transfer.refresh()
+        {
+            let _ = state.out.write_all(text.as_bytes()).and_then(|()| state.out.flush());
+        }
+    }
+
+    fn step_output(&self, step: &StepId, stream: Stream, bytes: &[u8]) {
+        let mut state = self.state();
+        for line in state.steps.output(step, stream, bytes) {
+            self.print(&mut state, &line);
+        }
+    }
+
+    fn step_finished(&self, step: &StepId, result: &StepResult, elapsed: std::time::Duration) {
+        let mut state = self.state();
+        let (text, rest) = state.steps.finish(step);
+        for line in &rest {
+            self.print(&mut state, line);
+        }
+        let line = line::step_finished(step, &text, result, elapsed);
+        self.print(&mut state, &line);
+        state.tally.step(step, text, result, elapsed);
+    }
+}
+
+impl Reporter for Report {
+    fn report(&self, event: Event<'_>) {
+        let line = match event {
+            Event::Note(text) => line::note(text),
+            Event::Warning { rule, line, message } => line::warning(rule, line, message),
+            Event::StageStarted { stage, base } => line::stage_started(stage, base),
+            Event::StepStarted { step, text } => {
+                let line = line::step_started(step, text);
+                self.state().steps.start(step, line::one_line(text));
+                line
+            }
+            Event::Output { step, stream, bytes } => return self.step_output(step, stream, bytes),
+            Event::StepFinished { step, result, elapsed } => return self.step_finished(step, result, elapsed),
+            Event::Pulled { digest, bytes } => {
+                let mut state = self.state();
+                state.tally.pulled(digest, bytes);
+                state.transfer.pulled(bytes);
+                return self.refresh(&mut state);
+            }
+            Event::Pushed { repository, digest, size, delivery } => {
+                let mut state = self.state();
+                state.tally.pushed(size, delivery);
+                state.transfer.pushed(size, delivery);
+                self.print(&mut state, &line::pushed(repository, digest, size, delivery));
+                return self.refresh(&mut state);
+            }
+            Event::Spent { phase, elapsed } => return self.state().tally.spent(phase, elapsed),
+        };
+        self.print(&mut self.state(), &line);
+    }
+}
+
+#[cfg(test)]
+mod tests;

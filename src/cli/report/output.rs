@@ -1,0 +1,197 @@
+//! RUN's output: bytes in pieces become lines, and the last of them are kept for the error.
+//!
+//! *Invariant: bounded memory, whatever a RUN writes: a line is cut, and only a few are kept.*
+
+use std::collections::VecDeque;
+
+use super::line::{self, Line, Look};
+use crate::cli::args::Verbosity;
+use crate::cli::exit::{Failure, Kind};
+use crate::progress::{StepId, Stream};
+
+/// The longest line that is kept together, in bytes.
+const LONGEST_LINE: usize = 16 * 1024;
+/// How many lines the error repeats.
+const TAIL: usize = 20;
+
+/// The steps that are being worked on.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    active: Vec<Active>,
+    /// The step whose output stands at the bottom of the log, with how many lines of it.
+    bottom: Option<(String, usize)>,
+}
+
+#[derive(Debug)]
+struct Active {
+    step: StepId,
+    text: String,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    tail: VecDeque<String>,
+}
+
+impl Active {
+    fn new(step: &StepId, text: String) -> Self {
+        Self { step: step.clone(), text, stdout: Vec::new(), stderr: Vec::new(), tail: VecDeque::new() }
+    }
+
+    fn pending(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Takes a whole line, as a terminal would show it in the end: behind its last carriage return.
+    fn line(&mut self, stream: Stream, bytes: &[u8]) -> Line {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.trim_end_matches('\r');
+        let text = text.rsplit('\r').next().unwrap_or(text).to_owned();
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(text.clone());
+        line::output(&self.step, stream, text)
+    }
+
+    fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            for piece in piece.chunks(LONGEST_LINE) {
+                let pending = self.pending(stream);
+                pending.extend_from_slice(piece);
+                if pending.ends_with(b"\n") || pending.len() >= LONGEST_LINE {
+                    let whole = std::mem::take(pending);
+                    lines.push(self.line(stream, whole.strip_suffix(b"\n").unwrap_or(&whole)));
+                }
+            }
+        }
+        lines
+    }
+
+    /// Takes the last lines, which may lack their end.
+    fn flush(&mut self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let rest = std::mem::take(self.pending(stream));
+            if !rest.is_empty() {
+                lines.push(self.line(stream, &rest));
+            }
+        }
+        lines
+    }
+}
+
+impl Steps {
+    pub(super) fn start(&mut self, step: &StepId, text: String) {
+        self.active.retain(|active| active.step != *step);
+        self.active.push(Active::new(step, text));
+    }
+
+    /// Takes a piece of output and returns the lines it completes. With one step at work they stand bare,
+    /// with several each has its step before it.
+    pub(super) fn output(&mut self, step: &StepId, stream: Stream, bytes: &[u8]) -> Vec<Line> {
+        let position = self.active.iter().position(|active| active.step == *step).unwrap_or_else(|| {
+            self.active.push(Active::new(step, String::new()));
+            self.active.len() - 1
+        });
+        let lines = self.active[position].feed(stream, bytes);
+        self.prefixed(lines)
+    }
+
+    /// Ends a step; returns its instruction and the lines that were not yet printed.
+    pub(super) fn finish(&mut self, step: &StepId) -> (String, Vec<Line>) {
+        let Some(position) = self.active.iter().position(|active| active.step == *step) else {
+            return (String::new(), Vec::new());
+        };
+        let lines = self.active[position].flush();
+        let lines = self.prefixed(lines);
+        (self.active.remove(position).text, lines)
+    }
+
+    /// Returns the lines of all steps that were not yet printed.
+    pub(super) fn flush(&mut self) -> Vec<Line> {
+        let lines = self.active.iter_mut().flat_map(Active::flush).collect();
+        self.prefixed(lines)
+    }
+
+    fn prefixed(&self, mut lines: Vec<Line>) -> Vec<Line> {
+        if self.active.len() < 2 {
+            lines.iter_mut().for_each(|line| line.prefix = None);
+        }
+        lines
+    }
+
+    /// Takes note of what stands at the bottom of the log.
+    pub(super) fn printed(&mut self, line: &Line) {
+        let step = || format!("{:?} {:?}", line.facts.get("stage"), line.facts.get("step"));
+        self.bottom = match (line.look, self.bottom.take()) {
+            (Look::Verbatim, Some((bottom, count))) if bottom == step() => Some((bottom, count.saturating_add(1))),
+            (Look::Verbatim, _) => Some((step(), 1)),
+            _ => None,
+        };
+    }
+
+    /// Returns the last lines of the RUN that failed, unless they are just above: hidden by the verbosity, or
+    /// far up between the lines of other stages.
+    pub(super) fn tail_of(&self, failure: &Failure, verbosity: Verbosity) -> Vec<String> {
+        let place = failure.place.as_ref().filter(|_| failure.kind == Kind::Run);
+        let Some((stage, (number, _))) = place.and_then(|place| Some((place.stage.as_ref()?, place.step?))) else {
+            return Vec::new();
+        };
+        let failed = self.active.iter().find(|active| active.step.stage == *stage && active.step.number == number);
+        let tail: Vec<String> = failed.iter().flat_map(|active| active.tail.iter().cloned()).collect();
+        let above = self.bottom.as_ref().map_or(0, |(_, count)| *count);
+        if verbosity >= Verbosity::Info && above >= tail.len() { Vec::new() } else { tail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn step() -> StepId {
+        StepId { stage: "app".to_owned(), number: 2, total: 5 }
+    }
+
+    #[test]
+    fn pieces_become_lines() {
+        let mut steps = Steps::default();
+        steps.start(&step(), "RUN x".to_owned());
+        let mut texts = Vec::new();
+        for piece in ["a", "b\nc\r\n", "10%\r20%\r30%\n", "\n", "end"] {
+            texts.extend(steps.output(&step(), Stream::Stdout, piece.as_bytes()).into_iter().map(|line| line.message));
+        }
+        assert_eq!(texts, ["ab", "c", "30%", ""]);
+        let (text, rest) = steps.finish(&step());
+        assert_eq!((text.as_str(), rest[0].message.as_str()), ("RUN x", "end"));
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let mut steps = Steps::default();
+        let lines = steps.output(&step(), Stream::Stderr, &vec![b'x'; 3 * LONGEST_LINE + 5]);
+        assert_eq!(lines.iter().map(|line| line.message.len()).collect::<Vec<_>>(), [LONGEST_LINE; 3]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_byte_is_lost_however_the_pieces_fall(text in "[a-c\n]{0,60}", cuts in proptest::collection::vec(0_usize..60, 0..6)) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let mut steps = Steps::default();
+            let mut lines = Vec::new();
+            for pair in cuts.windows(2) {
+                lines.extend(steps.output(&step(), Stream::Stdout, &text.as_bytes()[pair[0]..pair[1]]));
+            }
+            lines.extend(steps.finish(&step()).1);
+            let seen: Vec<String> = lines.into_iter().map(|line| line.message).collect();
+            prop_assert_eq!(seen, text.lines().collect::<Vec<_>>());
+        }
+    }
+}

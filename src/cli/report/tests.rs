@@ -1,0 +1,214 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::*;
+use crate::cli::args::Verbosity;
+use crate::cli::exit::{Kind, Place};
+use crate::oci::Digest;
+use crate::progress::{Delivery, Phase};
+
+/// A writer that tests can read.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("lock").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("lock").clone()).expect("text")
+    }
+}
+
+const PLAIN: Settings = Settings { verbosity: Verbosity::Info, form: Form::Text, timestamps: false, progress: false };
+const JSON: Settings = Settings { form: Form::Json, ..PLAIN };
+
+fn report(settings: Settings) -> (Report, Shared) {
+    let out = Shared::default();
+    let report = Report::new(settings, Box::new(out.clone()), || {
+        Timestamp::from_second(1_700_000_000).expect("a time that exists")
+    });
+    (report, out)
+}
+
+fn step(stage: &str, number: usize) -> StepId {
+    StepId { stage: stage.to_owned(), number, total: 3 }
+}
+
+fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+/// A small build: one RUN with output, one step from the cache, one that only sets a variable.
+fn build(report: &Report) {
+    let (layer, cached) = (digest("layer"), digest("cached"));
+    report.report(Event::Note("isolation namespace: user namespaces are allowed"));
+    report.report(Event::Warning { rule: "MaintainerDeprecated", line: Some(2), message: "use a label instead" });
+    report.report(Event::StageStarted { stage: "app", base: "docker.io/library/alpine:3.20" });
+    let first = step("app", 1);
+    report.report(Event::StepStarted {
+        step: &first,
+        text: "RUN make \\\n    && curl https://user:hunter2@h/x?sig=hunter2",
+    });
+    report.report(Event::Pulled { digest: &digest("base"), bytes: 3_000_000 });
+    report.report(Event::Pulled { digest: &digest("base"), bytes: 400_000 });
+    report.report(Event::Output { step: &first, stream: Stream::Stdout, bytes: b"compi" });
+    report.report(Event::Output { step: &first, stream: Stream::Stderr, bytes: b"warned\n" });
+    report.report(Event::Output { step: &first, stream: Stream::Stdout, bytes: b"ling\nlast" });
+    let result = StepResult::Layer { digest: layer.clone(), size: 12_300_000 };
+    report.report(Event::StepFinished { step: &first, result: &result, elapsed: Duration::from_millis(3210) });
+    let second = step("app", 2);
+    report.report(Event::StepStarted { step: &second, text: "COPY a /b" });
+    let result = StepResult::Cached { digest: cached, size: 1234 };
+    report.report(Event::StepFinished { step: &second, result: &result, elapsed: Duration::from_millis(12) });
+    let third = step("app", 3);
+    report.report(Event::StepStarted { step: &third, text: "ENV A=b" });
+    report.report(Event::StepFinished { step: &third, result: &StepResult::NoLayer, elapsed: Duration::ZERO });
+    for (size, delivery) in [(12_300_000, Delivery::Uploaded), (99, Delivery::Mounted), (98, Delivery::Existed)] {
+        report.report(Event::Pushed { repository: "r.io/a", digest: &layer, size, delivery });
+    }
+    report.report(Event::Spent { phase: Phase::Run, elapsed: Duration::from_secs(2) });
+    report.report(Event::Spent { phase: Phase::Run, elapsed: Duration::from_secs(1) });
+    report.report(Event::Spent { phase: Phase::Push, elapsed: Duration::from_millis(500) });
+    report.finished(&Finished {
+        digest: digest("image"),
+        size: 15_000_000,
+        layers: 4,
+        base_layers: 2,
+        repositories: vec!["r.io/a".to_owned()],
+        elapsed: Duration::from_millis(4567),
+    });
+}
+
+fn failure() -> Failure {
+    let source = "FROM x\n\nRUN make && \\\n\tmake install\n";
+    let place = Place { column: Some(2), ..Place::new("Dockerfile", 4, source, 3..=4) }.in_step(&step("app", 2));
+    let mut failure = Failure::run(127, "RUN failed: exit status 127").at(place).hint("the base has no make");
+    failure.causes.push("sh: make: not found".to_owned());
+    failure
+}
+
+#[test]
+fn a_build_as_text() {
+    let (report, out) = report(PLAIN);
+    build(&report);
+    insta::assert_snapshot!(out.text(), @"");
+}
+
+#[test]
+fn a_build_as_json_lines() {
+    let (report, out) = report(JSON);
+    build(&report);
+    report.failed(&failure());
+    let text = out.text();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    for line in &lines {
+        for key in ["time", "level", "msg", "event"] {
+            assert!(line[key].is_string(), "no {key} in {line}");
+        }
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+    let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap_or_else(|| panic!("no {event}"));
+    insta::assert_snapshot!(of("warning"), @"");
+    insta::assert_snapshot!(of("step_started"), @"");
+    insta::assert_snapshot!(of("output"), @"");
+    insta::assert_snapshot!(of("step_finished"), @"");
+    insta::assert_snapshot!(of("pushed"), @"");
+    assert_eq!(of("summary")["digest"], digest("image").as_str());
+    assert_eq!(of("summary")["phases_ms"]["run"], 3000);
+    assert_eq!(of("summary")["steps"][1]["cached"], true);
+    assert_eq!(of("failed")["kind"], "run");
+    assert_eq!(of("failed")["exit_code"], 127);
+    assert_eq!(of("failed")["place"]["line"], 4);
+}
+
+#[test]
+fn an_error_as_text() {
+    let (report, out) = report(PLAIN);
+    report.failed(&failure());
+    insta::assert_snapshot!(out.text(), @"");
+}
+
+#[test]
+fn an_error_without_place_is_one_line_and_shows_no_secret() {
+    let (report, out) = report(PLAIN);
+    report.failed(&Failure::new(Kind::Transient, "cannot reach https://user:hunter2@r.io/v2/?token=hunter2"));
+    assert_eq!(out.text(), "error: cannot reach https://***@r.io/v2/?***\n");
+}
+
+#[test]
+fn the_last_output_is_repeated_only_where_it_is_not_at_hand() {
+    let run = |settings: Settings, note: bool| {
+        let (report, out) = report(settings);
+        let step = step("app", 2);
+        report.report(Event::StepStarted { step: &step, text: "RUN make" });
+        let lines: String = (1..=30).map(|n| format!("line {n}\n")).collect();
+        report.report(Event::Output { step: &step, stream: Stream::Stdout, bytes: lines.as_bytes() });
+        report.report(Event::Output { step: &step, stream: Stream::Stdout, bytes: b"unfinished" });
+        if note {
+            report.report(Event::Note("another stage speaks"));
+        }
+        report.failed(&failure());
+        out.text()
+    };
+    let at_hand = run(PLAIN, false);
+    assert!(!at_hand.contains("last output:") && at_hand.contains("\nunfinished\nerror: "), "{at_hand}");
+    let far = run(PLAIN, true);
+    assert!(far.contains("last output:\n  line 12\n") && far.contains("\n  unfinished\ncaused by"), "{far}");
+    let quiet = run(Settings { verbosity: Verbosity::Error, ..PLAIN }, false);
+    assert!(quiet.starts_with("error: ") && quiet.contains("\n  unfinished\n"), "{quiet}");
+}
+
+#[test]
+fn verbosity_decides_what_is_printed() {
+    let text = |verbosity| {
+        let (report, out) = report(Settings { verbosity, ..PLAIN });
+        build(&report);
+        out.text()
+    };
+    assert_eq!(text(Verbosity::Error), "");
+    assert_eq!(text(Verbosity::Warn), "warning: Dockerfile:2: use a label instead (MaintainerDeprecated)\n");
+    assert!(!text(Verbosity::Info).contains("mounted into") && text(Verbosity::Debug).contains("mounted into"));
+}
+
+#[test]
+fn colours_and_times_only_where_asked_for() {
+    let text = |settings| {
+        let (report, out) = report(settings);
+        build(&report);
+        out.text()
+    };
+    assert!(!text(PLAIN).contains('\x1b'));
+    assert!(text(Settings { form: Form::Colour, ..PLAIN }).contains("\x1b[33mwarning: \x1b[0mDockerfile:2"));
+    for line in text(Settings { timestamps: true, ..PLAIN }).lines() {
+        assert!(line.starts_with("2023-11-14T22:13:20.000Z "), "{line}");
+    }
+}
+
+#[test]
+fn a_terminal_has_one_line_for_transfers() {
+    let (report, out) = report(Settings { progress: true, ..PLAIN });
+    report.report(Event::Pulled { digest: &digest("base"), bytes: 1500 });
+    report.report(Event::Note("next"));
+    assert_eq!(out.text(), "\r\x1b[Kpulled 1.5 kB\r\x1b[Knext\n");
+}
+
+#[test]
+fn lines_of_two_steps_at_once_are_told_apart() {
+    let (report, out) = report(PLAIN);
+    let (one, two) = (step("one", 1), step("two", 1));
+    report.report(Event::StepStarted { step: &one, text: "RUN a" });
+    report.report(Event::StepStarted { step: &two, text: "RUN b" });
+    report.report(Event::Output { step: &one, stream: Stream::Stdout, bytes: b"from one\n" });
+    report.report(Event::Output { step: &two, stream: Stream::Stdout, bytes: b"from two\n" });
+    assert!(out.text().ends_with("[one 1/3] from one\n[two 1/3] from two\n"), "{}", out.text());
+}

@@ -1,0 +1,62 @@
+//! Sizes and durations for people.
+
+use std::time::Duration;
+
+const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+
+/// Writes a size with three digits or so: `999 B`, `1.5 kB`, `12.3 MB`.
+pub(super) fn bytes(size: u64) -> String {
+    if size < 1000 {
+        return format!("{size} B");
+    }
+    // In tenths of the unit; rounding up to 1000.0 moves on to the next one.
+    let mut tenths = size.saturating_add(50) / 100;
+    let mut unit = 0;
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths = (tenths + 500) / 1000;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// Writes a duration: `0.04 s`, `12.3 s`, `2 min 3 s`.
+pub(super) fn duration(elapsed: Duration) -> String {
+    match elapsed.as_millis() {
+        0..1000 => format!("{:.2} s", elapsed.as_secs_f64()),
+        1000..60_000 => format!("{:.1} s", elapsed.as_secs_f64()),
+        _ => format!("{} min {} s", elapsed.as_secs() / 60, elapsed.as_secs() % 60),
+    }
+}
+
+/// Returns whole milliseconds, for programs.
+pub(super) fn milliseconds(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_few_digits() {
+        for (size, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1549, "1.5 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+            (12_345_678, "12.3 MB"),
+            (u64::MAX, "18446.7 PB"),
+        ] {
+            assert_eq!(bytes(size), text, "{size}");
+        }
+    }
+
+    #[test]
+    fn durations_have_few_digits() {
+        for (milliseconds, text) in [(4, "0.00 s"), (40, "0.04 s"), (12_340, "12.3 s"), (123_456, "2 min 3 s")] {
+            assert_eq!(duration(Duration::from_millis(milliseconds)), text);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Flags and environment become a request: complete, valid, with every default applied.
+//!
+//! Knows what flags mean together and which combinations make no sense. Reads no file and opens no
+//! connection: what a path or a registry holds is for the build to find out.
+//!
+//! *Invariant: after [`resolve`] every path is absolute, and nobody needs to know how a flag was called.*
+
+mod build;
+mod network;
+mod output;
+mod pairs;
+
+use std::path::{Component, Path, PathBuf};
+
+pub use network::{Network, Reach};
+
+use super::args::Args;
+use super::env::{Environment, NotText};
+use super::exit::{Failure, Kind};
+use super::report::Settings;
+use crate::request::{BuildRequest, ContextSource, DockerfileSource};
+
+/// All that a run needs to know.
+#[derive(Clone)]
+pub struct Resolved {
+    /// What to build.
+    pub request: BuildRequest,
+    /// How registries are spoken to.
+    pub network: Network,
+    /// Whether the environment names a container.
+    pub in_container: bool,
+    /// How messages look.
+    pub messages: Settings,
+    /// What the user should be warned about, in order.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something in flags or environment that is probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// A short name.
+    pub rule: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// Flags or variables that make no valid request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// A flag's value is wrong.
+    #[error("{flag} cannot be `{value}`: {reason}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// The value; never a build argument's.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A flag's value is wrong, and may be a secret.
+    #[error("{flag} {reason}")]
+    Secret {
+        /// The flag.
+        flag: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// An environment variable's value is wrong.
+    #[error("the environment variable {name} cannot be `{value}`: {reason}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// The value.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+    /// An environment variable cannot be read.
+    #[error(transparent)]
+    NotText(#[from] NotText),
+    /// Something of kaniko's that is not there yet.
+    #[error("{what} is not there yet")]
+    NotYet {
+        /// What was asked for.
+        what: String,
+    },
+    /// Flags that exclude each other.
+    #[error("{first} and {second} do not go together: {reason}")]
+    Conflict {
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A flag that needs another one.
+    #[error("{message}")]
+    Missing {
+        /// Which flag needs what.
+        message: &'static str,
+    },
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        let failure = Failure::from_error(Kind::Usage, &error);
+        match error {
+            UsageError::NotYet { .. } => failure.hint("leave it out, or stay with kaniko for this build until it is"),
+            UsageError::Value { .. }
+            | UsageError::Secret { .. }
+            | UsageError::Variable { .. }
+            | UsageError::NotText(_)
+            | UsageError::Conflict { .. }
+            | UsageError::Missing { .. } => failure,
+        }
+    }
+}
+
+/// Makes a request of flags and environment.
+///
+/// # Errors
+/// [`UsageError`] for values that cannot be used, flags that exclude each other, and what is not there yet.
+pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, UsageError> {
+    let mut warnings: Vec<Warning> = environment.not_yet().map(not_yet_variable).collect();
+    let build_args = pairs::build_args(&args.input.build_arg, environment, &mut warnings)?;
+    let times = build::times(args, environment, build_args)?;
+    let outputs = output::outputs(args, environment)?;
+    let input = &args.input;
+    let working = &environment.directories.working;
+    let platform = build::platform(input.custom_platform.as_deref())?;
+    let network = network::network(&args.registry, environment)?;
+    let request = BuildRequest {
+        context: context(&input.context, working)?,
+        context_sub_path: input.context_sub_path.as_deref().map(sub_path).transpose()?.flatten(),
+        dockerfile: dockerfile(&input.dockerfile, working)?,
+        target: build::target(&input.target)?,
+        build_args: times.build_args,
+        labels: pairs::labels(&args.image.label)?,
+        platform,
+        build_platform: crate::oci::Platform::host(),
+        created: times.created,
+        epoch: times.epoch,
+        snapshots: build::snapshots(args.build.single_snapshot),
+        snapshot_mode: build::snapshot_mode(args.build.snapshot_mode),
+        compression: build::compression(args.image.compression, args.image.compression_level)?,
+        ignore_paths: args.build.ignore_path.iter().map(|path| ignore_path(path)).collect::<Result<_, _>>()?,
+        isolation: build::isolation(args.build.isolation),
+        force: args.build.force,
+        cleanup: args.build.cleanup,
+        state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
+        outputs: outputs.images,
+        check_push: network.check_push_permission,
+        results: outputs.results,
+    };
+    let in_container = environment.in_container;
+    Ok(Resolved {
+        request,
+        network,
+        in_container,
+        messages: Settings::resolve(&args.messages, environment.terminal),
+        warnings,
+    })
+}
+
+fn not_yet_variable(name: &'static str) -> Warning {
+    let message = format!("the environment variable {name} of kaniko's is not there yet and does nothing; unset it");
+    Warning { rule: "NotThereYet", message }
+}
+
+/// Reads `--context`. Prefixes are those of kaniko.
+fn context(given: &str, working: &Path) -> Result<ContextSource, UsageError> {
+    let error = |reason: &str| {
+        let (flag, value, reason) = ("--context", scheme_of(given).to_owned(), reason.to_owned());
+        UsageError::Value { flag, value, reason }
+    };
+    let path = match given.split_once("://") {
+        None => given,
+        Some(("dir", path)) => path,
+        Some((scheme @ ("tar" | "gs" | "s3" | "https" | "git"), _)) => {
+            return Err(UsageError::NotYet { what: format!("a build context from {scheme}://") });
+        }
+        Some(_) => return Err(error("the prefix is not known; give a directory, or dir:// and a directory")),
+    };
+    if path.is_empty() {
+        return Err(error("it is empty; give the directory that COPY and ADD take files from"));
+    }
+    Ok(ContextSource::Directory(absolute(Path::new(path), working)))
+}
+
+/// Cuts a URL to its scheme: what follows may hold a password.
+fn scheme_of(given: &str) -> &str {
+    match given.find("://") {
+        Some(index) => &given[..index + "://".len()],
+        None => given,
+    }
+}
+
+/// Reads `--context-sub-path`; kaniko joins it as text, so that a leading slash means nothing.
+fn sub_path(given: &str) -> Result<Option<PathBuf>, UsageError> {
+    let path = Path::new(given);
+    if path.components().any(|part| part == Component::ParentDir) {
+        let (value, reason) = (given.to_owned(), "it leaves the context by `..`".to_owned());
+        return Err(UsageError::Value { flag: "--context-sub-path", value, reason });
+    }
+    let parts: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    Ok(Some(parts).filter(|path| !path.as_os_str().is_empty()))
+}
+
+fn dockerfile(given: &str, working: &Path) -> Result<DockerfileSource, UsageError> {
+    // A pipeline whose parameter is not set passes an empty value.
+    let given = if given.is_empty() { "Dockerfile" } else { given };
+    if given.starts_with("http://") || given.starts_with("https://") {
+        return Err(UsageError::NotYet { what: "a Dockerfile from a URL".to_owned() });
+    }
+    Ok(DockerfileSource::Path { given: given.into(), absolute: absolute(Path::new(given), working) })
+}
+
+/// Reads `--ignore-path`: a path of the image, hence from its root.
+fn ignore_path(given: &str) -> Result<PathBuf, UsageError> {
+    let path = absolute(Path::new(given), Path::new("/"));
+    if given.is_empty() || path == Path::new("/") {
+        let reason = "everything would be ignored; give a path below `/`".to_owned();
+        return Err(UsageError::Value { flag: "--ignore-path", value: given.to_owned(), reason });
+    }
+    Ok(path)
+}
+
+/// Makes a path absolute, without `.` parts. `..` stays: what it means depends on symbolic links.
+fn absolute(path: &Path, working: &Path) -> PathBuf {
+    working.join(path).components().filter(|part| *part != Component::CurDir).collect()
+}
+
+#[cfg(test)]
+mod tests;

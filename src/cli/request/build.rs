@@ -1,0 +1,124 @@
+//! Flags for how the image is built.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{UsageError, absolute};
+use crate::cli::args::{Args, CompressionName, IsolationName, SnapshotModeName};
+use crate::cli::env::Environment;
+use crate::oci::Platform;
+use crate::request::{Compression, IsolationChoice, SnapshotMode, Snapshots};
+
+/// The variable, and the build argument, by which the world names the time of a build.
+///
+/// Source: <https://reproducible-builds.org/docs/source-date-epoch/>.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+const DEFAULT_GZIP_LEVEL: u32 = 3;
+const DEFAULT_ZSTD_LEVEL: i32 = 3;
+
+/// The times of an image, and the build arguments with the epoch among them.
+pub(super) struct Times {
+    pub(super) created: i64,
+    pub(super) epoch: Option<i64>,
+    pub(super) build_args: BTreeMap<String, String>,
+}
+
+/// Decides on times: the build argument SOURCE_DATE_EPOCH, else the variable, else 0 for `--reproducible`,
+/// else now. An empty build argument switches the variable off, as it does for buildx.
+pub(super) fn times(
+    args: &Args,
+    environment: &Environment,
+    mut build_args: BTreeMap<String, String>,
+) -> Result<Times, UsageError> {
+    let given = match build_args.get(SOURCE_DATE_EPOCH) {
+        Some(value) => Some(value.clone()),
+        None => environment.variable(SOURCE_DATE_EPOCH)?.map(str::to_owned),
+    };
+    let epoch = match given.filter(|value| !value.is_empty()) {
+        Some(value) => {
+            let epoch = epoch(&value)?;
+            build_args.insert(SOURCE_DATE_EPOCH.to_owned(), value);
+            Some(epoch)
+        }
+        None => args.image.reproducible.then_some(0),
+    };
+    Ok(Times { created: epoch.unwrap_or(environment.moment.now), epoch, build_args })
+}
+
+fn epoch(value: &str) -> Result<i64, UsageError> {
+    value.parse::<i64>().ok().filter(|epoch| (0..=MAXIMUM_EPOCH).contains(epoch)).ok_or_else(|| UsageError::Variable {
+        name: SOURCE_DATE_EPOCH,
+        value: value.to_owned(),
+        reason: "write seconds since 1970-01-01, for example 1700000000".to_owned(),
+    })
+}
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write, as image configurations must.
+const MAXIMUM_EPOCH: i64 = 253_402_300_799;
+
+pub(super) fn platform(given: Option<&str>) -> Result<Platform, UsageError> {
+    match given.filter(|text| !text.is_empty()) {
+        None => Ok(Platform::host()),
+        Some(text) => text.parse().map_err(|_| UsageError::Value {
+            flag: "--custom-platform",
+            value: text.to_owned(),
+            reason: "write os/architecture or os/architecture/variant, for example linux/arm64".to_owned(),
+        }),
+    }
+}
+
+/// Reads `--target`; the fork takes a list, of which only one stage is there yet.
+pub(super) fn target(given: &[String]) -> Result<Option<String>, UsageError> {
+    let mut stages = given.iter().flat_map(|list| list.split(',')).filter(|stage| !stage.is_empty());
+    let first = stages.next().map(str::to_owned);
+    if stages.next().is_some() {
+        return Err(UsageError::NotYet { what: "more than one --target".to_owned() });
+    }
+    Ok(first)
+}
+
+pub(super) fn compression(name: CompressionName, level: i32) -> Result<Compression, UsageError> {
+    let error = |reason: &str| UsageError::Value {
+        flag: "--compression-level",
+        value: level.to_string(),
+        reason: reason.to_owned(),
+    };
+    match (name, level) {
+        (CompressionName::Gzip, -1 | 0) => Ok(Compression::Gzip { level: DEFAULT_GZIP_LEVEL }),
+        (CompressionName::Gzip, 1..=9) => Ok(Compression::Gzip { level: level.unsigned_abs() }),
+        (CompressionName::Gzip, _) => Err(error("gzip has levels from 1 to 9, and -1 for the default")),
+        (CompressionName::Zstd, -1 | 0) => Ok(Compression::Zstd { level: DEFAULT_ZSTD_LEVEL }),
+        (CompressionName::Zstd, 1..=22) => Ok(Compression::Zstd { level }),
+        (CompressionName::Zstd, _) => Err(error("zstd has levels from 1 to 22, and -1 for the default")),
+        (CompressionName::None, -1 | 0) => Ok(Compression::Uncompressed),
+        (CompressionName::None, _) => Err(error("there is nothing to level with --compression=none")),
+    }
+}
+
+pub(super) fn snapshots(single: bool) -> Snapshots {
+    if single { Snapshots::Single } else { Snapshots::EachStep }
+}
+
+pub(super) fn snapshot_mode(name: SnapshotModeName) -> SnapshotMode {
+    match name {
+        SnapshotModeName::Full => SnapshotMode::Full,
+        SnapshotModeName::Redo => SnapshotMode::Redo,
+        SnapshotModeName::Time => SnapshotMode::Time,
+    }
+}
+
+pub(super) fn isolation(name: IsolationName) -> IsolationChoice {
+    match name {
+        IsolationName::Auto => IsolationChoice::Auto,
+        IsolationName::Namespace => IsolationChoice::Namespace,
+        IsolationName::Chroot => IsolationChoice::Chroot,
+        IsolationName::Container => IsolationChoice::Container,
+    }
+}
+
+/// Names the run's own directory below the one that flag or environment give.
+pub(super) fn state_directory(given: Option<&Path>, environment: &Environment) -> PathBuf {
+    let directories = &environment.directories;
+    let base = given.filter(|path| !path.as_os_str().is_empty()).unwrap_or(&directories.state);
+    absolute(base, &directories.working).join(format!("yadokari-{}", environment.moment.token))
+}

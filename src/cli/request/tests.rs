@@ -1,0 +1,276 @@
+use std::ffi::OsString;
+
+use super::*;
+use crate::cli::args::{Invocation, parse};
+use crate::cli::env::Moment;
+use crate::request::{Compression, IsolationChoice, Output, SnapshotMode, Snapshots};
+
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const NOW: i64 = 1_800_000_000;
+
+/// Resolves a command line with these variables, from the working directory `/work`.
+fn outcome(words: &[&str], variables: &[(&str, &str)]) -> Result<Resolved, Failure> {
+    let words = ["yadokari"].iter().chain(words).map(OsString::from);
+    let args = match parse(words)? {
+        Invocation::Build(args) => args,
+        other => panic!("{other:?} is no build"),
+    };
+    let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let moment = Moment { now: NOW, token: "token".to_owned() };
+    let environment = Environment::new(variables, "/work".into(), moment, false);
+    resolve(&args, &environment).map_err(Failure::from)
+}
+
+fn resolved(words: &[&str], variables: &[(&str, &str)]) -> Resolved {
+    match outcome(words, variables) {
+        Ok(resolved) => resolved,
+        Err(failure) => panic!("{words:?}: {failure:?}"),
+    }
+}
+
+fn refused(words: &[&str], variables: &[(&str, &str)]) -> String {
+    match outcome(words, variables) {
+        Ok(_) => panic!("{words:?} was taken"),
+        Err(failure) => {
+            assert_eq!((failure.kind, failure.exit_code), (Kind::Usage, 72), "{words:?}");
+            failure.message
+        }
+    }
+}
+
+fn shown(value: impl std::fmt::Debug) -> String {
+    format!("{value:?}").replace('"', "")
+}
+
+#[test]
+fn defaults() {
+    let Resolved { request, network, messages, warnings, .. } = resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
+    assert_eq!(request.context, ContextSource::Directory("/workspace/".into()));
+    assert_eq!(
+        request.dockerfile,
+        DockerfileSource::Path { given: "Dockerfile".into(), absolute: "/work/Dockerfile".into() }
+    );
+    assert_eq!((request.context_sub_path, request.target), (None, None));
+    assert_eq!(request.platform, crate::oci::Platform::host());
+    assert_eq!((request.created, request.epoch), (NOW, None));
+    assert_eq!((request.snapshots, request.snapshot_mode), (Snapshots::EachStep, SnapshotMode::Full));
+    assert_eq!(request.compression, Compression::Gzip { level: 3 });
+    assert_eq!(request.isolation, IsolationChoice::Auto);
+    assert_eq!((request.force, request.cleanup), (false, false));
+    assert_eq!(request.state_directory, Path::new("/k/yadokari-token"));
+    assert_eq!((request.outputs, request.results), (vec![], crate::request::ResultFiles::default()));
+    assert!(request.build_args.is_empty() && request.labels.is_empty() && request.ignore_paths.is_empty());
+    assert_eq!((network.plain_http, network.any_certificate), (Reach::default(), Reach::default()));
+    assert_eq!((network.push_retries, network.check_push_permission), (0, true));
+    assert_eq!(shown(messages), "Settings { verbosity: Info, form: Text, timestamps: false, progress: false }");
+    assert_eq!(warnings, []);
+}
+
+/// One row a flag: the words, what to look at, and what is to be seen there.
+#[test]
+fn every_flag_arrives() {
+    type Probe = fn(&Resolved) -> String;
+    let rows: Vec<(&str, Probe, &str)> = vec![
+        ("--context=src", |r| shown(&r.request.context), "Directory(/work/src)"),
+        ("-c ./src/.", |r| shown(&r.request.context), "Directory(/work/src)"),
+        ("--context dir:///abs", |r| shown(&r.request.context), "Directory(/abs)"),
+        ("--context-sub-path=/a/./b", |r| shown(&r.request.context_sub_path), "Some(a/b)"),
+        ("--context-sub-path=", |r| shown(&r.request.context_sub_path), "None"),
+        ("--dockerfile=a/D", |r| shown(&r.request.dockerfile), "Path { given: a/D, absolute: /work/a/D }"),
+        ("-f /D", |r| shown(&r.request.dockerfile), "Path { given: /D, absolute: /D }"),
+        ("--dockerfile=", |r| shown(&r.request.dockerfile), "Path { given: Dockerfile, absolute: /work/Dockerfile }"),
+        ("--build-arg A=b=c,d --build-arg A=e --build-arg E=", |r| shown(&r.request.build_args), "{A: e, E: }"),
+        ("--build-arg A=b=c,d", |r| shown(&r.request.build_args), "{A: b=c,d}"),
+        ("--target one", |r| shown(&r.request.target), "Some(one)"),
+        ("--target=", |r| shown(&r.request.target), "None"),
+        ("--custom-platform=linux/arm64/v8", |r| r.request.platform.to_string(), "linux/arm64"),
+        ("--customPlatform=arm64", |r| r.request.platform.to_string(), "linux/arm64"),
+        ("--label a=b=c --label d=", |r| shown(&r.request.labels), "{a: b=c, d: }"),
+        ("--reproducible", |r| shown((r.request.created, r.request.epoch)), "(0, Some(0))"),
+        ("--compression=zstd", |r| shown(r.request.compression), "Zstd { level: 3 }"),
+        ("--compression=none", |r| shown(r.request.compression), "Uncompressed"),
+        ("--compression-level -1", |r| shown(r.request.compression), "Gzip { level: 3 }"),
+        ("--compression-level=0", |r| shown(r.request.compression), "Gzip { level: 3 }"),
+        ("--compression-level=9", |r| shown(r.request.compression), "Gzip { level: 9 }"),
+        ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
+        ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
+        ("--force", |r| shown(r.request.force), "true"),
+        ("--force --force=false", |r| shown(r.request.force), "false"),
+        ("--cleanup=t", |r| shown(r.request.cleanup), "true"),
+        ("--ignore-path=/a --ignore-path b/./c", |r| shown(&r.request.ignore_paths), "[/a, /b/c]"),
+        ("--snapshot-mode=redo", |r| shown(r.request.snapshot_mode), "Redo"),
+        ("--snapshotMode=time", |r| shown(r.request.snapshot_mode), "Time"),
+        ("--single-snapshot", |r| shown(r.request.snapshots), "Single"),
+        ("--state-dir=s", |r| shown(&r.request.state_directory), "/work/s/yadokari-token"),
+        ("--kaniko-dir=/s", |r| shown(&r.request.state_directory), "/s/yadokari-token"),
+        ("--oci-layout-path=l", |r| shown(&r.request.outputs), "[OciLayout(/work/l)]"),
+        ("--oci-layout-path=", |r| shown(&r.request.outputs), "[]"),
+        ("--digest-file=d", |r| shown(&r.request.results.digest), "Some(/work/d)"),
+        ("--digest-file=", |r| shown(&r.request.results.digest), "None"),
+        ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(/m)"),
+        ("-d r.io/a --image-name-with-digest-file=n", |r| shown(&r.request.results.name_with_digest), "Some(/work/n)"),
+        (
+            "-d r.io/a --image-name-tag-with-digest-file=n",
+            |r| shown(&r.request.results.name_tag_with_digest),
+            "Some(/work/n)",
+        ),
+        ("--insecure", |r| shown(&r.network.plain_http), "Reach { push: true, pull: false, registries: [] }"),
+        ("--insecure-pull", |r| shown(&r.network.plain_http), "Reach { push: false, pull: true, registries: [] }"),
+        (
+            "--insecure-registry=r:5000 --insecure-registry index.docker.io",
+            |r| shown(&r.network.plain_http.registries),
+            "[r:5000, docker.io]",
+        ),
+        (
+            "--skip-tls-verify",
+            |r| shown(&r.network.any_certificate),
+            "Reach { push: true, pull: true, registries: [] }",
+        ),
+        (
+            "--skip-tls-verify-pull",
+            |r| shown(&r.network.any_certificate),
+            "Reach { push: false, pull: true, registries: [] }",
+        ),
+        ("--skip-tls-verify-registry=r", |r| shown(&r.network.any_certificate.registries), "[r]"),
+        (
+            "--registry-certificate=r=a=b.pem --registry-certificate=r=/c.pem",
+            |r| shown(&r.network.certificates),
+            "{r: [/work/a=b.pem, /c.pem]}",
+        ),
+        ("--push-retry=3", |r| shown(r.network.push_retries), "3"),
+        ("--skip-push-permission-check", |r| shown(r.network.check_push_permission), "false"),
+        ("--verbosity=debug", |r| shown(r.messages.verbosity), "Debug"),
+        ("-v WARNING", |r| shown(r.messages.verbosity), "Warn"),
+        ("-vpanic", |r| shown(r.messages.verbosity), "Error"),
+        ("--log-format=json", |r| shown(r.messages.form), "Json"),
+        ("--log-format=color", |r| shown(r.messages.form), "Colour"),
+        ("--log-timestamp", |r| shown(r.messages.timestamps), "true"),
+        ("--no-push=false --no-push", |r| shown(&r.request.outputs), "[]"),
+    ];
+    for (words, probe, expected) in &rows {
+        let words: Vec<&str> = words.split(' ').chain(["--no-push"]).collect();
+        assert_eq!(probe(&resolved(&words, &[])), *expected, "{words:?}");
+    }
+    for flag in crate::cli::args::long_names() {
+        let flag = format!("--{flag}");
+        let elsewhere = ["--destination", "--tar-path", "--tarPath", "--help", "--version"];
+        let is_there = rows.iter().any(|(words, ..)| words.split([' ', '=']).any(|word| word == flag));
+        assert!(is_there || elsewhere.contains(&flag.as_str()), "{flag} has no row");
+    }
+}
+
+#[test]
+fn outputs_in_their_order() {
+    let request = resolved(&["-d", "r.io/a", "--destination=b:1", "--tar-path=t", "--oci-layout-path=l"], &[]).request;
+    let names = vec!["r.io/a:latest".parse().expect("name"), "docker.io/library/b:1".parse().expect("name")];
+    let [a, b] = [&names[0], &names[1]].map(|name: &crate::oci::Reference| Output::Registry(name.clone()));
+    let layout = Output::OciLayout("/work/l".into());
+    let archive = Output::DockerArchive { path: "/work/t".into(), names };
+    assert_eq!(request.outputs, [a, b, layout, archive.clone()]);
+
+    let request = resolved(&["-d", "r.io/a", "--destination=b:1", "--tarPath=t", "--no-push"], &[]).request;
+    assert_eq!(request.outputs, [archive], "names stay when nothing is pushed");
+
+    let request = resolved(&["--tar-path=t", "--no-push"], &[]).request;
+    let names = vec!["docker.io/unset-repo/unset-image-name:latest".parse().expect("name")];
+    assert_eq!(request.outputs, [Output::DockerArchive { path: "/work/t".into(), names }]);
+}
+
+#[test]
+fn variables_arrive() {
+    let pushes = |words: &[&str], value| resolved(words, &[("KANIKO_NO_PUSH", value)]).request.outputs.len();
+    assert_eq!(pushes(&["-d", "r.io/a"], "true"), 0);
+    assert_eq!(pushes(&["-d", "r.io/a", "--no-push"], "0"), 1, "the variable overrides the flag");
+    assert_eq!(pushes(&["-d", "r.io/a", "--no-push"], ""), 0, "empty is not set");
+    assert!(refused(&["-d", "r.io/a"], &[("KANIKO_NO_PUSH", "maybe")]).contains("KANIKO_NO_PUSH"));
+
+    let taken = resolved(&["--no-push", "--build-arg", "TOKEN", "--build-arg=GONE"], &[("TOKEN", "x=y")]);
+    assert_eq!(shown(&taken.request.build_args), "{TOKEN: x=y}");
+    assert_eq!(taken.warnings.len(), 1);
+    assert!(taken.warnings[0].message.contains("GONE"), "{:?}", taken.warnings);
+
+    let upstream = resolved(&["--no-push"], &[("UPSTREAM_CLIENT_TYPE", "ci")]).network.upstream;
+    assert_eq!(upstream.as_deref(), Some("ci"));
+
+    let warned = resolved(&["--no-push"], &[("KANIKO_REGISTRY_MIRROR", "m")]).warnings;
+    assert!(warned[0].message.contains("KANIKO_REGISTRY_MIRROR"), "{warned:?}");
+}
+
+#[test]
+fn credentials_are_looked_for_in_order_and_once() {
+    let files = |variables: &[(&str, &str)]| shown(resolved(&["--no-push"], variables).network.credential_files);
+    assert_eq!(
+        files(&[("DOCKER_CONFIG", "/d"), ("HOME", "/h")]),
+        "[/d/config.json, /kaniko/.docker/config.json, /h/.docker/config.json]"
+    );
+    assert_eq!(files(&[("DOCKER_CONFIG", "/kaniko/.docker/")]), "[/kaniko/.docker/config.json]");
+    assert_eq!(files(&[]), "[/kaniko/.docker/config.json]");
+}
+
+#[test]
+fn the_time_of_an_image() {
+    let times = |words: &[&str], variables: &[(&str, &str)]| {
+        let words: Vec<&str> = words.iter().copied().chain(["--no-push"]).collect();
+        let request = resolved(&words, variables).request;
+        (request.created, request.epoch, request.build_args.get("SOURCE_DATE_EPOCH").cloned())
+    };
+    let variable = [("SOURCE_DATE_EPOCH", "5")];
+    assert_eq!(times(&[], &[]), (NOW, None, None));
+    assert_eq!(times(&[], &variable), (5, Some(5), Some("5".to_owned())));
+    assert_eq!(times(&["--reproducible"], &variable), (5, Some(5), Some("5".to_owned())));
+    let argument = "--build-arg=SOURCE_DATE_EPOCH=7";
+    assert_eq!(times(&[argument], &variable), (7, Some(7), Some("7".to_owned())));
+    assert_eq!(times(&["--build-arg=SOURCE_DATE_EPOCH="], &variable), (NOW, None, Some(String::new())));
+    for bad in ["x", "-1", "1.5", "253402300800", "99999999999999999999"] {
+        assert!(refused(&["--no-push"], &[("SOURCE_DATE_EPOCH", bad)]).contains("SOURCE_DATE_EPOCH"), "{bad}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let pinned = format!("-d r.io/a@{DIGEST}");
+    let rows: Vec<(&str, &str)> = vec![
+        ("", "the image needs a --destination, or --no-push to only build it"),
+        ("--tar-path=t", "the image needs a --destination"),
+        (&pinned, "an image's digest is not known before it is built"),
+        ("-d https://r.io/a", "must not start with a scheme"),
+        ("-d r.io/a,r.io/b", "--destination cannot be `r.io/a,r.io/b`"),
+        ("-d=", "--destination cannot be ``"),
+        ("--no-push --context=", "--context cannot be ``: it is empty"),
+        ("--no-push --context=ftp://user:secret@h/x", "--context cannot be `ftp://`: the prefix is not known"),
+        ("--no-push --context=git://token@h/x", "a build context from git:// is not there yet"),
+        ("--no-push --context=tar://stdin", "a build context from tar:// is not there yet"),
+        ("--no-push --context-sub-path=a/../b", "it leaves the context by `..`"),
+        ("--no-push --dockerfile=https://h/D", "a Dockerfile from a URL is not there yet"),
+        ("--no-push --build-arg==secret", "--build-arg needs a name before its value"),
+        ("--no-push --label=a", "--label cannot be `a`: write NAME=VALUE"),
+        ("--no-push --label==a", "--label cannot be `=a`: write NAME=VALUE"),
+        ("--no-push --target=a,b", "more than one --target is not there yet"),
+        ("--no-push --target=a --target=b", "more than one --target is not there yet"),
+        ("--no-push --custom-platform=linux/", "--custom-platform cannot be `linux/`: write os/architecture"),
+        ("--no-push --compression-level=10", "gzip has levels from 1 to 9"),
+        ("--no-push --compression-level=-2", "gzip has levels from 1 to 9"),
+        ("--no-push --compression=zstd --compression-level=23", "zstd has levels from 1 to 22"),
+        ("--no-push --compression=none --compression-level=1", "nothing to level"),
+        ("--no-push --compression=zstd --tar-path=t", "--tar-path and --compression=zstd do not go together"),
+        ("--no-push --tar-path=x --oci-layout-path=./x", "--oci-layout-path and --tar-path do not go together"),
+        ("--no-push --digest-file=x --metadata-file=/work/x", "both would write /work/x"),
+        ("--no-push --digest-file=https://h/x", "--digest-file with a URL is not there yet"),
+        ("--no-push --tar-path=-", "--tar-path=- (standard output) is not there yet"),
+        ("--no-push --image-name-with-digest-file=n", "needs a --destination to take the names from"),
+        ("--no-push --image-name-tag-with-digest-file=n", "needs a --destination to take the names from"),
+        ("--no-push --ignore-path=/", "everything would be ignored"),
+        ("--no-push --ignore-path=", "everything would be ignored"),
+        ("--no-push --insecure-registry=http://r", "leave the scheme out"),
+        ("--no-push --skip-tls-verify-registry=r/a", "it holds for a whole registry"),
+        ("--no-push --insecure-registry=", "name a registry"),
+        ("--no-push --registry-certificate=r", "write NAME=VALUE"),
+        ("--no-push --registry-certificate=r=", "it needs a file"),
+    ];
+    for (words, message) in rows {
+        let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
+        let refusal = refused(&words, &[]);
+        assert!(refusal.contains(message), "{words:?}: {refusal}");
+        assert!(!refusal.contains("secret"), "{words:?}: {refusal}");
+    }
+}

@@ -1,1 +1,0 @@
-//! The client against scripted servers and a real registry.

@@ -1,0 +1,181 @@
+//! Where an entry goes: its parent directory, created if it must be, and what stands in its place.
+//!
+//! Removes what whiteouts name and what a new entry replaces; writes no file of the layer.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::io::Errno;
+
+use super::{Unpacker, key};
+use crate::rootfs::tree::Parent;
+use crate::rootfs::{Directory, Error, FileKind, Omission, Stat};
+
+/// As many as the kernel follows in one lookup.
+const MOST_LINKS: usize = 40;
+
+/// The directory and name of an entry.
+pub(super) struct Place<'a> {
+    pub(super) parent: Rc<Parent>,
+    pub(super) name: &'a OsStr,
+    pub(super) path: &'a Path,
+}
+
+impl Place<'_> {
+    pub(super) fn directory(&self) -> &Directory {
+        &self.parent.directory
+    }
+
+    pub(super) fn is(&self, other: &Place<'_>) -> bool {
+        self.parent.stat.inode == other.parent.stat.inode && self.name == other.name
+    }
+}
+
+impl Unpacker<'_> {
+    /// Removes what stands at a place; false, after emptying it, for a directory that holds what is excluded.
+    pub(super) fn make_room(&mut self, place: &Place<'_>) -> Result<bool, Error> {
+        let Some(stat) = place.directory().stat(place.name)? else { return Ok(true) };
+        if stat.kind == FileKind::Directory && self.exclusions.touch(place.path) {
+            self.prune(&place.directory().open_directory(place.name)?, place.path, false)?;
+            self.warnings.add(Omission::InTheWay, place.path);
+            self.kept.push(place.path.to_owned());
+            return Ok(false);
+        }
+        self.remove(place.directory(), place.name, &stat)?;
+        Ok(true)
+    }
+
+    fn remove(&mut self, directory: &Directory, name: &OsStr, stat: &Stat) -> Result<(), Error> {
+        if matches!(stat.kind, FileKind::Directory | FileKind::Symlink) {
+            self.parents.clear();
+        }
+        directory.remove_tree(name).map(drop)
+    }
+
+    /// Removes what lower layers have at `path`.
+    pub(super) fn whiteout(&mut self, path: &Path) -> Result<(), Error> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        if self.exclusions.contains(path) {
+            return Ok(());
+        }
+        let Some(parent) = self.enter_existing(parent)? else { return Ok(()) };
+        self.prune_one(&parent.directory, &parent.stat, name, path, true)
+    }
+
+    /// Removes what lower layers have in `directory`.
+    pub(super) fn opaque(&mut self, directory: &Path) -> Result<(), Error> {
+        if self.exclusions.contains(directory) {
+            return Ok(());
+        }
+        match self.enter_existing(directory)? {
+            Some(parent) => self.prune(&parent.directory, directory, true),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes all in a directory that is neither excluded nor, if `keep_written`, of this layer.
+    fn prune(&mut self, directory: &Directory, path: &Path, keep_written: bool) -> Result<(), Error> {
+        let stat = directory.stat_self()?;
+        self.times.entry(stat.inode).or_insert_with(|| (path.to_owned(), stat.mtime));
+        for name in directory.names()? {
+            let below = path.join(name.as_os_str());
+            self.prune_one(directory, &stat, name.as_os_str(), &below, keep_written)?;
+        }
+        Ok(())
+    }
+
+    fn prune_one(
+        &mut self,
+        directory: &Directory,
+        directory_stat: &Stat,
+        name: &OsStr,
+        path: &Path,
+        keep_written: bool,
+    ) -> Result<(), Error> {
+        if self.exclusions.contains(path) {
+            return Ok(());
+        }
+        let Some(stat) = directory.stat(name)? else { return Ok(()) };
+        let stays = keep_written && self.written.contains(&key(directory_stat.inode, name));
+        if !stays && !self.exclusions.touch(path) {
+            return self.remove(directory, name, &stat);
+        }
+        if stat.kind == FileKind::Directory {
+            self.prune(&directory.open_directory(name)?, path, keep_written)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the directory at `path`, creating what is missing of it, and notes its time.
+    pub(super) fn enter(&mut self, path: &Path) -> Result<Rc<Parent>, Error> {
+        match self.enter_existing(path)? {
+            Some(parent) => Ok(parent),
+            None => self.create_parent(path),
+        }
+    }
+
+    pub(super) fn enter_existing(&mut self, path: &Path) -> Result<Option<Rc<Parent>>, Error> {
+        let parent = match self.parents.directory(path) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            result => result?,
+        };
+        let stat = &parent.stat;
+        self.times.entry(stat.inode).or_insert_with(|| (path.to_owned(), stat.mtime));
+        Ok(Some(parent))
+    }
+
+    /// Creates what is missing of a directory's path.
+    fn create_parent(&mut self, path: &Path) -> Result<Rc<Parent>, Error> {
+        let mut found = self.enter_existing(Path::new(""))?;
+        let mut so_far = PathBuf::new();
+        for name in path {
+            so_far.push(name);
+            let below = self.enter_existing(&so_far)?;
+            found = match (below, found) {
+                (None, Some(parent)) => self.create_one_parent(&Place { parent, name, path: &so_far })?,
+                (below, _) => below,
+            };
+        }
+        found.ok_or_else(|| Error::NoName { path: path.to_owned() })
+    }
+
+    fn create_one_parent(&mut self, place: &Place<'_>) -> Result<Option<Rc<Parent>>, Error> {
+        let directory = place.directory();
+        match directory.stat(place.name)? {
+            Some(stat) if stat.kind == FileKind::Symlink => {
+                // The link's target is missing. Circles of links were an error before; but the kernel may see
+                // another way than the text of the links, so that these are counted.
+                if self.links_followed > MOST_LINKS {
+                    return Err(Error::call("openat2", directory.path(), place.name, Errno::LOOP));
+                }
+                self.links_followed += 1;
+                let from = place.path.parent().unwrap_or(Path::new(""));
+                self.enter(&joined(from, &directory.read_link(place.name)?))?;
+                self.links_followed -= 1;
+                return self.enter_existing(place.path);
+            }
+            Some(_) => drop(self.make_room(place)?),
+            None => {}
+        }
+        directory.create_directory(place.name, 0o755)?;
+        let owned = directory.set_owner(place.name, 0, 0);
+        self.tolerate(owned, Omission::Owner, place.path)?;
+        directory.set_mode(place.name, 0o755)?;
+        self.mark(place);
+        self.enter_existing(place.path)
+    }
+}
+
+/// Returns where a link in the directory `from` leads, as a path from the root.
+fn joined(from: &Path, target: &Path) -> PathBuf {
+    let mut path = if target.is_absolute() { PathBuf::new() } else { from.to_owned() };
+    for part in target.components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir => drop(path.pop()),
+            _ => {}
+        }
+    }
+    path
+}
