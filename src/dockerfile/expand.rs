@@ -666,6 +666,7 @@ mod tests {
             (r"${STAR#a\*}", Some(r"b?c\d")),
             (r"${STAR%c\\?}", Some("a*b?")),
             (r"${STAR%\?*}", Some("a*b")),
+            (r"${NAME#x\}}\$", Some("yadokari$")),
             (r"${STAR#a\x}", None),
             (r"${NONE#\x}", None),
             (r"${NAME%\", None),

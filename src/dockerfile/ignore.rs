@@ -430,7 +430,9 @@ mod tests {
         fn one_pattern_agrees_with_trying_everything(pattern in "([ab]|\\?|/){0,3}(\\*\\*?([ab]|/a|\\?)){0,2}[ab]?", path in PATH) {
             let cleaned = clean(&pattern);
             // A plain suffix (`**a`) is compared as text, which is more than its regular expression says.
-            prop_assume!(!cleaned.starts_with("**") && cleaned != "." && !cleaned.is_empty());
+            if cleaned.starts_with("**") || cleaned == "." {
+                return Ok(());
+            }
             let Ok(matcher) = Matcher::compile(&cleaned) else { return Ok(()) };
             prop_assert_eq!(matcher.matches(path.as_bytes()), naive(&cleaned, &path), "{:?} {:?}", cleaned, path);
         }

@@ -10,7 +10,7 @@ use super::Directives;
 use super::error::{Fault, ParseError, Warning};
 use super::heredoc;
 use super::instruction::{Heredoc, Span, Spanned};
-use super::words::{JsonForm, json_form, split_command};
+use super::words::split_command;
 
 /// The longest line in bytes, as in BuildKit.
 const MAX_LINE: usize = 65535;
@@ -254,15 +254,14 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Tells whether `<<` in this line begins heredocs: in ADD, COPY and RUN, also behind ONBUILD, unless their
-/// arguments are a JSON list.
+/// Tells whether `<<` in this line begins heredocs: in ADD, COPY and RUN, also behind ONBUILD. In a JSON list
+/// it stands in quotes, so that no word begins with it.
 fn may_have_heredocs(text: &str, escape: char) -> bool {
     let mut command = split_command(text, 0, escape);
     if command.keyword.eq_ignore_ascii_case("ONBUILD") {
         command = split_command(command.rest, command.offset, escape);
     }
-    let known = ["ADD", "COPY", "RUN"].iter().any(|keyword| command.keyword.eq_ignore_ascii_case(keyword));
-    known && !matches!(json_form(command.rest), Ok(JsonForm::List(_)))
+    ["ADD", "COPY", "RUN"].iter().any(|keyword| command.keyword.eq_ignore_ascii_case(keyword))
 }
 
 /// Reads the directives, which end with the first line that is none.

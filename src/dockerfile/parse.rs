@@ -251,6 +251,10 @@ mod tests {
                 "ARG a b= c=$d e=\"x y\"",
                 r#"{"Arg":{"arguments":[{"name":"a","default":null},{"name":"b","default":""},{"name":"c","default":"$d"},{"name":"e","default":"\"x y\""}]}}"#,
             ),
+            (
+                r"ARG a='x\' b=\' c",
+                r#"{"Arg":{"arguments":[{"name":"a","default":"'x\\'"},{"name":"b","default":"\\'"},{"name":"c","default":null}]}}"#,
+            ),
             ("CMD a b", r#"{"Cmd":{"Shell":"a b"}}"#),
             ("CMD [\"a\", \"b \\u0041\"]", r#"{"Cmd":{"Exec":["a","b A"]}}"#),
             ("CMD []", r#"{"Cmd":{"Exec":[]}}"#),
