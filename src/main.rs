@@ -16,6 +16,7 @@ use yadokari::cli::services;
 use yadokari::cli::signals::Signals;
 use yadokari::cli::state::StateDirectory;
 use yadokari::isolation::{self, Cancel, Entered, Ground};
+use yadokari::outcome::BuildOutcome;
 
 fn main() -> ExitCode {
     exit::end_on_panic();
@@ -44,7 +45,8 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
         Entered::Stay(ground) => ground,
     };
     report.warnings(&resolved.warnings);
-    let result = build(&resolved, ground, &report, started).map(|finished| report.finished(&finished));
+    let result = build(&resolved, ground, &report);
+    let result = result.map(|outcome| report.finished(&Finished { outcome: &outcome, elapsed: started.elapsed() }));
     if let Err(failure) = &result {
         failure.write_metadata(resolved.request.results.metadata.as_deref());
     }
@@ -52,7 +54,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
 }
 
 /// Opens the services and builds.
-fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>, started: Instant) -> Result<Finished, Failure> {
+fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<BuildOutcome, Failure> {
     let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
     let cancel = Cancel::new().map_err(|error| system(&error))?;
     let signals = Signals::watch(cancel.clone()).map_err(|error| system(&error))?;
@@ -65,7 +67,7 @@ fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>, started: Ins
     runtime.shutdown_background();
     let outcome = built.map_err(|failed| Failure::from(failed).ended_by(signals.kind()))?;
     state.remove().map_err(disk)?;
-    Ok(Finished::new(&outcome, started.elapsed()))
+    Ok(outcome)
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -15,6 +15,8 @@ use std::time::SystemTime;
 
 use rustix::fs::Access;
 
+use crate::http::{Proxies, Roots};
+
 /// The directory that kaniko's image has for everything of the executor's.
 pub(super) const KANIKO: &str = "/kaniko";
 
@@ -66,7 +68,7 @@ pub struct Environment {
     /// Directories.
     pub directories: Directories,
     /// Where trusted certificates are.
-    pub trust: Trust,
+    pub roots: Roots,
     /// Where requests go instead of straight to their host.
     pub proxies: Proxies,
     /// What standard error is.
@@ -74,7 +76,7 @@ pub struct Environment {
     /// When and which run this is.
     pub moment: Moment,
     /// Whether a variable says that this is a container.
-    pub in_container: bool,
+    pub names_container: bool,
     variables: BTreeMap<OsString, OsString>,
 }
 
@@ -91,26 +93,6 @@ pub struct Directories {
     pub state: PathBuf,
     /// `$PATH`, split.
     pub programs: Vec<PathBuf>,
-}
-
-/// Places of trusted certificates.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// A PEM bundle.
-    pub file: Option<PathBuf>,
-    /// Directories of PEM files.
-    pub directories: Vec<PathBuf>,
-}
-
-/// Proxies by the scheme of the request's URL; they may hold passwords.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Proxies {
-    /// For `http://` URLs.
-    pub http: Option<String>,
-    /// For `https://` URLs.
-    pub https: Option<String>,
-    /// Hosts that are reached directly.
-    pub exceptions: Option<String>,
 }
 
 /// What standard error is.
@@ -161,7 +143,7 @@ impl Environment {
             .or_else(|| path("TMPDIR"))
             .unwrap_or_else(|| PathBuf::from("/tmp"));
         Self {
-            trust: Trust { file: path("SSL_CERT_FILE"), directories: paths("SSL_CERT_DIR") },
+            roots: Roots { file: path("SSL_CERT_FILE"), directories: paths("SSL_CERT_DIR") },
             proxies: Proxies {
                 http: either_case("HTTP_PROXY"),
                 https: either_case("HTTPS_PROXY"),
@@ -171,7 +153,7 @@ impl Environment {
                 capable,
                 colours: value("FORCE_COLOR").is_some() || (capable && value("NO_COLOR").is_none()),
             },
-            in_container: value("container").is_some() || value("KUBERNETES_SERVICE_HOST").is_some(),
+            names_container: value("container").is_some() || value("KUBERNETES_SERVICE_HOST").is_some(),
             directories: Directories {
                 home: path("HOME"),
                 docker_config: path("DOCKER_CONFIG"),
@@ -252,8 +234,8 @@ mod tests {
             ("KANIKO_DIR", "/k", |e| format!("{:?}", e.directories.state), "\"/k\""),
             ("KANIKO_NO_PUSH", "true", |e| format!("{:?}", e.variable("KANIKO_NO_PUSH")), "Ok(Some(\"true\"))"),
             ("SOURCE_DATE_EPOCH", "1", |e| format!("{:?}", e.variable("SOURCE_DATE_EPOCH")), "Ok(Some(\"1\"))"),
-            ("SSL_CERT_FILE", "/c", |e| format!("{:?}", e.trust.file), "Some(\"/c\")"),
-            ("SSL_CERT_DIR", "/c:/d", |e| format!("{:?}", e.trust.directories), "[\"/c\", \"/d\"]"),
+            ("SSL_CERT_FILE", "/c", |e| format!("{:?}", e.roots.file), "Some(\"/c\")"),
+            ("SSL_CERT_DIR", "/c:/d", |e| format!("{:?}", e.roots.directories), "[\"/c\", \"/d\"]"),
             ("HTTP_PROXY", "p", |e| format!("{:?}", e.proxies.http), "Some(\"p\")"),
             ("http_proxy", "p", |e| format!("{:?}", e.proxies.http), "Some(\"p\")"),
             ("HTTPS_PROXY", "p", |e| format!("{:?}", e.proxies.https), "Some(\"p\")"),
@@ -269,8 +251,8 @@ mod tests {
                 |e| format!("{:?}", is_writable(Path::new(KANIKO)) || e.directories.state == Path::new("/t")),
                 "true",
             ),
-            ("container", "podman", |e| e.in_container.to_string(), "true"),
-            ("KUBERNETES_SERVICE_HOST", "10.0.0.1", |e| e.in_container.to_string(), "true"),
+            ("container", "podman", |e| e.names_container.to_string(), "true"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1", |e| e.names_container.to_string(), "true"),
         ];
         for (name, value, probe, expected) in rows {
             assert_eq!(probe(&environment(&[(name, value)])), expected, "{name}");

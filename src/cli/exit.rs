@@ -107,7 +107,7 @@ pub struct Failure {
     /// Why, each followed by its own cause.
     pub causes: Vec<String>,
     /// Where in the Dockerfile.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What to do about it.
     pub hints: Vec<String>,
     /// What the process returns.
@@ -143,7 +143,11 @@ impl Failure {
         let mut failure = Self::new(kind, error.to_string());
         let mut cause = error.source();
         while let Some(error) = cause {
-            failure.causes.push(error.to_string());
+            let text = error.to_string();
+            // A wrapper that only repeats what it wraps tells nothing.
+            if failure.causes.last().unwrap_or(&failure.message) != &text {
+                failure.causes.push(text);
+            }
             cause = error.source();
         }
         failure
@@ -197,7 +201,7 @@ impl Failure {
     /// Adds the place.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 }
@@ -269,7 +273,10 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("outer")]
         struct Outer(#[source] std::io::Error);
-        let failure = Failure::from_error(Kind::Disk, &Outer(std::io::Error::other("inner")));
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Repeats(#[source] Outer);
+        let failure = Failure::from_error(Kind::Disk, &Repeats(Outer(std::io::Error::other("inner"))));
         assert_eq!(
             (failure.message.as_str(), failure.causes, failure.exit_code),
             ("outer", vec!["inner".to_owned()], 74)

@@ -10,13 +10,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
-use super::request::{Network, Reach, Resolved};
+use super::request::Resolved;
 use crate::build::Services;
 use crate::cache::Inventories;
-use crate::http::{self, Agent};
+use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground};
 use crate::progress::{Event, Reporter};
-use crate::registry::{self, Client, Credentials, settings_key};
+use crate::registry::{Client, Credentials};
 use crate::store::Store;
 
 /// Makes the runtime that drives the network's tasks.
@@ -40,17 +40,17 @@ pub fn open(
     cancel: Cancel,
 ) -> Result<Services, Failure> {
     let (request, network) = (&resolved.request, &resolved.network);
-    let agent = Agent::new(http_options(network)).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
     let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let registry = Client::new(agent, registry_options(network), credentials);
+    let registry = Client::new(agent, network.registry.clone(), credentials);
     let store = Store::open(&request.state_directory.join("store"));
     let options = isolation::Options {
         choice: request.isolation,
         state_directory: request.state_directory.clone(),
         ignore_paths: request.ignore_paths.clone(),
         force: request.force,
-        named_by_environment: resolved.in_container,
+        named_by_environment: resolved.names_container,
         cancel: cancel.clone(),
     };
     let opened = isolation::open(&options, ground);
@@ -75,42 +75,4 @@ pub fn open(
 /// Inventories of base layers outlive the run: they stand beside its directory.
 fn inventories(state_directory: &Path) -> std::path::PathBuf {
     state_directory.with_file_name("yadokari-inventories")
-}
-
-fn http_options(network: &Network) -> http::Options {
-    let mut hosts = std::collections::BTreeMap::<String, http::Tls>::new();
-    for (registry, certificates) in &network.certificates {
-        hosts.entry(settings_key(registry)).or_default().certificates.clone_from(certificates);
-    }
-    for registry in &network.any_certificate.registries {
-        hosts.entry(settings_key(registry)).or_default().skip_verify = true;
-    }
-    let trust = &network.trust;
-    http::Options {
-        roots: http::Roots { file: trust.file.clone(), directories: trust.directories.clone() },
-        proxies: http::Proxies {
-            http: network.proxies.http.clone(),
-            https: network.proxies.https.clone(),
-            exceptions: network.proxies.exceptions.clone(),
-        },
-        hosts,
-        upstream: network.upstream.clone(),
-        ..http::Options::default()
-    }
-}
-
-fn registry_options(network: &Network) -> registry::Options {
-    let (plain, any): (&Reach, &Reach) = (&network.plain_http, &network.any_certificate);
-    let mut options = registry::Options {
-        pull: registry::Registry { insecure: plain.pull, skip_verify: any.pull },
-        push: registry::Registry { insecure: plain.push, skip_verify: any.push },
-        ..registry::Options::default()
-    };
-    for name in &plain.registries {
-        options.registries.entry(settings_key(name)).or_default().insecure = true;
-    }
-    for name in &any.registries {
-        options.registries.entry(settings_key(name)).or_default().skip_verify = true;
-    }
-    options
 }

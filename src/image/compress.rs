@@ -370,9 +370,9 @@ mod tests {
         let mut state = 1_u32;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state >> 24
+            state.to_be_bytes()[0]
         };
-        (0..length).map(|_| if next() < 200 { b"etaoin shrdlu"[next() as usize % 13] } else { next() as u8 }).collect()
+        (0..length).map(|_| if next() < 200 { b"etaoin shrdlu"[usize::from(next()) % 13] } else { next() }).collect()
     }
 
     fn compressed(bytes: &[u8], compression: Compression, threads: usize, cut: usize) -> Vec<u8> {

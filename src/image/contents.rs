@@ -194,7 +194,7 @@ mod tests {
         fs::create_dir(&spool_directory).expect("create");
         let mut image = Inventory::new();
         let large = vec![b'l'; 700_000];
-        let mut layers = vec![
+        let mut layers = [
             Some(stored(&store, &[("a", b"old"), ("b", &large), ("c", b"see")], &mut image, 0)),
             None,
             Some(stored(&store, &[("a", b"new"), ("empty", b"")], &mut image, 2)),

@@ -7,6 +7,8 @@
 //!
 //! *Invariant: at any moment an entry is either in its place or in the tree, and putting back may be repeated.*
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -34,11 +36,12 @@ impl Untouched {
     /// Takes a list of paths in any order.
     pub(super) fn new(mut paths: Vec<PathBuf>) -> Self {
         paths.sort();
-        paths.dedup();
+        // In this order a path comes right after those that it is below.
+        paths.dedup_by(|path, before| path.starts_with(before));
         Self(paths)
     }
 
-    /// The paths, sorted, each once.
+    /// The paths, sorted, without those that are below another.
     pub(super) fn paths(&self) -> &[PathBuf] {
         &self.0
     }
@@ -95,7 +98,7 @@ impl Aside {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(aside.tree())?;
         let moved = aside
             .note(&Line::Directory(attributes))
-            .and_then(|()| aside.move_children(root, &aside.tree()))
+            .and_then(|()| aside.move_children(root, &aside.tree(), &mut Links::new()))
             .and_then(|()| aside.note(&Line::Emptied))
             .and_then(|()| aside.smooth(root));
         match moved {
@@ -168,17 +171,17 @@ impl Aside {
         Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    fn move_children(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn move_children(&self, from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
         for entry in entries(from)? {
             let (path, target) = (from.join(entry.file_name()), to.join(entry.file_name()));
             match self.untouched.relation(&path) {
                 Relation::Untouched => {}
-                Relation::Above => self.move_one_by_one(&path, &target)?,
-                Relation::Free => match fs::rename(&path, &target) {
+                Relation::Above => self.move_one_by_one(&path, &target, links)?,
+                Relation::Free => match move_entry(&path, &target, links) {
                     // An overlay does not rename a directory of a lower layer: its children are moved then.
                     // Source: Linux, filesystems/overlayfs, "Renaming directories".
                     Err(error) if is_elsewhere(&error) && entry.file_type()?.is_dir() => {
-                        self.move_one_by_one(&path, &target)?;
+                        self.move_one_by_one(&path, &target, links)?;
                         fs::remove_dir(&path)?;
                     }
                     result => result?,
@@ -188,10 +191,10 @@ impl Aside {
         Ok(())
     }
 
-    fn move_one_by_one(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn move_one_by_one(&self, from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
         self.note(&Line::Directory(Attributes::of(from)?))?;
         fs::DirBuilder::new().mode(0o700).create(to)?;
-        self.move_children(from, to)
+        self.move_children(from, to, links)
     }
 
     /// Gives the directories above untouched paths the same attributes in every build.
@@ -237,6 +240,27 @@ fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
     fs::read_dir(directory)?.collect()
 }
 
+/// Files with several names that were moved: device and inode before, and where the first name is now.
+type Links = HashMap<(u64, u64), PathBuf>;
+
+/// Renames one entry; a further name of a file that was moved becomes a link to that.
+///
+/// An overlay copies a file of a lower layer up when it is renamed, and by that tears its names apart.
+/// Source: Linux, filesystems/overlayfs, "Non-standard behavior".
+fn move_entry(from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(from)?;
+    if metadata.is_dir() || metadata.nlink() < 2 {
+        return fs::rename(from, to);
+    }
+    match links.entry((metadata.dev(), metadata.ino())) {
+        Entry::Occupied(first) => fs::hard_link(first.get(), to).and_then(|()| fs::remove_file(from)),
+        Entry::Vacant(vacant) => {
+            vacant.insert(to.to_owned());
+            fs::rename(from, to)
+        }
+    }
+}
+
 fn is_elsewhere(error: &io::Error) -> bool {
     error.kind() == ErrorKind::CrossesDevices
 }
@@ -274,6 +298,8 @@ fn restore_children(from: &Path, to: &Path) -> io::Result<()> {
                 restore_children(&path, &target)?;
                 fs::remove_dir(&path)?;
             }
+            // A rename onto another name of the same file does nothing: a crash left both.
+            Ok(()) if !is_directory && fs::symlink_metadata(&path).is_ok() => fs::remove_file(&path)?,
             result => result?,
         }
     }
@@ -332,6 +358,7 @@ mod tests {
             fs::write(root.join(path), content).unwrap();
         }
         std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+        fs::hard_link(root.join("etc/passwd"), root.join("var/run/passwd")).unwrap();
         for (number, path) in ["home/user", "home", "var/run/secrets", "var/run", "var", "etc", ""].iter().enumerate() {
             let path = root.join(path);
             rustix::fs::chmod(&path, Mode::from_raw_mode([0o700, 0o1777, 0o755][number % 3])).unwrap();
@@ -373,6 +400,8 @@ mod tests {
         build(root);
         aside.put_back().unwrap();
         assert_eq!(listing(root), before);
+        let inode = |path| fs::metadata(root.join(path)).unwrap().ino();
+        assert_eq!(inode("etc/passwd"), inode("var/run/passwd"));
         assert!(!root.join("state/aside").exists());
     }
 
@@ -387,6 +416,10 @@ mod tests {
             let before = listing(root);
             let place = root.join("state/aside");
             let aside = Aside::set(root, &place, untouched.clone()).unwrap();
+            if phase == "setting" {
+                // Between the two halves of moving a further name of a file.
+                fs::hard_link(place.join("tree/etc/passwd"), root.join("var/run/passwd")).unwrap();
+            }
             if phase == "emptied" {
                 build(root);
             }
@@ -427,7 +460,9 @@ mod tests {
 
     #[test]
     fn relations_go_by_whole_components() {
-        let untouched = Untouched::new(vec![PathBuf::from("/var/run/x"), PathBuf::from("/proc")]);
+        let untouched = ["/var/run/x", "/proc/sys", "/proc", "/proc/acpi/y", "/var/run/x"].map(PathBuf::from).to_vec();
+        let untouched = Untouched::new(untouched);
+        assert_eq!(untouched.paths(), ["/proc", "/var/run/x"].map(PathBuf::from));
         for (path, expected) in [
             ("/proc", Relation::Untouched),
             ("/proc/1", Relation::Untouched),

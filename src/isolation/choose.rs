@@ -48,7 +48,10 @@ pub struct Chosen {
 /// Opens the isolation that `options` and the system want. `ground` is what [`super::enter`] returned.
 ///
 /// Where nothing fits, the isolation that is returned gives the error when a root file system is asked for.
-/// An error here is one of an earlier build's files that cannot be put back, or of a pipe.
+/// An error here means that an earlier build's files cannot be put back, or that the build was cancelled.
+///
+/// To be called before anything else is read from `/` (TLS roots, credentials): `container` isolation waits
+/// here for another build in the same container, and puts back what a killed one has left set aside.
 pub fn open(options: &Options, ground: Ground) -> Result<(Box<dyn Isolation>, Chosen), Error> {
     let refused = match ground.0 {
         State::Inside(inside) => return Ok(open_namespace(options, inside)),
@@ -101,7 +104,7 @@ fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolatio
         let error = Error::NotAContainer { looked_at: looked_at.to_owned() };
         return Ok((Box::new(Unavailable(Some(error))), nothing("container isolation was asked for outside one")));
     }
-    if let Some(missing) = missing_for_container() {
+    if let Some(missing) = missing_for_owners() {
         return Ok(unavailable("container", &missing, remedy::CONTAINER));
     }
     let isolation = Container::open(&options.state_directory, &options.ignore_paths, options.cancel.clone())?;
@@ -110,14 +113,18 @@ fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolatio
 }
 
 fn open_chroot(options: &Options, reason: String) -> (Box<dyn Isolation>, Chosen) {
-    let warning = "RUN has no /proc and no /sys, and shares processes and network with the executor".to_owned();
+    let mut warnings =
+        vec!["RUN has no /proc and no /sys, and shares processes and network with the executor".to_owned()];
+    if let Some(missing) = missing_for_owners() {
+        warnings.push(format!("{missing}: files of other owners cannot be made, and RUN as another user fails"));
+    }
     let isolation = Chroot::new(&options.state_directory, HostFiles::read(), options.cancel.clone());
-    (Box::new(isolation), Chosen { name: "chroot", reason, fidelity: Fidelity::Strict, warnings: vec![warning] })
+    (Box::new(isolation), Chosen { name: "chroot", reason, fidelity: Fidelity::Strict, warnings })
 }
 
 fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation>, Chosen), Error> {
     let namespaces = format!("namespaces are refused ({refused})");
-    let container = match (container_marker(options), missing_for_container()) {
+    let container = match (container_marker(options), missing_for_owners()) {
         (Some(marker), None) => {
             return open_container(options, format!("{namespaces}; this is a container ({marker})"));
         }
@@ -145,8 +152,8 @@ fn chroot_is_possible() -> Result<(), String> {
     if capabilities().contains(CapabilitySet::SYS_CHROOT) { Ok(()) } else { Err("no CAP_SYS_CHROOT".to_owned()) }
 }
 
-/// What `container` isolation lacks: to write files of any owner, and to become any user.
-fn missing_for_container() -> Option<String> {
+/// What is missing to write files of any owner, and to become any user.
+fn missing_for_owners() -> Option<String> {
     let needed = CapabilitySet::CHOWN
         | CapabilitySet::DAC_OVERRIDE
         | CapabilitySet::FOWNER

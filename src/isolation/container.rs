@@ -8,8 +8,12 @@
 //! *Invariant: mount points, the state directory and the executor are never moved, removed or handed out.*
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::aside::{Aside, Untouched};
 use super::protocol::{Place, Spec};
@@ -31,11 +35,18 @@ pub(super) struct Container {
     aside: Option<Aside>,
     in_use: bool,
     cancel: Cancel,
+    /// Held for as long as this lives: there is one `/`, whatever state directories its builds have.
+    _lock: Option<OwnedFd>,
 }
 
+/// How often a lock that another build holds is tried again.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 impl Container {
-    /// Finds out what is not to be touched, and puts back what an earlier build that was killed had set aside.
+    /// Waits until no other build uses `/`, finds out what is not to be touched, and puts back what an earlier
+    /// build that was killed had set aside.
     pub(super) fn open(state: &Path, ignored: &[PathBuf], cancel: Cancel) -> Result<Self, Error> {
+        let lock = lock_root(&cancel)?;
         fs::create_dir_all(state).map_err(super::directories::files("making", state))?;
         // Relations of paths go by their names: no symbolic link may be in them.
         let state = fs::canonicalize(state).map_err(super::directories::files("finding", state))?;
@@ -53,13 +64,34 @@ impl Container {
             }
         }
         let aside_directory = if same_file_system(&state) { state.join("aside") } else { PathBuf::from(BESIDE) };
-        Ok(Self { aside_directory, untouched, aside: None, in_use: false, cancel })
+        Ok(Self { aside_directory, untouched, aside: None, in_use: false, cancel, _lock: lock })
     }
 
     fn clear(&self) -> Result<(), Error> {
         let Some(aside) = &self.aside else { return Ok(()) };
         // Read again: what is mounted since is not to be emptied either.
         aside.clear(mount_points()?).map_err(super::directories::files("clearing", Path::new("/")))
+    }
+}
+
+/// Locks the root directory against other builds in this container; waits for those that hold it.
+///
+/// None where the file system knows no locks: then it is as with kaniko, and two builds at a time destroy
+/// each other.
+fn lock_root(cancel: &Cancel) -> Result<Option<OwnedFd>, Error> {
+    let Ok(root) = rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {
+        return Ok(None);
+    };
+    loop {
+        match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(root)),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+            Err(_) => return Ok(None),
+        }
+        let mut waited = [PollFd::new(cancel, PollFlags::IN)];
+        if matches!(poll(&mut waited, Some(&PAUSE)), Ok(ready) if ready > 0) {
+            return Err(Error::Interrupted);
+        }
     }
 }
 

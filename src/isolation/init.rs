@@ -271,7 +271,11 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
             return Err(failed(sys::Error::from_io(call, &errno.into())));
         }
     }
-    process::keep_capabilities(capabilities).map_err(failed)?;
+    let dropped = process::keep_capabilities(capabilities).map_err(failed)?;
+    if !dropped && matches!(spec.place, Place::Chroot { .. }) {
+        // Elsewhere RUN shall have setuid programs; here, without CAP_SETPCAP, they could not do much anyhow.
+        process::forbid_new_privileges().map_err(failed)?;
+    }
     process::become_user(process.user.uid, process.user.gid, &process.user.groups).map_err(failed)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     signal::reset().map_err(failed)?;

@@ -52,8 +52,8 @@ pub(super) fn make(root: &Path, mounts: &[Planned], process: &Process) -> Result
         place(planned)?;
     }
     if let Some(name) = &process.hostname {
-        rustix::system::sethostname(name.as_bytes())
-            .map_err(|errno| Error::from_io(format!("sethostname({name})"), &errno.into()))?;
+        // Some seccomp profiles refuse it to all without CAP_SYS_ADMIN around; RUN then sees the pod's name.
+        let _works_without = rustix::system::sethostname(name.as_bytes());
     }
     mount::pivot(root)
 }
@@ -85,8 +85,14 @@ fn place_proc(target: &Path) -> Result<(), Error> {
     if mount::filesystem("proc", target, flags, "").is_err() {
         // The kernel refuses a fresh one to a user namespace where parts of the only visible one are covered,
         // as container runtimes do. Numbers in it are then those of the container's processes; none of their
-        // secrets can be read, since they belong to another user namespace or forbid inspection.
+        // secrets can be read, since they belong to another user namespace or forbid inspection, and the
+        // arguments of those that run now are hidden too. Their covers go with them.
         mount::bind(Path::new("/proc"), target, true)?;
+        for entry in fs::read_dir(target).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+                let _ended_meanwhile = cover_directory(&entry.path());
+            }
+        }
     }
     hide_below(target, "proc")?;
     for path in READ_ONLY.iter().filter_map(|path| path.strip_prefix("proc/")) {

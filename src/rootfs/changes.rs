@@ -103,11 +103,7 @@ impl<'a> Differ<'a> {
 
     /// Takes note of a file that is there now; those of the old state that would come before it are gone.
     pub(super) fn visit(&mut self, visit: &Visit<'_>) -> Result<(), Error> {
-        while let Some((path, _)) = self.peek()
-            && order(path, visit.path).is_lt()
-        {
-            self.remove_next();
-        }
+        self.remove_before(visit.path);
         let Some((_, node)) = self.peek().filter(|(path, _)| *path == visit.path) else {
             self.change(visit.path, ChangeKind::Added, visit.stat);
             self.after.push(visit.path, *visit.stat, None);
@@ -125,18 +121,17 @@ impl<'a> Differ<'a> {
         Ok(())
     }
 
-    /// Takes over what the old state has before `path`, or up to its end, as unchanged.
-    pub(super) fn keep_until(&mut self, path: &Path) {
-        while let Some((old, node)) = self.peek()
+    /// Takes note that what the old state has before `path` is gone.
+    pub(super) fn remove_before(&mut self, path: &Path) {
+        while let Some((old, _)) = self.peek()
             && order(old, path).is_lt()
         {
-            self.after.push(old, node.stat, node.known());
-            self.next += 1;
+            self.remove_next();
         }
     }
 
-    /// Takes over what the old state still has below `path` as unchanged.
-    pub(super) fn keep_below(&mut self, path: &Path) {
+    /// Takes over what the old state has at and below `path` as unchanged.
+    pub(super) fn keep(&mut self, path: &Path) {
         while let Some((old, node)) = self.peek()
             && is_below(old, path)
         {

@@ -24,6 +24,8 @@ mod contents;
 mod directory;
 mod error;
 mod exclusions;
+#[cfg(test)]
+mod listing;
 mod overlay;
 mod pack;
 mod resolve;
@@ -67,3 +69,6 @@ impl Rootfs {
         Ok(Self { tree: Tree::open(path)?, path: path.to_owned(), excluded, kind })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,6 +173,11 @@ impl Snapshot {
         node.stat.ctime < self.settled
     }
 
+    #[cfg(test)]
+    pub(super) fn set_settled(&mut self, settled: Timestamp) {
+        self.settled = settled;
+    }
+
     /// Whether the file system keeps whole seconds, as no file's ctime has a fraction.
     fn is_coarse(&self) -> bool {
         self.nodes.iter().all(|node| node.stat.ctime.nanoseconds == 0)

@@ -181,6 +181,12 @@ impl Tree {
         Ok(Some(real))
     }
 
+    /// Returns the same tree with this way of looking paths up.
+    #[cfg(test)]
+    pub(super) fn with_resolver(self, resolver: Resolver) -> Self {
+        Self { resolver, ..self }
+    }
+
     fn stat_at(&self, path: &Path, flags: OFlags) -> Result<Option<Stat>, Error> {
         let fd = match self.resolver.open(self.root.as_fd(), path, flags) {
             Ok(fd) => fd,

@@ -157,14 +157,22 @@ pub fn capabilities() -> CapabilitySet {
 
 /// Takes all capabilities but `kept` from this process and from all it will execute.
 ///
-/// What it executes keeps more than `kept` only where the process may not drop from its bounding set
-/// (without CAP_SETPCAP), and then never more than the process itself was given.
-pub fn keep_capabilities(kept: CapabilitySet) -> Result<(), Error> {
+/// Returns whether that holds: where the process may not drop from its bounding set (without CAP_SETPCAP), a
+/// root user gets back at exec what the process itself was given, unless [`forbid_new_privileges`] is called.
+pub fn keep_capabilities(kept: CapabilitySet) -> Result<bool, Error> {
+    let mut holds = true;
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
-        // EINVAL: the kernel has no capability of this number. EPERM: no CAP_SETPCAP.
-        if !kept.contains(capability) && rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
-            break;
+        if !kept.contains(capability) {
+            match rustix::thread::remove_capability_from_bounding_set(capability) {
+                Ok(()) => {}
+                // The kernel has no capability of this number, nor of any higher one.
+                Err(rustix::io::Errno::INVAL) => break,
+                Err(_) => {
+                    holds = false;
+                    break;
+                }
+            }
         }
     }
     // EINVAL is a kernel before 4.3, which has no ambient set.
@@ -176,7 +184,14 @@ pub fn keep_capabilities(kept: CapabilitySet) -> Result<(), Error> {
         permitted: now.permitted & kept,
         inheritable: CapabilitySet::empty(),
     };
-    rustix::thread::set_capabilities(None, sets).map_err(|errno| Error::from_io(call(), &errno.into()))
+    rustix::thread::set_capabilities(None, sets).map_err(|errno| Error::from_io(call(), &errno.into()))?;
+    Ok(holds)
+}
+
+/// Sees to it that no exec gives this process or its children a right that it has not.
+pub fn forbid_new_privileges() -> Result<(), Error> {
+    rustix::thread::set_no_new_privs(true)
+        .map_err(|errno| Error::from_io("prctl(PR_SET_NO_NEW_PRIVS, 1)", &errno.into()))
 }
 
 /// Marks every descriptor from `first` on to be closed at exec.

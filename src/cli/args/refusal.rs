@@ -12,13 +12,15 @@ pub(super) fn explain(error: &Error, words: &[OsString]) -> Failure {
     let argument = context(error, ContextKind::InvalidArg).unwrap_or_default();
     match error.kind() {
         ErrorKind::UnknownArgument => unknown(error, &argument, words),
-        ErrorKind::InvalidSubcommand => {
-            unknown(error, &context(error, ContextKind::InvalidSubcommand).unwrap_or_default(), words)
+        ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
+            let word = context(error, ContextKind::InvalidSubcommand).unwrap_or(argument);
+            if word == "version" || word == "init" {
+                usage(format!("the command `{word}` takes no flags of a build"))
+            } else {
+                unknown(error, &word, words)
+            }
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => value(error, flag_of(&argument)),
-        ErrorKind::ArgumentConflict => {
-            usage("a command such as `version` takes no flags of a build").hint("run `yadokari --help` for all flags")
-        }
         _ => usage(first_line(error)),
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::exit::{Failure, Place};
 
 /// Makes the message of a failure; `tail` is what the failed RUN wrote last, where that is not at hand.
 pub(super) fn line(failure: &Failure, tail: &[String]) -> Line {
-    let mut text = failure.message.clone();
+    let mut text = String::new();
     if let Some(place) = &failure.place {
         push_place(&mut text, place);
     }
@@ -32,7 +32,6 @@ pub(super) fn line(failure: &Failure, tail: &[String]) -> Line {
     let mut facts = json!({
         "kind": failure.kind.name(),
         "exit_code": failure.exit_code,
-        "error": failure.message,
         "causes": failure.causes,
         "hints": failure.hints,
     });
@@ -42,7 +41,7 @@ pub(super) fn line(failure: &Failure, tail: &[String]) -> Line {
     if !tail.is_empty() {
         facts["last_output"] = tail.into();
     }
-    Line::new(Verbosity::Error, "failed", text, facts)
+    Line { below: text, ..Line::new(Verbosity::Error, "failed", failure.message.clone(), facts) }
 }
 
 /// Writes `--> file:line (stage "app", step 4/9)`, the lines, and below the one at fault a caret.

@@ -21,6 +21,8 @@ pub(super) struct Line {
     pub(super) event: &'static str,
     /// The sentence.
     pub(super) message: String,
+    /// Further lines, for people; programs find the same in the facts.
+    pub(super) below: String,
     /// What stands before the sentence in text: which step it belongs to.
     pub(super) prefix: Option<String>,
     /// How text shows it.
@@ -48,7 +50,7 @@ impl Line {
             Value::Object(facts) => facts,
             _ => Map::new(),
         };
-        Self { level, event, message: message.into(), prefix: None, look: Look::Plain, facts }
+        Self { level, event, message: message.into(), below: String::new(), prefix: None, look: Look::Plain, facts }
     }
 
     fn of_step(mut self, step: &StepId) -> Self {
@@ -86,7 +88,7 @@ pub(super) fn note(text: &str) -> Line {
 
 pub(super) fn warning(rule: &str, line: Option<usize>, message: &str) -> Line {
     let text = match line {
-        Some(line) => format!("Dockerfile:{line}: {message} ({rule})"),
+        Some(line) => format!("Dockerfile line {line}: {message} ({rule})"),
         None => message.to_owned(),
     };
     let mut facts = json!({ "rule": rule });

@@ -68,7 +68,7 @@ impl Report {
     }
 
     /// Prints the summary of a build that went well.
-    pub fn finished(&self, finished: &Finished) {
+    pub fn finished(&self, finished: &Finished<'_>) {
         let mut state = self.state();
         let lines = state.tally.summary(finished);
         for line in &lines {

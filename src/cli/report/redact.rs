@@ -11,6 +11,8 @@ pub(super) fn redact(text: &str) -> String {
         let (before, url) = rest.split_at(index + "://".len());
         shown.push_str(before);
         let length = url.find(|c: char| c.is_whitespace() || "\"'`<>()|;".contains(c)).unwrap_or(url.len());
+        // A URL within a URL is looked at by itself.
+        let length = url.find("://").map_or(length, |inner| inner.min(length));
         let (url, behind) = url.split_at(length);
         push_url(&mut shown, url);
         rest = behind;
@@ -54,7 +56,7 @@ mod tests {
             ("a git://u:p@s@h/x (https://t@h)", "a git://***@h/x (https://***@h)"),
             ("mail a@b.example://", "mail a@b.example://"),
             ("https://a.example/mail@b", "https://a.example/mail@b"),
-            ("a://b://user:secret@c", "a://***@c"),
+            ("a://b://user:secret@c", "a://b://***@c"),
         ] {
             assert_eq!(redact(text), shown);
         }

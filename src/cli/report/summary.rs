@@ -8,44 +8,20 @@ use serde_json::{Value, json};
 use super::line::{self, Line, Look};
 use super::units;
 use crate::cli::args::Verbosity;
-use crate::oci::{Digest, Reference};
+use crate::oci::Digest;
 use crate::outcome::BuildOutcome;
 use crate::progress::{Delivery, Phase, StepId, StepResult};
 
 /// Steps that took less are left out of the text: their times would be noise.
 const WORTH_TELLING: Duration = Duration::from_millis(10);
 
-/// What the outcome of a build adds to the events.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// The digest of the image's manifest.
-    pub digest: Digest,
-    /// The image's size in the registry, in bytes: its layers, compressed, and configuration.
-    pub size: u64,
-    /// How many layers it has.
-    pub layers: usize,
-    /// How many of these are the base's.
-    pub base_layers: usize,
-    /// `registry/repository` of each destination that it was pushed to, in order.
-    pub repositories: Vec<String>,
+/// The end of a build that went well.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// What came of it.
+    pub outcome: &'a BuildOutcome,
     /// How long it all took.
     pub elapsed: Duration,
-}
-
-impl Finished {
-    /// Takes what the summary tells from a build's outcome; `elapsed` is the time since the start.
-    pub fn new(outcome: &BuildOutcome, elapsed: Duration) -> Self {
-        let mut repositories: Vec<String> = outcome.pushed.iter().map(Reference::name).collect();
-        repositories.dedup();
-        Self {
-            digest: outcome.manifest.digest.clone(),
-            size: outcome.size,
-            layers: outcome.layers,
-            base_layers: outcome.base_layers,
-            repositories,
-            elapsed,
-        }
-    }
 }
 
 /// What was counted.
@@ -102,46 +78,48 @@ impl Tally {
     }
 
     /// Makes the closing lines. The last one names the image; with `Pushed NAME@DIGEST`, as kaniko says it.
-    pub(super) fn summary(&self, finished: &Finished) -> Vec<Line> {
-        let text = |message: String| Line::new(Verbosity::Info, "summary", message, json!({}));
-        let mut message = format!("image    {}", finished.digest);
-        message += &format!("\nsize     {} in {}", units::bytes(finished.size), self.layers(finished));
-        message += &format!("\nnetwork  {}", self.transfers());
-        message += &format!("\ntime     {}{}", units::duration(finished.elapsed), self.phase_times());
+    pub(super) fn summary(&self, finished: &Finished<'_>) -> Vec<Line> {
+        let digest = &finished.outcome.manifest.digest;
+        let mut below = format!("\nsize     {}; {}", units::bytes(finished.outcome.size), self.layers(finished));
+        below += &format!("\nnetwork  {}", self.transfers());
+        below += &format!("\ntime     {}{}", units::duration(finished.elapsed), self.phase_times());
         for step in self.steps.iter().filter(|step| step.elapsed >= WORTH_TELLING) {
             let (name, took) = (line::step_name(&step.id), units::duration(step.elapsed));
-            message += &format!("\n  {took:>10}  {name} {}", step.text);
+            below += &format!("\n  {took:>10}  {name} {}", step.text);
         }
-        let mut lines = vec![Line { facts: self.facts(finished), ..text(message) }];
-        let ends = finished.repositories.iter().map(|repository| {
-            let facts = json!({ "repository": repository, "digest": finished.digest });
-            let message = format!("Pushed {repository}@{}", finished.digest);
+        let message = format!("image    {digest}");
+        let summary = Line::new(Verbosity::Info, "summary", message, self.facts(finished));
+        let mut lines = vec![Line { below, ..summary }];
+        let ends = finished.outcome.pushed.iter().map(|reference| {
+            let repository = reference.name();
+            let facts = json!({ "repository": repository, "tag": reference.tag, "digest": digest });
+            let message = format!("Pushed {repository}@{digest}");
             Line::new(Verbosity::Info, "pushed", message, facts).look(Look::Success)
         });
         lines.extend(ends);
-        if finished.repositories.is_empty() {
+        if finished.outcome.pushed.is_empty() {
             lines.push(line::note("Skipping push to container registry due to --no-push flag"));
         }
         lines
     }
 
-    fn layers(&self, finished: &Finished) -> String {
-        let own = finished.layers.saturating_sub(finished.base_layers);
+    fn layers(&self, finished: &Finished<'_>) -> String {
+        let own = finished.outcome.layers.saturating_sub(finished.outcome.base_layers);
         let cached = self.steps.iter().filter(|step| step.cached).count();
-        let cached = if cached > 0 { format!(", {cached} steps from the cache") } else { String::new() };
-        format!("{} layers: {} reused from the base, {own} built{cached}", finished.layers, finished.base_layers)
+        format!(
+            "layers: {} reused from the base, {own} built; steps from the cache: {cached}",
+            finished.outcome.base_layers
+        )
     }
 
     fn transfers(&self) -> String {
-        let blobs = |count: Count, word: &str| format!("{} blobs {word}", count.blobs);
         format!(
-            "{} of {} base layers pulled; {} ({}), {}, {}",
+            "pulled {} of base layers; pushed {} in {}, mounted {}, already there {}",
             units::bytes(self.pulled),
-            self.pulled_layers.len(),
-            blobs(self.uploaded, "uploaded"),
             units::bytes(self.uploaded.bytes),
-            blobs(self.mounted, "mounted"),
-            blobs(self.existed, "already there"),
+            blobs(self.uploaded),
+            blobs(self.mounted),
+            blobs(self.existed),
         )
     }
 
@@ -154,7 +132,7 @@ impl Tally {
         if times.is_empty() { String::new() } else { format!(" ({})", times.join(", ")) }
     }
 
-    fn facts(&self, finished: &Finished) -> serde_json::Map<String, Value> {
+    fn facts(&self, finished: &Finished<'_>) -> Value {
         let count = |count: Count| json!({ "blobs": count.blobs, "bytes": count.bytes });
         let steps: Vec<Value> = self
             .steps
@@ -174,10 +152,10 @@ impl Tally {
             .iter()
             .map(|(phase, time)| (phase_name(*phase).to_owned(), units::milliseconds(*time).into()))
             .collect();
-        let facts = json!({
-            "digest": finished.digest,
-            "size": finished.size,
-            "layers": { "all": finished.layers, "base": finished.base_layers },
+        json!({
+            "digest": finished.outcome.manifest.digest,
+            "size": finished.outcome.size,
+            "layers": { "all": finished.outcome.layers, "base": finished.outcome.base_layers },
             "pulled": { "layers": self.pulled_layers.len(), "bytes": self.pulled },
             "uploaded": count(self.uploaded),
             "mounted": count(self.mounted),
@@ -185,12 +163,12 @@ impl Tally {
             "elapsed_ms": units::milliseconds(finished.elapsed),
             "phases_ms": phases,
             "steps": steps,
-        });
-        match facts {
-            Value::Object(facts) => facts,
-            _ => serde_json::Map::new(),
-        }
+        })
     }
+}
+
+fn blobs(count: Count) -> String {
+    format!("{} {}", count.blobs, if count.blobs == 1 { "blob" } else { "blobs" })
 }
 
 fn phase_name(phase: Phase) -> &'static str {

@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::*;
 use crate::cli::args::Verbosity;
 use crate::cli::exit::{Kind, Place};
-use crate::oci::Digest;
+use crate::oci::{Descriptor, Digest, Platform};
+use crate::outcome::BuildOutcome;
 use crate::progress::{Delivery, Phase};
 
 /// A writer that tests can read.
@@ -79,14 +80,21 @@ fn build(report: &Report) {
     report.report(Event::Spent { phase: Phase::Run, elapsed: Duration::from_secs(2) });
     report.report(Event::Spent { phase: Phase::Run, elapsed: Duration::from_secs(1) });
     report.report(Event::Spent { phase: Phase::Push, elapsed: Duration::from_millis(500) });
-    report.finished(&Finished {
-        digest: digest("image"),
+    report.finished(&Finished { outcome: &outcome(), elapsed: Duration::from_millis(4567) });
+}
+
+fn outcome() -> BuildOutcome {
+    BuildOutcome {
+        manifest: Descriptor::new("manifest", digest("image"), 1),
+        config: Descriptor::new("config", digest("config"), 1),
         size: 15_000_000,
         layers: 4,
         base_layers: 2,
-        repositories: vec!["r.io/a".to_owned()],
-        elapsed: Duration::from_millis(4567),
-    });
+        platform: Platform::host(),
+        pushed: vec!["r.io/a:1".parse().expect("a reference")],
+        bases: Vec::new(),
+        steps: Vec::new(),
+    }
 }
 
 fn failure() -> Failure {
@@ -101,7 +109,27 @@ fn failure() -> Failure {
 fn a_build_as_text() {
     let (report, out) = report(PLAIN);
     build(&report);
-    insta::assert_snapshot!(out.text(), @"");
+    insta::assert_snapshot!(out.text(), @r##"
+    isolation namespace: user namespaces are allowed
+    warning: Dockerfile line 2: use a label instead (MaintainerDeprecated)
+    [app] FROM docker.io/library/alpine:3.20
+    [app 1/3] RUN make && curl https://***@h/x?***
+    warned
+    compiling
+    last
+    [app 1/3] done in 3.2 s: layer sha256:dac1d7cfa950, 12.3 MB
+    [app 2/3] COPY a /b
+    [app 2/3] Using caching version of cmd: COPY a /b (sha256:3673014e72b6, 1.2 kB)
+    [app 3/3] ENV A=b
+    sha256:dac1d7cfa950 (12.3 MB) uploaded to r.io/a
+    image    sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
+    size     15.0 MB; layers: 2 reused from the base, 2 built; steps from the cache: 1
+    network  pulled 3.4 MB of base layers; pushed 12.3 MB in 1 blob, mounted 1 blob, already there 1 blob
+    time     4.6 s (run 3.0 s, push 0.50 s)
+           3.2 s  [app 1/3] RUN make && curl https://***@h/x?***
+          0.01 s  [app 2/3] COPY a /b
+    Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
+    "##);
 }
 
 #[test]
@@ -118,11 +146,11 @@ fn a_build_as_json_lines() {
     }
     assert!(!text.contains("hunter2"), "{text}");
     let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap_or_else(|| panic!("no {event}"));
-    insta::assert_snapshot!(of("warning"), @"");
-    insta::assert_snapshot!(of("step_started"), @"");
-    insta::assert_snapshot!(of("output"), @"");
-    insta::assert_snapshot!(of("step_finished"), @"");
-    insta::assert_snapshot!(of("pushed"), @"");
+    insta::assert_snapshot!(of("warning"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"warning","msg":"Dockerfile line 2: use a label instead (MaintainerDeprecated)","event":"warning","rule":"MaintainerDeprecated","line":2}"##);
+    insta::assert_snapshot!(of("step_started"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"RUN make && curl https://***@h/x?***","event":"step_started","stage":"app","step":1,"steps":3}"##);
+    insta::assert_snapshot!(of("output"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"warned","event":"output","stage":"app","step":1,"steps":3,"stream":"stderr"}"##);
+    insta::assert_snapshot!(of("step_finished"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"done in 3.2 s: layer sha256:dac1d7cfa950, 12.3 MB","event":"step_finished","stage":"app","step":1,"steps":3,"result":"layer","digest":"sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85","size":12300000,"elapsed_ms":3210}"##);
+    insta::assert_snapshot!(of("pushed"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d","event":"pushed","repository":"r.io/a","tag":"1","digest":"sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"}"##);
     assert_eq!(of("summary")["digest"], digest("image").as_str());
     assert_eq!(of("summary")["phases_ms"]["run"], 3000);
     assert_eq!(of("summary")["steps"][1]["cached"], true);
@@ -135,7 +163,15 @@ fn a_build_as_json_lines() {
 fn an_error_as_text() {
     let (report, out) = report(PLAIN);
     report.failed(&failure());
-    insta::assert_snapshot!(out.text(), @"");
+    insta::assert_snapshot!(out.text(), @r##"
+    error: RUN failed: exit status 127
+      --> Dockerfile:4 (stage "app", step 2/3)
+    3 | RUN make && \
+    4 | 	make install
+      | 	^
+    caused by: sh: make: not found
+    hint: the base has no make
+    "##);
 }
 
 #[test]
@@ -176,7 +212,7 @@ fn verbosity_decides_what_is_printed() {
         out.text()
     };
     assert_eq!(text(Verbosity::Error), "");
-    assert_eq!(text(Verbosity::Warn), "warning: Dockerfile:2: use a label instead (MaintainerDeprecated)\n");
+    assert_eq!(text(Verbosity::Warn), "warning: Dockerfile line 2: use a label instead (MaintainerDeprecated)\n");
     assert!(!text(Verbosity::Info).contains("mounted into") && text(Verbosity::Debug).contains("mounted into"));
 }
 
@@ -188,7 +224,7 @@ fn colours_and_times_only_where_asked_for() {
         out.text()
     };
     assert!(!text(PLAIN).contains('\x1b'));
-    assert!(text(Settings { form: Form::Colour, ..PLAIN }).contains("\x1b[33mwarning: \x1b[0mDockerfile:2"));
+    assert!(text(Settings { form: Form::Colour, ..PLAIN }).contains("\x1b[33mwarning: \x1b[0mDockerfile line 2"));
     for line in text(Settings { timestamps: true, ..PLAIN }).lines() {
         assert!(line.starts_with("2023-11-14T22:13:20.000Z "), "{line}");
     }

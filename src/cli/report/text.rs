@@ -28,7 +28,7 @@ pub(super) fn render(line: &Line, colours: bool, time: Option<Timestamp>) -> Str
         Verbosity::Info | Verbosity::Debug | Verbosity::Trace => String::new(),
     };
     let prefix = line.prefix.as_deref().map(|prefix| paint(CYAN, prefix) + " ").unwrap_or_default();
-    let text = format!("{prefix}{word}{message}\n");
+    let text = format!("{prefix}{word}{message}{}\n", redact(&line.below));
     match time {
         None => text,
         Some(time) => text.lines().map(|line| format!("{time:.3} {line}\n")).collect(),

@@ -5,83 +5,73 @@ use std::path::{Path, PathBuf};
 
 use super::{UsageError, pairs};
 use crate::cli::args::RegistryArgs;
-use crate::cli::env::{Environment, KANIKO, Proxies, Trust};
-use crate::oci::DEFAULT_REGISTRY;
+use crate::cli::env::{Environment, KANIKO};
+use crate::http::{self, Retry, Tls};
+use crate::registry::{self, Registry, settings_key};
 
 /// How registries are spoken to.
 #[derive(Clone)]
 pub struct Network {
-    /// Where trusted certificates are.
-    pub trust: Trust,
-    /// Further trusted certificates, PEM files by registry.
-    pub certificates: BTreeMap<String, Vec<PathBuf>>,
-    /// Where any TLS certificate is accepted.
-    pub any_certificate: Reach,
-    /// Where HTTP is spoken without TLS.
-    pub plain_http: Reach,
-    /// Where requests go instead of straight to their host.
-    pub proxies: Proxies,
+    /// What the HTTP agent is made from.
+    pub http: http::Options,
+    /// What the registry client is made from.
+    pub registry: registry::Options,
     /// Docker configuration files with credentials, the first to be asked first; they need not exist.
     pub credential_files: Vec<PathBuf>,
     /// Directories in which credential helpers are looked for.
     pub helper_directories: Vec<PathBuf>,
-    /// What calls us, for the `User-Agent`.
-    pub upstream: Option<String>,
-    /// How often a push is tried again after a failure that may pass, each request's own retries apart.
-    pub push_retries: u32,
     /// Whether the registry is asked before the build if we may push.
     pub check_push_permission: bool,
 }
 
-/// Where something holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reach {
-    /// For pushes, to every registry.
-    pub push: bool,
-    /// For pulls, from every registry.
-    pub pull: bool,
-    /// For both, with these registries: `host[:port]` as references name them.
-    pub registries: Vec<String>,
-}
-
 pub(super) fn network(args: &RegistryArgs, environment: &Environment) -> Result<Network, UsageError> {
     let directories = &environment.directories;
+    let mut hosts: BTreeMap<String, Tls> = BTreeMap::new();
+    let mut registries: BTreeMap<String, Registry> = BTreeMap::new();
+    for (name, certificates) in pairs::certificates(&args.registry_certificate, &directories.working)? {
+        hosts.entry(name).or_default().certificates = certificates;
+    }
+    for given in &args.skip_tls_verify_registry {
+        let name = registry("--skip-tls-verify-registry", given)?;
+        registries.entry(name.clone()).or_default().skip_verify = true;
+        hosts.entry(name).or_default().skip_verify = true;
+    }
+    for given in &args.insecure_registry {
+        registries.entry(registry("--insecure-registry", given)?).or_default().insecure = true;
+    }
     Ok(Network {
-        trust: environment.trust.clone(),
-        certificates: pairs::certificates(&args.registry_certificate, &directories.working)?,
-        any_certificate: Reach {
-            push: args.skip_tls_verify,
+        http: http::Options {
+            roots: environment.roots.clone(),
+            proxies: environment.proxies.clone(),
+            hosts,
+            upstream: environment.variable("UPSTREAM_CLIENT_TYPE")?.filter(|name| !name.is_empty()).map(str::to_owned),
+            // What kaniko counts on top of its client's own attempts.
+            retry: Retry { attempts: Retry::default().attempts.saturating_add(args.push_retry), ..Retry::default() },
+            ..http::Options::default()
+        },
+        registry: registry::Options {
+            registries,
             // kaniko has one transport for both and never asks for the pull flag: users rely on the first part.
-            pull: args.skip_tls_verify || args.skip_tls_verify_pull,
-            registries: registries("--skip-tls-verify-registry", &args.skip_tls_verify_registry)?,
+            pull: Registry {
+                insecure: args.insecure_pull,
+                skip_verify: args.skip_tls_verify || args.skip_tls_verify_pull,
+            },
+            push: Registry { insecure: args.insecure, skip_verify: args.skip_tls_verify },
+            ..registry::Options::default()
         },
-        plain_http: Reach {
-            push: args.insecure,
-            pull: args.insecure_pull,
-            registries: registries("--insecure-registry", &args.insecure_registry)?,
-        },
-        proxies: environment.proxies.clone(),
         credential_files: credential_files(directories.docker_config.as_deref(), directories.home.as_deref()),
         helper_directories: directories.programs.clone(),
-        upstream: environment.variable("UPSTREAM_CLIENT_TYPE")?.filter(|name| !name.is_empty()).map(str::to_owned),
-        push_retries: args.push_retry,
         check_push_permission: !args.skip_push_permission_check,
     })
-}
-
-fn registries(flag: &'static str, given: &[String]) -> Result<Vec<String>, UsageError> {
-    given.iter().map(|name| registry(flag, name)).collect()
 }
 
 /// Reads the name of a registry as references have it.
 pub(super) fn registry(flag: &'static str, given: &str) -> Result<String, UsageError> {
     let error = |reason: &str| UsageError::Value { flag, value: given.to_owned(), reason: reason.to_owned() };
-    match given {
-        "" => Err(error("name a registry: host or host:port")),
-        _ if given.contains("://") => Err(error("leave the scheme out: host or host:port")),
-        _ if given.contains('/') => Err(error("it holds for a whole registry: host or host:port")),
-        "index.docker.io" | "registry-1.docker.io" => Ok(DEFAULT_REGISTRY.to_owned()),
-        _ => Ok(given.to_owned()),
+    match settings_key(given) {
+        name if name.is_empty() => Err(error("name a registry: host or host:port")),
+        name if name.contains('/') => Err(error("it holds for a whole registry: host or host:port")),
+        name => Ok(name),
     }
 }
 

@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use super::*;
 use crate::cli::args::{Invocation, parse};
 use crate::cli::env::Moment;
+use crate::registry::Registry;
 use crate::request::{Compression, IsolationChoice, Output, SnapshotMode, Snapshots};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -44,7 +45,8 @@ fn shown(value: impl std::fmt::Debug) -> String {
 
 #[test]
 fn defaults() {
-    let Resolved { request, network, messages, warnings, .. } = resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
+    let Resolved { request, network, names_container, messages, warnings } =
+        resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
     assert_eq!(request.context, ContextSource::Directory("/workspace/".into()));
     assert_eq!(
         request.dockerfile,
@@ -60,93 +62,114 @@ fn defaults() {
     assert_eq!(request.state_directory, Path::new("/k/yadokari-token"));
     assert_eq!((request.outputs, request.results), (vec![], crate::request::ResultFiles::default()));
     assert!(request.build_args.is_empty() && request.labels.is_empty() && request.ignore_paths.is_empty());
-    assert_eq!((network.plain_http, network.any_certificate), (Reach::default(), Reach::default()));
-    assert_eq!((network.push_retries, network.check_push_permission), (0, true));
+    assert_eq!((network.registry.pull, network.registry.push), (Registry::default(), Registry::default()));
+    assert!(network.registry.registries.is_empty() && network.http.hosts.is_empty());
+    assert_eq!((network.http.retry.attempts, network.check_push_permission), (6, true));
     assert_eq!(shown(messages), "Settings { verbosity: Info, form: Text, timestamps: false, progress: false }");
-    assert_eq!(warnings, []);
+    assert!(!names_container && warnings.is_empty());
 }
 
-/// One row a flag: the words, what to look at, and what is to be seen there.
+/// Shows one of the settings for pushes, for pulls, and by registry.
+fn reach(resolved: &Resolved, setting: fn(&Registry) -> bool) -> String {
+    let crate::registry::Options { push, pull, registries, .. } = &resolved.network.registry;
+    let registries: std::collections::BTreeMap<_, _> =
+        registries.iter().map(|(name, registry)| (name, setting(registry))).collect();
+    shown(format_args!("push {}, pull {}, {registries:?}", setting(push), setting(pull)))
+}
+
+fn insecure(resolved: &Resolved) -> String {
+    reach(resolved, |registry| registry.insecure)
+}
+
+fn unverified(resolved: &Resolved) -> String {
+    reach(resolved, |registry| registry.skip_verify)
+}
+
+type Probe = fn(&Resolved) -> String;
+/// The words, what to look at, and what is to be seen there.
+type Row = (&'static str, Probe, &'static str);
+
+const IMAGE_AND_BUILD: &[Row] = &[
+    ("--context=src", |r| shown(&r.request.context), "Directory(/work/src)"),
+    ("-c ./src/.", |r| shown(&r.request.context), "Directory(/work/src)"),
+    ("--context dir:///abs", |r| shown(&r.request.context), "Directory(/abs)"),
+    ("--context-sub-path=/a/./b", |r| shown(&r.request.context_sub_path), "Some(a/b)"),
+    ("--context-sub-path=", |r| shown(&r.request.context_sub_path), "None"),
+    ("--dockerfile=a/D", |r| shown(&r.request.dockerfile), "Path { given: a/D, absolute: /work/a/D }"),
+    ("-f /D", |r| shown(&r.request.dockerfile), "Path { given: /D, absolute: /D }"),
+    ("--dockerfile=", |r| shown(&r.request.dockerfile), "Path { given: Dockerfile, absolute: /work/Dockerfile }"),
+    ("--build-arg A=b=c,d --build-arg A=e --build-arg E=", |r| shown(&r.request.build_args), "{A: e, E: }"),
+    ("--build-arg A=b=c,d", |r| shown(&r.request.build_args), "{A: b=c,d}"),
+    ("--target one", |r| shown(&r.request.target), "Some(one)"),
+    ("--target=", |r| shown(&r.request.target), "None"),
+    ("--custom-platform=linux/arm64/v8", |r| r.request.platform.to_string(), "linux/arm64"),
+    ("--customPlatform=arm64", |r| r.request.platform.to_string(), "linux/arm64"),
+    ("--label a=b=c --label d=", |r| shown(&r.request.labels), "{a: b=c, d: }"),
+    ("--reproducible", |r| shown((r.request.created, r.request.epoch)), "(0, Some(0))"),
+    ("--compression=zstd", |r| shown(r.request.compression), "Zstd { level: 3 }"),
+    ("--compression=none", |r| shown(r.request.compression), "Uncompressed"),
+    ("--compression-level -1", |r| shown(r.request.compression), "Gzip { level: 3 }"),
+    ("--compression-level=0", |r| shown(r.request.compression), "Gzip { level: 3 }"),
+    ("--compression-level=9", |r| shown(r.request.compression), "Gzip { level: 9 }"),
+    ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
+    ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
+    ("--force", |r| shown(r.request.force), "true"),
+    ("--force --force=false", |r| shown(r.request.force), "false"),
+    ("--cleanup=t", |r| shown(r.request.cleanup), "true"),
+    ("--ignore-path=/a --ignore-path b/./c", |r| shown(&r.request.ignore_paths), "[/a, /b/c]"),
+    ("--snapshot-mode=redo", |r| shown(r.request.snapshot_mode), "Redo"),
+    ("--snapshotMode=time", |r| shown(r.request.snapshot_mode), "Time"),
+    ("--single-snapshot", |r| shown(r.request.snapshots), "Single"),
+    ("--state-dir=s", |r| shown(&r.request.state_directory), "/work/s/yadokari-token"),
+    ("--kaniko-dir=/s", |r| shown(&r.request.state_directory), "/s/yadokari-token"),
+];
+
+const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
+    ("--oci-layout-path=l", |r| shown(&r.request.outputs), "[OciLayout(/work/l)]"),
+    ("--oci-layout-path=", |r| shown(&r.request.outputs), "[]"),
+    ("--digest-file=d", |r| shown(&r.request.results.digest), "Some(/work/d)"),
+    ("--digest-file=", |r| shown(&r.request.results.digest), "None"),
+    ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(/m)"),
+    ("-d r.io/a --image-name-with-digest-file=n", |r| shown(&r.request.results.name_with_digest), "Some(/work/n)"),
+    (
+        "-d r.io/a --image-name-tag-with-digest-file=n",
+        |r| shown(&r.request.results.name_tag_with_digest),
+        "Some(/work/n)",
+    ),
+    ("--insecure", insecure, "push true, pull false, {}"),
+    ("--insecure-pull", insecure, "push false, pull true, {}"),
+    (
+        "--insecure-registry=r:5000 --insecure-registry index.docker.io",
+        insecure,
+        "push false, pull false, {docker.io: true, r:5000: true}",
+    ),
+    ("--skip-tls-verify", unverified, "push true, pull true, {}"),
+    ("--skip-tls-verify-pull", unverified, "push false, pull true, {}"),
+    ("--skip-tls-verify-registry=r", unverified, "push false, pull false, {r: true}"),
+    (
+        "--skip-tls-verify-registry=r",
+        |r| shown(&r.network.http.hosts),
+        "{r: Tls { skip_verify: true, certificates: [] }}",
+    ),
+    (
+        "--registry-certificate=r=a=b.pem --registry-certificate=https://r/=/c.pem",
+        |r| shown(&r.network.http.hosts),
+        "{r: Tls { skip_verify: false, certificates: [/work/a=b.pem, /c.pem] }}",
+    ),
+    ("--push-retry=3", |r| shown(r.network.http.retry.attempts), "9"),
+    ("--skip-push-permission-check", |r| shown(r.network.check_push_permission), "false"),
+    ("--verbosity=debug", |r| shown(r.messages.verbosity), "Debug"),
+    ("-v WARNING", |r| shown(r.messages.verbosity), "Warn"),
+    ("-vpanic", |r| shown(r.messages.verbosity), "Error"),
+    ("--log-format=json", |r| shown(r.messages.form), "Json"),
+    ("--log-format=color", |r| shown(r.messages.form), "Colour"),
+    ("--log-timestamp", |r| shown(r.messages.timestamps), "true"),
+    ("--no-push=false --no-push", |r| shown(&r.request.outputs), "[]"),
+];
+
 #[test]
 fn every_flag_arrives() {
-    type Probe = fn(&Resolved) -> String;
-    let rows: Vec<(&str, Probe, &str)> = vec![
-        ("--context=src", |r| shown(&r.request.context), "Directory(/work/src)"),
-        ("-c ./src/.", |r| shown(&r.request.context), "Directory(/work/src)"),
-        ("--context dir:///abs", |r| shown(&r.request.context), "Directory(/abs)"),
-        ("--context-sub-path=/a/./b", |r| shown(&r.request.context_sub_path), "Some(a/b)"),
-        ("--context-sub-path=", |r| shown(&r.request.context_sub_path), "None"),
-        ("--dockerfile=a/D", |r| shown(&r.request.dockerfile), "Path { given: a/D, absolute: /work/a/D }"),
-        ("-f /D", |r| shown(&r.request.dockerfile), "Path { given: /D, absolute: /D }"),
-        ("--dockerfile=", |r| shown(&r.request.dockerfile), "Path { given: Dockerfile, absolute: /work/Dockerfile }"),
-        ("--build-arg A=b=c,d --build-arg A=e --build-arg E=", |r| shown(&r.request.build_args), "{A: e, E: }"),
-        ("--build-arg A=b=c,d", |r| shown(&r.request.build_args), "{A: b=c,d}"),
-        ("--target one", |r| shown(&r.request.target), "Some(one)"),
-        ("--target=", |r| shown(&r.request.target), "None"),
-        ("--custom-platform=linux/arm64/v8", |r| r.request.platform.to_string(), "linux/arm64"),
-        ("--customPlatform=arm64", |r| r.request.platform.to_string(), "linux/arm64"),
-        ("--label a=b=c --label d=", |r| shown(&r.request.labels), "{a: b=c, d: }"),
-        ("--reproducible", |r| shown((r.request.created, r.request.epoch)), "(0, Some(0))"),
-        ("--compression=zstd", |r| shown(r.request.compression), "Zstd { level: 3 }"),
-        ("--compression=none", |r| shown(r.request.compression), "Uncompressed"),
-        ("--compression-level -1", |r| shown(r.request.compression), "Gzip { level: 3 }"),
-        ("--compression-level=0", |r| shown(r.request.compression), "Gzip { level: 3 }"),
-        ("--compression-level=9", |r| shown(r.request.compression), "Gzip { level: 9 }"),
-        ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
-        ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
-        ("--force", |r| shown(r.request.force), "true"),
-        ("--force --force=false", |r| shown(r.request.force), "false"),
-        ("--cleanup=t", |r| shown(r.request.cleanup), "true"),
-        ("--ignore-path=/a --ignore-path b/./c", |r| shown(&r.request.ignore_paths), "[/a, /b/c]"),
-        ("--snapshot-mode=redo", |r| shown(r.request.snapshot_mode), "Redo"),
-        ("--snapshotMode=time", |r| shown(r.request.snapshot_mode), "Time"),
-        ("--single-snapshot", |r| shown(r.request.snapshots), "Single"),
-        ("--state-dir=s", |r| shown(&r.request.state_directory), "/work/s/yadokari-token"),
-        ("--kaniko-dir=/s", |r| shown(&r.request.state_directory), "/s/yadokari-token"),
-        ("--oci-layout-path=l", |r| shown(&r.request.outputs), "[OciLayout(/work/l)]"),
-        ("--oci-layout-path=", |r| shown(&r.request.outputs), "[]"),
-        ("--digest-file=d", |r| shown(&r.request.results.digest), "Some(/work/d)"),
-        ("--digest-file=", |r| shown(&r.request.results.digest), "None"),
-        ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(/m)"),
-        ("-d r.io/a --image-name-with-digest-file=n", |r| shown(&r.request.results.name_with_digest), "Some(/work/n)"),
-        (
-            "-d r.io/a --image-name-tag-with-digest-file=n",
-            |r| shown(&r.request.results.name_tag_with_digest),
-            "Some(/work/n)",
-        ),
-        ("--insecure", |r| shown(&r.network.plain_http), "Reach { push: true, pull: false, registries: [] }"),
-        ("--insecure-pull", |r| shown(&r.network.plain_http), "Reach { push: false, pull: true, registries: [] }"),
-        (
-            "--insecure-registry=r:5000 --insecure-registry index.docker.io",
-            |r| shown(&r.network.plain_http.registries),
-            "[r:5000, docker.io]",
-        ),
-        (
-            "--skip-tls-verify",
-            |r| shown(&r.network.any_certificate),
-            "Reach { push: true, pull: true, registries: [] }",
-        ),
-        (
-            "--skip-tls-verify-pull",
-            |r| shown(&r.network.any_certificate),
-            "Reach { push: false, pull: true, registries: [] }",
-        ),
-        ("--skip-tls-verify-registry=r", |r| shown(&r.network.any_certificate.registries), "[r]"),
-        (
-            "--registry-certificate=r=a=b.pem --registry-certificate=r=/c.pem",
-            |r| shown(&r.network.certificates),
-            "{r: [/work/a=b.pem, /c.pem]}",
-        ),
-        ("--push-retry=3", |r| shown(r.network.push_retries), "3"),
-        ("--skip-push-permission-check", |r| shown(r.network.check_push_permission), "false"),
-        ("--verbosity=debug", |r| shown(r.messages.verbosity), "Debug"),
-        ("-v WARNING", |r| shown(r.messages.verbosity), "Warn"),
-        ("-vpanic", |r| shown(r.messages.verbosity), "Error"),
-        ("--log-format=json", |r| shown(r.messages.form), "Json"),
-        ("--log-format=color", |r| shown(r.messages.form), "Colour"),
-        ("--log-timestamp", |r| shown(r.messages.timestamps), "true"),
-        ("--no-push=false --no-push", |r| shown(&r.request.outputs), "[]"),
-    ];
+    let rows = [IMAGE_AND_BUILD, OUTPUT_REGISTRY_AND_MESSAGES].concat();
     for (words, probe, expected) in &rows {
         let words: Vec<&str> = words.split(' ').chain(["--no-push"]).collect();
         assert_eq!(probe(&resolved(&words, &[])), *expected, "{words:?}");
@@ -189,8 +212,12 @@ fn variables_arrive() {
     assert_eq!(taken.warnings.len(), 1);
     assert!(taken.warnings[0].message.contains("GONE"), "{:?}", taken.warnings);
 
-    let upstream = resolved(&["--no-push"], &[("UPSTREAM_CLIENT_TYPE", "ci")]).network.upstream;
+    let upstream = resolved(&["--no-push"], &[("UPSTREAM_CLIENT_TYPE", "ci")]).network.http.upstream;
     assert_eq!(upstream.as_deref(), Some("ci"));
+
+    assert!(resolved(&["--no-push"], &[("container", "podman")]).names_container);
+    let proxies = resolved(&["--no-push"], &[("HTTPS_PROXY", "http://p:1")]).network.http.proxies;
+    assert_eq!(proxies.https.as_deref(), Some("http://p:1"));
 
     let warned = resolved(&["--no-push"], &[("KANIKO_REGISTRY_MIRROR", "m")]).warnings;
     assert!(warned[0].message.contains("KANIKO_REGISTRY_MIRROR"), "{warned:?}");
@@ -261,7 +288,6 @@ fn what_makes_no_sense_is_refused() {
         ("--no-push --image-name-tag-with-digest-file=n", "needs a --destination to take the names from"),
         ("--no-push --ignore-path=/", "everything would be ignored"),
         ("--no-push --ignore-path=", "everything would be ignored"),
-        ("--no-push --insecure-registry=http://r", "leave the scheme out"),
         ("--no-push --skip-tls-verify-registry=r/a", "it holds for a whole registry"),
         ("--no-push --insecure-registry=", "name a registry"),
         ("--no-push --registry-certificate=r", "write NAME=VALUE"),

@@ -36,8 +36,10 @@ impl Unpacker<'_> {
     /// Removes what stands at a place; false, after emptying it, for a directory that holds what is excluded.
     pub(super) fn make_room(&mut self, place: &Place<'_>) -> Result<bool, Error> {
         let Some(stat) = place.directory().stat(place.name)? else { return Ok(true) };
-        if stat.kind == FileKind::Directory && self.exclusions.touch(place.path) {
-            self.prune(&place.directory().open_directory(place.name)?, place.path, false)?;
+        if stat.kind == FileKind::Directory
+            && self.exclusions.touch(place.path)
+            && self.prune(&place.directory().open_directory(place.name)?, place.path, false)?
+        {
             self.warnings.add(Omission::InTheWay, place.path);
             self.kept.push(place.path.to_owned());
             return Ok(false);
@@ -60,7 +62,7 @@ impl Unpacker<'_> {
             return Ok(());
         }
         let Some(parent) = self.enter_existing(parent)? else { return Ok(()) };
-        self.prune_one(&parent.directory, &parent.stat, name, path, true)
+        self.prune_one(&parent.directory, &parent.stat, name, path, true).map(drop)
     }
 
     /// Removes what lower layers have in `directory`.
@@ -69,20 +71,22 @@ impl Unpacker<'_> {
             return Ok(());
         }
         match self.enter_existing(directory)? {
-            Some(parent) => self.prune(&parent.directory, directory, true),
+            Some(parent) => self.prune(&parent.directory, directory, true).map(drop),
             None => Ok(()),
         }
     }
 
-    /// Removes all in a directory that is neither excluded nor, if `keep_written`, of this layer.
-    fn prune(&mut self, directory: &Directory, path: &Path, keep_written: bool) -> Result<(), Error> {
+    /// Removes all in a directory that is neither excluded nor, if `keep_written`, of this layer; true if
+    /// something stays.
+    fn prune(&mut self, directory: &Directory, path: &Path, keep_written: bool) -> Result<bool, Error> {
         let stat = directory.stat_self()?;
         self.times.entry(stat.inode).or_insert_with(|| (path.to_owned(), stat.mtime));
+        let mut stays = false;
         for name in directory.names()? {
             let below = path.join(name.as_os_str());
-            self.prune_one(directory, &stat, name.as_os_str(), &below, keep_written)?;
+            stays |= self.prune_one(directory, &stat, name.as_os_str(), &below, keep_written)?;
         }
-        Ok(())
+        Ok(stays)
     }
 
     fn prune_one(
@@ -92,19 +96,21 @@ impl Unpacker<'_> {
         name: &OsStr,
         path: &Path,
         keep_written: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
+        let Some(stat) = directory.stat(name)? else { return Ok(false) };
         if self.exclusions.contains(path) {
-            return Ok(());
+            return Ok(true);
         }
-        let Some(stat) = directory.stat(name)? else { return Ok(()) };
-        let stays = keep_written && self.written.contains(&key(directory_stat.inode, name));
-        if !stays && !self.exclusions.touch(path) {
-            return self.remove(directory, name, &stat);
+        let keep_written = keep_written && !self.written.is_empty();
+        let mut stays = keep_written && self.written.contains(&key(directory_stat.inode, name));
+        // A directory that the layer does not name may still hold what it has written.
+        if stat.kind == FileKind::Directory && (keep_written || self.exclusions.touch(path)) {
+            stays |= self.prune(&directory.open_directory(name)?, path, keep_written)?;
         }
-        if stat.kind == FileKind::Directory {
-            self.prune(&directory.open_directory(name)?, path, keep_written)?;
+        if !stays {
+            self.remove(directory, name, &stat)?;
         }
-        Ok(())
+        Ok(stays)
     }
 
     /// Opens the directory at `path`, creating what is missing of it, and notes its time.

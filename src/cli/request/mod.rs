@@ -12,7 +12,7 @@ mod pairs;
 
 use std::path::{Component, Path, PathBuf};
 
-pub use network::{Network, Reach};
+pub use network::Network;
 
 use super::args::Args;
 use super::env::{Environment, NotText};
@@ -27,8 +27,8 @@ pub struct Resolved {
     pub request: BuildRequest,
     /// How registries are spoken to.
     pub network: Network,
-    /// Whether the environment names a container.
-    pub in_container: bool,
+    /// Whether a variable says that this is a container.
+    pub names_container: bool,
     /// How messages look.
     pub messages: Settings,
     /// What the user should be warned about, in order.
@@ -153,14 +153,8 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         check_push: network.check_push_permission,
         results: outputs.results,
     };
-    let in_container = environment.in_container;
-    Ok(Resolved {
-        request,
-        network,
-        in_container,
-        messages: Settings::resolve(&args.messages, environment.terminal),
-        warnings,
-    })
+    let messages = Settings::resolve(&args.messages, environment.terminal);
+    Ok(Resolved { request, network, names_container: environment.names_container, messages, warnings })
 }
 
 fn not_yet_variable(name: &'static str) -> Warning {
