@@ -1,1 +1,8 @@
-//! Behaviour tests.
+//! The integration tests: each runs the built executor against real services, one module for each capability.
+//!
+//! `tests/run.sh` installs what they need and shows what was skipped.
+// Only what is marked `cfg(test)` counts as test code for clippy's `allow-unwrap-in-tests`.
+#![cfg(test)]
+
+mod corpus;
+mod support;
