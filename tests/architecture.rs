@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The floors from the ground up. A room uses lower floors only; `lib.rs` shows the same table.
 const FLOORS: &[&[&str]] = &[
-    &["oci", "progress", "sys"],
+    &["oci", "sys"],
+    &["progress"],
     &["dockerfile", "http", "outcome", "request", "store"],
     &["image"],
     &["registry", "rootfs"],

@@ -5,4 +5,16 @@
 #![cfg(test)]
 
 mod corpus;
+mod debian;
+mod errors;
+mod faults;
+mod hostile;
+mod interrupted;
+mod nospace;
+mod pod;
+mod push;
+mod readback;
+mod reproducible;
+mod results;
 mod support;
+mod twice;

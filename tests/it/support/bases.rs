@@ -159,7 +159,8 @@ fn layers() -> Vec<Vec<u8>> {
     vec![busybox(), lower.finish(), upper.finish(), top.finish()]
 }
 
-fn busybox() -> Vec<u8> {
+/// Returns the layer of the busybox base.
+pub(crate) fn busybox() -> Vec<u8> {
     static LAYER: OnceLock<Vec<u8>> = OnceLock::new();
     let make = || {
         let mut layer = Layer::default();

@@ -26,6 +26,7 @@ pub(crate) struct Executor {
     environment: BTreeMap<String, String>,
     scratch: Scratch,
     source: PathBuf,
+    umask: String,
     limit: Duration,
 }
 
@@ -53,7 +54,7 @@ impl Executor {
     pub(crate) fn new(isolation: Isolation, source: &Path) -> Self {
         let pod = match isolation {
             Isolation::Namespace => None,
-            Isolation::Container | Isolation::Chroot => Some(Pod::plain()),
+            Isolation::Container | Isolation::Chroot | Isolation::Auto => Some(Pod::plain()),
         };
         Self::placed(isolation, pod, source)
     }
@@ -75,6 +76,7 @@ impl Executor {
             environment: BTreeMap::new(),
             scratch,
             source: source.to_owned(),
+            umask: "022".to_owned(),
             limit: LONG,
         };
         let source = executor.inside("/workspace", source);
@@ -106,6 +108,12 @@ impl Executor {
     pub(crate) fn output(&mut self, flag: &str, name: &str) -> &mut Self {
         let directory = self.inside("/out", &self.scratch.join("out"));
         self.add(&[&format!("{flag}={directory}/{name}")])
+    }
+
+    /// Sets the umask that a run on the machine itself starts with.
+    pub(crate) fn umask(&mut self, umask: &str) -> &mut Self {
+        umask.clone_into(&mut self.umask);
+        self
     }
 
     /// Puts a file where a result will be written: what an earlier build left.
@@ -140,11 +148,6 @@ impl Executor {
             &format!("--registry-certificate={}={credentials}/ca.crt", registry.address),
             &format!("--insecure-registry={}", registry::shared().address),
         ])
-    }
-
-    /// Returns where the state of a run on the machine itself is kept.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.scratch.join("state")
     }
 
     /// Runs the build to its end.
@@ -192,7 +195,8 @@ impl Executor {
 
     fn start_here(&self, scratch: &Scratch) -> Running {
         assert_eq!(self.isolation, Isolation::Namespace, "other isolations must not touch the machine's own root");
-        let mut command = Command::new(EXECUTOR);
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", &self.umask, EXECUTOR]);
         command.args(&self.arguments).env_clear().env("HOME", scratch.join("home"));
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").envs(&self.environment);
         // What a build must never show; see `Build::read`.
@@ -220,11 +224,6 @@ impl Ongoing {
             None => self.running.signal(Signal::TERM),
             Some(pod) => pod.signal("TERM"),
         }
-    }
-
-    /// Returns the directory of result files, to watch it.
-    pub(crate) fn results(&self) -> PathBuf {
-        self.scratch.join("out")
     }
 
     /// Waits for the end within the run's own limit.

@@ -16,10 +16,12 @@ pub(crate) enum Isolation {
     Container,
     /// A private root without any mount; only ever in a container of podman's.
     Chroot,
+    /// What the executor finds best; only in a container of podman's.
+    Auto,
 }
 
 impl Isolation {
-    /// All of them.
+    /// All that can be named.
     pub(crate) const ALL: [Self; 3] = [Self::Namespace, Self::Container, Self::Chroot];
 
     /// Returns the value of `--isolation`.
@@ -28,6 +30,7 @@ impl Isolation {
             Self::Namespace => "namespace",
             Self::Container => "container",
             Self::Chroot => "chroot",
+            Self::Auto => "auto",
         }
     }
 
@@ -36,7 +39,7 @@ impl Isolation {
         static NAMESPACE: OnceLock<Option<String>> = OnceLock::new();
         let missing = match self {
             Self::Namespace => NAMESPACE.get_or_init(namespaces_missing).clone(),
-            Self::Container | Self::Chroot => Pod::missing(),
+            Self::Container | Self::Chroot | Self::Auto => Pod::missing(),
         };
         if let Some(missing) = &missing {
             skips::skip(&format!("{what} in {}", self.name()), missing);

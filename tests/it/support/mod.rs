@@ -13,6 +13,8 @@ pub(crate) mod listing;
 pub(crate) mod oracle;
 pub(crate) mod pod;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod skips;
+pub(crate) mod source;
