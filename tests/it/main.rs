@@ -1,1 +1,20 @@
-//! Behaviour tests.
+//! The integration tests: each runs the built executor against real services, one module for each capability.
+//!
+//! `tests/run.sh` installs what they need and shows what was skipped.
+// Only what is marked `cfg(test)` counts as test code for clippy's `allow-unwrap-in-tests`.
+#![cfg(test)]
+
+mod corpus;
+mod debian;
+mod errors;
+mod faults;
+mod hostile;
+mod interrupted;
+mod nospace;
+mod pod;
+mod push;
+mod readback;
+mod reproducible;
+mod results;
+mod support;
+mod twice;

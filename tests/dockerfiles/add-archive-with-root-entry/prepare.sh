@@ -1,0 +1,1 @@
+mkdir -m 711 t; touch t/f; tar --owner=7 --group=7 --numeric-owner -C t -cf root.tar .; rm -r t

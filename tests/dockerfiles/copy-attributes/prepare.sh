@@ -1,0 +1,1 @@
+setfattr -n user.mark -v seen tree/f

@@ -1,0 +1,2 @@
+mkdir -p empty holder/inner
+chmod 700 empty holder/inner

@@ -1,0 +1,1 @@
+chmod 2775 tree tree/nested

@@ -1,0 +1,3 @@
+ln tree/a tree/b
+mkdir tree/d
+ln tree/a tree/d/c

@@ -1,0 +1,2 @@
+mkdir .git
+printf g > .git/config

@@ -1,0 +1,137 @@
+//! One case of the corpus: a directory below `tests/dockerfiles`, made ready to be built.
+//!
+//! | file | meaning |
+//! |---|---|
+//! | `Dockerfile` | what is built |
+//! | `context/` | the build context; modes and times are set by the harness, as Git does not keep them |
+//! | `prepare.sh` | run in the context, for what Git cannot hold: links, modes, odd names, archives |
+//! | `case.json` | see [`Settings`] |
+//! | `listing.txt` | the changes to the base that BuildKit makes, where buildah is not the oracle |
+//! | `config.json` | the same for the image's config |
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::bases::{self, Base};
+use super::image;
+use super::process::{self, SHORT};
+use super::scratch::Scratch;
+
+/// What a `case.json` may say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// `--build-arg`s beside the bases.
+    pub(crate) build_args: BTreeMap<String, String>,
+    /// `--target`.
+    pub(crate) target: Option<String>,
+    /// `--label`s.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Flags for the executor alone.
+    pub(crate) arguments: Vec<String>,
+    /// How the build must fail; otherwise it must succeed.
+    pub(crate) error: Option<Failure>,
+    /// Paths whose modification time counts, too.
+    pub(crate) times: Vec<String>,
+    /// The names of the tar entries of the topmost layer, where it matters that nothing else is in it.
+    pub(crate) top_layer: Option<Vec<String>>,
+    /// Paths that may be there or not.
+    pub(crate) ignore: Vec<String>,
+    /// Texts the log must hold.
+    pub(crate) log: Vec<String>,
+    /// Why `listing.txt` or `config.json` stands for BuildKit in buildah's place.
+    pub(crate) differs: Option<String>,
+    /// Isolations this case is for (all, when empty), with the reason in `only_because`.
+    pub(crate) only: Vec<String>,
+    /// Why `only` is not empty.
+    pub(crate) only_because: Option<String>,
+}
+
+/// A failure as a pipeline sees it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Failure {
+    /// The executor's exit code.
+    pub(crate) exit: i32,
+    /// Texts that stderr must hold.
+    pub(crate) texts: Vec<String>,
+}
+
+/// A case, ready to be built.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) settings: Settings,
+    /// The bases by build argument.
+    pub(crate) bases: BTreeMap<&'static str, Base>,
+    /// Where it lies in the repository.
+    pub(crate) source: PathBuf,
+    scratch: Scratch,
+}
+
+impl Case {
+    /// Copies the case into scratch space and prepares its context.
+    pub(crate) fn prepare(name: &str) -> Self {
+        let source = directory().join(name);
+        let settings = match fs::read(source.join("case.json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{name}/case.json: {error}")),
+            Err(_) => Settings::default(),
+        };
+        let text = fs::read_to_string(source.join("Dockerfile")).expect("a case has a Dockerfile");
+        let scratch = Scratch::new("case");
+        let script = "
+            umask 022
+            cp -R \"$1/.\" . && mkdir -p context && chmod -R u=rwX,go=rX .
+            find . -exec touch -h -d @1600000000 {} +
+            if [ -f prepare.sh ]; then cd context && sh -e ../prepare.sh; fi";
+        process::run(Command::new("sh").args(["-ec", script, "sh"]).arg(&source).current_dir(scratch.path()), SHORT)
+            .success();
+        Self { name: name.to_owned(), settings, bases: bases::used_by(&text), source, scratch }
+    }
+
+    /// Returns the directory that holds `Dockerfile` and `context`.
+    pub(crate) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Returns all build arguments: the case's own, and the bases.
+    pub(crate) fn build_args(&self) -> Vec<String> {
+        let bases = self.bases.iter().map(|(name, base)| format!("{name}={}", base.reference));
+        bases.chain(self.settings.build_args.iter().map(|(name, value)| format!("{name}={value}"))).collect()
+    }
+
+    /// Returns the golden listing of changes, where the case has one.
+    pub(crate) fn listing(&self) -> Option<String> {
+        fs::read_to_string(self.source.join("listing.txt")).ok()
+    }
+
+    /// Returns a listing without the paths that may be there or not.
+    pub(crate) fn without_ignored(&self, changes: &str) -> String {
+        let ignored = |line: &&str| self.settings.ignore.iter().any(|path| line.split(' ').next() == Some(path));
+        changes.lines().filter(|line| !ignored(line)).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Returns the golden config, where the case has one.
+    pub(crate) fn config(&self) -> Option<Value> {
+        let path = self.source.join("config.json");
+        path.exists().then(|| image::json_file(&path))
+    }
+}
+
+/// Returns the corpus.
+pub(crate) fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dockerfiles")
+}
+
+/// Returns the names of all cases, sorted.
+pub(crate) fn names() -> Vec<String> {
+    let entries = fs::read_dir(directory()).expect("the corpus is there").flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}

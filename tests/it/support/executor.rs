@@ -1,0 +1,297 @@
+//! The built executor, run as a pipeline's step runs it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::image::Image;
+use super::isolation::Isolation;
+use super::pod::{EXECUTOR, Pod};
+use super::process::{self, Finished, LONG, Running};
+use super::registry::{self, PASSWORD, Registry, USER};
+use super::scratch::Scratch;
+
+/// A run of the executor in the making.
+///
+/// Paths differ between a run on the machine and one in a pod, so flags that name files go through methods.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    isolation: Isolation,
+    pod: Option<Pod>,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    scratch: Scratch,
+    source: PathBuf,
+    umask: String,
+    limit: Duration,
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub(crate) struct Build {
+    /// The exit code; 128 + n for a signal.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    scratch: Scratch,
+}
+
+/// A run that is still going on.
+#[derive(Debug)]
+pub(crate) struct Ongoing {
+    running: Running,
+    pod: Option<Pod>,
+    scratch: Scratch,
+    limit: Duration,
+}
+
+impl Executor {
+    /// Prepares a build of `source/Dockerfile` with the context `source/context`.
+    pub(crate) fn new(isolation: Isolation, source: &Path) -> Self {
+        let pod = match isolation {
+            Isolation::Namespace => None,
+            Isolation::Container | Isolation::Chroot | Isolation::Auto => Some(Pod::plain()),
+        };
+        Self::placed(isolation, pod, source)
+    }
+
+    /// The same in a pod of the caller's choice.
+    pub(crate) fn in_pod(isolation: Isolation, pod: Pod, source: &Path) -> Self {
+        Self::placed(isolation, Some(pod), source)
+    }
+
+    fn placed(isolation: Isolation, pod: Option<Pod>, source: &Path) -> Self {
+        let scratch = Scratch::new("run");
+        for name in ["out", "home", "state", "credentials"] {
+            scratch.directory(name);
+        }
+        let mut executor = Self {
+            isolation,
+            pod,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            scratch,
+            source: source.to_owned(),
+            umask: "022".to_owned(),
+            limit: LONG,
+        };
+        let source = executor.inside("/workspace", source);
+        executor.add(&[
+            &format!("--context={source}/context"),
+            &format!("--dockerfile={source}/Dockerfile"),
+            &format!("--isolation={}", isolation.name()),
+        ]);
+        if executor.pod.is_none() {
+            let state = executor.scratch.join("state").display().to_string();
+            executor.add(&[&format!("--state-dir={state}")]);
+        }
+        executor
+    }
+
+    /// Adds arguments as they are.
+    pub(crate) fn add(&mut self, arguments: &[&str]) -> &mut Self {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Sets a variable of the executor's environment.
+    pub(crate) fn env(&mut self, name: &str, value: &str) -> &mut Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds `flag=<a path that is read back as `name`>`.
+    pub(crate) fn output(&mut self, flag: &str, name: &str) -> &mut Self {
+        let directory = self.inside("/out", &self.scratch.join("out"));
+        self.add(&[&format!("{flag}={directory}/{name}")])
+    }
+
+    /// Sets the umask that a run on the machine itself starts with.
+    pub(crate) fn umask(&mut self, umask: &str) -> &mut Self {
+        umask.clone_into(&mut self.umask);
+        self
+    }
+
+    /// Puts a file where a result will be written: what an earlier build left.
+    pub(crate) fn stale(&mut self, name: &str, content: &str) -> &mut Self {
+        self.scratch.file(&format!("out/{name}"), content);
+        self
+    }
+
+    /// Asks for an OCI layout in place of a push; the base images' registry needs no TLS.
+    pub(crate) fn only_layout(&mut self) -> &mut Self {
+        self.add(&["--no-push", &format!("--insecure-registry={}", registry::shared().address)]);
+        self.output("--oci-layout-path", "layout")
+    }
+
+    /// Pushes to `repository:tag` of a plain registry.
+    pub(crate) fn push_plain(&mut self, registry: &Registry, name: &str) -> &mut Self {
+        self.add(&[
+            &format!("--destination={}/{name}", registry.address),
+            &format!("--insecure-registry={}", registry.address),
+            &format!("--insecure-registry={}", registry::shared().address),
+        ])
+    }
+
+    /// Pushes to `repository:tag` of a secured registry with `password`, trusting its CA.
+    pub(crate) fn push_secured(&mut self, registry: &Registry, name: &str, password: &str) -> &mut Self {
+        self.scratch.file("credentials/config.json", registry.docker_config(password));
+        self.scratch.file("credentials/ca.crt", fs::read(registry.ca()).expect("the CA is made"));
+        let credentials = self.inside("/credentials", &self.scratch.join("credentials"));
+        self.env("DOCKER_CONFIG", &credentials);
+        self.add(&[
+            &format!("--destination={}/{name}", registry.address),
+            &format!("--registry-certificate={}={credentials}/ca.crt", registry.address),
+            &format!("--insecure-registry={}", registry::shared().address),
+        ])
+    }
+
+    /// Runs the build to its end.
+    pub(crate) fn run(&mut self) -> Build {
+        let limit = self.limit;
+        self.start().wait(limit)
+    }
+
+    /// Starts the build.
+    pub(crate) fn start(&mut self) -> Ongoing {
+        let scratch = std::mem::replace(&mut self.scratch, Scratch::new("spent"));
+        let (running, pod) = match &self.pod {
+            None => (self.start_here(&scratch), None),
+            Some(pod) => {
+                let pod = self.furnish(pod.clone(), &scratch);
+                let mut program = vec!["/kaniko/executor"];
+                program.extend(self.arguments.iter().map(String::as_str));
+                (pod.start(&program), Some(pod))
+            }
+        };
+        Ongoing { running, pod, scratch, limit: self.limit }
+    }
+
+    /// Runs the build twice in one container, with a shell command between, and returns what each printed.
+    pub(crate) fn run_script(&mut self, script: &str) -> Build {
+        let scratch = std::mem::replace(&mut self.scratch, Scratch::new("spent"));
+        let pod = self.furnish(self.pod.clone().expect("a script needs a pod"), &scratch);
+        let mut program = vec!["/busybox/sh", "-c", script, "sh"];
+        program.extend(self.arguments.iter().map(String::as_str));
+        let running = pod.start(&program);
+        Ongoing { running, pod: Some(pod), scratch, limit: self.limit }.wait(self.limit)
+    }
+
+    fn furnish(&self, mut pod: Pod, scratch: &Scratch) -> Pod {
+        pod.mount(&self.source, "/workspace");
+        pod.mount(&scratch.join("credentials"), "/credentials");
+        pod.mount_writable(&scratch.join("out"), "/out");
+        // A pod of another user must be able to write its results, as with a volume of the pod's group.
+        fs::set_permissions(scratch.join("out"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("ours");
+        for (name, value) in &self.environment {
+            pod.add(&[&format!("--env={name}={value}")]);
+        }
+        pod
+    }
+
+    fn start_here(&self, scratch: &Scratch) -> Running {
+        assert_eq!(self.isolation, Isolation::Namespace, "other isolations must not touch the machine's own root");
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", &self.umask, EXECUTOR]);
+        command.args(&self.arguments).env_clear().env("HOME", scratch.join("home"));
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").envs(&self.environment);
+        // What a build must never show; see `Build::read`.
+        command.env("SECRET_OF_THE_STEP", PASSWORD).current_dir(scratch.path());
+        process::start(&mut command)
+    }
+
+    fn inside(&self, inside: &str, outside: &Path) -> String {
+        if self.pod.is_some() { inside.to_owned() } else { outside.display().to_string() }
+    }
+}
+
+impl Ongoing {
+    /// Waits for the end.
+    pub(crate) fn wait(self, limit: Duration) -> Build {
+        let Finished { code, stdout, stderr, .. } = self.running.wait(limit);
+        let build = Build { code, stdout, stderr, scratch: self.scratch };
+        build.shows_no_secret();
+        build
+    }
+
+    /// Asks the executor to end, as a cluster does when a pod is deleted.
+    pub(crate) fn terminate(&self) {
+        match &self.pod {
+            None => self.running.signal(Signal::TERM),
+            Some(pod) => pod.signal("TERM"),
+        }
+    }
+
+    /// Waits for the end within the run's own limit.
+    pub(crate) fn finish(self) -> Build {
+        let limit = self.limit;
+        self.wait(limit)
+    }
+}
+
+impl Build {
+    /// Panics with the whole log unless the build ended with `code`.
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code; the log:\n{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Returns the bytes of a result file, `None` when there is none.
+    pub(crate) fn result(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.scratch.join("out").join(name)).ok()
+    }
+
+    /// Returns the names of all result files.
+    pub(crate) fn results(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.scratch.join("out")).expect("it is there").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Returns the path of a result.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join("out").join(name)
+    }
+
+    /// Reads the layout asked for with [`Executor::only_layout`].
+    pub(crate) fn image(&self) -> Image {
+        Image::from_layout(&self.path("layout"))
+    }
+
+    /// Returns the files that are left in the state directory of a run on the machine.
+    pub(crate) fn state_left(&self) -> Vec<String> {
+        let find = process::run(
+            Command::new("find").arg(self.scratch.join("state")).args(["-mindepth", "1", "-printf", "%P\\n"]),
+            process::SHORT,
+        );
+        find.success().lines().map(str::to_owned).collect()
+    }
+
+    /// Returns the mounts below the run's directories that outlived it.
+    pub(crate) fn mounts_left(&self) -> Vec<String> {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is there");
+        let place = self.scratch.path().display().to_string();
+        mounts.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect()
+    }
+
+    /// Panics when the log or a result file holds the password, as it is or encoded.
+    fn shows_no_secret(&self) {
+        let secrets = [PASSWORD.to_owned(), registry::base64(&format!("{USER}:{PASSWORD}"))];
+        let mut places = vec![("stdout".to_owned(), self.stdout.clone()), ("stderr".to_owned(), self.stderr.clone())];
+        for name in self.results() {
+            if let Ok(text) = fs::read_to_string(self.path(&name)) {
+                places.push((name, text));
+            }
+        }
+        for (place, text) in places {
+            for secret in &secrets {
+                assert!(!text.contains(secret.as_str()), "{place} shows a password");
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Containers as a cluster gives them to a step: podman with runc, and nothing a pod would not have.
+//!
+//! *Invariant: every pod has a pid namespace and a root of its own; it sees of the machine only the network and
+//! what `mount` names.*
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::process::{self, Finished, LONG, Running, SHORT};
+use super::scratch::{self, Scratch};
+
+/// The built executor; static, so that it runs in an image that holds nothing else.
+pub(crate) const EXECUTOR: &str = env!("CARGO_BIN_EXE_yadokari");
+
+const IMAGE: &str = "localhost/executor:latest";
+
+/// A container in the making.
+#[derive(Clone, Debug)]
+pub(crate) struct Pod {
+    arguments: Vec<String>,
+    name: String,
+}
+
+impl Pod {
+    /// An ordinary pod: root with containerd's 14 default capabilities and a profile like RuntimeDefault.
+    pub(crate) fn plain() -> Self {
+        // podman's own default set lacks these three of containerd's.
+        let mut pod = Self::bare();
+        pod.add(&["--cap-add=AUDIT_WRITE,MKNOD,NET_RAW"]).seccomp("seccomp.json")
+    }
+
+    /// The same, but the profile lets it make namespaces and mount in them.
+    pub(crate) fn unshare_allowed() -> Self {
+        let mut pod = Self::bare();
+        // The kernel lets no container mount a fresh /proc while parts of its own are masked.
+        pod.add(&["--cap-add=AUDIT_WRITE,MKNOD,NET_RAW"]).seccomp("seccomp-unshare.json")
+    }
+
+    /// As strict as the `restricted` Pod Security Standard, with a read-only root besides.
+    pub(crate) fn restricted() -> Self {
+        let mut pod = Self::bare();
+        pod.add(&["--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"])
+            .add(&["--read-only-tmpfs=false"])
+            .seccomp("seccomp.json")
+    }
+
+    /// Adds options of `podman run`.
+    pub(crate) fn add(&mut self, options: &[&str]) -> Self {
+        self.arguments.extend(options.iter().map(|&option| option.to_owned()));
+        self.clone()
+    }
+
+    /// Shows a file or directory of the machine inside, read-only.
+    pub(crate) fn mount(&mut self, outside: &Path, inside: &str) {
+        self.add(&[&format!("--volume={}:{inside}:ro", outside.display())]);
+    }
+
+    /// Shows a directory of the machine inside, writable.
+    pub(crate) fn mount_writable(&mut self, outside: &Path, inside: &str) {
+        self.add(&[&format!("--volume={}:{inside}:rw", outside.display())]);
+    }
+
+    /// Returns why no pod can be run here; `None` when they can.
+    pub(crate) fn missing() -> Option<String> {
+        static MISSING: OnceLock<Option<String>> = OnceLock::new();
+        MISSING
+            .get_or_init(|| {
+                if Command::new("podman").arg("--version").output().is_err() {
+                    return Some("podman is not installed".to_owned());
+                }
+                let finished = Self::plain().run(&["/busybox/sh", "-c", "true"], SHORT);
+                (finished.code != 0).then(|| format!("podman cannot run a container: {}", finished.stderr.trim()))
+            })
+            .clone()
+    }
+
+    /// Runs a program of the executor's image to its end.
+    pub(crate) fn run(&self, program: &[&str], limit: Duration) -> Finished {
+        self.start(program).wait(limit)
+    }
+
+    /// Starts a program of the executor's image.
+    pub(crate) fn start(&self, program: &[&str]) -> Running {
+        self.start_image(executor_image(), program)
+    }
+
+    /// Starts a program of any image that podman can find.
+    pub(crate) fn start_image(&self, image: &str, program: &[&str]) -> Running {
+        let mut command = podman();
+        command.args(["run", "--rm", "--network=host", "--pull=missing", "--tls-verify=false"]);
+        command.args(["--ulimit=nofile=4096:4096", "--ulimit=nproc=1024:1024"]);
+        command.arg(format!("--name={}", self.name)).args(&self.arguments).arg(image).args(program);
+        process::start(&mut command)
+    }
+
+    /// Sends a signal to the first process in the container.
+    pub(crate) fn signal(&self, signal: &str) {
+        process::run(podman().args(["kill", "--signal", signal, &self.name]), SHORT).success();
+    }
+
+    fn bare() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("pod-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { arguments: Vec::new(), name }
+    }
+
+    fn seccomp(&mut self, profile: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(profile);
+        self.add(&[&format!("--security-opt=seccomp={}", path.display())])
+    }
+}
+
+/// Returns podman with storage of its own on tmpfs.
+pub(crate) fn podman() -> Command {
+    let storage = scratch::root().join("podman");
+    let mut command = Command::new("podman");
+    command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));
+    command.arg("--tmpdir").arg(storage.join("tmp"));
+    command.args(["--storage-driver=overlay", "--runtime=runc", "--cgroup-manager=cgroupfs", "--events-backend=none"]);
+    command
+}
+
+/// Imports, once, the image of the executor: `/kaniko/executor`, and a shell below `/busybox` as kaniko's debug
+/// image has it.
+fn executor_image() -> &'static str {
+    static IMPORTED: OnceLock<()> = OnceLock::new();
+    IMPORTED.get_or_init(|| {
+        let scratch = Scratch::new("executor-image");
+        let [kaniko, busybox] = ["kaniko", "busybox"].map(|name| scratch.directory(name));
+        copy(Path::new(EXECUTOR), &kaniko.join("executor"));
+        copy(Path::new("/bin/busybox"), &busybox.join("busybox"));
+        copy(Path::new("/bin/busybox"), &busybox.join("sh"));
+        let tar = scratch.join("image.tar");
+        process::run(
+            Command::new("tar").arg("-C").arg(scratch.path()).arg("-cf").arg(&tar).args(["kaniko", "busybox"]),
+            SHORT,
+        )
+        .success();
+        process::run(podman().args(["import", "--quiet"]).arg(&tar).arg(IMAGE), LONG).success();
+    });
+    IMAGE
+}
+
+fn copy(from: &Path, to: &PathBuf) {
+    fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}

@@ -1,0 +1,167 @@
+//! A real registry (Debian's `docker-registry`) on a free loopback port, with its data on tmpfs.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::process::{self, SHORT, Service};
+use super::scratch::Scratch;
+
+/// The user of a registry that asks who is there.
+pub(crate) const USER: &str = "builder";
+/// The user's password; it must never be seen in a log, a result file or an image.
+pub(crate) const PASSWORD: &str = "hermit-crab-shell";
+/// `builder:hermit-crab-shell` as bcrypt, the only form `docker-registry` reads.
+const HTPASSWD: &str = "builder:$2y$05$abcdefghijklmnopqrstuuaR9DWq4xbmPjfT2PhjFJc878uOXbz8a\n";
+
+/// A running registry; it ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// `127.0.0.1:<port>`.
+    pub(crate) address: String,
+    secured: bool,
+    scratch: Scratch,
+    _service: Service,
+}
+
+impl Registry {
+    /// Starts a registry that speaks plain HTTP and lets anyone in.
+    pub(crate) fn plain() -> Self {
+        Self::start(false)
+    }
+
+    /// Starts a registry behind TLS with a CA of its own, that wants [`USER`] and [`PASSWORD`].
+    pub(crate) fn secured() -> Self {
+        Self::start(true)
+    }
+
+    /// Returns `address/repository`.
+    pub(crate) fn repository(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    /// Returns the certificate of the CA that signed a secured registry.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.scratch.join("ca.crt")
+    }
+
+    /// Returns a `config.json` of Docker with the password in it.
+    pub(crate) fn docker_config(&self, password: &str) -> String {
+        let auth = base64(&format!("{USER}:{password}"));
+        format!("{{\"auths\": {{\"{}\": {{\"auth\": \"{auth}\"}}}}}}", self.address)
+    }
+
+    /// Returns what skopeo and buildah need to reach it: `--creds` and no TLS check, as their own trust is not
+    /// what is tested.
+    pub(crate) fn skopeo_options(&self, side: &str) -> Vec<String> {
+        let mut options = vec![format!("--{side}tls-verify=false")];
+        if self.secured {
+            options.push(format!("--{side}creds={USER}:{PASSWORD}"));
+        }
+        options
+    }
+
+    /// Returns the digest that the registry has under `name:tag`, asked by skopeo; `None` when there is none.
+    pub(crate) fn digest(&self, reference: &str) -> Option<String> {
+        let finished = process::run(
+            Command::new("skopeo")
+                .args(["inspect", "--no-tags", "--format={{.Digest}}"])
+                .args(self.skopeo_options(""))
+                .arg(format!("docker://{}/{reference}", self.address)),
+            SHORT,
+        );
+        (finished.code == 0).then(|| finished.stdout.trim().to_owned())
+    }
+
+    /// Copies an image of the registry into the OCI layout `directory` with skopeo.
+    pub(crate) fn pull(&self, reference: &str, directory: &Path) {
+        process::run(
+            Command::new("skopeo")
+                .args(["copy", "--quiet", "--preserve-digests"])
+                .args(self.skopeo_options("src-"))
+                .arg(format!("docker://{}/{reference}", self.address))
+                .arg(format!("oci:{}:image", directory.display())),
+            SHORT,
+        )
+        .success();
+    }
+
+    fn start(secured: bool) -> Self {
+        let scratch = Scratch::new("registry");
+        for _ in 0..5 {
+            let address = free_address();
+            let configuration = scratch.file("config.yml", configuration(&address, &scratch, secured));
+            let log = scratch.join("log");
+            let service = Service::start("docker-registry", &["serve".as_ref(), configuration.as_os_str()], &log);
+            // Another process may have taken the port meanwhile: then this one never answers.
+            if process::wait_until(Duration::from_secs(10), || answers(&address, secured)) {
+                return Self { address, secured, scratch, _service: service };
+            }
+        }
+        panic!("docker-registry does not start: {}", fs::read_to_string(scratch.join("log")).unwrap_or_default());
+    }
+}
+
+/// Returns the plain registry that all cases share; it holds the base images.
+pub(crate) fn shared() -> &'static Registry {
+    static SHARED: OnceLock<Registry> = OnceLock::new();
+    SHARED.get_or_init(Registry::plain)
+}
+
+/// Returns an address of this machine's loopback at which nobody listens.
+pub(crate) fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+/// Encodes text as base64 with padding.
+pub(crate) fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+fn configuration(address: &str, scratch: &Scratch, secured: bool) -> String {
+    let data = scratch.directory("data");
+    let mut text = format!(
+        "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+         storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
+         http:\n  addr: {address}\n  secret: shared\n",
+        data.display()
+    );
+    if secured {
+        let htpasswd = scratch.file("htpasswd", HTPASSWD);
+        certify(scratch);
+        let path = |name: &str| scratch.join(name).display().to_string();
+        writeln!(text, "  tls: {{certificate: {}, key: {}}}", path("server.crt"), path("server.key")).expect("memory");
+        writeln!(text, "auth: {{htpasswd: {{realm: shore, path: {}}}}}", htpasswd.display()).expect("memory");
+    }
+    text
+}
+
+/// Makes a CA and a certificate for 127.0.0.1 signed by it.
+fn certify(scratch: &Scratch) {
+    const SCRIPT: &str = "
+        new() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \"$@\"; }
+        new -x509 -keyout ca.key -out ca.crt -subj '/CN=tests' -addext basicConstraints=critical,CA:TRUE
+        new -keyout server.key -out server.csr -subj '/CN=127.0.0.1'
+        printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\\nbasicConstraints=CA:FALSE\\n' >server.ext
+        openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt";
+    process::run(Command::new("sh").args(["-ec", SCRIPT]).current_dir(scratch.path()), SHORT).success();
+}
+
+fn answers(address: &str, secured: bool) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    if secured {
+        return true;
+    }
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let mut status = [0; 12];
+    stream.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n").is_ok()
+        && stream.read_exact(&mut status).is_ok()
+        && status.ends_with(b" 200")
+}

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# The test command, for everyone: `bash tests/run.sh`. Format, lints, unit tests, architecture, integration tests.
+#
+# Installs by apt-get what is missing. Keeps scratch space on tmpfs. Ends with what was skipped and why; under
+# CI=true a skip that tests/allowed-skips.txt does not name is a failure.
+# YADOKARI_TEST_CASE=<part of a name> limits the corpus to some Dockerfiles.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils"
+PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz"
+
+missing_programs() {
+    for program in $PROGRAMS; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || printf '%s ' "$program"
+    done
+}
+
+install() {
+    missing=$(missing_programs)
+    [ -n "$missing" ] || return 0
+    echo "run.sh: missing: ${missing}-- trying apt-get"
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root="sudo -n"
+    # Services must not start by themselves: tests start their own.
+    printf '#!/bin/sh\nexit 101\n' >"$SCRATCH/policy"
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        $as_root install -m 755 "$SCRATCH/policy" /usr/sbin/policy-rc.d && made_policy=yes
+    fi
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive timeout 600 $as_root sh -c \
+        "apt-get update -qq && apt-get install -y -qq --no-install-recommends $PACKAGES" >"$SCRATCH/apt.log" 2>&1 ||
+        tail -5 "$SCRATCH/apt.log"
+    [ "${made_policy-}" != yes ] || $as_root rm -f /usr/sbin/policy-rc.d
+    missing=$(missing_programs)
+    if [ -n "$missing" ]; then
+        echo "run.sh: could not install: $missing"
+        echo "run.sh: please install these packages: $PACKAGES"
+        exit 1
+    fi
+}
+
+# Prints a directory on tmpfs where there is one that is big enough.
+scratch_parent() {
+    for place in "${TMPDIR:-/tmp}" /dev/shm; do
+        if [ -w "$place" ] && [ "$(stat -f -c %T "$place")" = tmpfs ] &&
+            [ "$(df --output=avail -k "$place" | tail -1)" -gt 2000000 ]; then
+            echo "$place"
+            return
+        fi
+    done
+    echo "run.sh: no tmpfs with 2 GB free: tests will be slow" >&2
+    echo "${TMPDIR:-/tmp}"
+}
+
+clean() {
+    # Storage drivers of podman and buildah may leave mounts when a run is cut off.
+    awk -v scratch="$SCRATCH/" 'index($2, scratch) == 1 { print $2 }' /proc/self/mounts | sort -r |
+        while read -r place; do umount -l "$place"; done 2>/dev/null
+    rm -rf "$SCRATCH"
+}
+
+step() {
+    name=$1
+    shift
+    start=$(date +%s)
+    "$@"
+    code=$?
+    echo "run.sh: $name: $([ $code = 0 ] && echo ok || echo "FAILED ($code)") in $(($(date +%s) - start)) s"
+    [ $code = 0 ] || failed="$failed $name"
+}
+
+skips() {
+    [ -s "$YADOKARI_TEST_SKIPS" ] || return 0
+    sort -u "$YADOKARI_TEST_SKIPS" >"$SCRATCH/skips.sorted"
+    echo "run.sh: skipped:"
+    awk -F '\t' '{ print "  " $1 ": " $2 }' "$SCRATCH/skips.sorted"
+    [ "${CI:-}" = true ] || return 0
+    grep -v '^#' tests/allowed-skips.txt | grep -v '^$' >"$SCRATCH/allowed"
+    cut -f 1 "$SCRATCH/skips.sorted" | grep -v -x -F -f "$SCRATCH/allowed" >"$SCRATCH/refused" || return 0
+    echo "run.sh: CI must not skip:"
+    sed 's/^/  /' "$SCRATCH/refused"
+    return 1
+}
+
+SCRATCH=$(mktemp -d "$(scratch_parent)/yadokari-tests.XXXXXX") || exit 1
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+export YADOKARI_TEST_SCRATCH=$SCRATCH YADOKARI_TEST_SKIPS=$SCRATCH/skips
+# The tests' own services are on the loopback.
+export no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}" NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}"
+export PATH="$PATH:/usr/sbin:/sbin"
+failed=
+install
+# Builds wait for the registry and for processes more than for a processor: a few more threads than there are.
+threads=$(($(nproc) + 2))
+step format cargo fmt --check
+step clippy cargo clippy --quiet --all-targets -- -D warnings
+step unit cargo test --quiet --lib --bins
+step documentation cargo test --quiet --doc
+step architecture cargo test --quiet --test architecture
+step integration cargo test --test it -- --test-threads="$threads"
+step skips skips
+if [ -n "$failed" ]; then
+    echo "run.sh: failed:$failed"
+    exit 1
+fi
+echo "run.sh: all passed"
