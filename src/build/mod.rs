@@ -26,7 +26,7 @@ use crate::isolation::{Cancel, Isolation};
 use crate::oci::Reference;
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output::{self, Uploads};
-use crate::plan::{Bases, BuildPlan, StageBase};
+use crate::plan::{Action, BaseKey, Bases, BuildPlan, CopyFrom, Stage, StageBase};
 use crate::progress::{Event, Phase, Reporter};
 use crate::registry::Client;
 use crate::request::BuildRequest;
@@ -111,7 +111,7 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         let (rule, line, message) = (warning.rule, Some(warning.line), &*warning.message);
         services.reporter.report(Event::Warning { rule, line, message });
     }
-    services.keep_layers = keeps_layers(request, &destinations, &bases);
+    services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
     let mut uploads = services.uploads(destinations);
     let (image, steps) = stage::build_stages(request, &plan, &bases, context, services, &mut uploads)?;
     let image = output::assemble(&image);
@@ -133,12 +133,21 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
     })
 }
 
-/// Base layers that are read anyway are kept when the outputs need their bytes: an archive or a layout, or a
-/// registry that cannot mount them.
-fn keeps_layers(request: &BuildRequest, destinations: &[Reference], bases: &Bases) -> bool {
+/// Base layers that are read are kept when their bytes are needed once more: by an archive or a layout, by a
+/// registry that cannot mount them, or by a second stage that unpacks them or copies from them.
+fn keeps_layers(request: &BuildRequest, plan: &BuildPlan, destinations: &[Reference], bases: &Bases) -> bool {
     let files = request.outputs.len() > destinations.len();
-    let elsewhere = |key: &crate::plan::BaseKey| destinations.iter().any(|d| d.registry != key.reference.registry);
-    files || bases.keys().any(elsewhere)
+    let elsewhere = |key: &BaseKey| destinations.iter().any(|d| d.registry != key.reference.registry);
+    let often = |key: &BaseKey| plan.stages.iter().map(|stage| uses(stage, key)).sum::<usize>() > 1;
+    files || bases.keys().any(|key| elsewhere(key) || often(key))
+}
+
+/// Counts how often a stage reads the layers of an image, at most.
+fn uses(stage: &Stage, key: &BaseKey) -> usize {
+    let copies = stage.steps.iter().filter(|step| {
+        matches!(&step.action, Action::Copy(copy) if matches!(&copy.from, CopyFrom::Image(image) if image == key))
+    });
+    usize::from(stage.base == StageBase::Image(key.clone())) + copies.count()
 }
 
 /// Counts the layers that the target has from an image.

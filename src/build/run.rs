@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::image::{Credentials, Layer, LayerReader, LayerWriter};
+use crate::image::{Credentials, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter};
 use crate::isolation::{Exit, Network, Process, Stream, User};
 use crate::plan::RunStep;
 use crate::progress::{self, Event, Phase, StepId};
@@ -25,15 +25,15 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Unpacks one more layer.
-    pub(super) fn unpack(&mut self, services: &Services, layer: &Layer) -> Result<(), Error> {
+    /// Unpacks one more layer; returns its inventory, which comes for nothing on the way.
+    pub(super) fn unpack(&mut self, services: &Services, layer: &Layer) -> Result<LayerInventory, Error> {
         let digest = || layer.descriptor.digest.to_string();
         let tar = layers::open_tar(services, layer).map_err(|source| Error::Fetch { digest: digest(), source })?;
-        let mut reader = LayerReader::new(tar);
+        let mut reader = LayerReader::recording(tar);
         let warnings = rootfs::unpack(&mut self.rootfs, &mut reader, services.fidelity, &mut self.contents)?;
         self.stale = true;
         report(services, &warnings);
-        Ok(())
+        Ok(reader.into_inventory())
     }
 
     /// Returns the files.
@@ -75,12 +75,12 @@ fn report(services: &Services, warnings: &[rootfs::Warning]) {
 impl Shared<'_> {
     /// Runs a process and returns the layer of its changes; none where it changed nothing.
     pub(super) fn run(&mut self, progress: &mut Progress, step: &RunStep, id: &StepId) -> Result<Option<Layer>, Error> {
-        let accounts = files::accounts(self, progress)?;
-        let credentials = accounts.credentials(&step.user).map_err(Error::Write)?;
         let mut live = match progress.live.take() {
             Some(live) => live,
             None => self.unpack(progress)?,
         };
+        let accounts = files::accounts(self, progress)?;
+        let credentials = accounts.credentials(&step.user).map_err(Error::Write)?;
         let mode = self.request.snapshot_mode;
         let snapshot = self.services.timed(Phase::Snapshot, |_| live.settle(mode))?;
         let directory = PathBuf::from(&step.directory);
@@ -107,16 +107,25 @@ impl Shared<'_> {
         Ok(Some(layer))
     }
 
-    /// Makes the root file system of a stage and unpacks all its layers.
-    fn unpack(&mut self, progress: &Progress) -> Result<Live, Error> {
+    /// Makes the root file system of a stage and unpacks all its layers; what files they hold is known then, too.
+    pub(super) fn unpack(&mut self, progress: &mut Progress) -> Result<Live, Error> {
         let rootfs = self.services.isolation.rootfs(progress.id.0)?;
         let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
+        let mut files = Inventory::new();
         self.services.timed(Phase::Unpack, |services| {
-            for layer in &progress.image.layers {
-                live.unpack(services, layer)?;
+            for (number, layer) in (0..).zip(&progress.image.layers) {
+                let inventory = live.unpack(services, layer)?;
+                if progress.files.is_none() {
+                    files.apply(number, &inventory)?;
+                }
+                if matches!(layer.content, LayerContent::Remote(_)) {
+                    layers::keep_inventory(services, &layer.descriptor.digest, &inventory);
+                }
             }
-            Ok(live)
-        })
+            Ok::<_, Error>(())
+        })?;
+        progress.files.get_or_insert(files);
+        Ok(live)
     }
 
     fn execute(&mut self, rootfs: &Rootfs, process: &Process, id: &StepId) -> Result<(), Error> {

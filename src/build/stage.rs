@@ -203,8 +203,13 @@ impl Shared<'_> {
         image.config.platform = stage.platform.clone();
     }
 
-    /// Returns the files of the image, reading the inventories of its layers if nothing has asked for them before.
+    /// Returns the files of the image. Where nothing has asked for them before, its layers are read: into a root
+    /// file system if a step of the stage needs one anyway, so that each is read once, else for their headers only.
     pub(super) fn files<'p>(&mut self, progress: &'p mut Progress) -> Result<&'p mut Inventory, Error> {
+        let needs_rootfs = self.plan.stages[progress.id.0].steps.iter().any(|step| step.action.needs_rootfs());
+        if progress.files.is_none() && needs_rootfs && progress.live.is_none() {
+            progress.live = Some(self.unpack(progress)?);
+        }
         if progress.files.is_none() {
             let layers = &progress.image.layers;
             progress.files = Some(self.services.timed(Phase::Index, |services| layers::inventory(services, layers))?);

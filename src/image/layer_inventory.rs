@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -48,23 +48,16 @@ impl LayerInventory {
     /// As [`LayerReader::next_entry`], and [`Error::Inventory`] for a layer with more than some five million files.
     pub fn read<'a>(layer: impl Read + Send + 'a) -> Result<Self, Error> {
         let tar = decompressed(layer).map_err(|source| Error::Read { offset: 0, source })?;
-        let mut reader = LayerReader::new(tar);
-        let mut inventory = Self::default();
+        let mut reader = LayerReader::recording(tar);
         while let Some((entry, mut content)) = reader.next_entry()? {
-            inventory.push(&entry);
-            if inventory.data.len() > LARGEST {
-                return Err(Error::Inventory { reason: "the layer holds too many files" });
-            }
             if let EntryKind::File { size } = entry.kind
-                && let Some(file) = AccountFile::of(&entry.path, size)
+                && AccountFile::of(&entry.path, size).is_some()
             {
-                let mut bytes = Vec::new();
-                content.read_to_end(&mut bytes).map_err(|source| Error::Content { path: entry.path, source })?;
-                inventory.keep_account(file, bytes);
+                let read = io::copy(&mut content, &mut io::sink());
+                read.map_err(|source| Error::Content { path: entry.path, source })?;
             }
         }
-        inventory.shrink();
-        Ok(inventory)
+        Ok(reader.into_inventory())
     }
 
     /// Returns the entries in the order of the layer, whiteouts among them.
@@ -120,7 +113,14 @@ impl LayerInventory {
         parse(all).map_err(|reason| Error::Inventory { reason })
     }
 
-    pub(super) fn push(&mut self, entry: &Entry) {
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`Error::Inventory`] when there are more than some five million.
+    pub(super) fn push(&mut self, entry: &Entry) -> Result<(), Error> {
+        if self.data.len() > LARGEST {
+            return Err(Error::Inventory { reason: "the layer holds too many files" });
+        }
         let path = entry.path.as_os_str().as_bytes();
         let shared = path.iter().zip(&self.last).take_while(|(new, old)| new == old).count();
         let data = &mut self.data;
@@ -130,6 +130,7 @@ impl LayerInventory {
         self.last.extend_from_slice(&path[shared..]);
         write_metadata(data, entry);
         self.count = self.count.saturating_add(1);
+        Ok(())
     }
 
     /// Keeps the content of an account file, which the entry pushed last holds.

@@ -12,7 +12,9 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use super::accounts::AccountFile;
 use super::header::{self, BLOCK, Fault, Fields};
+use super::layer_inventory::LayerInventory;
 use super::path::normalized;
 use super::sparse::{self, Form, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Timestamp, pax};
@@ -32,6 +34,41 @@ pub struct LayerReader<R> {
     padding: u64,
     sparse: Option<Holes>,
     ended: bool,
+    /// Takes note of what is read, where that was asked for.
+    record: Option<Record>,
+}
+
+/// What a reader notes on its way.
+#[derive(Default)]
+struct Record {
+    inventory: LayerInventory,
+    /// The account file that is being read, its size, and what was read of it.
+    account: Option<(AccountFile, u64, Vec<u8>)>,
+}
+
+impl Record {
+    fn entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.inventory.push(entry)?;
+        if let EntryKind::File { size } = entry.kind {
+            self.account = AccountFile::of(&entry.path, size).map(|file| (file, size, Vec::new()));
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, bytes: &[u8]) {
+        if let Some((_, _, content)) = &mut self.account {
+            content.extend_from_slice(bytes);
+        }
+    }
+
+    /// Keeps an account file whose content was read to its end.
+    fn end_of_entry(&mut self) {
+        if let Some((file, size, content)) = self.account.take()
+            && content.len() as u64 == size
+        {
+            self.inventory.keep_account(file, content);
+        }
+    }
 }
 
 impl<R: Read> LayerReader<R> {
@@ -39,7 +76,22 @@ impl<R: Read> LayerReader<R> {
     pub fn new(reader: R) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
         let source = Source { reader, buffer, start: 0, end: 0, offset: 0 };
-        Self { source, left: 0, padding: 0, sparse: None, ended: false }
+        Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None }
+    }
+
+    /// Reads from `reader`, and makes the layer's inventory on the way.
+    pub fn recording(reader: R) -> Self {
+        Self { record: Some(Record::default()), ..Self::new(reader) }
+    }
+
+    /// Returns the inventory of what was read; empty where it was not recorded.
+    ///
+    /// An account file is in it where its content was read, too.
+    pub fn into_inventory(self) -> LayerInventory {
+        let mut record = self.record.unwrap_or_default();
+        record.end_of_entry();
+        record.inventory.shrink();
+        record.inventory
     }
 
     /// Returns the next entry and its content, or none at the end; content that was not read is skipped.
@@ -50,10 +102,14 @@ impl<R: Read> LayerReader<R> {
     /// # Errors
     /// When the stream fails, a header is malformed, or an entry has a path or type that no image can have.
     pub fn next_entry(&mut self) -> Result<Option<(Entry, Content<'_, R>)>, Error> {
-        match self.advance()? {
-            Some(entry) => Ok(Some((entry, Content { reader: self }))),
-            None => Ok(None),
+        if let Some(record) = &mut self.record {
+            record.end_of_entry();
         }
+        let Some(entry) = self.advance()? else { return Ok(None) };
+        if let Some(record) = &mut self.record {
+            record.entry(&entry)?;
+        }
+        Ok(Some((entry, Content { reader: self })))
     }
 
     fn advance(&mut self) -> Result<Option<Entry>, Error> {
@@ -235,6 +291,16 @@ pub struct Content<'a, R> {
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.read_next(buffer)?;
+        if let Some(record) = &mut self.reader.record {
+            record.content(&buffer[..count]);
+        }
+        Ok(count)
+    }
+}
+
+impl<R: Read> Content<'_, R> {
+    fn read_next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(holes) = &mut self.reader.sparse else { return self.reader.read_stored(buffer) };
         let (is_hole, length) = holes.run();
         let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());

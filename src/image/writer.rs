@@ -134,7 +134,7 @@ impl LayerWriter {
             self.output.pad(self.records.len() as u64)?;
         }
         self.output.write(header.as_bytes())?;
-        self.inventory.push(entry);
+        self.inventory.push(entry)?;
         Ok(())
     }
 
