@@ -42,8 +42,6 @@ pub struct BuildRequest {
     pub isolation: IsolationChoice,
     /// Whether `container` isolation may run where no container was found.
     pub force: bool,
-    /// Whether the root file system is cleared of the image after the build (`container` isolation).
-    pub cleanup: bool,
     /// The directory for everything temporary.
     pub state_directory: PathBuf,
     /// Where the image goes.

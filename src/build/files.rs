@@ -31,7 +31,7 @@ impl Shared<'_> {
         self.files(progress)?;
         let owner = if step.user.is_empty() { image::Owner::default() } else { owner(self, progress, &step.user)? };
         let files = progress.files.get_or_insert_with(Inventory::new);
-        let mut draft = Draft::new(files, now);
+        let mut draft = Draft::new(files, &self.request.ignore_paths, now);
         let implied = ImpliedDirectory { mode: 0o755, uid: owner.uid, gid: owner.gid };
         draft.make_directories(Path::new(&step.path), implied)?;
         if draft.is_empty() {
@@ -88,7 +88,7 @@ impl Shared<'_> {
         let spool = self.scratch("copy")?;
         let (now, epoch, compression) = (self.now(), self.request.epoch, self.request.compression);
         let files = progress.files.get_or_insert_with(Inventory::new);
-        let mut draft = Draft::new(files, now);
+        let mut draft = Draft::new(files, &self.request.ignore_paths, now);
         let mut copier = Copier { step, source, draft: &mut draft, owner: *owner, spool: &spool, spooled: 0 };
         copier.copy()?;
         if draft.is_empty() {
@@ -129,14 +129,14 @@ impl Shared<'_> {
     }
 
     /// Makes an empty directory of ours.
-    fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
+    pub(super) fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.request.state_directory.join(name);
         fs::create_dir_all(&path).map_err(|source| Error::State { action: "create", path: path.clone(), source })?;
         Ok(path)
     }
 }
 
-fn remove_scratch(path: &Path) -> Result<(), Error> {
+pub(super) fn remove_scratch(path: &Path) -> Result<(), Error> {
     fs::remove_dir_all(path).map_err(|source| Error::State { action: "remove", path: path.to_owned(), source })
 }
 

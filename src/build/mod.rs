@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod layers;
 mod run;
+mod single;
 mod stage;
 
 use std::future::Future;

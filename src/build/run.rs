@@ -109,7 +109,8 @@ impl Shared<'_> {
 
     /// Makes the root file system of a stage and unpacks all its layers; what files they hold is known then, too.
     pub(super) fn unpack(&mut self, progress: &mut Progress) -> Result<Live, Error> {
-        let rootfs = self.services.isolation.rootfs(progress.id.0)?;
+        let mut rootfs = self.services.isolation.rootfs(progress.id.0)?;
+        rootfs.excluded.extend(self.request.ignore_paths.iter().cloned());
         let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
         let mut files = Inventory::new();
         self.services.timed(Phase::Unpack, |services| {

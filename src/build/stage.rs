@@ -11,7 +11,7 @@ use crate::outcome::StepDone;
 use crate::output::Uploads;
 use crate::plan::{Action, Bases, BuildPlan, CopyFrom, Stage, StageBase, StageId, Step};
 use crate::progress::{Event, Phase, StepId, StepResult};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, Snapshots};
 
 use super::run::Live;
 use super::{Error, Services, layers};
@@ -106,9 +106,17 @@ impl Shared<'_> {
         self.services.reporter.report(Event::StageStarted { stage: &stage.name, base: &base });
         let mut progress = self.begin(id, stage).map_err(|error| error.at(stage.span, None))?;
         self.upload(id, &progress.image.layers.clone());
+        let beginning = match self.request.snapshots {
+            Snapshots::EachStep => None,
+            Snapshots::Single => Some(self.begin_single(&mut progress)?),
+        };
         for (number, step) in stage.steps.iter().enumerate() {
             let step_id = StepId { stage: stage.name.clone(), number: number + 1, total: stage.steps.len() };
             self.build_step(&mut progress, step, &step_id).map_err(|error| error.at(step.span, Some(&step_id)))?;
+        }
+        if let Some(beginning) = beginning {
+            self.end_single(&mut progress, beginning)?;
+            self.upload(id, &progress.image.layers.clone());
         }
         self.configure(stage, &mut progress.image);
         Ok(Finished { image: progress.image, files: progress.files, live: progress.live })
@@ -180,7 +188,9 @@ impl Shared<'_> {
         );
         progress.image = match layer {
             Some(layer) => {
-                self.upload(progress.id, std::slice::from_ref(&layer));
+                if self.request.snapshots == Snapshots::EachStep {
+                    self.upload(progress.id, std::slice::from_ref(&layer));
+                }
                 image.with_layer(layer, history)
             }
             None => image.with_history(history),

@@ -508,7 +508,7 @@ mod tests {
                 (path, kind, u32::from_str_radix(mode, 8).expect("octal"))
             };
             let (mtime, xattrs) = (Timestamp::default(), BTreeMap::new());
-            inventory.push(&Entry { path: path.into(), kind, mode, uid: 0, gid: 0, mtime, xattrs });
+            inventory.push(&Entry { path: path.into(), kind, mode, uid: 0, gid: 0, mtime, xattrs }).expect("few");
         }
         inventory
     }

@@ -341,7 +341,7 @@ mod tests {
             };
             let mtime = Timestamp { seconds: -5 + i64::from(number), nanoseconds: number % 2 };
             let xattrs = BTreeMap::from([(b"user.x".to_vec(), vec![0; 3])]);
-            inventory.push(&Entry { path, kind, mode: 0o644, uid: number, gid: u32::MAX, mtime, xattrs });
+            inventory.push(&Entry { path, kind, mode: 0o644, uid: number, gid: u32::MAX, mtime, xattrs }).expect("few");
         }
         inventory.keep_account(AccountFile::Group, b"root:x:0:\n".to_vec());
         inventory.shrink();

@@ -29,7 +29,6 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         ignore_paths: Vec::new(),
         isolation: IsolationChoice::Auto,
         force: false,
-        cleanup: false,
         state_directory: PathBuf::from("/state"),
         outputs: Vec::new(),
         check_push: true,

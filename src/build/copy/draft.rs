@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::image::{Entry, EntryKind, Inventory, LayerWriter, NodeId, Source, Spool, Timestamp};
+use crate::image::{Entry, EntryKind, Inventory, LayerWriter, Node, NodeId, Source, Spool, Timestamp};
 use crate::rootfs::{Inode, Tree};
 
 use super::Error;
@@ -47,11 +47,19 @@ pub(super) enum Link {
     Own(u64),
 }
 
+/// The entries of a layer, by path.
+#[derive(Debug, Default)]
+pub(in crate::build) struct LayerPlan {
+    entries: BTreeMap<PathBuf, Planned>,
+}
+
 /// A layer in the making.
 pub(in crate::build) struct Draft<'a> {
     /// The files of the image; what the draft gets is put there too, so that each look-up sees it.
     files: &'a mut Inventory,
-    entries: BTreeMap<PathBuf, Planned>,
+    plan: LayerPlan,
+    /// Paths that no layer gets anything at or below.
+    ignored: &'a [PathBuf],
     /// The time that directories made on the way get.
     now: Timestamp,
     next_link: u64,
@@ -67,8 +75,8 @@ pub(in crate::build) struct ImpliedDirectory {
 
 impl<'a> Draft<'a> {
     /// Starts a layer over an image with these files.
-    pub(in crate::build) fn new(files: &'a mut Inventory, now: Timestamp) -> Self {
-        Self { files, entries: BTreeMap::new(), now, next_link: 0 }
+    pub(in crate::build) fn new(files: &'a mut Inventory, ignored: &'a [PathBuf], now: Timestamp) -> Self {
+        Self { files, plan: LayerPlan::default(), ignored, now, next_link: 0 }
     }
 
     /// Returns what is at a path whose parents are no links, if anything is.
@@ -88,15 +96,18 @@ impl<'a> Draft<'a> {
 
     /// Puts an entry into the layer; it replaces what is there.
     pub(super) fn put(&mut self, entry: Entry, content: Content, link: Option<Link>) -> Result<(), Error> {
+        if self.ignored.iter().any(|path| entry.path.starts_with(path.strip_prefix("/").unwrap_or(path))) {
+            return Ok(());
+        }
         if entry.kind != EntryKind::Directory {
             // What was below a directory that is replaced is gone, in this layer as well.
-            let below: Vec<PathBuf> = self.below(&entry.path).map(|(path, _)| path.clone()).collect();
+            let below: Vec<PathBuf> = self.plan.below(&entry.path).map(|(path, _)| path.clone()).collect();
             for path in below {
-                self.entries.remove(&path);
+                self.plan.entries.remove(&path);
             }
         }
         self.files.put(entry.clone())?;
-        self.entries.insert(entry.path.clone(), Planned { entry, content, link });
+        self.plan.entries.insert(entry.path.clone(), Planned { entry, content, link });
         Ok(())
     }
 
@@ -105,7 +116,7 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// When there is no such file.
     pub(super) fn put_hard_link(&mut self, path: PathBuf, target: &Path) -> Result<(), Error> {
-        if let Some(planned) = self.entries.get_mut(target) {
+        if let Some(planned) = self.plan.entries.get_mut(target) {
             let link = *planned.link.get_or_insert_with(|| {
                 self.next_link += 1;
                 Link::Own(self.next_link)
@@ -121,12 +132,6 @@ impl<'a> Draft<'a> {
     /// Returns the time that this layer's own directories and files get.
     pub(super) fn now(&self) -> Timestamp {
         self.now
-    }
-
-    fn below(&self, path: &Path) -> impl Iterator<Item = (&PathBuf, &Planned)> {
-        let path = path.to_owned();
-        let after = (std::ops::Bound::Excluded(path.clone()), std::ops::Bound::Unbounded);
-        self.entries.range::<PathBuf, _>(after).take_while(move |(other, _)| other.starts_with(&path))
     }
 
     /// Makes a directory and its parents where they are missing. Links in the path are followed.
@@ -154,7 +159,40 @@ impl<'a> Draft<'a> {
 
     /// Tells whether nothing was put into the layer.
     pub(in crate::build) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.plan.entries.is_empty()
+    }
+
+    /// Returns which contents must be extracted from the source image's layers.
+    pub(in crate::build) fn wanted(&self) -> BTreeSet<Source> {
+        self.plan.wanted()
+    }
+
+    /// Writes the layer; `tree` and `spool` are where contents come from.
+    pub(in crate::build) fn write(
+        &self,
+        writer: &mut LayerWriter,
+        tree: Option<&Tree>,
+        spool: Option<&Spool>,
+    ) -> Result<(), Error> {
+        self.plan.write(self.files, writer, tree, spool)
+    }
+}
+
+impl LayerPlan {
+    /// Takes a file of an image, whose content is in that image's layers.
+    pub(in crate::build) fn add(&mut self, path: PathBuf, node: &Node) {
+        let content = match (&node.kind, node.source) {
+            (EntryKind::File { size }, Some(source)) if *size > 0 => Content::Layer(source),
+            _ => Content::None,
+        };
+        let link = (node.links > 1 && !node.is_directory()).then_some(Link::Node(node.id));
+        self.entries.insert(path.clone(), Planned { entry: node.entry(path), content, link });
+    }
+
+    fn below(&self, path: &Path) -> impl Iterator<Item = (&PathBuf, &Planned)> {
+        let path = path.to_owned();
+        let after = (std::ops::Bound::Excluded(path.clone()), std::ops::Bound::Unbounded);
+        self.entries.range::<PathBuf, _>(after).take_while(move |(other, _)| other.starts_with(&path))
     }
 
     /// Returns which contents must be extracted from the source image's layers.
@@ -169,6 +207,7 @@ impl<'a> Draft<'a> {
     /// Writes the layer: sorted, each parent directory once with its attributes, hard links to the first of their names.
     pub(in crate::build) fn write(
         &self,
+        files: &Inventory,
         writer: &mut LayerWriter,
         tree: Option<&Tree>,
         spool: Option<&Spool>,
@@ -177,8 +216,8 @@ impl<'a> Draft<'a> {
         let mut parents = Parents::default();
         for (path, planned) in &self.entries {
             for parent in parents.missing(path) {
-                if let Some(entry) = self.get(&parent) {
-                    writer.append(&entry, &mut io::empty())?;
+                if let Some(node) = files.get(&parent) {
+                    writer.append(&node.entry(parent), &mut io::empty())?;
                 }
             }
             if planned.entry.kind == EntryKind::Directory {

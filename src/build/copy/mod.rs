@@ -19,7 +19,7 @@ use crate::plan::{CopySource, CopyStep};
 use draft::absolute;
 use source::{SourceFile, base_name};
 
-pub(super) use draft::{Content, Draft, ImpliedDirectory};
+pub(super) use draft::{Content, Draft, ImpliedDirectory, LayerPlan};
 pub use error::Error;
 pub(super) use source::Source;
 

@@ -147,7 +147,6 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         ignore_paths: args.build.ignore_path.iter().map(|path| ignore_path(path)).collect::<Result<_, _>>()?,
         isolation: build::isolation(args.build.isolation),
         force: args.build.force,
-        cleanup: args.build.cleanup,
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
         outputs: outputs.images,
         check_push: network.check_push_permission,

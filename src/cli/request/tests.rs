@@ -58,7 +58,7 @@ fn defaults() {
     assert_eq!((request.snapshots, request.snapshot_mode), (Snapshots::EachStep, SnapshotMode::Full));
     assert_eq!(request.compression, Compression::Gzip { level: 3 });
     assert_eq!(request.isolation, IsolationChoice::Auto);
-    assert_eq!((request.force, request.cleanup), (false, false));
+    assert!(!request.force);
     assert_eq!(request.state_directory, Path::new("/k/yadokari-token"));
     assert_eq!((request.outputs, request.results), (vec![], crate::request::ResultFiles::default()));
     assert!(request.build_args.is_empty() && request.labels.is_empty() && request.ignore_paths.is_empty());
@@ -115,7 +115,6 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
     ("--force", |r| shown(r.request.force), "true"),
     ("--force --force=false", |r| shown(r.request.force), "false"),
-    ("--cleanup=t", |r| shown(r.request.cleanup), "true"),
     ("--ignore-path=/a --ignore-path b/./c", |r| shown(&r.request.ignore_paths), "[/a, /b/c]"),
     ("--snapshot-mode=redo", |r| shown(r.request.snapshot_mode), "Redo"),
     ("--snapshotMode=time", |r| shown(r.request.snapshot_mode), "Time"),
