@@ -9,14 +9,14 @@ use tokio::sync::mpsc::{self, Receiver};
 
 use super::Error;
 
-/// How many pieces wait between the two sides.
-const PIECES: usize = 16;
+/// How many pieces wait between the two sides; each may have 400 KiB.
+const PIECES: usize = 8;
 
 /// Makes a stream readable by blocking code, such as a decompressor on a thread of its own; bounded memory.
 ///
 /// The stream is driven by a task on `runtime`; dropping the reader ends it. An [`Error`] of the stream
 /// becomes the source of an [`io::Error`], again at each further read; the end is only an end when the
-/// stream itself ended.
+/// stream itself ended. Reading from asynchronous code panics, as all blocking of a runtime does.
 pub fn read_blocking<S>(stream: S, runtime: &Handle) -> impl Read + Send + use<S>
 where
     S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
