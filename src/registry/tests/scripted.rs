@@ -442,3 +442,19 @@ async fn an_upload_through_a_registry_that_forgets_ends() {
     let error = push(&plain(), &server, &content(5000)).await.expect_err("no end");
     assert!(server.seen().len() < 50, "{error}: {:?}", server.lines());
 }
+
+#[tokio::test]
+async fn an_upload_that_is_thrown_back_again_and_again_ends() {
+    let server = registry(|request, _| match (request.method.as_str(), request.header("content-range")) {
+        ("HEAD", _) => Reply::new(404),
+        ("POST", _) => Reply::new(202).header("location", "/up/1"),
+        ("GET", _) => Reply::new(204).header("range", "0-999"),
+        ("PATCH", "1000-1999") => Reply::new(202).header("range", "0-1999"),
+        _ => Reply::hang_up(),
+    })
+    .await;
+    let (client, blob) = (plain(), content(5000));
+    let pushing = push(&client, &server, &blob);
+    let ended = tokio::time::timeout(Duration::from_secs(20), pushing).await.expect("it ends");
+    assert_eq!(ended.expect_err("never whole").kind(), ErrorKind::Transient);
+}
