@@ -31,7 +31,7 @@ impl Shared<'_> {
         self.files(progress)?;
         let owner = if step.user.is_empty() { image::Owner::default() } else { owner(self, progress, &step.user)? };
         let files = progress.files.get_or_insert_with(Inventory::new);
-        let mut draft = Draft::new(files, &self.request.ignore_paths, now);
+        let mut draft = Draft::new(files, &self.ignored, now);
         let implied = ImpliedDirectory { mode: 0o755, uid: owner.uid, gid: owner.gid };
         draft.make_directories(Path::new(&step.path), implied)?;
         if draft.is_empty() {
@@ -88,7 +88,7 @@ impl Shared<'_> {
         let spool = self.scratch("copy")?;
         let (now, epoch, compression) = (self.now(), self.request.epoch, self.request.compression);
         let files = progress.files.get_or_insert_with(Inventory::new);
-        let mut draft = Draft::new(files, &self.request.ignore_paths, now);
+        let mut draft = Draft::new(files, &self.ignored, now);
         let mut copier = Copier { step, source, draft: &mut draft, owner: *owner, spool: &spool, spooled: 0 };
         copier.copy()?;
         if draft.is_empty() {

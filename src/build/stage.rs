@@ -13,6 +13,8 @@ use crate::plan::{Action, Bases, BuildPlan, CopyFrom, Stage, StageBase, StageId,
 use crate::progress::{Event, Phase, StepId, StepResult};
 use crate::request::{BuildRequest, Snapshots};
 
+use crate::rootfs::Exclusions;
+
 use super::run::Live;
 use super::{Error, Services, layers};
 
@@ -31,6 +33,8 @@ pub(super) struct Shared<'a> {
     pub(super) finished: Vec<Finished>,
     /// The stages whose layers are in the target's image.
     in_target: BTreeSet<StageId>,
+    /// `--ignore-path`.
+    pub(super) ignored: Exclusions,
     steps: Vec<StepDone>,
 }
 
@@ -63,8 +67,18 @@ pub(super) fn build_stages(
     uploads: &mut Uploads,
 ) -> Result<(Image, Vec<StepDone>), Error> {
     let in_target = target_chain(plan);
-    let mut shared =
-        Shared { request, plan, bases, context, services, uploads, finished: Vec::new(), in_target, steps: Vec::new() };
+    let mut shared = Shared {
+        request,
+        plan,
+        bases,
+        context,
+        services,
+        uploads,
+        finished: Vec::new(),
+        in_target,
+        ignored: Exclusions::new(&request.ignore_paths),
+        steps: Vec::new(),
+    };
     for number in 0..plan.stages.len() {
         let finished = shared.build_stage(StageId(number))?;
         shared.finished.push(finished);

@@ -1,27 +1,40 @@
 //! The paths of a root file system that are not the image's.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::tree::relative;
+use crate::dockerfile::glob;
 
 /// Paths that are neither written, removed nor looked at: mount points, the state directory, `--ignore-path`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exclusions {
+pub struct Exclusions {
     paths: Vec<OsString>,
+    /// Those with wildcards, apart: they cost more to compare.
+    patterns: Vec<Vec<OsString>>,
 }
 
 impl Exclusions {
-    /// Takes paths, absolute or relative to the root. The root itself cannot be excluded and is left out.
-    pub(super) fn new<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Self {
-        let paths = paths.into_iter().map(|path| relative(path).components().collect::<PathBuf>().into_os_string());
-        Self { paths: paths.filter(|path| !path.is_empty()).collect() }
+    /// Takes paths, absolute or relative to the root; a component may be a pattern of Go's `filepath.Match`. The
+    /// root itself cannot be excluded and is left out.
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Self {
+        let mut exclusions = Self::default();
+        for path in paths {
+            let path = relative(path).components().collect::<PathBuf>().into_os_string();
+            if glob::has_wildcards(path.as_bytes()) {
+                exclusions.patterns.push(Path::new(&path).iter().map(OsStr::to_owned).collect());
+            } else if !path.is_empty() {
+                exclusions.paths.push(path);
+            }
+        }
+        exclusions
     }
 
     /// Tells whether `path` is excluded, or below what is.
-    pub(super) fn contains(&self, path: &Path) -> bool {
+    pub fn contains(&self, path: &Path) -> bool {
         self.paths.iter().any(|excluded| is_at_or_below(path.as_os_str().as_bytes(), excluded.as_bytes()))
+            || self.patterns.iter().any(|pattern| matching(pattern, path) == pattern.len())
     }
 
     /// Tells whether `path` or something below it is excluded, so that it cannot be removed as a whole.
@@ -30,7 +43,20 @@ impl Exclusions {
         self.paths
             .iter()
             .any(|excluded| is_at_or_below(path, excluded.as_bytes()) || is_at_or_below(excluded.as_bytes(), path))
+            || self.patterns.iter().any(|pattern| {
+                let path = Path::new(OsStr::from_bytes(path));
+                matching(pattern, path) == pattern.len().min(path.iter().count())
+            })
     }
+}
+
+/// Counts how many components of a pattern match those of a path, from the root on.
+fn matching(pattern: &[OsString], path: &Path) -> usize {
+    let matches = |(pattern, name): &(&OsString, &OsStr)| {
+        // A pattern that is malformed matches nothing.
+        glob::matches(pattern.as_bytes(), name.as_bytes()).unwrap_or(false)
+    };
+    pattern.iter().zip(path).take_while(matches).count()
 }
 
 /// Compares bytes, not components: it is asked for every file, and all paths here are in plain form.
@@ -54,6 +80,22 @@ mod tests {
             ("var/ru", false, false),
             ("var/run/x/y", true, true),
             ("etc", false, false),
+        ] {
+            assert_eq!(exclusions.contains(Path::new(path)), contains, "contains {path}");
+            assert_eq!(exclusions.touch(Path::new(path)), touch, "touch {path}");
+        }
+    }
+
+    #[test]
+    fn a_component_may_be_a_pattern() {
+        let exclusions = Exclusions::new(&[PathBuf::from("/tmp/apt-key-*/x")]);
+        for (path, contains, touch) in [
+            ("tmp", false, true),
+            ("tmp/apt-key-1", false, true),
+            ("tmp/apt-key-1/x", true, true),
+            ("tmp/apt-key-1/x/y", true, true),
+            ("tmp/apt-key-1/z", false, false),
+            ("tmp/other", false, false),
         ] {
             assert_eq!(exclusions.contains(Path::new(path)), contains, "contains {path}");
             assert_eq!(exclusions.touch(Path::new(path)), touch, "touch {path}");

@@ -12,6 +12,7 @@ pub use changes::{Change, ChangeKind, Changes};
 pub use contents::Contents;
 pub use directory::{Directory, FileKind, Inode, Name, Stat};
 pub use error::Error;
+pub use exclusions::Exclusions;
 pub use pack::pack;
 pub use snapshot::Snapshot;
 pub use tree::Tree;
@@ -35,8 +36,6 @@ mod unpack;
 mod walk;
 mod warning;
 mod xattr;
-
-use exclusions::Exclusions;
 
 /// A root file system on disk that a stage works in.
 #[derive(Debug)]

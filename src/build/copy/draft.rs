@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::image::{Entry, EntryKind, Inventory, LayerWriter, Node, NodeId, Source, Spool, Timestamp};
-use crate::rootfs::{Inode, Tree};
+use crate::rootfs::{Exclusions, Inode, Tree};
 
 use super::Error;
 
@@ -59,7 +59,7 @@ pub(in crate::build) struct Draft<'a> {
     files: &'a mut Inventory,
     plan: LayerPlan,
     /// Paths that no layer gets anything at or below.
-    ignored: &'a [PathBuf],
+    ignored: &'a Exclusions,
     /// The time that directories made on the way get.
     now: Timestamp,
     next_link: u64,
@@ -75,7 +75,7 @@ pub(in crate::build) struct ImpliedDirectory {
 
 impl<'a> Draft<'a> {
     /// Starts a layer over an image with these files.
-    pub(in crate::build) fn new(files: &'a mut Inventory, ignored: &'a [PathBuf], now: Timestamp) -> Self {
+    pub(in crate::build) fn new(files: &'a mut Inventory, ignored: &'a Exclusions, now: Timestamp) -> Self {
         Self { files, plan: LayerPlan::default(), ignored, now, next_link: 0 }
     }
 
@@ -96,7 +96,7 @@ impl<'a> Draft<'a> {
 
     /// Puts an entry into the layer; it replaces what is there.
     pub(super) fn put(&mut self, entry: Entry, content: Content, link: Option<Link>) -> Result<(), Error> {
-        if self.ignored.iter().any(|path| entry.path.starts_with(path.strip_prefix("/").unwrap_or(path))) {
+        if self.ignored.contains(&entry.path) {
             return Ok(());
         }
         if entry.kind != EntryKind::Directory {

@@ -50,7 +50,7 @@ pub struct BuildArgs {
     /// Allow `container` isolation where no container was recognised; it replaces what stands in `/`.
     #[arg(long)]
     pub force: bool,
-    /// Clear `/` of the image after the build, instead of leaving that to the container's end (`container` isolation).
+    /// Accepted as kaniko's, and always the case here: after a build `/` is cleared of the image, and what stood there is put back.
     #[arg(long)]
     pub cleanup: bool,
     /// Leave this path of the image's file system alone: it is neither unpacked nor put into layers.
