@@ -137,18 +137,16 @@ impl Aside {
             restore_children(&self.tree(), &self.root)?;
             fs::remove_dir(self.tree())?;
         }
-        let directories = lines.iter().filter_map(|line| match line {
-            Line::Directory(attributes) => Some(attributes),
-            Line::Emptied | Line::Restoring => None,
-        });
-        // Those below first: the root itself is the first line, and its times change with the last removal.
-        let mut upwards: Vec<&Attributes> = directories.collect();
-        upwards.reverse();
-        for attributes in &upwards {
-            attributes.apply()?;
-        }
+        let directories = || {
+            lines.iter().filter_map(|line| match line {
+                Line::Directory(attributes) => Some(attributes),
+                Line::Emptied | Line::Restoring => None,
+            })
+        };
+        directories().try_for_each(Attributes::apply)?;
         fs::remove_dir_all(&self.directory)?;
-        upwards.last().map_or(Ok(()), |root| root.apply())
+        // The first line is the root's: its times may have changed with that last removal.
+        directories().next().map_or(Ok(()), Attributes::apply)
     }
 
     fn tree(&self) -> PathBuf {

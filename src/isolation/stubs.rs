@@ -261,6 +261,7 @@ mod tests {
         fs::create_dir_all(root.join("a/b")).unwrap();
         for (target, link) in [
             ("/a", "absolute"),
+            ("/a", "a/b/absolute"),
             ("../../../../a/b", "a/up"),
             ("self", "self"),
             ("nowhere/x", "dangling"),
@@ -270,6 +271,7 @@ mod tests {
         }
         for (path, expected) in [
             ("/absolute/b", Some("a/b")),
+            ("/a/b/absolute/c", Some("a/c")),
             ("/twice/b/../c", Some("a/c")),
             ("/a/up", Some("a/b")),
             ("/../../etc/passwd", Some("etc/passwd")),
