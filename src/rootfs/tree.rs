@@ -394,6 +394,26 @@ mod tests {
     }
 
     #[test]
+    fn real_paths_have_no_links() {
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            let (_directory, tree) = sample();
+            let tree = tree.with_resolver(resolver);
+            for (path, expected) in [
+                ("chain", Some("a/b/file")),
+                ("/a/up/../root/a/up", Some("a/b")),
+                ("a/root", Some("")),
+                ("dangling", None),
+                ("out/secret", None),
+                ("a/b/nothing", None),
+            ] {
+                assert_eq!(tree.real_path(Path::new(path)).unwrap().as_deref(), expected.map(Path::new), "{path}");
+            }
+            let error = tree.real_path(Path::new("ping/x")).unwrap_err();
+            assert_eq!(error.errno(), Some(Errno::LOOP.raw_os_error()));
+        }
+    }
+
+    #[test]
     fn a_file_longer_than_asked_for_is_refused() {
         let (_directory, tree) = sample();
         assert_eq!(tree.read(Path::new("a/b/file"), 6).unwrap(), b"inside");
