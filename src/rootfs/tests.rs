@@ -720,3 +720,57 @@ fn holes_stay_holes_and_large_files_whole() {
     let known = contents.get(Path::new("sparse")).unwrap();
     assert_eq!(known.content, xxhash_rust::xxh3::xxh3_128(&bytes));
 }
+
+#[test]
+fn a_directory_that_an_overlay_renamed_is_looked_through() {
+    with_own_mounts(|| {
+        let bench = Bench::new();
+        let lower = bench.path("lower");
+        for file in ["a/x", "b/y"] {
+            fs::create_dir_all(lower.join(file).parent().unwrap()).unwrap();
+            fs::write(lower.join(file), "").unwrap();
+        }
+        set_mtime(&lower.join("b"), 1, 0);
+        if !mount_overlay(&bench, true) {
+            return;
+        }
+        let merged = bench.path("merged");
+        let kind = RootfsKind::Overlay { upper: bench.path("upper") };
+        let rootfs = Rootfs::open(&merged, Vec::new(), kind).unwrap();
+        let mut before = Snapshot::take(&rootfs, &Contents::default()).unwrap();
+        before.settle();
+        fs::remove_dir_all(merged.join("b")).unwrap();
+        fs::rename(merged.join("a"), merged.join("b")).unwrap();
+        let changes = before.changes(&rootfs, SnapshotMode::Full).unwrap();
+        let (added, modified, removed) = (ChangeKind::Added, ChangeKind::Modified, ChangeKind::Removed);
+        let expected = [("a", removed), ("b", modified), ("b/x", added), ("b/y", removed)];
+        assert_eq!(names(&changes), expected.map(|(name, kind)| (name.to_owned(), kind)));
+        nix::mount::umount2(&merged, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    });
+}
+
+#[test]
+fn parents_come_first_and_once() {
+    let bench = Bench::new();
+    let rootfs = bench.rootfs("root");
+    fs::create_dir_all(rootfs.path.join("d/e")).unwrap();
+    fs::create_dir_all(rootfs.path.join("d-f")).unwrap();
+    for file in ["d/a", "d/e/b", "d/e/c", "d-f/g"] {
+        fs::write(rootfs.path.join(file), "1").unwrap();
+    }
+    let mut before = Snapshot::take(&rootfs, &Contents::default()).unwrap();
+    before.settle();
+    // Changes no directory.
+    for file in ["d/a", "d/e/b", "d/e/c", "d-f/g"] {
+        fs::write(rootfs.path.join(file), "22").unwrap();
+    }
+    let changes = before.changes(&rootfs, SnapshotMode::Full).unwrap();
+    assert_eq!(changes.entries.len(), 4);
+    let layer = bench.pack(&rootfs, &changes, &mut Contents::default());
+    let mut reader = LayerReader::new(&layer[..]);
+    let mut paths = Vec::new();
+    while let Some((entry, _)) = reader.next_entry().unwrap() {
+        paths.push(entry.path.display().to_string());
+    }
+    assert_eq!(paths, ["d", "d/a", "d/e", "d/e/b", "d/e/c", "d-f", "d-f/g"]);
+}
