@@ -14,10 +14,10 @@ use super::changes::Differ;
 use super::walk::{Visit, walk_directory};
 use super::{Directory, Error, Exclusions, FileKind, Name, Tree};
 
-/// Marks of a directory whose content is not that of the same directory below: opaque ones hide it, redirected
-/// ones came from elsewhere by rename. `user.` is what mounts with the option `userxattr` use.
-const OWN_CONTENT: [&str; 4] =
-    ["trusted.overlay.opaque", "user.overlay.opaque", "trusted.overlay.redirect", "user.overlay.redirect"];
+/// Marks of a directory that came from elsewhere by rename: what it has of the lower directory is not what stood
+/// under its name before. `user.` is what mounts with the option `userxattr` use. (Opaque directories need no
+/// such care: the mount lists nothing in them that is not in the upper directory.)
+const REDIRECTS: [&str; 2] = ["trusted.overlay.redirect", "user.overlay.redirect"];
 
 /// Shows `differ` all that may have changed in `merged`, the mounted overlay, whose upper directory is at `upper`.
 pub(super) fn look_through(
@@ -71,7 +71,7 @@ fn look_at(
     differ.visit(&Visit { path, parent: merged, name: Some(name), stat: &stat })?;
     if stat.kind == FileKind::Directory {
         let below = merged.open_directory(name.as_os_str())?;
-        if was_directory && !has_own_content(upper, name)? {
+        if was_directory && !is_redirected(upper, name)? {
             return look_into(&upper.open_directory(name.as_os_str())?, &below, path, exclusions, differ);
         }
         walk_directory(&below, path, exclusions, &mut |visit| differ.visit(visit))?;
@@ -80,8 +80,8 @@ fn look_at(
     Ok(())
 }
 
-fn has_own_content(upper: &Directory, name: &Name) -> Result<bool, Error> {
-    for mark in OWN_CONTENT {
+fn is_redirected(upper: &Directory, name: &Name) -> Result<bool, Error> {
+    for mark in REDIRECTS {
         if upper.xattr(name.as_os_str(), mark)?.is_some() {
             return Ok(true);
         }

@@ -665,3 +665,112 @@ fn what_a_layer_cannot_hold_is_told() {
         "/.wh.d has a name that begins with `.wh.`, which would remove a file: left out (and 1 more)"
     );
 }
+
+/// With a refused attribute in place of a refused owner, which root cannot have refused.
+#[test]
+fn what_the_kernel_refuses_fails_or_is_told() {
+    let bench = Bench::new();
+    let mut writer = bench.writer();
+    // The kernel knows no such class of attributes.
+    let xattrs = Xattrs::from([(b"nonsense.a".to_vec(), b"1".to_vec()), (b"user.b".to_vec(), b"2".to_vec())]);
+    for name in ["x", "y"] {
+        let file = Entry { xattrs: xattrs.clone(), ..entry(name, EntryKind::File { size: 0 }) };
+        writer.append(&file, &mut std::io::empty()).unwrap();
+    }
+    let layer = bench.bytes(writer);
+    let mut rootfs = bench.rootfs("root");
+    let error = apply(&mut rootfs, &layer).unwrap_err();
+    assert!(error.to_string().starts_with("fsetxattr of ") && error.to_string().ends_with("root/x failed"), "{error}");
+    let contents = &mut Contents::default();
+    let warnings = unpack(&mut rootfs, &mut LayerReader::new(&layer[..]), Fidelity::Lossy, contents).unwrap();
+    assert_eq!(warnings, [Warning { omission: Omission::Xattrs, path: "x".into(), count: 2 }]);
+    // What is remembered is what was set: a file touched back is still no change.
+    let mut before = Snapshot::take(&rootfs, contents).unwrap();
+    before.settle();
+    fs::write(rootfs.path.join("y"), "").unwrap();
+    set_mtime(&rootfs.path.join("y"), 1_234_567_890, 123_456_789);
+    set_mtime(&rootfs.path, 1, 1);
+    assert_eq!(names(&before.changes(&rootfs, SnapshotMode::Full).unwrap()), []);
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let bench = Bench::new();
+    let path = "d/".repeat(1500);
+    let mut writer = bench.writer();
+    writer.append(&entry(path.trim_end_matches('/'), EntryKind::Directory), &mut std::io::empty()).unwrap();
+    let layer = bench.bytes(writer);
+    assert!(matches!(apply(&mut bench.rootfs("root"), &layer), Err(Error::TooDeep { .. })));
+}
+
+#[test]
+fn holes_stay_holes_and_large_files_whole() {
+    let bench = Bench::new();
+    let mut bytes = vec![0; 3 << 20];
+    bytes[1 << 20..][..5].copy_from_slice(b"bytes");
+    let mut writer = bench.writer();
+    let size = bytes.len() as u64;
+    writer.append(&entry("sparse", EntryKind::File { size }), &mut &bytes[..]).unwrap();
+    let layer = bench.bytes(writer);
+    let mut rootfs = bench.rootfs("root");
+    let mut contents = Contents::default();
+    unpack(&mut rootfs, &mut LayerReader::new(&layer[..]), Fidelity::Strict, &mut contents).unwrap();
+    assert_eq!(fs::read(rootfs.path.join("sparse")).unwrap(), bytes);
+    assert!(fs::metadata(rootfs.path.join("sparse")).unwrap().blocks() * 512 < 1 << 20);
+    let known = contents.get(Path::new("sparse")).unwrap();
+    assert_eq!(known.content, xxhash_rust::xxh3::xxh3_128(&bytes));
+}
+
+#[test]
+fn a_directory_that_an_overlay_renamed_is_looked_through() {
+    with_own_mounts(|| {
+        let bench = Bench::new();
+        let lower = bench.path("lower");
+        for file in ["a/x", "b/y"] {
+            fs::create_dir_all(lower.join(file).parent().unwrap()).unwrap();
+            fs::write(lower.join(file), "").unwrap();
+        }
+        set_mtime(&lower.join("b"), 1, 0);
+        if !mount_overlay(&bench, true) {
+            return;
+        }
+        let merged = bench.path("merged");
+        let kind = RootfsKind::Overlay { upper: bench.path("upper") };
+        let rootfs = Rootfs::open(&merged, Vec::new(), kind).unwrap();
+        let mut before = Snapshot::take(&rootfs, &Contents::default()).unwrap();
+        before.settle();
+        fs::remove_dir_all(merged.join("b")).unwrap();
+        fs::rename(merged.join("a"), merged.join("b")).unwrap();
+        let changes = before.changes(&rootfs, SnapshotMode::Full).unwrap();
+        let (added, modified, removed) = (ChangeKind::Added, ChangeKind::Modified, ChangeKind::Removed);
+        let expected = [("a", removed), ("b", modified), ("b/x", added), ("b/y", removed)];
+        assert_eq!(names(&changes), expected.map(|(name, kind)| (name.to_owned(), kind)));
+        nix::mount::umount2(&merged, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    });
+}
+
+#[test]
+fn parents_come_first_and_once() {
+    let bench = Bench::new();
+    let rootfs = bench.rootfs("root");
+    fs::create_dir_all(rootfs.path.join("d/e")).unwrap();
+    fs::create_dir_all(rootfs.path.join("d-f")).unwrap();
+    for file in ["d/a", "d/e/b", "d/e/c", "d-f/g"] {
+        fs::write(rootfs.path.join(file), "1").unwrap();
+    }
+    let mut before = Snapshot::take(&rootfs, &Contents::default()).unwrap();
+    before.settle();
+    // Changes no directory.
+    for file in ["d/a", "d/e/b", "d/e/c", "d-f/g"] {
+        fs::write(rootfs.path.join(file), "22").unwrap();
+    }
+    let changes = before.changes(&rootfs, SnapshotMode::Full).unwrap();
+    assert_eq!(changes.entries.len(), 4);
+    let layer = bench.pack(&rootfs, &changes, &mut Contents::default());
+    let mut reader = LayerReader::new(&layer[..]);
+    let mut paths = Vec::new();
+    while let Some((entry, _)) = reader.next_entry().unwrap() {
+        paths.push(entry.path.display().to_string());
+    }
+    assert_eq!(paths, ["d", "d/a", "d/e", "d/e/b", "d/e/c", "d-f", "d-f/g"]);
+}

@@ -280,3 +280,143 @@ impl<'a> Parents<'a> {
         self.tree.directory(path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Builds the tree that the table below speaks of, beside a directory that nothing may reach.
+    fn sample() -> (tempfile::TempDir, Tree) {
+        let directory = tempfile::tempdir().unwrap();
+        let outside = directory.path().join("outside");
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(outside.join("secret"), "secret").unwrap();
+        let root = directory.path().join("root");
+        fs::create_dir_all(root.join("a/b/c")).unwrap();
+        fs::write(root.join("a/b/file"), "inside").unwrap();
+        for (name, target) in [
+            ("a/up", "../a/b"),
+            ("a/root", "/"),
+            ("a/far", "../../../../../../outside"),
+            ("absolute", "/a/b/file"),
+            ("loop", "loop"),
+            ("ping", "pong"),
+            ("pong", "ping"),
+            ("dangling", "nowhere"),
+            ("chain", "a/up/../b/file"),
+        ] {
+            symlink(target, root.join(name)).unwrap();
+        }
+        symlink(&outside, root.join("out")).unwrap();
+        let tree = Tree::open(&root).unwrap();
+        (directory, tree)
+    }
+
+    #[test]
+    fn lookups_stay_in_the_tree_with_either_resolver() {
+        let (_directory, tree) = sample();
+        let mut tree = tree;
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            tree = tree.with_resolver(resolver);
+            for (path, expected) in [
+                ("a/b/file", Ok("inside")),
+                ("/a/b/file", Ok("inside")),
+                ("a//b/./file", Ok("inside")),
+                ("a/up/file", Ok("inside")),
+                ("a/root/a/b/file", Ok("inside")),
+                ("../../a/b/file", Ok("inside")),
+                ("a/b/c/../../../../../a/b/file", Ok("inside")),
+                ("absolute", Ok("inside")),
+                ("chain", Ok("inside")),
+                ("loop", Err(Errno::LOOP)),
+                ("ping/x", Err(Errno::LOOP)),
+                ("dangling", Err(Errno::NOENT)),
+                ("a/b/file/x", Err(Errno::NOTDIR)),
+                ("a/b/file/..", Err(Errno::NOTDIR)),
+                ("out/secret", Err(Errno::NOENT)),
+                ("a/far/secret", Err(Errno::NOENT)),
+                ("../outside/secret", Err(Errno::NOENT)),
+            ] {
+                let found = tree.read(Path::new(path), 100);
+                match (found, expected) {
+                    (Ok(found), Ok(expected)) => assert_eq!(found, expected.as_bytes(), "{path} with {resolver:?}"),
+                    (Err(error), Err(errno)) => {
+                        assert_eq!(error.errno(), Some(errno.raw_os_error()), "{path} with {resolver:?}");
+                    }
+                    (found, expected) => panic!("{path} with {resolver:?}: {found:?}, expected {expected:?}"),
+                }
+            }
+            let long = "a/".repeat(3000);
+            let error = tree.directory(Path::new(&long)).unwrap_err();
+            assert_eq!(error.errno(), Some(Errno::NAMETOOLONG.raw_os_error()), "{resolver:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_told_from_what_it_leads_to() {
+        let (_directory, tree) = sample();
+        let mut tree = tree;
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            tree = tree.with_resolver(resolver);
+            let kind = |found: Option<Stat>| found.map(|stat| stat.kind);
+            let path = Path::new("absolute");
+            assert_eq!(kind(tree.stat(path).unwrap()), Some(crate::rootfs::FileKind::Symlink));
+            assert_eq!(kind(tree.stat_following(path).unwrap()), Some(crate::rootfs::FileKind::Regular));
+            assert_eq!(tree.read_link(path).unwrap(), Path::new("/a/b/file"));
+            for missing in ["dangling/x", "nothing", "a/b/file/x"] {
+                assert_eq!(tree.stat(Path::new(missing)).unwrap(), None, "{missing}");
+            }
+            assert_eq!(tree.stat_following(Path::new("dangling")).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn directories_are_created_and_removed_below_links() {
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            let (directory, tree) = sample();
+            let tree = tree.with_resolver(resolver);
+            let created = tree.create_directories(Path::new("/a/up/new/er"), 0o755).unwrap();
+            assert_eq!(created, [Path::new("a/up/new"), Path::new("a/up/new/er")]);
+            assert!(directory.path().join("root/a/b/new/er").is_dir());
+            assert_eq!(tree.create_directories(Path::new("a/up/new"), 0o755).unwrap(), Vec::<PathBuf>::new());
+            assert!(tree.remove(Path::new("a/up/new")).unwrap());
+            assert!(!tree.remove(Path::new("a/up/new")).unwrap());
+            assert!(tree.remove(Path::new("out")).unwrap(), "the link itself");
+            assert!(tree.create_directories(Path::new("dangling/x"), 0o755).is_err());
+            assert!(matches!(tree.remove(Path::new("a/..")), Err(Error::NoName { .. })));
+            assert!(directory.path().join("outside/secret").exists());
+            let names: Vec<_> = tree.read_dir(Path::new("a/up")).unwrap();
+            assert_eq!(names.iter().map(Name::as_os_str).collect::<Vec<_>>(), ["c", "file"]);
+        }
+    }
+
+    #[test]
+    fn real_paths_have_no_links() {
+        for resolver in [Resolver::Openat2, Resolver::Walk] {
+            let (_directory, tree) = sample();
+            let tree = tree.with_resolver(resolver);
+            for (path, expected) in [
+                ("chain", Some("a/b/file")),
+                ("/a/up/../root/a/up", Some("a/b")),
+                ("a/root", Some("")),
+                ("dangling", None),
+                ("out/secret", None),
+                ("a/b/nothing", None),
+            ] {
+                assert_eq!(tree.real_path(Path::new(path)).unwrap().as_deref(), expected.map(Path::new), "{path}");
+            }
+            let error = tree.real_path(Path::new("ping/x")).unwrap_err();
+            assert_eq!(error.errno(), Some(Errno::LOOP.raw_os_error()));
+        }
+    }
+
+    #[test]
+    fn a_file_longer_than_asked_for_is_refused() {
+        let (_directory, tree) = sample();
+        assert_eq!(tree.read(Path::new("a/b/file"), 6).unwrap(), b"inside");
+        assert!(matches!(tree.read(Path::new("a/b/file"), 5), Err(Error::TooLong { limit: 5, .. })));
+    }
+}

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::contents::{Known, PIECE, hash_target, hash_xattrs};
 use super::directory::timestamps;
+use super::error::MAX_DEPTH;
 use super::tree::Parents;
 use super::warning::Warnings;
 use super::xattr::is_foreign;
@@ -119,6 +120,9 @@ impl Unpacker<'_> {
         }
         if self.exclusions.contains(path) {
             return Ok(());
+        }
+        if parent.components().count() > MAX_DEPTH {
+            return Err(Error::TooDeep { path: path.to_owned() });
         }
         let place = Place { parent: self.enter(parent)?, name, path };
         let created = match &entry.kind {

@@ -159,3 +159,56 @@ fn value(handle: &Handle, attribute: &OsStr) -> Result<Vec<u8>, Errno> {
     }
     Ok(buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::rootfs::Tree;
+
+    #[test]
+    fn both_ways_find_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Tree::open(root.path()).unwrap().directory(Path::new("")).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        fs::create_dir(root.path().join("directory")).unwrap();
+        std::os::unix::fs::symlink("file", root.path().join("link")).unwrap();
+        let long = vec![b'v'; 3000];
+        for name in ["file", "directory"] {
+            for number in 0..40 {
+                let attribute = format!("user.a-rather-long-name-{number}");
+                directory.set_xattr(OsStr::new(name), attribute.as_bytes(), &long).unwrap();
+            }
+        }
+        for (name, expected) in [("file", 40), ("directory", 40), ("link", 0)] {
+            let name = OsStr::new(name);
+            let by_path = directory.xattrs(name).unwrap();
+            assert_eq!(by_path.len(), expected, "{}", name.display());
+            assert!(by_path.values().all(|value| *value == long));
+            let handle = by_opening(directory.as_fd(), name).unwrap();
+            let opened = list(&handle).unwrap();
+            assert_eq!(opened.split(|byte| *byte == 0).filter(|part| !part.is_empty()).count(), expected);
+            for attribute in by_path.keys() {
+                assert_eq!(value(&handle, OsStr::from_bytes(attribute)).unwrap(), long);
+            }
+        }
+        directory.remove_xattr(OsStr::new("file"), b"user.a-rather-long-name-0").unwrap();
+        assert_eq!(directory.xattrs(OsStr::new("file")).unwrap().len(), 39);
+    }
+
+    #[test]
+    fn what_belongs_to_the_machine_is_known() {
+        for (name, foreign) in [
+            ("security.selinux", true),
+            ("trusted.overlay.opaque", true),
+            ("user.overlay.origin", true),
+            ("security.capability", false),
+            ("system.posix_acl_access", false),
+            ("user.overlayed", false),
+        ] {
+            assert_eq!(is_foreign(name.as_bytes()), foreign, "{name}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use super::{Unpacker, key};
+use crate::rootfs::error::MAX_DEPTH;
 use crate::rootfs::tree::Parent;
 use crate::rootfs::{Directory, Error, FileKind, Omission, Stat};
 
@@ -79,6 +80,9 @@ impl Unpacker<'_> {
     /// Removes all in a directory that is neither excluded nor, if `keep_written`, of this layer; true if
     /// something stays.
     fn prune(&mut self, directory: &Directory, path: &Path, keep_written: bool) -> Result<bool, Error> {
+        if path.components().count() > MAX_DEPTH {
+            return Err(Error::TooDeep { path: path.to_owned() });
+        }
         let stat = directory.stat_self()?;
         self.times.entry(stat.inode).or_insert_with(|| (path.to_owned(), stat.mtime));
         let mut stays = false;
