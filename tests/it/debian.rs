@@ -62,7 +62,7 @@ RUN useradd --create-home sailor && su sailor -c 'touch ~/knot'
     assert_eq!(line("/greeting"), "file 0644 0:0 \"Hello, world!\\n\"");
     assert_eq!(line("/status"), "file 0644 0:0 \"install ok installed\\n\"");
     assert_eq!(line("/home/sailor/knot"), "file 0644 1000:1000 \"\"");
-    let strangers = ["/run/.containerenv", "/kaniko", "/workspace", "/out"];
+    let strangers = ["/run/.containerenv", "/kaniko", "/workspace", "/step-results"];
     assert_eq!(strangers.map(line), [""; 4], "what is not the image's is not in it");
 }
 

@@ -7,6 +7,14 @@ use crate::support::pod::Pod;
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::source::{one_run, source};
 
+/// Looks for the executor's files, the step's volumes and the step's environment, also by way of `/proc`.
+const PRYING: &str = "FROM $BASE
+RUN for path in /kaniko /step-credentials /step-results /workspace; do test ! -e $path || exit 3; done
+RUN ! env | grep -E 'DOCKER_CONFIG|SECRET_OF'
+RUN ! cat /proc/[0-9]*/environ 2>/dev/null | grep -E 'DOCKER_CONFIG|SECRET_OF'
+RUN ! ls -d /proc/[0-9]*/root/step-credentials /proc/[0-9]*/root/kaniko /proc/[0-9]*/cwd/credentials 2>/dev/null | grep .
+";
+
 #[test]
 fn an_ordinary_pod_takes_container_isolation_by_itself() {
     if !Isolation::Container.allowed("pod: ordinary") {
@@ -39,14 +47,20 @@ fn a_step_in_namespaces_sees_nothing_of_the_executor() {
         return;
     }
     let registry = Registry::secured();
-    let dockerfile = "FROM $BASE
-RUN for path in /kaniko /credentials /workspace /out; do test ! -e $path || exit 3; done
-RUN ! env | grep -E 'DOCKER_CONFIG|SECRET_OF'
-RUN test $(ls -d /proc/[0-9]* | wc -l) -lt 6
-";
-    let source = source(dockerfile, &[]);
+    let source = source(PRYING, &[]);
     let mut executor = Executor::in_pod(Isolation::Namespace, Pod::unshare_allowed(), source.path());
     executor.env("SECRET_OF_THE_STEP", PASSWORD).push_secured(&registry, "app:1", PASSWORD).run().expect(0);
+}
+
+#[test]
+fn a_step_on_a_machine_sees_nothing_of_the_executor() {
+    if !Isolation::Namespace.allowed("pod: hidden on a machine") {
+        return;
+    }
+    let registry = Registry::secured();
+    let source = source(&format!("{PRYING}RUN test $(ls -d /proc/[0-9]* | wc -l) -lt 6\n"), &[]);
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    executor.push_secured(&registry, "app:1", PASSWORD).run().expect(0);
 }
 
 #[test]
@@ -91,5 +105,5 @@ fn a_restricted_pod_says_which_right_a_run_lacks() {
     pod.add(&["--tmpfs=/state:mode=1777"]);
     let mut executor = Executor::in_pod(Isolation::Auto, pod, source.path());
     let build = executor.only_layout().add(&["--state-dir=/state"]).run().expect(71);
-    assert!(build.stderr.contains("hint:"), "{}", build.stderr);
+    assert!(build.stderr.contains("securityContext"), "{}", build.stderr);
 }

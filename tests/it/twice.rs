@@ -22,13 +22,13 @@ list() {
         sort
 }
 mkdir -p /home/user && echo mine > /home/user/file && ln -s file /home/user/link && chmod 700 /home/user
-list > /out/before
-/kaniko/executor "$@" --digest-file=/out/first || exit
-list > /out/between
+list > /step-results/before
+/kaniko/executor "$@" --digest-file=/step-results/first || exit
+list > /step-results/between
 echo still here
 test "$(cat /home/user/link)" = mine || exit 9
-/kaniko/executor "$@" --digest-file=/out/second || exit
-list > /out/after
+/kaniko/executor "$@" --digest-file=/step-results/second || exit
+list > /step-results/after
 echo and here
 "#;
 

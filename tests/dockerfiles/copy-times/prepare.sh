@@ -1,2 +1,2 @@
 touch -d @1000000001 tree/old tree/d
-touch -d @1.5 tree/d/f
+touch -d @1 tree/d/f

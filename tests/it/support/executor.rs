@@ -15,6 +15,11 @@ use super::process::{self, Finished, LONG, Running};
 use super::registry::{self, PASSWORD, Registry, USER};
 use super::scratch::Scratch;
 
+// Where a pod's volumes are; the names must not be those that a case's own RUN uses.
+const WORKSPACE: &str = "/workspace";
+const OUT: &str = "/step-results";
+const CREDENTIALS: &str = "/step-credentials";
+
 /// A run of the executor in the making.
 ///
 /// Paths differ between a run on the machine and one in a pod, so flags that name files go through methods.
@@ -79,7 +84,7 @@ impl Executor {
             umask: "022".to_owned(),
             limit: LONG,
         };
-        let source = executor.inside("/workspace", source);
+        let source = executor.inside(WORKSPACE, source);
         executor.add(&[
             &format!("--context={source}/context"),
             &format!("--dockerfile={source}/Dockerfile"),
@@ -106,7 +111,7 @@ impl Executor {
 
     /// Adds `flag=<a path that is read back as `name`>`.
     pub(crate) fn output(&mut self, flag: &str, name: &str) -> &mut Self {
-        let directory = self.inside("/out", &self.scratch.join("out"));
+        let directory = self.inside(OUT, &self.scratch.join("out"));
         self.add(&[&format!("{flag}={directory}/{name}")])
     }
 
@@ -141,7 +146,7 @@ impl Executor {
     pub(crate) fn push_secured(&mut self, registry: &Registry, name: &str, password: &str) -> &mut Self {
         self.scratch.file("credentials/config.json", registry.docker_config(password));
         self.scratch.file("credentials/ca.crt", fs::read(registry.ca()).expect("the CA is made"));
-        let credentials = self.inside("/credentials", &self.scratch.join("credentials"));
+        let credentials = self.inside(CREDENTIALS, &self.scratch.join("credentials"));
         self.env("DOCKER_CONFIG", &credentials);
         self.add(&[
             &format!("--destination={}/{name}", registry.address),
@@ -182,9 +187,9 @@ impl Executor {
     }
 
     fn furnish(&self, mut pod: Pod, scratch: &Scratch) -> Pod {
-        pod.mount(&self.source, "/workspace");
-        pod.mount(&scratch.join("credentials"), "/credentials");
-        pod.mount_writable(&scratch.join("out"), "/out");
+        pod.mount(&self.source, WORKSPACE);
+        pod.mount(&scratch.join("credentials"), CREDENTIALS);
+        pod.mount_writable(&scratch.join("out"), OUT);
         // A pod of another user must be able to write its results, as with a volume of the pod's group.
         fs::set_permissions(scratch.join("out"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("ours");
         for (name, value) in &self.environment {

@@ -1,2 +1,0 @@
-chmod 640 f d/e/f
-chmod 700 d/e
