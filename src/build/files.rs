@@ -46,7 +46,9 @@ impl Shared<'_> {
 
     pub(super) fn copy(&mut self, progress: &mut Progress, step: &CopyStep) -> Result<Option<Layer>, Error> {
         let start = Instant::now();
-        self.files(progress)?;
+        if !step.link {
+            self.files(progress)?;
+        }
         let owner = match &step.chown {
             Some(text) => Some(owner(self, progress, text)?),
             None => None,
@@ -87,7 +89,8 @@ impl Shared<'_> {
         let Copying { step, owner, source, layers, tree } = copying;
         let spool = self.scratch("copy")?;
         let (now, epoch, compression) = (self.now(), self.request.epoch, self.request.compression);
-        let files = progress.files.get_or_insert_with(Inventory::new);
+        let mut nothing = Inventory::new();
+        let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let mut draft = Draft::new(files, &self.ignored, now);
         let mut copier = Copier { step, source, draft: &mut draft, owner: *owner, spool: &spool, spooled: 0 };
         copier.copy()?;

@@ -4,16 +4,10 @@ use crate::dockerfile::expand::{ExpandError, Expander};
 use crate::dockerfile::{Add, Copy, Heredoc, Source, Span, Word};
 
 use super::stage::{Draft, absolute, clean};
-use super::{Action, CopyFrom, CopySource, CopyStep, Error, ErrorReason};
+use super::{Action, Chmod, CopyFrom, CopySource, CopyStep, Error, ErrorReason};
 
 /// Plans a COPY; also returns its line of history.
 pub(super) fn plan_copy(draft: &Draft<'_>, copy: &Copy, span: Span) -> Result<(Action, Option<String>), Error> {
-    for (given, flag) in [(copy.link, "--link"), (copy.parents, "--parents"), (!copy.excludes.is_empty(), "--exclude")]
-    {
-        if given {
-            return Err(Error::unsupported(span, &format!("`COPY {flag}`")));
-        }
-    }
     let from = match &copy.from {
         None => CopyFrom::Context,
         Some(word) => match draft.node.sources.get(word.as_str()) {
@@ -21,17 +15,21 @@ pub(super) fn plan_copy(draft: &Draft<'_>, copy: &Copy, span: Span) -> Result<(A
             None => return Err(Error::at(span, ErrorReason::UnknownStageNumber(word.as_str().to_owned()))),
         },
     };
-    let parts =
-        Parts { keyword: "COPY", chown: copy.chown.as_ref(), chmod: copy.chmod.as_ref(), sources: &copy.sources };
+    let parts = Parts {
+        keyword: "COPY",
+        parents: copy.parents,
+        chown: copy.chown.as_ref(),
+        chmod: copy.chmod.as_ref(),
+        sources: &copy.sources,
+    };
     let (step, created_by) = parts.plan(draft, from, &copy.destination, span)?;
-    Ok((Action::Copy(step), Some(created_by)))
+    let (link, parents) = (copy.link, copy.parents);
+    Ok((Action::Copy(CopyStep { link, parents, excludes: texts(&copy.excludes), ..step }), Some(created_by)))
 }
 
 /// Plans an ADD; also returns its line of history.
 pub(super) fn plan_add(draft: &Draft<'_>, add: &Add, span: Span) -> Result<(Action, Option<String>), Error> {
     let flags = [
-        (add.link, "--link"),
-        (!add.excludes.is_empty(), "--exclude"),
         (add.checksum.is_some(), "--checksum"),
         (add.keep_git_directory.is_some(), "--keep-git-dir"),
         (add.unpack.is_some(), "--unpack"),
@@ -41,7 +39,8 @@ pub(super) fn plan_add(draft: &Draft<'_>, add: &Add, span: Span) -> Result<(Acti
             return Err(Error::unsupported(span, &format!("`ADD {flag}`")));
         }
     }
-    let parts = Parts { keyword: "ADD", chown: add.chown.as_ref(), chmod: add.chmod.as_ref(), sources: &add.sources };
+    let (chown, chmod) = (add.chown.as_ref(), add.chmod.as_ref());
+    let parts = Parts { keyword: "ADD", parents: false, chown, chmod, sources: &add.sources };
     let (step, created_by) = parts.plan(draft, CopyFrom::Context, &add.destination, span)?;
     for source in &step.sources {
         match source {
@@ -51,7 +50,12 @@ pub(super) fn plan_add(draft: &Draft<'_>, add: &Add, span: Span) -> Result<(Acti
             CopySource::Path(_) | CopySource::Inline { .. } => {}
         }
     }
-    Ok((Action::Copy(CopyStep { unpack: true, ..step }), Some(created_by)))
+    let (link, excludes) = (add.link, texts(&add.excludes));
+    Ok((Action::Copy(CopyStep { unpack: true, link, excludes, ..step }), Some(created_by)))
+}
+
+fn texts(words: &[Word]) -> Vec<String> {
+    words.iter().map(|word| word.as_str().to_owned()).collect()
 }
 
 fn is_remote(source: &str) -> bool {
@@ -62,6 +66,7 @@ fn is_remote(source: &str) -> bool {
 /// What COPY and ADD have in common.
 struct Parts<'a> {
     keyword: &'static str,
+    parents: bool,
     chown: Option<&'a Word>,
     chmod: Option<&'a Word>,
     sources: &'a [Source],
@@ -76,11 +81,13 @@ impl Parts<'_> {
         span: Span,
     ) -> Result<(CopyStep, String), Error> {
         let mut history = vec![self.keyword.to_owned()];
+        history.extend(self.parents.then(|| "--parents".to_owned()));
         let chown = self.chown.map(|word| draft.word(word, span)).transpose()?.filter(|owner| !owner.is_empty());
         history.extend(chown.iter().map(|owner| format!("--chown={owner}")));
         let mode = self.chmod.map(|word| draft.word(word, span)).transpose()?.filter(|mode| !mode.is_empty());
         history.extend(mode.iter().map(|mode| format!("--chmod={mode}")));
-        let chmod = mode.map(|mode| permissions(&mode, span)).transpose()?;
+        let chmod =
+            mode.map(|mode| Chmod::parse(&mode).map_err(|message| Error::invalid(span, message))).transpose()?;
         let mut sources = Vec::new();
         for source in self.sources {
             match source {
@@ -98,7 +105,8 @@ impl Parts<'_> {
         let given = draft.word(destination, span)?;
         history.push(given.clone());
         let destination = destination_path(&draft.config.working_dir, &given);
-        let step = CopyStep { from, sources, destination, chown, chmod, unpack: false };
+        let (link, parents, excludes) = (false, false, Vec::new());
+        let step = CopyStep { from, sources, destination, chown, chmod, link, parents, excludes, unpack: false };
         Ok((step, format!("{} # buildkit", history.join(" "))))
     }
 }
@@ -117,19 +125,6 @@ fn inline(draft: &Draft<'_>, heredoc: &Heredoc, span: Span) -> Result<CopySource
         text.into_owned()
     };
     Ok(CopySource::Inline { name: heredoc.name.clone(), content })
-}
-
-fn permissions(mode: &str, span: Span) -> Result<u32, Error> {
-    match u32::from_str_radix(mode, 8) {
-        Ok(bits) if bits <= 0o7777 => Ok(bits),
-        Ok(_) => {
-            Err(Error::invalid(span, format!("`--chmod={mode}` is out of range: write octal digits from 0 to 7777")))
-        }
-        Err(_) if mode.starts_with(|c: char| c.is_ascii_digit()) => {
-            Err(Error::invalid(span, format!("`--chmod={mode}` is not octal: write digits from 0 to 7, at most 7777")))
-        }
-        Err(_) => Err(Error::unsupported(span, &format!("the symbolic mode `--chmod={mode}`"))),
-    }
 }
 
 /// Makes a destination absolute and clean, keeping what tells that it is a directory: a trailing slash, `.`, or nothing.

@@ -8,6 +8,7 @@
 //! field of a [`Step`], never a question to the instruction later.*
 
 mod arguments;
+mod chmod;
 mod copy;
 mod error;
 mod graph;
@@ -23,6 +24,7 @@ use crate::image::Image;
 use crate::oci::{ContainerConfig, Digest, Platform, Reference};
 use crate::request::BuildRequest;
 
+pub use chmod::{Chmod, Clause};
 pub use error::{Error, ErrorReason};
 
 /// A build, decided: every stage that the target needs, each after those it needs itself.
@@ -153,8 +155,14 @@ pub struct CopyStep {
     pub destination: String,
     /// `--chown`, expanded.
     pub chown: Option<String>,
-    /// `--chmod`: permission bits for all that is copied.
-    pub chmod: Option<u32>,
+    /// `--chmod`: what happens to the permission bits of all that is copied.
+    pub chmod: Option<Chmod>,
+    /// `--link`: the layer does not depend on what the image has, so nothing of it is looked at.
+    pub link: bool,
+    /// `--parents`: sources keep the directories that they are in.
+    pub parents: bool,
+    /// `--exclude`: patterns of what is left out.
+    pub excludes: Vec<String>,
     /// Whether local archives are unpacked (ADD).
     pub unpack: bool,
 }

@@ -168,7 +168,6 @@ fn what_is_not_done_yet_or_wrong_is_refused_with_its_line() {
     for (text, expected) in [
         ("FROM scratch\nRUN --mount=type=cache,target=/x y\n", "2: `RUN --mount=type=cache,target=/x`"),
         ("FROM scratch\nRUN --network=none y\n", "2: `RUN --network=none`"),
-        ("FROM scratch\nCOPY --link a b\n", "2: `COPY --link`"),
         ("FROM scratch\nADD https://registry.example.com/a b\n", "2: ADD of a remote file"),
         ("FROM scratch\nCOPY --chmod=9 a b\n", "2: `--chmod=9` is not octal"),
         ("FROM scratch\nCOPY --from=7 a b\n", "2: there is no stage number 7"),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::dockerfile::ignore::IgnoreError;
 use crate::{image, rootfs};
 
 /// A COPY, ADD or WORKDIR that fails.
@@ -27,6 +28,13 @@ pub enum Error {
     Pattern {
         /// The source, as named.
         pattern: String,
+    },
+    /// `--exclude` or `--parents` with something that is no pattern.
+    #[error("a pattern cannot be used")]
+    Filter {
+        /// Which, and why.
+        #[source]
+        source: IgnoreError,
     },
     /// A directory should be made where something else is.
     #[error("`{}` in the image is not a directory", path.display())]

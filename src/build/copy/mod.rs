@@ -8,15 +8,19 @@
 mod archive;
 mod draft;
 mod error;
+mod filter;
 mod source;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::dockerfile::glob;
 use crate::image::{Entry, EntryKind, Owner};
-use crate::plan::{CopySource, CopyStep};
+use crate::plan::{Chmod, CopySource, CopyStep};
 
 use draft::absolute;
+use filter::{Filter, Verdict};
 use source::{SourceFile, base_name};
 
 pub(super) use draft::{Content, Draft, ImpliedDirectory, LayerPlan};
@@ -41,11 +45,25 @@ pub(super) struct Copier<'a, 'b> {
     pub(super) spooled: usize,
 }
 
+/// Where a directory is: in the source, below the directory that is copied, in the image.
+struct Place {
+    real: PathBuf,
+    below: PathBuf,
+    target: PathBuf,
+}
+
+impl Place {
+    fn join(&self, name: &OsStr) -> Self {
+        Self { real: self.real.join(name), below: self.below.join(name), target: self.target.join(name) }
+    }
+}
+
 impl Copier<'_, '_> {
     /// Puts all sources of the step into the draft.
     pub(super) fn copy(&mut self) -> Result<(), Error> {
         for source in &self.step.sources {
             match source {
+                CopySource::Path(path) if self.step.parents => self.copy_with_parents(path)?,
                 CopySource::Path(pattern) => {
                     for path in self.source.matches(pattern)? {
                         self.copy_one(&path)?;
@@ -73,9 +91,40 @@ impl Copier<'_, '_> {
         {
             return self.unpack(tree, &real);
         }
-        let is_directory = file.entry.kind == EntryKind::Directory;
-        let target = self.target(path, is_directory)?;
-        if is_directory { self.copy_root_directory(&real, &file, &target) } else { self.put_file(file, target) }
+        let filter = Filter::new(None, &self.step.excludes)?;
+        if file.entry.kind == EntryKind::Directory {
+            let target = self.target(path, true)?;
+            return self.copy_root_directory(&real, &file, &target, &filter);
+        }
+        // A file that a wildcard found is judged by its name, as the reference of `--exclude` has it.
+        if !filter.judge(&Verdict::default(), Path::new(base_name(path).unwrap_or_default())).taken {
+            return Ok(());
+        }
+        let target = self.target(path, false)?;
+        self.put_file(file, target)
+    }
+
+    /// Copies what a path or pattern means together with the directories it is in, from `/./` in it on.
+    fn copy_with_parents(&mut self, path: &str) -> Result<(), Error> {
+        let (root, pattern) = path.split_once("/./").unwrap_or(("", path));
+        let pattern = pattern.trim_start_matches("./").trim_matches('/');
+        let missing = |path: PathBuf| match self.source.ignored_by(&path) {
+            Some(pattern) => Error::Ignored { path, pattern },
+            None => Error::NotFound { path },
+        };
+        let literal = !glob::has_wildcards(root.as_bytes()) && !glob::has_wildcards(pattern.as_bytes());
+        if literal && self.source.resolve(&Path::new(root).join(pattern))?.is_none() {
+            return Err(missing(Path::new(root).join(pattern)));
+        }
+        for root in self.source.matches(root)? {
+            let Some(real) = self.source.resolve(&root)? else { return Err(missing(root)) };
+            let directory = self.source.file(&real)?;
+            let include = if pattern.is_empty() { "**" } else { pattern };
+            let filter = Filter::new(Some(include), &self.step.excludes)?;
+            let target = self.target(&root, true)?;
+            self.copy_root_directory(&real, &directory, &target, &filter)?;
+        }
+        Ok(())
     }
 
     fn copy_inline(&mut self, name: &str, content: &str) -> Result<(), Error> {
@@ -115,7 +164,13 @@ impl Copier<'_, '_> {
     }
 
     /// Copies the contents of a directory; the destination itself keeps its mode and owner where it exists.
-    fn copy_root_directory(&mut self, real: &Path, directory: &SourceFile, target: &Path) -> Result<(), Error> {
+    fn copy_root_directory(
+        &mut self,
+        real: &Path,
+        directory: &SourceFile,
+        target: &Path,
+        filter: &Filter,
+    ) -> Result<(), Error> {
         if target != Path::new("") {
             match self.draft.get(target) {
                 // The time of the source is taken all the same, as BuildKit does.
@@ -127,25 +182,57 @@ impl Copier<'_, '_> {
                 None => {}
             }
         }
-        self.copy_children(real, target)
+        let place = Place { real: real.to_owned(), below: PathBuf::new(), target: target.to_owned() };
+        self.copy_children(&place, filter, &Verdict::default(), &mut Vec::new())
     }
 
-    fn copy_children(&mut self, real: &Path, target: &Path) -> Result<(), Error> {
-        for name in self.source.children(real)? {
-            let (from, to) = (real.join(&name), target.join(&name));
-            let file = self.source.file(&from)?;
-            if file.entry.kind == EntryKind::Directory {
-                if self.draft.get(&to).is_some_and(|entry| entry.kind != EntryKind::Directory) {
-                    return Err(Error::NotADirectory { path: absolute(&to) });
+    /// Copies what is in a directory. `pending` are the directories on the way that are made only when something in
+    /// them is taken.
+    fn copy_children(
+        &mut self,
+        place: &Place,
+        filter: &Filter,
+        verdict: &Verdict,
+        pending: &mut Vec<Entry>,
+    ) -> Result<(), Error> {
+        for name in self.source.children(&place.real)? {
+            let place = place.join(&name);
+            let verdict = filter.judge(verdict, &place.below);
+            let file = self.source.file(&place.real)?;
+            if verdict.taken {
+                for directory in pending.drain(..) {
+                    self.put_directory(directory)?;
                 }
-                let entry = self.owned(Entry { path: to.clone(), ..file.entry });
-                self.draft.put(entry, Content::None, None)?;
-                self.copy_children(&from, &to)?;
+            }
+            if file.entry.kind != EntryKind::Directory {
+                if verdict.taken {
+                    self.put_file(file, place.target)?;
+                }
+                continue;
+            }
+            let entry = Entry { path: place.target.clone(), ..file.entry };
+            if verdict.taken {
+                self.put_directory(entry)?;
+            } else if filter.may_take_below(&verdict, &place.below) {
+                pending.push(entry);
             } else {
-                self.put_file(file, to)?;
+                continue;
+            }
+            let depth = pending.len();
+            self.copy_children(&place, filter, &verdict, pending)?;
+            if !verdict.taken && pending.len() == depth {
+                pending.pop();
             }
         }
         Ok(())
+    }
+
+    fn put_directory(&mut self, entry: Entry) -> Result<(), Error> {
+        if self.draft.get(&entry.path).is_some_and(|existing| existing.kind != EntryKind::Directory) {
+            return Err(Error::NotADirectory { path: absolute(&entry.path) });
+        }
+        let entry = self.owned(entry);
+        self.draft.put(entry, Content::None, None)
     }
 
     fn put_file(&mut self, file: SourceFile, target: PathBuf) -> Result<(), Error> {
@@ -159,9 +246,9 @@ impl Copier<'_, '_> {
     /// Applies `--chown` and `--chmod`; a link has no mode of its own.
     fn owned(&self, entry: Entry) -> Entry {
         let owner = self.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid });
-        let mode = match (&entry.kind, self.step.chmod) {
+        let mode = match (&entry.kind, &self.step.chmod) {
             (EntryKind::Symlink { .. }, _) | (_, None) => entry.mode,
-            (_, Some(mode)) => mode,
+            (kind, Some(chmod)) => chmod.apply(entry.mode, *kind == EntryKind::Directory),
         };
         Entry { uid: owner.uid, gid: owner.gid, mode, ..entry }
     }
@@ -169,7 +256,10 @@ impl Copier<'_, '_> {
     fn implied(&self) -> ImpliedDirectory {
         let owner = self.owner.unwrap_or(Owner { uid: 0, gid: 0 });
         // Only permission bits: fsutil makes the directory with them, and setuid, setgid and sticky are not among them.
-        let mode = self.step.chmod.map_or(DIRECTORY_MODE, |mode| mode & 0o777);
+        let mode = match &self.step.chmod {
+            Some(Chmod::Octal(mode)) => mode & 0o777,
+            Some(Chmod::Symbolic(_)) | None => DIRECTORY_MODE,
+        };
         ImpliedDirectory { mode, uid: owner.uid, gid: owner.gid }
     }
 }
