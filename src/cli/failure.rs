@@ -1,14 +1,15 @@
 //! From the errors of a build to what a user is told: kind, exit code, place, causes, hints.
 
 use std::error::Error as _;
+use std::io::ErrorKind;
 
 use super::exit::{Failure, Kind, Place};
 use crate::build::{Error, Failed};
 use crate::context;
 use crate::dockerfile::Span;
 use crate::isolation::{self, Exit};
-use crate::registry::{self, ErrorKind};
-use crate::{build, image, output, rootfs};
+use crate::registry;
+use crate::{build, image, output};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
@@ -17,6 +18,10 @@ impl From<Failed> for Failure {
             other => (other, None),
         };
         let mut failure = describe(error);
+        if is_full(error) {
+            failure = Failure { kind: Kind::Disk, exit_code: Kind::Disk.exit_code(), ..failure };
+            failure = failure.hint("no space is left on the device: give --state-dir a larger one");
+        }
         let span = place.map(|place| place.span).or_else(|| own_span(error));
         if let (Some(span), Some(dockerfile)) = (span, &failed.dockerfile) {
             let mut shown = shown(span, error, dockerfile);
@@ -27,6 +32,19 @@ impl From<Failed> for Failure {
         }
         failure
     }
+}
+
+/// Whatever was being done: no space left is a trouble of its own.
+fn is_full(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn shown(span: Span, error: &Error, dockerfile: &context::Dockerfile) -> Place {
@@ -81,10 +99,10 @@ fn run(exit: Exit, error: &Error) -> Failure {
 /// Which kind a failure of a registry is.
 fn registry_kind(error: &registry::Error) -> Kind {
     match error.kind() {
-        ErrorKind::Transient => Kind::Transient,
-        ErrorKind::Denied => Kind::Denied,
-        ErrorKind::NotFound => Kind::Dockerfile,
-        ErrorKind::Invalid | ErrorKind::Other => Kind::Transient,
+        registry::ErrorKind::Transient => Kind::Transient,
+        registry::ErrorKind::Denied => Kind::Denied,
+        registry::ErrorKind::NotFound => Kind::Dockerfile,
+        registry::ErrorKind::Invalid | registry::ErrorKind::Other => Kind::Transient,
     }
 }
 
@@ -115,13 +133,9 @@ fn copy_kind(error: &build::CopyError) -> Kind {
     match error {
         build::CopyError::Spool { .. } | build::CopyError::NotExtracted { .. } => Kind::Disk,
         build::CopyError::Layer(image::Error::Store { .. }) => Kind::Disk,
-        build::CopyError::Tree(error) => tree_kind(error),
+        build::CopyError::Tree(_) => Kind::Disk,
         _ => Kind::Dockerfile,
     }
-}
-
-fn tree_kind(_error: &rootfs::Error) -> Kind {
-    Kind::Disk
 }
 
 /// Which kind a failure of the isolation is.
@@ -137,9 +151,9 @@ pub(super) fn isolation_kind(error: &isolation::Error) -> Kind {
 fn output_kind(error: &output::Error) -> Kind {
     match error {
         output::Error::Registry(error) => match error.kind() {
-            ErrorKind::Denied => Kind::Denied,
-            ErrorKind::Transient => Kind::Transient,
-            ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Other => Kind::Output,
+            registry::ErrorKind::Denied => Kind::Denied,
+            registry::ErrorKind::Transient => Kind::Transient,
+            registry::ErrorKind::NotFound | registry::ErrorKind::Invalid | registry::ErrorKind::Other => Kind::Output,
         },
         output::Error::Layer { source, .. } => fetch_kind(source),
         output::Error::Write { .. } => Kind::Output,
