@@ -11,13 +11,17 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
 use serde::{Deserialize, Serialize};
 
-/// Paths that are never moved or removed, absolute.
+use crate::dockerfile::glob;
+
+/// Paths that are never moved or removed, absolute; a component may be a pattern of Go's `filepath.Match`, as
+/// in what a root file system excludes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Untouched(Vec<PathBuf>);
 
@@ -47,14 +51,26 @@ impl Untouched {
     }
 
     fn relation(&self, path: &Path) -> Relation {
-        if self.0.iter().any(|untouched| path.starts_with(untouched)) {
-            Relation::Untouched
-        } else if self.0.iter().any(|untouched| untouched.starts_with(path)) {
-            Relation::Above
-        } else {
-            Relation::Free
+        let mut relation = Relation::Free;
+        for untouched in &self.0 {
+            let same = untouched.components().zip(path.components()).take_while(|(one, other)| is_same(*one, *other));
+            let same = same.count();
+            if same == untouched.components().count() {
+                return Relation::Untouched;
+            }
+            if same == path.components().count() {
+                relation = Relation::Above;
+            }
         }
+        relation
     }
+}
+
+/// Compares a component of an untouched path, which may be a pattern, with one of a path.
+fn is_same(untouched: Component<'_>, other: Component<'_>) -> bool {
+    let (untouched, other) = (untouched.as_os_str().as_bytes(), other.as_os_str().as_bytes());
+    // A malformed pattern is only a name.
+    untouched == other || (glob::has_wildcards(untouched) && glob::matches(untouched, other).unwrap_or(false))
 }
 
 /// One line of the journal.
@@ -458,9 +474,9 @@ mod tests {
 
     #[test]
     fn relations_go_by_whole_components() {
-        let untouched = ["/var/run/x", "/proc/sys", "/proc", "/proc/acpi/y", "/var/run/x"].map(PathBuf::from).to_vec();
-        let untouched = Untouched::new(untouched);
-        assert_eq!(untouched.paths(), ["/proc", "/var/run/x"].map(PathBuf::from));
+        let untouched = ["/var/run/x", "/proc/sys", "/proc", "/proc/acpi/y", "/var/run/x", "/k/run-*/s", "/a[1"];
+        let untouched = Untouched::new(untouched.map(PathBuf::from).to_vec());
+        assert_eq!(untouched.paths(), ["/a[1", "/k/run-*/s", "/proc", "/var/run/x"].map(PathBuf::from));
         for (path, expected) in [
             ("/proc", Relation::Untouched),
             ("/proc/1", Relation::Untouched),
@@ -468,6 +484,13 @@ mod tests {
             ("/var", Relation::Above),
             ("/var/run", Relation::Above),
             ("/var/run/xy", Relation::Free),
+            ("/k", Relation::Above),
+            ("/k/run-1", Relation::Above),
+            ("/k/run-1/s/t", Relation::Untouched),
+            ("/k/run-1/t", Relation::Free),
+            ("/k/other", Relation::Free),
+            ("/a[1/b", Relation::Untouched),
+            ("/a", Relation::Free),
         ] {
             assert_eq!(untouched.relation(Path::new(path)), expected, "{path}");
         }

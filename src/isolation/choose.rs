@@ -20,7 +20,8 @@ use crate::sys::process::{CapabilitySet, capabilities};
 pub struct Options {
     /// Which one is wanted.
     pub choice: IsolationChoice,
-    /// The directory for everything temporary.
+    /// The directory for everything temporary. Of the form `<name>-<token>`: `container` isolation also leaves
+    /// alone what lies beside it under names that begin with `<name>-`.
     pub state_directory: PathBuf,
     /// Paths of `/` that `container` isolation leaves alone, beside mount points and its own.
     pub ignore_paths: Vec<PathBuf>,

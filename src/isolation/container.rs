@@ -7,9 +7,10 @@
 //!
 //! *Invariant: mount points, the state directory and the executor are never moved, removed or handed out.*
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,8 +22,9 @@ use super::supervise::supervise;
 use super::{Cancel, Capacity, Error, Exit, Isolation, Process, Stream, mountinfo, only_in_namespaces, remedy};
 use crate::rootfs::{Rootfs, RootfsKind};
 
-/// Where things are set aside when the state directory is on another file system than `/`.
-const BESIDE: &str = "/.yadokari-aside";
+/// Where things are set aside. Not in the state directory: that may be on another file system, is another one
+/// for each run, and is removed with all in it, while these are the user's files.
+const ASIDE: &str = "/.yadokari-aside";
 
 /// Kernel file systems, left alone even where a sandbox does not list them as mounts.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -30,7 +32,6 @@ const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// The backend.
 #[derive(Debug)]
 pub(super) struct Container {
-    aside_directory: PathBuf,
     untouched: Untouched,
     aside: Option<Aside>,
     in_use: bool,
@@ -54,17 +55,15 @@ impl Container {
         paths.extend(KERNEL.iter().map(PathBuf::from));
         paths.extend(ignored.iter().filter(|path| path.is_absolute()).map(|path| plain(path)));
         paths.extend(fs::read_link("/proc/self/exe").ok().filter(|path| path.exists()));
-        paths.push(PathBuf::from(BESIDE));
-        paths.push(state.clone());
+        paths.push(PathBuf::from(ASIDE));
+        paths.extend(family(&state));
+        paths.push(state);
         paths.retain(|path| path != Path::new("/"));
         let untouched = Untouched::new(paths);
-        for directory in [state.join("aside"), PathBuf::from(BESIDE)] {
-            if let Some(aside) = Aside::found(Path::new("/"), &directory, untouched.clone()) {
-                aside.put_back().map_err(lost(&directory))?;
-            }
+        if let Some(aside) = Aside::found(Path::new("/"), Path::new(ASIDE), untouched.clone()) {
+            aside.put_back().map_err(|error| lost(&error))?;
         }
-        let aside_directory = if same_file_system(&state) { state.join("aside") } else { PathBuf::from(BESIDE) };
-        Ok(Self { aside_directory, untouched, aside: None, in_use: false, cancel, _lock: lock })
+        Ok(Self { untouched, aside: None, in_use: false, cancel, _lock: lock })
     }
 
     fn clear(&self) -> Result<(), Error> {
@@ -95,9 +94,18 @@ fn lock_root(cancel: &Cancel) -> Result<Option<OwnedFd>, Error> {
     }
 }
 
-fn lost(directory: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
-    let aside = directory.to_owned();
-    move |error| Error::PutBack { text: error.to_string(), aside }
+fn lost(error: &std::io::Error) -> Error {
+    Error::PutBack { text: error.to_string(), aside: PathBuf::from(ASIDE) }
+}
+
+/// Names, as a pattern, what else of executors lies beside the state directory `…/<name>-<token>`: the state of
+/// others that wait for their turn, and what outlives a run.
+fn family(state: &Path) -> Option<PathBuf> {
+    let name = state.file_name()?.as_bytes();
+    let length = name.iter().rposition(|byte| *byte == b'-')? + 1;
+    let mut pattern = name[..length].to_vec();
+    pattern.push(b'*');
+    Some(state.with_file_name(OsStr::from_bytes(&pattern)))
 }
 
 /// Removes `.` and doubled slashes, so that paths can be compared by components.
@@ -110,21 +118,13 @@ fn mount_points() -> Result<Vec<PathBuf>, Error> {
     Ok(mountinfo::targets(&mountinfo::read().map_err(super::directories::files("reading", path))?))
 }
 
-fn same_file_system(state: &Path) -> bool {
-    // Of directories an overlay tells its own device number, whatever layer they come from.
-    match (fs::metadata("/"), fs::metadata(state)) {
-        (Ok(root), Ok(state)) => root.dev() == state.dev(),
-        _ => false,
-    }
-}
-
 impl Isolation for Container {
     fn rootfs(&mut self, _stage: usize) -> Result<Rootfs, Error> {
         if self.in_use {
             return Err(Error::Occupied);
         }
         if self.aside.is_none() {
-            let aside = Aside::set(Path::new("/"), &self.aside_directory, self.untouched.clone());
+            let aside = Aside::set(Path::new("/"), Path::new(ASIDE), self.untouched.clone());
             self.aside = Some(aside.map_err(|error| Error::Refused {
                 wanted: "container",
                 reason: format!("what stands in `/` cannot be set aside ({error})"),
@@ -155,7 +155,7 @@ impl Isolation for Container {
     fn finish(&mut self) -> Result<(), Error> {
         self.in_use = false;
         match self.aside.take() {
-            Some(aside) => aside.put_back().map_err(lost(&self.aside_directory)),
+            Some(aside) => aside.put_back().map_err(|error| lost(&error)),
             None => Ok(()),
         }
     }
@@ -165,5 +165,18 @@ impl Drop for Container {
     /// A build that ends in a panic must not leave a container without its files.
     fn drop(&mut self) {
         let _journal_stays_for_the_next_start = self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_the_state_belongs_to_executors_by_its_name() {
+        for (state, expected) in [("/k/run-12ab", Some("/k/run-*")), ("/k/a-b-c", Some("/k/a-b-*")), ("/k/state", None)]
+        {
+            assert_eq!(family(Path::new(state)), expected.map(PathBuf::from), "{state}");
+        }
     }
 }
