@@ -40,11 +40,7 @@ pub fn open(
     cancel: Cancel,
 ) -> Result<Services, Failure> {
     let (request, network) = (&resolved.request, &resolved.network);
-    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
-    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let registry = Client::new(agent, network.registry.clone(), credentials);
-    let store = Store::open(&request.state_directory.join("store"));
+    // First: it puts back what a killed build in this container had set aside, configuration files among it.
     let options = isolation::Options {
         choice: request.isolation,
         state_directory: request.state_directory.clone(),
@@ -59,6 +55,11 @@ pub fn open(
     for message in &chosen.warnings {
         reporter.report(Event::Warning { rule: "Isolation", line: None, message });
     }
+    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
+    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let registry = Client::new(agent, network.registry.clone(), credentials);
+    let store = Store::open(&request.state_directory.join("store"));
     Ok(Services {
         registry,
         runtime: runtime.handle().clone(),
