@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Err(failure) => Err(failure),
     };
     let settings = Settings::before_flags(Environment::read().terminal, args::asks_for_json(&words));
-    conclude(&Report::to_standard_error(settings), result)
+    Report::to_standard_error(settings).conclude(result)
 }
 
 /// Builds as the flags say; in a child of this process where namespaces are entered.
@@ -38,7 +38,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let report = Arc::new(Report::to_standard_error(Settings::resolve(&args.messages, environment.terminal)));
     let resolved = match request::resolve(args, &environment) {
         Ok(resolved) => resolved,
-        Err(error) => return conclude(&report, Err(error.into())),
+        Err(error) => return report.conclude(Err(error.into())),
     };
     let ground = match isolation::enter(resolved.request.isolation, words) {
         Entered::Ended(code) => return ExitCode::from(code),
@@ -50,7 +50,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
     if let Err(failure) = &result {
         failure.write_metadata(resolved.request.results.metadata.as_deref());
     }
-    conclude(&report, result)
+    report.conclude(result)
 }
 
 /// Opens the services and builds.
@@ -72,14 +72,4 @@ fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<Bu
 
 fn print(text: &str) -> Result<(), Failure> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::from_error(Kind::Output, &error))
-}
-
-fn conclude(report: &Report, result: Result<(), Failure>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            report.failed(&failure);
-            ExitCode::from(failure.exit_code)
-        }
-    }
 }

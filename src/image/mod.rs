@@ -31,6 +31,7 @@ mod layer_inventory;
 mod path;
 mod pax;
 mod reader;
+mod record;
 mod sparse;
 pub mod whiteout;
 mod writer;

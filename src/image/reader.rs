@@ -12,10 +12,10 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::accounts::AccountFile;
 use super::header::{self, BLOCK, Fault, Fields};
 use super::layer_inventory::LayerInventory;
 use super::path::normalized;
+use super::record::Record;
 use super::sparse::{self, Form, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Timestamp, pax};
 
@@ -38,39 +38,6 @@ pub struct LayerReader<R> {
     record: Option<Record>,
 }
 
-/// What a reader notes on its way.
-#[derive(Default)]
-struct Record {
-    inventory: LayerInventory,
-    /// The account file that is being read, its size, and what was read of it.
-    account: Option<(AccountFile, u64, Vec<u8>)>,
-}
-
-impl Record {
-    fn entry(&mut self, entry: &Entry) -> Result<(), Error> {
-        self.inventory.push(entry)?;
-        if let EntryKind::File { size } = entry.kind {
-            self.account = AccountFile::of(&entry.path, size).map(|file| (file, size, Vec::new()));
-        }
-        Ok(())
-    }
-
-    fn content(&mut self, bytes: &[u8]) {
-        if let Some((_, _, content)) = &mut self.account {
-            content.extend_from_slice(bytes);
-        }
-    }
-
-    /// Keeps an account file whose content was read to its end.
-    fn end_of_entry(&mut self) {
-        if let Some((file, size, content)) = self.account.take()
-            && content.len() as u64 == size
-        {
-            self.inventory.keep_account(file, content);
-        }
-    }
-}
-
 impl<R: Read> LayerReader<R> {
     /// Reads from `reader`; [`super::decompressed`] gives one for a compressed layer.
     pub fn new(reader: R) -> Self {
@@ -88,10 +55,7 @@ impl<R: Read> LayerReader<R> {
     ///
     /// An account file is in it where its content was read, too.
     pub fn into_inventory(self) -> LayerInventory {
-        let mut record = self.record.unwrap_or_default();
-        record.end_of_entry();
-        record.inventory.shrink();
-        record.inventory
+        self.record.unwrap_or_default().finish()
     }
 
     /// Returns the next entry and its content, or none at the end; content that was not read is skipped.

@@ -18,6 +18,7 @@ mod transfer;
 mod units;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -85,6 +86,17 @@ impl Report {
         }
         let tail = state.steps.tail_of(failure, self.settings.verbosity);
         self.print(&mut state, &failure::line(failure, &tail));
+    }
+
+    /// Prints the error, if it came to one, and returns what the process returns.
+    pub fn conclude(&self, result: Result<(), Failure>) -> ExitCode {
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                self.failed(&failure);
+                ExitCode::from(failure.exit_code)
+            }
+        }
     }
 
     /// Waits for the printer; a thread that died while printing leaves nothing that matters half done.
