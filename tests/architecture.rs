@@ -134,7 +134,8 @@ fn source(root: &Path, path: &PathBuf) -> Option<Source> {
     let first = relative.iter().next().expect("a file has a name").to_string_lossy().into_owned();
     let room = first.strip_suffix(".rs").unwrap_or(&first).to_owned();
     let text = fs::read_to_string(path).expect("sources are text");
-    (room != "lib").then(|| Source { room, path: relative.display().to_string(), code: code_of(&text) })
+    let is_test = relative.iter().any(|part| part == "tests.rs" || part == "tests");
+    (room != "lib" && !is_test).then(|| Source { room, path: relative.display().to_string(), code: code_of(&text) })
 }
 
 /// Returns the rooms named by absolute paths (`crate::x`, and `yadokari::x` in `main`), braces included, and by

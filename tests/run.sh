@@ -42,7 +42,7 @@ install() {
 
 # Prints a directory on tmpfs where there is one that is big enough.
 scratch_parent() {
-    for place in "${TMPDIR:-/tmp}" /dev/shm; do
+    for place in /dev/shm "${TMPDIR:-/tmp}"; do
         if [ -w "$place" ] && [ "$(stat -f -c %T "$place")" = tmpfs ] &&
             [ "$(df --output=avail -k "$place" | tail -1)" -gt 2000000 ]; then
             echo "$place"
@@ -83,7 +83,7 @@ skips() {
     return 1
 }
 
-SCRATCH=$(mktemp -d "$(scratch_parent)/yadokari-tests.XXXXXX") || exit 1
+SCRATCH=$(mktemp -d "$(scratch_parent)/yado.XXXXXX") || exit 1
 trap clean EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

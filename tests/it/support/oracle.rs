@@ -48,8 +48,14 @@ pub(crate) fn verdict(case: &Case) -> Verdict {
 /// Returns buildah with storage of its own on tmpfs.
 pub(crate) fn buildah() -> Command {
     let storage = scratch::root().join("buildah");
-    let mut command = Command::new("buildah");
-    command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));
+    // After a build that fails buildah leaves its mounts; in a mount namespace of its own they end with it.
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "buildah"])
+        .arg("--root")
+        .arg(storage.join("root"))
+        .arg("--runroot")
+        .arg(storage.join("run"));
     command.args(["--storage-driver", "overlay"]);
     command
 }

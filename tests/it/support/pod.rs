@@ -118,7 +118,8 @@ impl Pod {
 pub(crate) fn podman() -> Command {
     let storage = scratch::root().join("podman");
     let mut command = Command::new("podman");
-    command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));
+    // podman wants the path of its run root to be shorter than 50 characters.
+    command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(scratch::root().join("pr"));
     command.arg("--tmpdir").arg(storage.join("tmp"));
     command.args(["--storage-driver=overlay", "--runtime=runc", "--cgroup-manager=cgroupfs", "--events-backend=none"]);
     command

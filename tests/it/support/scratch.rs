@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The start of the name of a test process's directory; its pid follows.
+const NAME: &str = "yado-it.";
 
 /// A directory of its own that is removed when dropped.
 #[derive(Debug)]
@@ -58,7 +62,7 @@ pub(crate) fn root() -> &'static Path {
     ROOT.get_or_init(|| {
         let parent = variable("YADOKARI_TEST_SCRATCH").map_or_else(default_parent, PathBuf::from);
         sweep(&parent);
-        let root = parent.join(format!("yadokari-it.{}", std::process::id()));
+        let root = parent.join(format!("{NAME}{}", std::process::id()));
         fs::create_dir_all(&root).unwrap_or_else(|error| panic!("{}: {error}", root.display()));
         root
     })
@@ -79,9 +83,22 @@ fn default_parent() -> PathBuf {
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix("yadokari-it.") else { continue };
+        let Some(pid) = name.strip_prefix(NAME) else { continue };
         if !Path::new("/proc").join(pid).exists() {
+            unmount_below(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// Unmounts what podman left when it was killed; a busy mount point cannot be removed.
+fn unmount_below(directory: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is there");
+    let places = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .filter(|place| Path::new(place).starts_with(directory));
+    for place in places.collect::<Vec<_>>().into_iter().rev() {
+        let _ = Command::new("umount").args(["-l", place]).status();
     }
 }
