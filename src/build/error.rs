@@ -84,6 +84,15 @@ pub enum Error {
     /// COPY, ADD or WORKDIR fails.
     #[error(transparent)]
     Copy(#[from] super::CopyError),
+    /// USER names somebody that the image does not know.
+    #[error("cannot run as user `{user}`")]
+    User {
+        /// The user, as USER has it.
+        user: String,
+        /// Which part is not known.
+        #[source]
+        source: image::Error,
+    },
     /// RUN's process failed.
     #[error("RUN failed: {}", exit_text(*exit))]
     Run {

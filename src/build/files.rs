@@ -92,7 +92,8 @@ impl Shared<'_> {
         let mut nothing = Inventory::new();
         let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let mut draft = Draft::new(files, &self.ignored, now);
-        let mut copier = Copier { step, source, draft: &mut draft, owner: *owner, spool: &spool, spooled: 0 };
+        let mut copier =
+            Copier { step, source, draft: &mut draft, owner: *owner, spool: &spool, spooled: 0, sources: 0 };
         copier.copy()?;
         if draft.is_empty() {
             return Ok(None);

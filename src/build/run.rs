@@ -80,7 +80,8 @@ impl Shared<'_> {
             None => self.unpack(progress)?,
         };
         let accounts = files::accounts(self, progress)?;
-        let credentials = accounts.credentials(&step.user).map_err(Error::Write)?;
+        let credentials =
+            accounts.credentials(&step.user).map_err(|source| Error::User { user: step.user.clone(), source })?;
         let mode = self.request.snapshot_mode;
         let snapshot = self.services.timed(Phase::Snapshot, |_| live.settle(mode))?;
         let directory = PathBuf::from(&step.directory);
@@ -158,11 +159,14 @@ fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Pro
     if !environment.iter().any(|(name, _)| name == "HOME") {
         environment.push(("HOME".into(), credentials.home.clone().into_os_string()));
     }
+    // The primary group is among the others, too, as container engines have it since CVE-2022-2989.
+    let mut groups = vec![credentials.gid];
+    groups.extend(credentials.groups.iter().filter(|gid| **gid != credentials.gid));
     Process {
         argv: step.argv.iter().map(OsString::from).collect(),
         environment,
         directory,
-        user: User { uid: credentials.uid, gid: credentials.gid, groups: credentials.groups.clone() },
+        user: User { uid: credentials.uid, gid: credentials.gid, groups },
         hostname: None,
         mounts: Vec::new(),
         network: Network::Host,

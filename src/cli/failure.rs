@@ -9,7 +9,7 @@ use crate::context;
 use crate::dockerfile::Span;
 use crate::isolation::{self, Exit};
 use crate::registry;
-use crate::{build, image, output};
+use crate::{build, image, output, rootfs};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
@@ -73,11 +73,12 @@ fn describe(error: &Error) -> Failure {
             Some(hint) => of_kind(Kind::Dockerfile).hint(hint.clone()),
             None => of_kind(Kind::Dockerfile),
         },
-        Error::Context(_) | Error::Parse(_) | Error::BadBase { .. } => of_kind(Kind::Dockerfile),
+        Error::Context(_) | Error::Parse(_) | Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
         Error::Copy(error) => of_kind(copy_kind(error)),
         Error::Layer { source, .. } => of_kind(layer_kind(source)),
+        Error::Rootfs(rootfs::Error::Layer { source }) => of_kind(layer_kind(source)),
         Error::Write(_) | Error::State { .. } | Error::Store(_) | Error::Cache(_) | Error::Rootfs(_) => {
             of_kind(Kind::Disk)
         }
@@ -118,7 +119,11 @@ fn fetch_kind(error: &std::io::Error) -> Kind {
     Kind::Disk
 }
 
+/// A layer whose stream broke may come whole the next time; one that says what no layer may say will not.
 fn layer_kind(error: &image::Error) -> Kind {
+    if error.source().is_none() {
+        return Kind::Dockerfile;
+    }
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {

@@ -175,8 +175,8 @@ proptest! {
         let mut copy = bench.rootfs("copy");
         let mut contents = Contents::default();
         let mut before = Snapshot::take(&work, &contents).unwrap();
+        before.settle();
         for actions in [first, second, third] {
-            before.settle();
             for action in &actions {
                 act(&work.path, action);
             }
@@ -185,6 +185,7 @@ proptest! {
             apply(&mut copy, &layer).unwrap();
             prop_assert_eq!(listing(&copy.path), listing(&work.path), "{:?}", names(&changes));
             before = changes.into_snapshot(&contents);
+            before.settle();
             prop_assert!(before.changes(&work, SnapshotMode::Full).unwrap().is_empty());
         }
     }

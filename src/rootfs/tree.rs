@@ -233,6 +233,8 @@ pub(super) struct Parent {
     pub(super) directory: Directory,
     /// As it was when the directory was opened; its times may have moved on.
     pub(super) stat: Stat,
+    /// Where it really is: no link on the way.
+    pub(super) real: PathBuf,
 }
 
 /// The directories that the work was in last, held open: an entry of a layer mostly stands beside the one
@@ -253,9 +255,9 @@ impl<'a> Parents<'a> {
         if let Some(found) = self.open.get(path) {
             return Ok(Rc::clone(found));
         }
-        let directory = self.open_directory(path)?;
+        let (directory, real) = self.open_directory(path)?;
         let stat = directory.stat_self()?;
-        let opened = Rc::new(Parent { directory, stat });
+        let opened = Rc::new(Parent { directory, stat, real });
         if self.open.len() >= OPEN_PARENTS {
             self.open.clear();
         }
@@ -268,16 +270,18 @@ impl<'a> Parents<'a> {
         self.open.clear();
     }
 
-    fn open_directory(&self, path: &Path) -> Result<Directory, Error> {
+    fn open_directory(&self, path: &Path) -> Result<(Directory, PathBuf), Error> {
         // One step from an open directory, where that step is a real directory; all else from the root, since
         // a symbolic link must be resolved against the root and not against where it stands.
         if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
             && let Some(parent) = self.open.get(parent)
             && let Ok(directory) = parent.directory.open_directory(name)
         {
-            return Ok(directory);
+            return Ok((directory, parent.real.join(name)));
         }
-        self.tree.directory(path)
+        let directory = self.tree.directory(path)?;
+        let real = self.tree.real_path(path)?;
+        Ok((directory, real.unwrap_or_else(|| relative(path).to_owned())))
     }
 }
 

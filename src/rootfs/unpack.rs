@@ -124,7 +124,11 @@ impl Unpacker<'_> {
         if parent.components().count() > MAX_DEPTH {
             return Err(Error::TooDeep { path: path.to_owned() });
         }
-        let place = Place { parent: self.enter(parent)?, name, path };
+        let Some(parent) = self.enter(parent)?.filter(|parent| !self.is_excluded(parent, name)) else {
+            self.warnings.add(Omission::Excluded, path);
+            return Ok(());
+        };
+        let place = Place { parent, name, path };
         let created = match &entry.kind {
             EntryKind::File { .. } => return self.file(&place, entry, content),
             EntryKind::HardLink { target } => return self.hard_link(&place, entry, target),
@@ -146,7 +150,7 @@ impl Unpacker<'_> {
     }
 
     fn apply_root(&mut self, entry: &Entry) -> Result<(), Error> {
-        let parent = self.enter(Path::new(""))?;
+        let Some(parent) = self.enter(Path::new(""))? else { return Ok(()) };
         let place = Place { parent, name: OsStr::new("."), path: &entry.path };
         self.set_directory(&place, entry)
     }

@@ -26,6 +26,8 @@ pub enum Omission {
     Xattrs,
     /// A file that stands where a directory must stay, since something in it is excluded.
     InTheWay,
+    /// A file that a link of the image leads out of it, to what is mounted here.
+    Excluded,
     /// A hard link to a file that is excluded.
     LinkToExcluded,
     /// A socket, which a layer cannot hold.
@@ -44,6 +46,7 @@ impl fmt::Display for Warning {
                 "is no directory in the image, but must stay one here for what is mounted below it: not replaced, \
                  and left alone from now on"
             }
+            Omission::Excluded => "would be written through a link into what is not the image's: left out",
             Omission::LinkToExcluded => "is a hard link to a path that is excluded: left out",
             Omission::Socket => "is a socket, which a layer cannot hold: left out",
             Omission::ReservedName => "has a name that begins with `.wh.`, which would remove a file: left out",

@@ -36,9 +36,17 @@ struct Planned {
     link: Option<Link>,
 }
 
-/// Tells apart the files that have several names.
+/// Tells apart the files that have several names in the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Link {
+pub(super) struct Link {
+    /// The number of the source it came with: each is a copy of its own, even of the same file, as in BuildKit.
+    pub(super) source: usize,
+    pub(super) file: LinkedFile,
+}
+
+/// Which file a name is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum LinkedFile {
     /// A file on disk.
     Inode(Inode),
     /// A file of an image.
@@ -119,7 +127,7 @@ impl<'a> Draft<'a> {
         if let Some(planned) = self.plan.entries.get_mut(target) {
             let link = *planned.link.get_or_insert_with(|| {
                 self.next_link += 1;
-                Link::Own(self.next_link)
+                Link { source: 0, file: LinkedFile::Own(self.next_link) }
             });
             let (entry, content) = (Entry { path, ..planned.entry.clone() }, planned.content.clone());
             return self.put(entry, content, Some(link));
@@ -185,7 +193,8 @@ impl LayerPlan {
             (EntryKind::File { size }, Some(source)) if *size > 0 => Content::Layer(source),
             _ => Content::None,
         };
-        let link = (node.links > 1 && !node.is_directory()).then_some(Link::Node(node.id));
+        let linked = node.links > 1 && !node.is_directory();
+        let link = linked.then_some(Link { source: 0, file: LinkedFile::Node(node.id) });
         self.entries.insert(path.clone(), Planned { entry: node.entry(path), content, link });
     }
 

@@ -19,7 +19,7 @@ use crate::dockerfile::glob;
 use crate::image::{Entry, EntryKind, Owner};
 use crate::plan::{Chmod, CopySource, CopyStep};
 
-use draft::absolute;
+use draft::{Link, absolute};
 use filter::{Filter, Verdict};
 use source::{SourceFile, base_name};
 
@@ -43,6 +43,8 @@ pub(super) struct Copier<'a, 'b> {
     pub(super) spool: &'a Path,
     /// How many files are in it.
     pub(super) spooled: usize,
+    /// How many sources were begun.
+    pub(super) sources: usize,
 }
 
 /// Where a directory is: in the source, below the directory that is copied, in the image.
@@ -77,6 +79,7 @@ impl Copier<'_, '_> {
 
     /// Copies one file or the contents of one directory.
     fn copy_one(&mut self, path: &Path) -> Result<(), Error> {
+        self.sources += 1;
         let Some(real) = self.source.resolve(path)? else {
             return Err(match self.source.ignored_by(path) {
                 Some(pattern) => Error::Ignored { path: path.to_owned(), pattern },
@@ -240,7 +243,8 @@ impl Copier<'_, '_> {
             return Err(Error::ReplacesDirectory { path: absolute(&target) });
         }
         let entry = self.owned(Entry { path: target, ..file.entry });
-        self.draft.put(entry, file.content, file.link)
+        let link = file.link.map(|file| Link { source: self.sources, file });
+        self.draft.put(entry, file.content, link)
     }
 
     /// Applies `--chown` and `--chmod`; a link has no mode of its own.

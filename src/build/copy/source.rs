@@ -10,7 +10,7 @@ use crate::image::{Entry, EntryKind, Inventory};
 use crate::rootfs::{FileKind, Tree};
 
 use super::Error;
-use super::draft::{Content, Link};
+use super::draft::{Content, LinkedFile};
 
 /// A tree to copy from.
 pub(in crate::build) enum Source<'a> {
@@ -37,7 +37,7 @@ pub(super) struct SourceFile {
     /// Where its bytes are.
     pub(super) content: Content,
     /// Equal for the names of one file, when it has several.
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<LinkedFile>,
 }
 
 impl Source<'_> {
@@ -86,7 +86,7 @@ impl Source<'_> {
                     (EntryKind::File { .. }, Some(source)) => Content::Layer(source),
                     _ => Content::None,
                 };
-                let link = (node.links > 1 && !node.is_directory()).then_some(Link::Node(node.id));
+                let link = (node.links > 1 && !node.is_directory()).then_some(LinkedFile::Node(node.id));
                 Ok(SourceFile { entry: node.entry(path.to_owned()), content, link })
             }
         }
@@ -176,7 +176,7 @@ pub(super) fn base_name(path: &Path) -> Option<&std::ffi::OsStr> {
 ///
 /// # Errors
 /// For a socket, which no layer can hold.
-fn entry(tree: &Tree, path: &Path) -> Result<(Entry, Option<Link>), Error> {
+fn entry(tree: &Tree, path: &Path) -> Result<(Entry, Option<LinkedFile>), Error> {
     let Some(stat) = tree.stat(path)? else { return Err(Error::NotFound { path: path.to_owned() }) };
     let (major, minor) = stat.device_numbers();
     let kind = match stat.kind {
@@ -191,5 +191,5 @@ fn entry(tree: &Tree, path: &Path) -> Result<(Entry, Option<Link>), Error> {
     let xattrs = tree.xattrs(path)?;
     let (mode, uid, gid, mtime) = (u32::from(stat.mode), stat.uid, stat.gid, stat.mtime);
     let entry = Entry { path: path.to_owned(), kind, mode, uid, gid, mtime, xattrs };
-    Ok((entry, stat.linked.then_some(Link::Inode(stat.inode))))
+    Ok((entry, stat.linked.then_some(LinkedFile::Inode(stat.inode))))
 }

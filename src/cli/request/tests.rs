@@ -113,6 +113,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--compression-level=9", |r| shown(r.request.compression), "Gzip { level: 9 }"),
     ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
     ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
+    ("--cleanup=t", |r| shown(r.request.force), "false"),
     ("--force", |r| shown(r.request.force), "true"),
     ("--force --force=false", |r| shown(r.request.force), "false"),
     ("--ignore-path=/a --ignore-path b/./c", |r| shown(&r.request.ignore_paths), "[/a, /b/c]"),

@@ -34,6 +34,12 @@ impl Place<'_> {
 }
 
 impl Unpacker<'_> {
+    /// Tells whether a name in a directory is excluded, by where the directory really is: links of the image may
+    /// lead to a mount, where a layer must not write.
+    pub(super) fn is_excluded(&self, parent: &Parent, name: &OsStr) -> bool {
+        self.exclusions.contains(&parent.real.join(name))
+    }
+
     /// Removes what stands at a place; false, after emptying it, for a directory that holds what is excluded.
     pub(super) fn make_room(&mut self, place: &Place<'_>) -> Result<bool, Error> {
         let Some(stat) = place.directory().stat(place.name)? else { return Ok(true) };
@@ -63,6 +69,9 @@ impl Unpacker<'_> {
             return Ok(());
         }
         let Some(parent) = self.enter_existing(parent)? else { return Ok(()) };
+        if self.is_excluded(&parent, name) {
+            return Ok(());
+        }
         self.prune_one(&parent.directory, &parent.stat, name, path, true).map(drop)
     }
 
@@ -72,6 +81,7 @@ impl Unpacker<'_> {
             return Ok(());
         }
         match self.enter_existing(directory)? {
+            Some(parent) if self.exclusions.contains(&parent.real) => Ok(()),
             Some(parent) => self.prune(&parent.directory, directory, true).map(drop),
             None => Ok(()),
         }
@@ -118,9 +128,9 @@ impl Unpacker<'_> {
     }
 
     /// Opens the directory at `path`, creating what is missing of it, and notes its time.
-    pub(super) fn enter(&mut self, path: &Path) -> Result<Rc<Parent>, Error> {
+    pub(super) fn enter(&mut self, path: &Path) -> Result<Option<Rc<Parent>>, Error> {
         match self.enter_existing(path)? {
-            Some(parent) => Ok(parent),
+            Some(parent) => Ok(Some(parent)),
             None => self.create_parent(path),
         }
     }
@@ -135,22 +145,25 @@ impl Unpacker<'_> {
         Ok(Some(parent))
     }
 
-    /// Creates what is missing of a directory's path.
-    fn create_parent(&mut self, path: &Path) -> Result<Rc<Parent>, Error> {
+    /// Creates what is missing of a directory's path; none where that would be in what is excluded.
+    fn create_parent(&mut self, path: &Path) -> Result<Option<Rc<Parent>>, Error> {
         let mut found = self.enter_existing(Path::new(""))?;
         let mut so_far = PathBuf::new();
         for name in path {
             so_far.push(name);
-            let below = self.enter_existing(&so_far)?;
-            found = match (below, found) {
-                (None, Some(parent)) => self.create_one_parent(&Place { parent, name, path: &so_far })?,
-                (below, _) => below,
+            let Some(parent) = found else { return Ok(None) };
+            found = match self.enter_existing(&so_far)? {
+                Some(below) => Some(below),
+                None => self.create_one_parent(&Place { parent, name, path: &so_far })?,
             };
         }
-        found.ok_or_else(|| Error::NoName { path: path.to_owned() })
+        Ok(found)
     }
 
     fn create_one_parent(&mut self, place: &Place<'_>) -> Result<Option<Rc<Parent>>, Error> {
+        if self.is_excluded(&place.parent, place.name) {
+            return Ok(None);
+        }
         let directory = place.directory();
         match directory.stat(place.name)? {
             Some(stat) if stat.kind == FileKind::Symlink => {
