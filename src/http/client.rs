@@ -14,14 +14,16 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION};
 use reqwest::{Certificate, Method, NoProxy, Proxy, Url};
 
 use super::dns::Resolver;
+use super::roots::Platform;
 use super::{Call, Error, Options, Proxies, Response, Retry, Timeouts, redact, roots};
 
 const MOST_REDIRECTS: usize = 10;
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// What one client differs in from another: whose extra certificates it trusts, and whether it verifies.
+/// What one client differs in from another: whether it knows certificates, whose extra ones, and whether it verifies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Profile {
+    tls: bool,
     host: Option<String>,
     skip_verify: bool,
 }
@@ -33,9 +35,10 @@ struct HostTls {
 }
 
 pub(super) struct Clients {
-    roots: Vec<Certificate>,
+    roots: Platform,
     hosts: BTreeMap<String, HostTls>,
     proxies: Vec<Proxy>,
+    proxy_has_tls: bool,
     resolver: Arc<Resolver>,
     user_agent: String,
     timeouts: Timeouts,
@@ -66,9 +69,10 @@ impl Clients {
             None => format!("yadokari/{version}"),
         };
         Ok(Self {
-            roots: roots::platform(&options.roots),
+            roots: Platform::read(&options.roots),
             hosts,
             proxies: proxies(&options.proxies)?,
+            proxy_has_tls: options.proxies.http.iter().any(|url| url.starts_with("https:")),
             resolver: Arc::new(Resolver::new(&options.resolv_conf, &options.hosts_file)),
             user_agent,
             timeouts: options.timeouts,
@@ -154,8 +158,9 @@ impl Clients {
         }
         let extra = profile.host.as_ref().and_then(|host| self.hosts.get(host));
         let extra: &[Certificate] = extra.map_or(&[], |tls| &tls.certificates);
-        let client = match self.build(&profile, [&self.roots, extra].concat()) {
-            Err(error) if error.is_builder() => self.build(&profile, [&roots::usable(&self.roots), extra].concat()),
+        let roots = if profile.tls { self.roots.certificates() } else { Vec::new() };
+        let client = match self.build(&profile, [&roots, extra].concat()) {
+            Err(error) if error.is_builder() => self.build(&profile, [&roots::usable(&roots), extra].concat()),
             result => result,
         };
         let client = client.map_err(|source| Error::Setup { source })?;
@@ -170,7 +175,9 @@ impl Clients {
         let found = names.into_iter().flatten().find_map(|name| self.hosts.get_key_value(name));
         let skip_verify = call.skip_verify || found.is_some_and(|(_, tls)| tls.skip_verify);
         let host = found.filter(|(_, tls)| !tls.certificates.is_empty()).map(|(name, _)| name.clone());
-        Profile { host, skip_verify }
+        // A client parses all roots when it is made, some milliseconds that a plain exchange need not wait for.
+        let tls = url.scheme() != "http" || self.proxy_has_tls;
+        Profile { tls, host, skip_verify }
     }
 
     fn build(&self, profile: &Profile, certificates: Vec<Certificate>) -> Result<reqwest::Client, reqwest::Error> {

@@ -1,5 +1,7 @@
 //! Trusted certificates, read from files into memory.
 
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use reqwest::Certificate;
@@ -19,27 +21,44 @@ const BUNDLES: [&str; 6] = [
     "/kaniko/ssl/certs/ca-certificates.crt",
 ];
 
-/// Reads the roots that the platform trusts.
-///
-/// What cannot be read or parsed is left out, as OpenSSL does: one bad file in a directory of a hundred must
-/// not end every build, and a root that is missing shows in the exchange that needs it.
-pub(super) fn platform(roots: &Roots) -> Vec<Certificate> {
-    let mut files: Vec<PathBuf> = roots.file.iter().cloned().collect();
-    for directory in &roots.directories {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-        paths.sort();
-        files.append(&mut paths);
+/// The files of the roots that the platform trusts, read but not yet parsed: a build may never need them.
+pub(super) struct Platform {
+    texts: Vec<Vec<u8>>,
+}
+
+impl Platform {
+    /// Reads the files.
+    ///
+    /// What cannot be read or parsed is left out, as OpenSSL does: one bad file in a directory of a hundred must
+    /// not end every build, and a root that is missing shows in the exchange that needs it.
+    pub(super) fn read(roots: &Roots) -> Self {
+        let mut files: Vec<PathBuf> = roots.file.iter().cloned().collect();
+        for directory in &roots.directories {
+            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            paths.sort();
+            files.append(&mut paths);
+        }
+        if files.is_empty() {
+            files.extend(BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()));
+        }
+        // A directory holds each certificate three times: as a file, under its hash, and in the bundle.
+        let mut seen = HashSet::new();
+        let mut is_new = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path).ok();
+            metadata.is_some_and(|metadata| metadata.is_file() && seen.insert((metadata.dev(), metadata.ino())))
+        };
+        files.retain(&mut is_new);
+        Self { texts: files.iter().filter_map(|path| std::fs::read(path).ok()).collect() }
     }
-    if files.is_empty() {
-        files.extend(BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()));
+
+    /// Parses what was read.
+    pub(super) fn certificates(&self) -> Vec<Certificate> {
+        let mut ders: Vec<CertificateDer<'static>> = self.texts.iter().flat_map(|text| parse(text)).collect();
+        ders.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        ders.dedup();
+        ders.iter().filter_map(|der| Certificate::from_der(der).ok()).collect()
     }
-    let mut ders: Vec<CertificateDer<'static>> =
-        files.iter().filter_map(|path| std::fs::read(path).ok()).flat_map(|text| parse(&text)).collect();
-    // A directory holds each certificate three times: as a file, under its hash, and in the bundle.
-    ders.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
-    ders.dedup();
-    ders.iter().filter_map(|der| Certificate::from_der(der).ok()).collect()
 }
 
 /// Reads the certificates of a file that the user named; each must be good.
@@ -83,6 +102,7 @@ mod tests {
         assert!(named(&directory.path().join("none")).is_err());
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("write");
         assert!(named(&path).expect_err("malformed").to_string().contains("malformed"));
-        assert!(usable(&platform(&Roots { file: Some(path), directories: Vec::new() })).is_empty());
+        let roots = Platform::read(&Roots { file: Some(path), directories: Vec::new() });
+        assert!(usable(&roots.certificates()).is_empty());
     }
 }

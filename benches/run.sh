@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# Compares the executor with buildah, in the same run: `bash benches/run.sh [row ...]`.
+#
+# Every build is cold: its own state directory or storage, its own copy of the registry, all on tmpfs. The registry
+# serves the base images and takes the result into a repository that is not there yet.
+#
+# RUNS=<n>          builds per row and builder, 3 by default; the table has the medians
+# BUILDERS=<names>  "yadokari buildah" by default
+# EXECUTOR=<path>   the executor; without it, one is built in the release profile
+# BUILDAH_FLAGS     more flags for `buildah bud`, such as --layers (by default it makes one layer of a build)
+#
+# Figures: wall seconds; the largest peak of memory of any process of the builder in MiB (what RUN runs among them);
+# bytes of new blobs in the registry.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ROOT=$PWD
+CACHE=$ROOT/target/benches
+PACKAGES="docker-registry busybox-static skopeo buildah debootstrap time"
+ROWS="one-file app small-runs gigabyte three-files three-files-again many-files two-stages"
+RUNS=${RUNS:-3}
+BUILDERS=${BUILDERS:-yadokari buildah}
+BUILDAH_FLAGS=${BUILDAH_FLAGS:-}
+export PATH="$PATH:/usr/sbin:/sbin"
+export no_proxy="127.0.0.1,localhost" NO_PROXY="127.0.0.1,localhost"
+
+say() { echo "run.sh: $*" >&2; }
+
+fail() {
+    say "$@"
+    exit 1
+}
+
+install() {
+    for program in docker-registry busybox skopeo buildah debootstrap; do
+        command -v $program >/dev/null || missing=yes
+    done
+    [ -x /usr/bin/time ] || missing=yes
+    [ -n "${missing-}" ] || return 0
+    say "installing $PACKAGES"
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $PACKAGES >&2 ||
+        fail "please install these packages: $PACKAGES"
+}
+
+# Starts a registry with its data in `$1`, on a free port; sets REGISTRY.
+start_registry() {
+    for _ in 1 2 3 4 5; do
+        REGISTRY=127.0.0.1:$((20000 + RANDOM % 10000))
+        cat >"$WORK/registry.yml" <<YAML
+version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $1}}
+http: {addr: $REGISTRY, secret: benches}
+YAML
+        docker-registry serve "$WORK/registry.yml" >"$WORK/registry.log" 2>&1 &
+        REGISTRY_PROCESS=$!
+        for _ in $(seq 100); do
+            sleep 0.05
+            kill -0 $REGISTRY_PROCESS 2>/dev/null || break
+            (exec 3<>"/dev/tcp/${REGISTRY/:/\/}") 2>/dev/null && return
+        done
+        stop_registry
+    done
+    fail "docker-registry does not start: $(cat "$WORK/registry.log")"
+}
+
+stop_registry() {
+    [ -n "${REGISTRY_PROCESS-}" ] || return 0
+    kill "$REGISTRY_PROCESS" 2>/dev/null || true
+    wait "$REGISTRY_PROCESS" 2>/dev/null || true
+    REGISTRY_PROCESS=
+}
+
+# Removes what a build left; storage of buildah has mounts.
+clear_build() {
+    stop_registry
+    awk -v build="$WORK/build/" 'index($2, build) == 1 { print $2 }' /proc/self/mounts | sort -r |
+        while read -r place; do umount -l "$place" 2>/dev/null || true; done
+    rm -rf "$WORK/build"
+}
+
+clean() {
+    clear_build
+    rm -rf "$WORK"
+}
+
+fresh_registry() {
+    stop_registry
+    rm -rf "$WORK/build/registry"
+    cp -al "$WORK/registry" "$WORK/build/registry"
+    start_registry "$WORK/build/registry"
+}
+
+build_with_yadokari() {
+    "$EXECUTOR" --isolation namespace --insecure --insecure-pull --state-dir "$WORK/build/state" \
+        --build-arg "BASE=$REGISTRY/base" -f "$DOCKERFILE" -c "$CONTEXT" -d "$REGISTRY/result:1"
+}
+
+build_with_buildah() {
+    storage="--root $WORK/build/root --runroot $WORK/build/run --storage-driver overlay"
+    # shellcheck disable=SC2086 # lists of words
+    buildah $storage bud $BUILDAH_FLAGS --isolation chroot --tls-verify=false \
+        --build-arg "BASE=$REGISTRY/base" -f "$DOCKERFILE" -t result "$CONTEXT"
+    # shellcheck disable=SC2086
+    buildah $storage push --tls-verify=false localhost/result "docker://$REGISTRY/result:1"
+}
+
+# Builds what ROW, DOCKERFILE and CONTEXT say with the builder `$1`; adds a line of figures to WORK/ROW.<builder>.
+measure() {
+    clear_build
+    mkdir -p "$WORK/build"
+    fresh_registry
+    if [ "$1-$ROW" = yadokari-three-files-again ]; then
+        # The first build leaves what it learned of the base beside its state; nothing else is kept.
+        build_with_yadokari >"$WORK/log" 2>&1 || fail "yadokari, $ROW: $(tail -5 "$WORK/log")"
+        fresh_registry
+    fi
+    export REGISTRY DOCKERFILE CONTEXT
+    /usr/bin/time -o "$WORK/time" -f '%e %M' bash -c "set -e; build_with_$1" >"$WORK/log" 2>&1 ||
+        fail "$1, $ROW: $(tail -5 "$WORK/log")"
+    [ -e "$WORK/build/registry/docker/registry/v2/repositories/result/_manifests/tags/1" ] ||
+        fail "$1, $ROW: nothing was pushed"
+    read -r seconds kilobytes <"$WORK/time"
+    echo "$seconds $((kilobytes / 1024)) $(new_bytes)" | tee -a "$WORK/$ROW.$1" |
+        sed "s/^/run.sh: $ROW, $1: /" >&2
+    clear_build
+}
+
+# Prints how many bytes the registry holds that are not of the base images: those are linked, not copied.
+new_bytes() {
+    find "$WORK/build/registry/docker/registry/v2/blobs" -name data -links 1 -printf '%s\n' |
+        awk '{ sum += $1 } END { printf "%d\n", sum }'
+}
+
+# Prints the median of column `$2` of the figures of builder `$1`.
+median() {
+    sort -n -k "$2" "$WORK/$ROW.$1" | awk -v column="$2" '{ value[NR] = $column } END { print value[int((NR + 1) / 2)] }'
+}
+
+table() {
+    printf '\n%-18s' "median of $RUNS"
+    for builder in $BUILDERS; do
+        printf '%12s%8s%11s' "$builder" 'MiB' 'pushed'
+    done
+    [ "$BUILDERS" = "yadokari buildah" ] && printf '%9s' faster
+    echo
+    for ROW in "$@"; do
+        printf '%-18s' "$ROW"
+        for builder in $BUILDERS; do
+            printf '%10s s%8s%8s kB' "$(median "$builder" 1)" "$(median "$builder" 2)" \
+                "$(($(median "$builder" 3) / 1000))"
+        done
+        if [ "$BUILDERS" = "yadokari buildah" ]; then
+            awk -v ours="$(median yadokari 1)" -v theirs="$(median buildah 1)" 'BEGIN { printf "%8.1fx", theirs / ours }'
+        fi
+        echo
+    done
+}
+
+# shellcheck source=benches/inputs.sh
+. benches/inputs.sh
+
+install
+# shellcheck disable=SC2086 # a list of words
+[ $# -gt 0 ] || set -- $ROWS
+for builder in $BUILDERS; do
+    case $builder in yadokari | buildah) ;; *) fail "no builder is called $builder" ;; esac
+done
+for row in "$@"; do
+    case " $ROWS " in *" $row "*) ;; *) fail "no row is called $row; there are: $ROWS" ;; esac
+done
+if [ -z "${EXECUTOR-}" ]; then
+    cargo build --quiet --release
+    EXECUTOR=$ROOT/target/x86_64-unknown-linux-gnu/release/yadokari
+fi
+WORK=$(mktemp -d /dev/shm/yadokari-benches.XXXXXX)
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+export EXECUTOR WORK BUILDAH_FLAGS
+export -f build_with_yadokari build_with_buildah
+make_inputs
+cp -a "$CACHE/registry" "$WORK/registry"
+for ROW in "$@"; do
+    CONTEXT_NAME=$ROW DOCKERFILE_NAME=Dockerfile
+    case $ROW in
+    small-runs) CONTEXT_NAME=three-files DOCKERFILE_NAME=Dockerfile.runs ;;
+    three-files-again) CONTEXT_NAME=three-files ;;
+    esac
+    mkdir -p "$WORK/contexts"
+    [ -e "$WORK/contexts/$CONTEXT_NAME" ] || cp -a "$CACHE/$CONTEXT_NAME" "$WORK/contexts/"
+    CONTEXT=$WORK/contexts/$CONTEXT_NAME DOCKERFILE=$WORK/contexts/$CONTEXT_NAME/$DOCKERFILE_NAME
+    for _ in $(seq "$RUNS"); do
+        for builder in $BUILDERS; do
+            measure "$builder"
+        done
+    done
+done
+table "$@"
