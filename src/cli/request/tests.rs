@@ -106,6 +106,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--dockerfile=", |r| shown(&r.request.dockerfile), "Path { given: Dockerfile, absolute: /work/Dockerfile }"),
     ("--build-arg A=b=c,d --build-arg A=e --build-arg E=", |r| shown(&r.request.build_args), "{A: e, E: }"),
     ("--build-arg A=b=c,d", |r| shown(&r.request.build_args), "{A: b=c,d}"),
+    ("--build-arg= --build-arg A=b", |r| shown(&r.request.build_args), "{A: b}"),
     ("--target one", |r| shown(&r.request.target), "Some(one)"),
     ("--target=", |r| shown(&r.request.target), "None"),
     ("--custom-platform=linux/arm64/v8", |r| r.request.platform.to_string(), "linux/arm64"),
