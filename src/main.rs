@@ -36,9 +36,9 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let started = Instant::now();
     let environment = Environment::read();
     let report = Arc::new(Report::to_standard_error(Settings::resolve(&args.messages, environment.terminal)));
-    let resolved = match request::resolve(args, &environment) {
+    let resolved = match request::resolve(args, &environment).map_err(Failure::from).and_then(Resolved::begin) {
         Ok(resolved) => resolved,
-        Err(error) => return report.conclude(Err(error.into())),
+        Err(failure) => return report.conclude(Err(failure)),
     };
     let ground = match isolation::enter(resolved.request.isolation, words) {
         Entered::Ended(code) => return ExitCode::from(code),

@@ -26,8 +26,30 @@ pub struct BuildOutcome {
     pub pushed: Vec<Reference>,
     /// The images that the Dockerfile named and the target needed.
     pub bases: Vec<BaseUsed>,
+    /// The commit that was built, where the context was Git.
+    pub source: Option<SourceUsed>,
     /// The steps that were done, stage after stage.
     pub steps: Vec<StepDone>,
+}
+
+/// An index that was made of images.
+#[derive(Clone, Debug)]
+pub struct IndexOutcome {
+    /// The index: what a reference to it points to.
+    pub index: Descriptor,
+    /// Its images, each with its platform, in the order of the index.
+    pub images: Vec<Descriptor>,
+    /// The references that it was pushed to, in the order they were given.
+    pub pushed: Vec<Reference>,
+}
+
+/// The commit that a build context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceUsed {
+    /// The repository's URL, without credentials.
+    pub url: String,
+    /// The commit's full hash.
+    pub commit: String,
 }
 
 /// An image that a Dockerfile names.

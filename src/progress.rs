@@ -101,6 +101,11 @@ pub enum Event<'a> {
         /// What is wrong, and what to do.
         message: &'a str,
     },
+    /// It is known what will be done.
+    Planned {
+        /// How many steps all stages have together.
+        steps: usize,
+    },
     /// A stage begins.
     StageStarted {
         /// Its name, or its number where it has none.

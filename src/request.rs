@@ -141,12 +141,64 @@ pub enum Output {
 /// The files that tell a pipeline what was built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResultFiles {
-    /// `sha256:…`, without a newline.
-    pub digest: Option<PathBuf>,
-    /// `registry/repository@sha256:…`, one line a destination.
-    pub name_with_digest: Option<PathBuf>,
-    /// `registry/repository:tag@sha256:…`, one line a destination.
-    pub name_tag_with_digest: Option<PathBuf>,
+    /// One value a file; there only when the value is.
+    pub values: Vec<ValueFile>,
     /// Everything, as JSON; also written for a build that fails.
     pub metadata: Option<PathBuf>,
+    /// Tekton's directory of results, a file for each.
+    pub tekton: Option<PathBuf>,
+    /// The file in which Tekton looks for a step's artifacts.
+    pub tekton_artifacts: Option<PathBuf>,
+    /// Output parameters of an Argo template. They are empty from the start until the build succeeds, since
+    /// Argo takes a missing file for an error of its own, even after a build that failed.
+    pub argo: Vec<ValueFile>,
+    /// Cloud Build's directory for what a step tells, `$BUILDER_OUTPUT`.
+    pub cloud_build: Option<PathBuf>,
+    /// GitHub's files, which are appended to.
+    pub github: Option<GithubFiles>,
+    /// `NAME=value` lines for GitLab.
+    pub dotenv: Option<PathBuf>,
+    /// The engine that was found, and by what, for the log; none when flags alone decide.
+    pub found: Option<&'static str>,
+}
+
+/// A file that holds one value, without a newline at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueFile {
+    /// What it holds.
+    pub value: ResultValue,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// What a pipeline may want to know of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResultValue {
+    /// `sha256:…`.
+    Digest,
+    /// `registry/repository:tag` of the first destination.
+    Url,
+    /// `registry/repository@sha256:…` of the first destination.
+    Reference,
+    /// `registry/repository:tag@sha256:…` of every destination, one a line.
+    Images,
+    /// The images that the build started from, `registry/repository:tag@sha256:…`, one a line.
+    BaseImages,
+    /// The repository of a Git context.
+    GitUrl,
+    /// The commit of a Git context.
+    GitCommit,
+    /// `registry/repository@sha256:…`, one destination a line, each line with its newline, as kaniko writes it.
+    KanikoNames,
+    /// `registry/repository:tag@sha256:…`, likewise.
+    KanikoTags,
+}
+
+/// The files that GitHub gives a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GithubFiles {
+    /// `$GITHUB_OUTPUT`.
+    pub output: PathBuf,
+    /// `$GITHUB_STEP_SUMMARY`.
+    pub summary: Option<PathBuf>,
 }

@@ -7,13 +7,17 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils"
+PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema"
 PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz"
 
 missing_programs() {
     for program in $PROGRAMS; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || printf '%s ' "$program"
     done
+    for python in python3 /usr/bin/python3; do
+        "$python" -c 'import yaml, jsonschema' 2>/dev/null && return
+    done
+    printf 'python3-yaml python3-jsonschema '
 }
 
 install() {

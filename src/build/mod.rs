@@ -24,8 +24,9 @@ use crate::cache::Inventories;
 use crate::context::{self, Context};
 use crate::dockerfile;
 use crate::isolation::{Cancel, Isolation};
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::output::results::Facts;
 use crate::output::{self, Uploads};
 use crate::plan::{Action, BaseKey, Bases, BuildPlan, CopyFrom, Stage, StageBase};
 use crate::progress::{Event, Phase, Reporter};
@@ -71,20 +72,20 @@ pub struct Failed {
 /// How often a wait for the network looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Builds the requested image and delivers it.
+/// Builds the requested image and delivers it. Result files of an earlier build are gone already
+/// ([`output::remove_stale`]), since much can fail before this is called.
 ///
 /// # Errors
 /// [`Failed`]; then no result file is there, and no destination has a new tag, unless it was one of several
 /// destinations that failed.
 pub fn build(request: &BuildRequest, services: &mut Services) -> Result<BuildOutcome, Failed> {
     let without = |error| Failed { error, dockerfile: None };
-    output::remove_stale(&request.results).map_err(|error| without(error.into()))?;
     let context = services.timed(Phase::Context, |_| context::fetch(request)).map_err(|error| without(error.into()))?;
     let built = build_context(request, &context, services);
     let finished = services.isolation.finish().map_err(Error::from);
     let outcome = built.and_then(|outcome| finished.map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
-        output::write_results(&outcome, &request.results)?;
+        output::write_results(&outcome, &request.results, &*services.reporter)?;
         Ok(outcome)
     });
     outcome.map_err(|error| {
@@ -108,10 +109,13 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         }
         Ok::<_, Error>(planned)
     })?;
+    check_results(request, &destinations, &bases)?;
     for warning in &plan.warnings {
         let (rule, line, message) = (warning.rule, Some(warning.line), &*warning.message);
         services.reporter.report(Event::Warning { rule, line, message });
     }
+    let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
+    services.reporter.report(Event::Planned { steps });
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
     let mut uploads = services.uploads(destinations);
     let (image, steps) = stage::build_stages(request, &plan, &bases, context, services, &mut uploads)?;
@@ -130,8 +134,16 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         platform: request.platform.clone(),
         pushed,
         bases: bases_used(&bases),
+        source: None,
         steps,
     })
+}
+
+/// Checks, before anything is built, that the results will fit: any digest is as long as the image's will be.
+fn check_results(request: &BuildRequest, destinations: &[Reference], bases: &Bases) -> Result<(), Error> {
+    let (digest, bases) = (Digest::of(b""), bases_used(bases));
+    let facts = Facts { digest: &digest, config: None, pushed: destinations, bases: &bases, source: None };
+    Ok(output::check_results(&facts, &request.results)?)
 }
 
 /// Base layers that are read are kept when their bytes are needed once more: by an archive or a layout, by a

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 
 use rustix::fs::Access;
 
+use super::request::TEKTON_RESULTS;
 use crate::http::{Proxies, Roots};
 
 /// The directory that kaniko's image has for everything of the executor's.
@@ -30,7 +31,7 @@ pub struct Variable {
 }
 
 /// All variables that are read.
-pub const VARIABLES: [Variable; 18] = [
+pub const VARIABLES: [Variable; 24] = [
     Variable { name: "DOCKER_CONFIG", effect: "directory of the config.json with registry credentials" },
     Variable { name: "HOME", effect: "home directory; credentials are also looked for in $HOME/.docker" },
     Variable { name: "PATH", effect: "where credential helpers are" },
@@ -48,6 +49,12 @@ pub const VARIABLES: [Variable; 18] = [
     Variable { name: "TMPDIR", effect: "where the state directory goes when /kaniko is not writable" },
     Variable { name: "container", effect: "says that this is a container (podman, systemd)" },
     Variable { name: "KUBERNETES_SERVICE_HOST", effect: "says that this is a container (Kubernetes)" },
+    Variable { name: "ARGO_TEMPLATE", effect: "says which output parameters an Argo template reads" },
+    Variable { name: "ARGO_PROGRESS_FILE", effect: "file that tells Argo how many steps are done" },
+    Variable { name: "BUILDER_OUTPUT", effect: "directory for what is told to Cloud Build" },
+    Variable { name: "GITHUB_OUTPUT", effect: "file for what is told to GitHub Actions" },
+    Variable { name: "GITHUB_STEP_SUMMARY", effect: "file for the table that GitHub Actions shows" },
+    Variable { name: "CI_PROJECT_DIR", effect: "where --pipeline=gitlab writes build.env" },
     Variable { name: "FORCE_COLOR", effect: "colours when set, terminal or not, unless --log-format=text" },
 ];
 
@@ -77,6 +84,8 @@ pub struct Environment {
     pub moment: Moment,
     /// Whether a variable says that this is a container.
     pub names_container: bool,
+    /// Whether Tekton's directory for results is there and writable.
+    pub tekton: bool,
     variables: BTreeMap<OsString, OsString>,
 }
 
@@ -123,7 +132,7 @@ impl Environment {
         Self::new(std::env::vars_os(), working, moment, std::io::stderr().is_terminal())
     }
 
-    /// Makes the surroundings from their parts; only whether kaniko's directory is writable is asked here.
+    /// Makes the surroundings from their parts; only whether kaniko's and Tekton's directories are writable is asked here.
     pub fn new(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         working: PathBuf,
@@ -162,6 +171,7 @@ impl Environment {
                 working,
             },
             moment,
+            tekton: is_writable(Path::new(TEKTON_RESULTS)),
             variables,
         }
     }
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn one_row_a_variable() {
         type Probe = fn(&Environment) -> String;
-        let rows: [(&str, &str, Probe, &str); 20] = [
+        let rows: [(&str, &str, Probe, &str); 26] = [
             ("DOCKER_CONFIG", "d", |e| format!("{:?}", e.directories.docker_config), "Some(\"/work/d\")"),
             ("HOME", "/h", |e| format!("{:?}", e.directories.home), "Some(\"/h\")"),
             ("PATH", "/a:/b", |e| format!("{:?}", e.directories.programs), "[\"/a\", \"/b\"]"),
@@ -242,6 +252,12 @@ mod tests {
             ("https_proxy", "p", |e| format!("{:?}", e.proxies.https), "Some(\"p\")"),
             ("NO_PROXY", "p", |e| format!("{:?}", e.proxies.exceptions), "Some(\"p\")"),
             ("UPSTREAM_CLIENT_TYPE", "u", |e| format!("{:?}", e.variable("UPSTREAM_CLIENT_TYPE")), "Ok(Some(\"u\"))"),
+            ("ARGO_TEMPLATE", "{}", |e| format!("{:?}", e.variable("ARGO_TEMPLATE")), "Ok(Some(\"{}\"))"),
+            ("ARGO_PROGRESS_FILE", "p", |e| format!("{:?}", e.variable("ARGO_PROGRESS_FILE")), "Ok(Some(\"p\"))"),
+            ("BUILDER_OUTPUT", "b", |e| format!("{:?}", e.variable("BUILDER_OUTPUT")), "Ok(Some(\"b\"))"),
+            ("GITHUB_OUTPUT", "g", |e| format!("{:?}", e.variable("GITHUB_OUTPUT")), "Ok(Some(\"g\"))"),
+            ("GITHUB_STEP_SUMMARY", "g", |e| format!("{:?}", e.variable("GITHUB_STEP_SUMMARY")), "Ok(Some(\"g\"))"),
+            ("CI_PROJECT_DIR", "c", |e| format!("{:?}", e.variable("CI_PROJECT_DIR")), "Ok(Some(\"c\"))"),
             ("NO_COLOR", "1", |e| e.terminal.colours.to_string(), "false"),
             ("FORCE_COLOR", "1", |e| e.terminal.colours.to_string(), "true"),
             ("TERM", "dumb", |e| e.terminal.capable.to_string(), "false"),

@@ -163,6 +163,7 @@ fn output_kind(error: &output::Error) -> Kind {
         output::Error::Layer { source, .. } => fetch_kind(source),
         output::Error::Write { .. } => Kind::Output,
         output::Error::Store(_) => Kind::Disk,
+        output::Error::TooLarge { .. } => Kind::Usage,
         output::Error::Task(_) => Kind::Bug,
     }
 }

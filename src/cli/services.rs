@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
+use super::progress_file::ProgressFile;
 use super::request::Resolved;
 use crate::build::Services;
 use crate::cache::Inventories;
@@ -40,6 +41,10 @@ pub fn open(
     cancel: Cancel,
 ) -> Result<Services, Failure> {
     let (request, network) = (&resolved.request, &resolved.network);
+    let reporter = match &resolved.progress_file {
+        Some(path) => Arc::new(ProgressFile::new(path, reporter)),
+        None => reporter,
+    };
     // First: it puts back what a killed build in this container had set aside, configuration files among it.
     let options = isolation::Options {
         choice: request.isolation,

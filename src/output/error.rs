@@ -22,6 +22,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The results do not fit where they are asked for.
+    #[error("{what} would take {size} bytes, and {limit} is the most that Tekton takes; give fewer destinations")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// How many bytes it would have.
+        size: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// A layer cannot be read, here or from its registry.
     #[error("cannot read layer {digest}")]
     Layer {

@@ -8,7 +8,7 @@ mod archive;
 mod assemble;
 mod error;
 mod layout;
-mod results;
+pub mod results;
 mod upload;
 
 use crate::image::Layer;
@@ -18,7 +18,7 @@ use crate::store::Store;
 
 pub use assemble::{Assembled, assemble};
 pub use error::Error;
-pub use results::{remove_stale, write_atomically, write_results};
+pub use results::{check_results, remove_stale, write_atomically, write_index_results, write_results};
 pub use upload::{Uploads, check_push};
 
 /// Gives the compressed bytes of a layer to an output that needs them, wherever they are.

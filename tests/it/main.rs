@@ -11,6 +11,8 @@ mod faults;
 mod hostile;
 mod interrupted;
 mod nospace;
+mod pipelines_files;
+mod pipelines_results;
 mod pod;
 mod push;
 mod readback;

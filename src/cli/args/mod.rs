@@ -11,6 +11,7 @@ mod kaniko;
 mod output;
 mod refusal;
 mod registry;
+mod results;
 mod values;
 
 use std::ffi::OsString;
@@ -22,8 +23,9 @@ pub use build::{BuildArgs, InputArgs, MessageArgs};
 pub use image::ImageArgs;
 pub use output::OutputArgs;
 pub use registry::RegistryArgs;
+pub use results::ResultArgs;
 pub(super) use values::boolean;
-pub use values::{CompressionName, IsolationName, LogFormat, SnapshotModeName, Verbosity};
+pub use values::{CompressionName, IsolationName, LogFormat, PipelineName, SnapshotModeName, Verbosity};
 
 use super::env;
 use super::exit::Failure;
@@ -48,6 +50,9 @@ pub struct Args {
     /// Where it goes.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Which files tell about it.
+    #[command(flatten)]
+    pub results: ResultArgs,
     /// What the image looks like.
     #[command(flatten)]
     pub image: ImageArgs,

@@ -24,18 +24,4 @@ pub struct OutputArgs {
     /// Write the image to this file, as `docker save` does, with all destinations as its names.
     #[arg(long, alias = "tarPath", value_name = "FILE", value_parser = values::path)]
     pub tar_path: Option<PathBuf>,
-    /// Write the image's digest, `sha256:…` without a newline, to this file.
-    ///
-    /// As all result files it appears only after everything is delivered, and whole or not at all.
-    #[arg(long, value_name = "FILE", value_parser = values::path)]
-    pub digest_file: Option<PathBuf>,
-    /// Write `registry/repository@sha256:…` to this file, one line for each destination.
-    #[arg(long, value_name = "FILE", value_parser = values::path)]
-    pub image_name_with_digest_file: Option<PathBuf>,
-    /// Write `registry/repository:tag@sha256:…` to this file, one line for each destination.
-    #[arg(long, value_name = "FILE", value_parser = values::path)]
-    pub image_name_tag_with_digest_file: Option<PathBuf>,
-    /// Write everything known about the build to this file, as JSON; after a failure, what went wrong.
-    #[arg(long, value_name = "FILE", value_parser = values::path)]
-    pub metadata_file: Option<PathBuf>,
 }

@@ -70,6 +70,25 @@ pub enum IsolationName {
     Container,
 }
 
+/// The names of pipeline engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PipelineName {
+    /// The one whose marks are found.
+    Auto,
+    /// Tekton: results in /tekton/results.
+    Tekton,
+    /// Argo Workflows: the output parameters of the template.
+    Argo,
+    /// Google Cloud Build: files in $BUILDER_OUTPUT.
+    Cloudbuild,
+    /// GitHub Actions: lines in $GITHUB_OUTPUT.
+    Github,
+    /// GitLab CI: build.env in $CI_PROJECT_DIR.
+    Gitlab,
+    /// Nothing but what other flags ask for.
+    None,
+}
+
 /// Reads a path; unlike clap's own reader it takes an empty one, which a pipeline passes for a parameter that is
 /// not set, and which means that the flag is not given.
 pub(super) fn path(text: &str) -> Result<PathBuf, Infallible> {

@@ -88,12 +88,13 @@ impl Report {
         self.print(&mut state, &failure::line(failure, &tail));
     }
 
-    /// Prints the error, if it came to one, and returns what the process returns.
+    /// Prints the error, if it came to one, tells the pod of it, and returns what the process returns.
     pub fn conclude(&self, result: Result<(), Failure>) -> ExitCode {
         match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 self.failed(&failure);
+                failure.write_termination_message();
                 ExitCode::from(failure.exit_code)
             }
         }
@@ -173,6 +174,8 @@ impl Reporter for Report {
                 self.print(&mut state, &line::pushed(repository, digest, size, delivery));
                 return self.refresh(&mut state);
             }
+            // Each step says itself how many there are in its stage.
+            Event::Planned { steps: _ } => return,
             Event::Spent { phase, elapsed } => return self.state().tally.spent(phase, elapsed),
         };
         self.print(&mut self.state(), &line);

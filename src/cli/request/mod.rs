@@ -9,10 +9,12 @@ mod build;
 mod network;
 mod output;
 mod pairs;
+mod results;
 
 use std::path::{Component, Path, PathBuf};
 
 pub use network::Network;
+pub(super) use results::TEKTON_RESULTS;
 
 use super::args::Args;
 use super::env::{Environment, NotText};
@@ -33,6 +35,19 @@ pub struct Resolved {
     pub messages: Settings,
     /// What the user should be warned about, in order.
     pub warnings: Vec<Warning>,
+    /// Where Argo reads how far we are.
+    pub progress_file: Option<PathBuf>,
+}
+
+impl Resolved {
+    /// Removes result files of an earlier run: whatever happens from now on, they are not this one's.
+    ///
+    /// # Errors
+    /// A [`Failure`] when one of them cannot be removed.
+    pub fn begin(self) -> Result<Self, Failure> {
+        let removed = crate::output::remove_stale(&self.request.results);
+        removed.map(|()| self).map_err(|error| Failure::from_error(Kind::Output, &error))
+    }
 }
 
 /// Something in flags or environment that is probably not meant.
@@ -153,7 +168,9 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         results: outputs.results,
     };
     let messages = Settings::resolve(&args.messages, environment.terminal);
-    Ok(Resolved { request, network, names_container: environment.names_container, messages, warnings })
+    let names_container = environment.names_container;
+    let progress_file = environment.variable("ARGO_PROGRESS_FILE")?.filter(|path| !path.is_empty()).map(PathBuf::from);
+    Ok(Resolved { request, network, names_container, messages, warnings, progress_file })
 }
 
 fn not_yet_variable(name: &'static str) -> Warning {

@@ -1,12 +1,13 @@
 //! Flags for where the image goes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{UsageError, absolute};
+use super::UsageError;
+use super::results::{self, Named, output_path};
 use crate::cli::args::{Args, CompressionName};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
-use crate::request::{Output, ResultFiles};
+use crate::request::{Output, ResultFiles, ResultValue};
 
 /// The name that kaniko gives an image without one, since a loaded image needs a name to be found.
 const NAMELESS: &str = "docker.io/unset-repo/unset-image-name:latest";
@@ -25,58 +26,31 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     if destinations.is_empty() && !no_push {
         return Err(UsageError::Missing { message: "the image needs a --destination, or --no-push to only build it" });
     }
-    let path = |flag, given: &Option<PathBuf>| output_path(flag, given.as_deref(), working);
-    let files = Files {
-        layout: path("--oci-layout-path", &output.oci_layout_path)?,
-        archive: path("--tar-path", &output.tar_path)?,
-        results: ResultFiles {
-            digest: path("--digest-file", &output.digest_file)?,
-            name_with_digest: path("--image-name-with-digest-file", &output.image_name_with_digest_file)?,
-            name_tag_with_digest: path("--image-name-tag-with-digest-file", &output.image_name_tag_with_digest_file)?,
-            metadata: path("--metadata-file", &output.metadata_file)?,
-        },
-    };
-    files.check(destinations.is_empty())?;
+    let layout = output_path("--oci-layout-path", output.oci_layout_path.as_deref(), working)?;
+    let archive = output_path("--tar-path", output.tar_path.as_deref(), working)?;
+    let mut named: Vec<Named> = Vec::new();
+    named.extend(layout.clone().map(|path| ("--oci-layout-path", path)));
+    named.extend(archive.clone().map(|path| ("--tar-path", path)));
+    let results = results::results(&args.results, environment, named)?;
+    if destinations.is_empty() && results.values.iter().any(|file| is_name(file.value)) {
+        let message = "a file for image names needs a --destination to take the names from";
+        return Err(UsageError::Missing { message });
+    }
+    let files = Files { layout, archive };
     if files.archive.is_some() && args.image.compression == CompressionName::Zstd {
         let reason = "`docker load` does not read zstd everywhere; use gzip, or --oci-layout-path".to_owned();
         return Err(UsageError::Conflict { first: "--tar-path", second: "--compression=zstd", reason });
     }
-    Ok(Outputs { images: files.images(&destinations, no_push), results: files.results })
+    Ok(Outputs { images: files.images(&destinations, no_push), results })
 }
 
-/// The paths that are written.
+/// The paths that images are written to.
 struct Files {
     layout: Option<PathBuf>,
     archive: Option<PathBuf>,
-    results: ResultFiles,
 }
 
 impl Files {
-    /// Checks that no two outputs meet, and that result files can have content.
-    fn check(&self, nameless: bool) -> Result<(), UsageError> {
-        let named = [
-            ("--oci-layout-path", &self.layout),
-            ("--tar-path", &self.archive),
-            ("--digest-file", &self.results.digest),
-            ("--image-name-with-digest-file", &self.results.name_with_digest),
-            ("--image-name-tag-with-digest-file", &self.results.name_tag_with_digest),
-            ("--metadata-file", &self.results.metadata),
-        ];
-        for (index, (first, path)) in named.iter().enumerate() {
-            let Some(path) = path else { continue };
-            let other = named[..index].iter().find(|(_, other)| other.as_ref().is_some_and(|other| other == path));
-            if let Some((second, _)) = other {
-                let reason = format!("both would write {}", path.display());
-                return Err(UsageError::Conflict { first: second, second: first, reason });
-            }
-        }
-        if nameless && (self.results.name_with_digest.is_some() || self.results.name_tag_with_digest.is_some()) {
-            let message = "a file for image names needs a --destination to take the names from";
-            return Err(UsageError::Missing { message });
-        }
-        Ok(())
-    }
-
     fn images(&self, destinations: &[Reference], no_push: bool) -> Vec<Output> {
         let names =
             if destinations.is_empty() { NAMELESS.parse().into_iter().collect() } else { destinations.to_vec() };
@@ -87,7 +61,7 @@ impl Files {
     }
 }
 
-fn destination(text: &str) -> Result<Reference, UsageError> {
+pub(super) fn destination(text: &str) -> Result<Reference, UsageError> {
     let error = |reason: String| UsageError::Value { flag: "--destination", value: text.to_owned(), reason };
     let reference: Reference = text.parse().map_err(|e: crate::oci::ReferenceError| error(e.reason))?;
     match reference.digest {
@@ -109,12 +83,13 @@ fn no_push(flag: bool, environment: &Environment) -> Result<bool, UsageError> {
     }
 }
 
-fn output_path(flag: &'static str, given: Option<&Path>, working: &Path) -> Result<Option<PathBuf>, UsageError> {
-    match given.and_then(Path::to_str) {
-        Some("-") => Err(UsageError::NotYet { what: format!("{flag}=- (standard output)") }),
-        Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
-            Err(UsageError::NotYet { what: format!("{flag} with a URL") })
-        }
-        _ => Ok(given.filter(|path| !path.as_os_str().is_empty()).map(|path| absolute(path, working))),
+fn is_name(value: ResultValue) -> bool {
+    match value {
+        ResultValue::Url
+        | ResultValue::Reference
+        | ResultValue::Images
+        | ResultValue::KanikoNames
+        | ResultValue::KanikoTags => true,
+        ResultValue::Digest | ResultValue::BaseImages | ResultValue::GitUrl | ResultValue::GitCommit => false,
     }
 }

@@ -15,7 +15,8 @@ pub(super) fn build_args(
     warnings: &mut Vec<Warning>,
 ) -> Result<BTreeMap<String, String>, UsageError> {
     let mut values = BTreeMap::new();
-    for text in given {
+    // A pipeline whose parameter is not set passes an empty value.
+    for text in given.iter().filter(|text| !text.is_empty()) {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (text.as_str(), environment.variable(text)?),

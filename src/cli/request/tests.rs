@@ -45,7 +45,7 @@ fn shown(value: impl std::fmt::Debug) -> String {
 
 #[test]
 fn defaults() {
-    let Resolved { request, network, names_container, messages, warnings } =
+    let Resolved { request, network, names_container, messages, warnings, progress_file } =
         resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
     assert_eq!(request.context, ContextSource::Directory("/workspace/".into()));
     assert_eq!(
@@ -66,7 +66,7 @@ fn defaults() {
     assert!(network.registry.registries.is_empty() && network.http.hosts.is_empty());
     assert_eq!((network.http.retry.attempts, network.check_push_permission), (6, true));
     assert_eq!(shown(messages), "Settings { verbosity: Info, form: Text, timestamps: false, progress: false }");
-    assert!(!names_container && warnings.is_empty());
+    assert!(!names_container && warnings.is_empty() && progress_file.is_none());
 }
 
 /// Shows one of the settings for pushes, for pulls, and by registry.
@@ -85,6 +85,12 @@ fn unverified(resolved: &Resolved) -> String {
     reach(resolved, |registry| registry.skip_verify)
 }
 
+/// Shows the files of one value.
+fn values(resolved: &Resolved) -> String {
+    let files = resolved.request.results.values.iter();
+    files.map(|file| format!("{:?} {}", file.value, file.path.display())).collect::<Vec<_>>().join(", ")
+}
+
 type Probe = fn(&Resolved) -> String;
 /// The words, what to look at, and what is to be seen there.
 type Row = (&'static str, Probe, &'static str);
@@ -100,6 +106,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--dockerfile=", |r| shown(&r.request.dockerfile), "Path { given: Dockerfile, absolute: /work/Dockerfile }"),
     ("--build-arg A=b=c,d --build-arg A=e --build-arg E=", |r| shown(&r.request.build_args), "{A: e, E: }"),
     ("--build-arg A=b=c,d", |r| shown(&r.request.build_args), "{A: b=c,d}"),
+    ("--build-arg= --build-arg A=b", |r| shown(&r.request.build_args), "{A: b}"),
     ("--target one", |r| shown(&r.request.target), "Some(one)"),
     ("--target=", |r| shown(&r.request.target), "None"),
     ("--custom-platform=linux/arm64/v8", |r| r.request.platform.to_string(), "linux/arm64"),
@@ -113,7 +120,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--compression-level=9", |r| shown(r.request.compression), "Gzip { level: 9 }"),
     ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
     ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
-    ("--cleanup=t", |r| shown(r.request.force), "false"),
+    ("--cleanup", |r| shown(r.request.force), "false"),
     ("--force", |r| shown(r.request.force), "true"),
     ("--force --force=false", |r| shown(r.request.force), "false"),
     ("--ignore-path=/a --ignore-path b/./c", |r| shown(&r.request.ignore_paths), "[/a, /b/c]"),
@@ -127,15 +134,27 @@ const IMAGE_AND_BUILD: &[Row] = &[
 const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--oci-layout-path=l", |r| shown(&r.request.outputs), "[OciLayout(/work/l)]"),
     ("--oci-layout-path=", |r| shown(&r.request.outputs), "[]"),
-    ("--digest-file=d", |r| shown(&r.request.results.digest), "Some(/work/d)"),
-    ("--digest-file=", |r| shown(&r.request.results.digest), "None"),
-    ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(/m)"),
-    ("-d r.io/a --image-name-with-digest-file=n", |r| shown(&r.request.results.name_with_digest), "Some(/work/n)"),
+    ("--digest-file=d", values, "Digest /work/d"),
+    ("--image-digest-file=d", values, "Digest /work/d"),
+    ("--digest-file=", values, ""),
+    ("--base-images-digests-file=b", values, "BaseImages /work/b"),
+    ("--git-url-file=u --git-commit-file=c", values, "GitUrl /work/u, GitCommit /work/c"),
+    ("-d r.io/a --image-url-file=u --image-ref-file=r", values, "Url /work/u, Reference /work/r"),
+    ("-d r.io/a --images-file=i", values, "Images /work/i"),
+    ("--tekton-results-dir=t", |r| shown(&r.request.results.tekton), "Some(/work/t)"),
+    ("--tekton-artifacts=a", |r| shown(&r.request.results.tekton_artifacts), "Some(/work/a)"),
+    ("--github-output=false", |r| shown(&r.request.results.github), "None"),
+    ("--dotenv-file=e", |r| shown(&r.request.results.dotenv), "Some(/work/e)"),
+    ("--pipeline=gitlab", |r| shown(&r.request.results.dotenv), "Some(/work/build.env)"),
+    ("--pipeline=Tekton", |r| shown(&r.request.results.tekton), "Some(/tekton/results)"),
     (
-        "-d r.io/a --image-name-tag-with-digest-file=n",
-        |r| shown(&r.request.results.name_tag_with_digest),
-        "Some(/work/n)",
+        "--argo-outputs-dir=a",
+        |r| shown(r.request.results.argo.first()),
+        "Some(ValueFile { value: Url, path: /work/a/image-url })",
     ),
+    ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(/m)"),
+    ("-d r.io/a --image-name-with-digest-file=n", values, "KanikoNames /work/n"),
+    ("-d r.io/a --image-name-tag-with-digest-file=n", values, "KanikoTags /work/n"),
     ("--insecure", insecure, "push true, pull false, {}"),
     ("--insecure-pull", insecure, "push false, pull true, {}"),
     (
@@ -298,5 +317,56 @@ fn what_makes_no_sense_is_refused() {
         let refusal = refused(&words, &[]);
         assert!(refusal.contains(message), "{words:?}: {refusal}");
         assert!(!refusal.contains("secret"), "{words:?}: {refusal}");
+    }
+}
+
+/// What an Argo template with two output parameters looks like to its container.
+const ARGO: &str = r#"{"name": "build", "outputs": {"parameters": [
+    {"name": "a", "valueFrom": {"path": "/out/image-digest"}},
+    {"name": "b", "valueFrom": {"path": "/out/of-another"}, "default": ""},
+    {"name": "c", "valueFrom": {"expression": "1"}}]}}"#;
+
+#[test]
+fn the_engine_is_found_by_what_it_sets() {
+    type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let rows: [Row<'_>; 9] = [
+        (&[], &[], "[] None None None None"),
+        (&[], &[("ARGO_TEMPLATE", ARGO)], "[Digest /out/image-digest] None None None Some(Argo by $ARGO_TEMPLATE)"),
+        (&[], &[("ARGO_TEMPLATE", "{}")], "[] None None None None"),
+        (&["--argo-outputs-dir="], &[("ARGO_TEMPLATE", "no JSON")], "[] None None None None"),
+        (&[], &[("BUILDER_OUTPUT", "/b")], "[] Some(/b) None None Some(Cloud Build by $BUILDER_OUTPUT)"),
+        (
+            &[],
+            &[("GITHUB_OUTPUT", "/g"), ("GITHUB_STEP_SUMMARY", "/s")],
+            "[] None Some(GithubFiles { output: /g, summary: Some(/s) }) None Some(GitHub Actions by $GITHUB_OUTPUT)",
+        ),
+        (
+            &["--github-output", "--pipeline=none"],
+            &[("GITHUB_OUTPUT", "g"), ("BUILDER_OUTPUT", "/b")],
+            "[] None Some(GithubFiles { output: /work/g, summary: None }) None None",
+        ),
+        (&["--pipeline=none"], &[("BUILDER_OUTPUT", "/b"), ("ARGO_TEMPLATE", ARGO)], "[] None None None None"),
+        (&["--pipeline=gitlab"], &[("CI_PROJECT_DIR", "/p")], "[] None None Some(/p/build.env) None"),
+    ];
+    for (words, variables, expected) in rows {
+        let words: Vec<&str> = ["--no-push"].iter().chain(words).copied().collect();
+        let results = resolved(&words, variables).request.results;
+        let argo: Vec<String> = results.argo.iter().map(|f| format!("{:?} {}", f.value, f.path.display())).collect();
+        let seen = (argo.join(", "), &results.cloud_build, &results.github, &results.dotenv, &results.found);
+        let seen = format!("[{}] {} {} {} {}", seen.0, shown(seen.1), shown(seen.2), shown(seen.3), shown(seen.4));
+        assert_eq!(seen, expected, "{words:?} {variables:?}");
+    }
+}
+
+#[test]
+fn an_engine_that_is_named_must_be_there() {
+    for (flag, variable) in [
+        ("--pipeline=argo", "$ARGO_TEMPLATE"),
+        ("--pipeline=cloudbuild", "$BUILDER_OUTPUT"),
+        ("--pipeline=github", "$GITHUB_OUTPUT"),
+        ("--github-output", "$GITHUB_OUTPUT"),
+    ] {
+        let message = refused(&["--no-push", flag], &[]);
+        assert!(message.contains(variable), "{flag}: {message}");
     }
 }

@@ -115,6 +115,12 @@ impl Executor {
         self.add(&[&format!("{flag}={directory}/{name}")])
     }
 
+    /// Makes a directory among the results, and returns the path that the executor knows it by.
+    pub(crate) fn output_directory(&mut self, name: &str) -> String {
+        self.scratch.directory(&format!("out/{name}"));
+        format!("{}/{name}", self.inside("/out", &self.scratch.join("out")))
+    }
+
     /// Sets the umask that a run on the machine itself starts with.
     pub(crate) fn umask(&mut self, umask: &str) -> &mut Self {
         umask.clone_into(&mut self.umask);

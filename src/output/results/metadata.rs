@@ -1,0 +1,65 @@
+//! Everything as JSON, for programs.
+
+use serde_json::{Value, json};
+
+use crate::oci::{Platform, Reference};
+use crate::outcome::{BuildOutcome, IndexOutcome, StepDone};
+use crate::progress::StepResult;
+
+/// Tells all about an image.
+pub(super) fn image(outcome: &BuildOutcome) -> Value {
+    json!({
+        "schemaVersion": 1,
+        "status": "succeeded",
+        "digest": outcome.manifest.digest,
+        "mediaType": outcome.manifest.media_type,
+        "configDigest": outcome.config.digest,
+        "size": outcome.size,
+        "platform": outcome.platform.to_string(),
+        "references": outcome.pushed.iter().map(Reference::to_string).collect::<Vec<_>>(),
+        "baseImages": outcome.bases.iter().map(|base| json!({
+            "name": base.name.to_string(),
+            "digest": base.digest,
+        })).collect::<Vec<_>>(),
+        "source": outcome.source.as_ref().map(|source| json!({ "url": source.url, "commit": source.commit })),
+        "steps": outcome.steps.iter().map(step).collect::<Vec<_>>(),
+    })
+}
+
+/// Tells all about an index.
+pub(super) fn index(outcome: &IndexOutcome) -> Value {
+    json!({
+        "schemaVersion": 1,
+        "status": "succeeded",
+        "digest": outcome.index.digest,
+        "mediaType": outcome.index.media_type,
+        "size": outcome.index.size,
+        "references": outcome.pushed.iter().map(Reference::to_string).collect::<Vec<_>>(),
+        "images": outcome.images.iter().map(|image| json!({
+            "platform": image.platform.as_ref().map(Platform::to_string),
+            "digest": image.digest,
+            "mediaType": image.media_type,
+            "size": image.size,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn step(done: &StepDone) -> Value {
+    let (cache, layer) = match &done.result {
+        StepResult::Layer { digest, size } => ("built", Some((digest, size))),
+        StepResult::Cached { digest, size } => ("cached", Some((digest, size))),
+        StepResult::NoLayer => ("none", None),
+    };
+    let mut value = json!({
+        "stage": done.step.stage,
+        "step": done.step.number,
+        "line": done.line,
+        "instruction": done.text,
+        "milliseconds": u64::try_from(done.elapsed.as_millis()).unwrap_or(u64::MAX),
+        "cache": cache,
+    });
+    if let Some((digest, size)) = layer {
+        value["layer"] = json!({ "digest": digest, "size": size });
+    }
+    value
+}

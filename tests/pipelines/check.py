@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Checks every file for a pipeline engine: by the engine's schema, and by our own rules.
+
+usage: check.py REPOSITORY SCHEMAS     prints one line a fault, "skipped: ..." for what cannot be checked
+       check.py --json FILE            prints the documents of a YAML file as one JSON array
+
+Our rules: no privilege, no SYS_ADMIN, no host paths or namespaces; the command is always set, so that no
+controller asks a registry for it; our own images are pinned by tag and digest; parameters are arguments or
+variables, never text of a script; both Argo templates are the same.
+"""
+import json
+import pathlib
+import re
+import sys
+
+import yaml
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: a date is text."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+OURS = re.compile(r"^registry\.example\.com/yadokari/executor:\d+\.\d+\.\d+(-debug|-ci)?@sha256:[0-9a-f]{64}$")
+SUBSTITUTED = re.compile(r"\$\((params|tasks|steps|workspaces|context)\.|\{\{|\$\{\{")
+PLACES = ["tekton", "argo", "cloudbuild", "examples"]
+
+
+def documents(path):
+    with open(path, encoding="utf-8") as file:
+        return [document for document in yaml.load_all(file, Loader) if document is not None]
+
+
+def walk(node, path=""):
+    """Yields every mapping with its path."""
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            yield from walk(value, f"{path}.{key}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from walk(value, f"{path}[{number}]")
+
+
+def privilege_rules(document):
+    for path, node in walk(document):
+        for key in ("privileged", "hostPID", "hostIPC", "hostNetwork"):
+            if node.get(key) not in (None, False):
+                yield f"{path}.{key} is set"
+        if "hostPath" in node:
+            yield f"{path}.hostPath is used"
+        if node.get("procMount") == "Unmasked" or node.get("type") == "Unconfined":
+            yield f"{path} takes protection away"
+        added = (node.get("capabilities") or {}).get("add") if isinstance(node.get("capabilities"), dict) else None
+        if added:
+            yield f"{path}.capabilities adds {added}"
+        if node.get("allowPrivilegeEscalation") is True:
+            yield f"{path}.allowPrivilegeEscalation is true"
+
+
+def container_rules(document):
+    for path, node in walk(document):
+        image = node.get("image")
+        inner = "steps" in path or "container" in path or path == ".spec"
+        if isinstance(image, str) and inner and "container" not in node:
+            if "command" not in node and "steps:" not in path and document.get("kind") and "script" not in node:
+                yield f"{path}: no command"
+            yield from image_rule(path, image)
+        if isinstance(image, dict) and isinstance(image.get("name"), str):
+            yield from image_rule(path, image["name"])
+        if node.get("name") == "BUILDER_IMAGE" or node.get("name") == "builder-image":
+            if "default" in node:
+                yield from image_rule(path, node["default"])
+        for key in ("script", "run"):
+            lines = node.get(key)
+            text = "\n".join(lines) if isinstance(lines, list) else lines
+            if isinstance(text, str) and SUBSTITUTED.search(text):
+                yield f"{path}.{key} has a parameter as text"
+
+
+def image_rule(path, image):
+    if image.startswith("$(params."):
+        return
+    if "yadokari/executor" in image and not OURS.match(image):
+        yield f"{path}: {image} is not pinned"
+    if image.endswith(":latest"):
+        yield f"{path}: {image} is whatever it is today"
+
+
+def cloud_build_rules(document):
+    for number, step in enumerate(document.get("steps", [])):
+        if "entrypoint" not in step:
+            yield f".steps[{number}]: no entrypoint"
+        yield from image_rule(f".steps[{number}]", step["name"])
+
+
+def tekton_rules(document):
+    """What Tekton's own validation would say of variables."""
+    kind = document.get("kind")
+    if kind not in ("Task", "StepAction"):
+        return
+    spec = document["spec"]
+    text = json.dumps(spec)
+    declared = {"params": spec.get("params", []), "workspaces": spec.get("workspaces", [])}
+    for what, items in declared.items():
+        names = {item["name"] for item in items}
+        for used in set(re.findall(r"\$\(%s\.([A-Za-z0-9_-]+)" % what, text)):
+            if used not in names and not (kind == "StepAction" and what == "workspaces"):
+                yield f"{what}.{used} is used and not declared"
+        if what == "params":
+            for name in names - set(re.findall(r"\$\(params\.([A-Za-z0-9_-]+)", text)):
+                yield f"params.{name} is declared and not used"
+    steps = spec.get("steps", [spec])
+    if any("script" in step for step in steps):
+        yield "a step has a script"
+    if kind == "Task" and len(steps) != 1:
+        yield f"{len(steps)} steps"
+
+
+def catalog_rules(path, document):
+    """What the catalog's own check (catlin) refuses."""
+    if document.get("kind") not in ("Task", "StepAction", "Pipeline") or "samples" in path.parts:
+        return
+    metadata = document["metadata"]
+    name, version = metadata["name"], metadata["labels"]["app.kubernetes.io/version"]
+    if path.parts[-4:] != (document["kind"].lower(), name, version, f"{name}.yaml"):
+        yield f"stands at {path}, not in {document['kind'].lower()}/{name}/{version}"
+    for annotation in ("pipelines.minVersion", "categories", "tags", "displayName", "platforms"):
+        if not metadata["annotations"].get(f"tekton.dev/{annotation}"):
+            yield f"no annotation tekton.dev/{annotation}"
+    if not document["spec"].get("description"):
+        yield "no description"
+    if not path.with_name("README.md").exists():
+        yield "no README.md beside it"
+
+
+def schema_of(path, document, schemas):
+    """Returns the schema for a document, or None when none is meant for it."""
+    load = lambda name: json.loads((schemas / name).read_text(encoding="utf-8"))
+    api, kind = document.get("apiVersion", ""), document.get("kind", "")
+    if api.startswith("tekton.dev/"):
+        return load(f"tekton/strict-{api.split('/')[1]}-{kind.lower()}.schema.json")
+    if api.startswith("argoproj.io/"):
+        definitions = load("argo/strict-argo-workflows.schema.json")["definitions"]
+        return {"$ref": f"#/definitions/io.argoproj.workflow.{api.split('/')[1]}.{kind}", "definitions": definitions}
+    if path.parts[-2] == "cloudbuild":
+        return load("other/cloudbuild.json")
+    if path.parts[-2] == "github":
+        return load("other/github-workflow.json")
+    return None
+
+
+def schema_faults(path, document, schemas):
+    import jsonschema
+
+    schema = schema_of(path, document, schemas)
+    if schema is None:
+        return
+    if True in document:  # `on:` is a boolean in YAML 1.1; GitHub reads it as a word.
+        document = {("on" if key is True else key): value for key, value in document.items()}
+    for error in jsonschema.validators.validator_for(schema)(schema).iter_errors(document):
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        yield f"{place}: {error.message[:200]}"
+
+
+def same_templates(repository):
+    one, two = (documents(repository / "argo" / f"{name}.yaml")[0] for name in ("workflowtemplate", "clusterworkflowtemplate"))
+    if one["spec"] != two["spec"]:
+        yield "argo: the two templates differ"
+
+
+def check(repository, schemas):
+    faults, count = [], 0
+    have_schemas = schemas.is_dir()
+    if not have_schemas:
+        print(f"skipped: schemas of the engines: {schemas} is not there")
+    paths = sorted(p for place in PLACES for p in (repository / place).rglob("*") if p.suffix in (".yaml", ".yml"))
+    for path in paths:
+        for document in documents(path):
+            count += 1
+            found = list(privilege_rules(document)) + list(container_rules(document))
+            if path.parts[-2] == "cloudbuild":
+                found += cloud_build_rules(document)
+            found += tekton_rules(document)
+            found += catalog_rules(path, document)
+            if have_schemas:
+                found += schema_faults(path, document, schemas)
+            faults += [f"{path.relative_to(repository)}: {fault}" for fault in found]
+    faults += same_templates(repository)
+    for fault in faults:
+        print(fault)
+    print(f"checked: {count} documents")
+    return 1 if faults or not count else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--json":
+        print(json.dumps(documents(sys.argv[2])))
+        sys.exit(0)
+    sys.exit(check(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2])))
