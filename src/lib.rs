@@ -5,13 +5,14 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 6 | `cli` |
-//! | 5 | `build` |
-//! | 4 | `plan`, `context`, `isolation`, `cache`, `output` |
-//! | 3 | `rootfs`, `registry` |
-//! | 2 | `image` |
-//! | 1 | `dockerfile`, `request`, `outcome`, `store`, `http` |
-//! | 0 | `oci`, `progress`, `sys` |
+//! | 7 | `cli` |
+//! | 6 | `build` |
+//! | 5 | `plan`, `context`, `isolation`, `cache`, `output` |
+//! | 4 | `rootfs`, `registry` |
+//! | 3 | `image` |
+//! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
+//! | 1 | `progress` |
+//! | 0 | `oci`, `sys` |
 //!
 //! `ARCHITECTURE.md` tells the whole.
 
