@@ -214,9 +214,12 @@ fn is_writable(directory: &Path) -> bool {
     directory.is_dir() && rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
+/// How many characters the token of a run has.
+pub const TOKEN_LENGTH: usize = 16;
+
 /// Makes a random name: process ids are no help where every pod's executor is number 1 and they share a volume.
 fn token() -> String {
-    let mut bytes = [0_u8; 8];
+    let mut bytes = [0_u8; TOKEN_LENGTH / 2];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     let own = if filled == bytes.len() { 0 } else { std::process::id() };
     bytes.iter().fold(if own == 0 { String::new() } else { format!("{own}-") }, |mut text, byte| {
@@ -290,6 +293,6 @@ mod tests {
     #[test]
     fn no_two_runs_share_a_token() {
         assert_ne!(token(), token());
-        assert_eq!(token().len(), 16);
+        assert_eq!(token().len(), TOKEN_LENGTH);
     }
 }

@@ -1,17 +1,28 @@
 //! The directory for everything temporary of one run.
 //!
 //! *Invariant: it is made new and private for each run, so that two executors never share one, and it is
-//! gone when the run ends by returning, well or not.*
+//! gone when the run ends by returning, well or not. What a run that was killed left behind, the next one beside
+//! it removes: a run holds a lock on its directory as long as it lives.*
 
-use std::fs::DirBuilder;
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::env::TOKEN_LENGTH;
+
+/// What the name of a run's directory begins with; the run's token follows.
+pub const PREFIX: &str = "yadokari-";
 
 /// A state directory; removed when dropped.
 #[derive(Debug)]
 pub struct StateDirectory {
     path: PathBuf,
+    /// Locked while the run lives.
+    _lock: File,
 }
 
 /// A state directory that could not be made or removed.
@@ -34,11 +45,16 @@ impl StateDirectory {
     /// [`Error`] when it exists or cannot be made.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let error = |source| Error { doing: "make", path: path.to_owned(), source };
-        if let Some(parent) = path.parent() {
-            DirBuilder::new().recursive(true).create(parent).map_err(error)?;
-        }
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).create(parent).map_err(error)?;
+        // Held until our own directory is locked: nobody sees it without its lock.
+        let turn = File::open(parent).map_err(error)?;
+        flock(&turn, FlockOperation::LockExclusive).map_err(|errno| error(errno.into()))?;
+        remove_abandoned(parent);
         DirBuilder::new().mode(0o700).create(path).map_err(error)?;
-        Ok(Self { path: path.to_owned() })
+        let lock = File::open(path).map_err(error)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| error(errno.into()))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// Returns the path.
@@ -62,6 +78,22 @@ impl Drop for StateDirectory {
     }
 }
 
+/// Removes the directories of runs that are dead. What cannot be removed stays: it is nobody's trouble but the disk's.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten().filter(|entry| is_of_a_run(&entry.file_name())) {
+        let Ok(directory) = File::open(entry.path()) else { continue };
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = remove(&entry.path());
+        }
+    }
+}
+
+fn is_of_a_run(name: &OsStr) -> bool {
+    let token = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+    token.is_some_and(|token| token.len() == TOKEN_LENGTH && token.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -74,6 +106,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn what_a_dead_run_left_is_removed_and_what_lives_is_not() {
+        let base = tempfile::tempdir().expect("tempdir");
+        let path = |token: &str| base.path().join(format!("{PREFIX}{token}"));
+        let dead = path("0123456789abcdef");
+        std::fs::create_dir(&dead).expect("create");
+        std::fs::create_dir(path("inventories")).expect("create");
+        let alive = StateDirectory::create(&path("1123456789abcdef")).expect("create");
+        let other = StateDirectory::create(&path("2123456789abcdef")).expect("create");
+        assert!(!dead.exists() && path("inventories").exists());
+        assert!(alive.path().exists() && other.path().exists());
+    }
 
     #[test]
     fn it_is_private_new_and_gone_at_the_end() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{UsageError, absolute};
 use crate::cli::args::{Args, CompressionName, IsolationName, SnapshotModeName};
 use crate::cli::env::Environment;
+use crate::cli::state::PREFIX;
 use crate::oci::Platform;
 use crate::request::{Compression, IsolationChoice, SnapshotMode, Snapshots};
 
@@ -120,5 +121,5 @@ pub(super) fn isolation(name: IsolationName) -> IsolationChoice {
 pub(super) fn state_directory(given: Option<&Path>, environment: &Environment) -> PathBuf {
     let directories = &environment.directories;
     let base = given.filter(|path| !path.as_os_str().is_empty()).unwrap_or(&directories.state);
-    absolute(base, &directories.working).join(format!("yadokari-{}", environment.moment.token))
+    absolute(base, &directories.working).join(format!("{PREFIX}{}", environment.moment.token))
 }
