@@ -217,7 +217,7 @@ impl<'a> Differ<'a> {
             | FileKind::CharacterDevice
             | FileKind::BlockDevice => before.content,
         };
-        Ok((content != before.content, Some(before)))
+        Ok((content != before.content, Some(Known { content, ..before })))
     }
 
     fn finish(mut self) -> Changes {
