@@ -64,12 +64,17 @@ base_big() {
     list=$WORK/inputs/list
     find /usr -xdev -type f -size -4096k -not -path '*[[:space:]"\\]*' -printf '%s %P\n' | LC_ALL=C sort -k 2 |
         awk -v files="$BIG_FILES" -v bytes="$BIG_BYTES" -v list="$list" '
-            function take(name, size) { print name > (list "." (number++ % 7)); sum += size }
             $1 <= 65536 { small[smalls] = $2; size[smalls++] = $1 }
             $1 > 65536 { large[larges] = $2; weight[larges++] = $1 }
             END {
-                for (i = 0; i < files - 9000; i++) take(small[i % smalls], size[i % smalls])
-                for (i = 0; i < larges && sum < bytes - 250000000; i++) take(large[i], weight[i])
+                # 15,000: what debian has, and the directories.
+                for (i = 0; i < files - 15000; i++) {
+                    print small[i % smalls] > (list "." int(i * 7 / (files - 15000)))
+                    sum += size[i % smalls]
+                }
+                # 120 MB: debian.
+                for (chosen = 0; chosen < larges && sum < bytes - 120000000; chosen++) sum += weight[chosen]
+                for (i = 0; i < chosen; i++) print large[i] > (list "." int(i * 7 / chosen))
             }'
     for number in 0 1 2 3 4 5 6; do
         # Each directory before what is in it; a file that was listed twice is in another layer, or once.

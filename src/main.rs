@@ -17,9 +17,11 @@ use yadokari::cli::signals::Signals;
 use yadokari::cli::state::StateDirectory;
 use yadokari::isolation::{self, Cancel, Entered, Ground};
 use yadokari::outcome::BuildOutcome;
+use yadokari::sys;
 
 fn main() -> ExitCode {
     exit::end_on_panic();
+    sys::memory::give_back_early();
     let words: Vec<OsString> = std::env::args_os().collect();
     let result = match args::parse(words.iter().cloned()) {
         Ok(Invocation::Print(text)) => print(&text),

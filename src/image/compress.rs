@@ -13,8 +13,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use flate2::{Compress, Crc, FlushCompress, Status};
+use flate2::Crc;
 
+use super::deflate::{Deflated, deflate, gzip_end, gzip_header};
 use crate::request::Compression;
 
 /// How much one thread compresses at a time. Changing it changes the digest of every layer.
@@ -70,11 +71,6 @@ struct Job {
     block: Block,
     before: Option<Block>,
     done: SyncSender<io::Result<Deflated>>,
-}
-
-struct Deflated {
-    bytes: Vec<u8>,
-    crc: Crc,
 }
 
 impl<W: Write + Send + 'static> Compressor<W> {
@@ -283,31 +279,6 @@ fn gzip_level(level: u32) -> u32 {
     level.clamp(1, 9)
 }
 
-fn raw_deflate(level: u32) -> Compress {
-    Compress::new(flate2::Compression::new(level), false)
-}
-
-/// The fixed header: no name, no time, unknown system; only the effort is told.
-///
-/// Source: RFC 1952, section 2.3.
-fn gzip_header(level: u32) -> [u8; 10] {
-    let effort = match level {
-        1 => 4,
-        9 => 2,
-        _ => 0,
-    };
-    [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, effort, 0xff]
-}
-
-/// Writes the block that ends the stream, the checksum and the length.
-fn gzip_end(level: u32, crc: &Crc, output: &mut impl Write) -> io::Result<()> {
-    let mut end = Vec::with_capacity(16);
-    raw_deflate(level).compress_vec(&[], &mut end, FlushCompress::Finish)?;
-    end.extend_from_slice(&crc.sum().to_le_bytes());
-    end.extend_from_slice(&crc.amount().to_le_bytes());
-    output.write_all(&end)
-}
-
 fn deflate_jobs(queue: &Mutex<Receiver<Job>>, level: u32) {
     loop {
         let next = match queue.lock() {
@@ -319,34 +290,6 @@ fn deflate_jobs(queue: &Mutex<Receiver<Job>>, level: u32) {
         // Nobody listens when the output has failed.
         let _ = job.done.send(deflate(level, &job.block, before));
     }
-}
-
-/// Deflates one block, ending on a byte border without ending the stream.
-fn deflate(level: u32, block: &[u8], before: &[u8]) -> io::Result<Deflated> {
-    // Made anew for each block: after a reset, zlib-rs 0.6 at level 1 gives other bytes than at first, and the bytes
-    // would depend on which thread had which blocks before.
-    let mut compress = raw_deflate(level);
-    if !before.is_empty() {
-        compress.set_dictionary(before)?;
-    }
-    // Room for the worst case (nine bits for each byte), so that one call does all: a flush that is cut short by a
-    // full buffer may leave a second joint, and the bytes would depend on the allocator.
-    let mut bytes = Vec::with_capacity(block.len() + block.len() / 8 + 4096);
-    let mut rest = block;
-    loop {
-        let taken = compress.total_in();
-        let status = compress.compress_vec(rest, &mut bytes, FlushCompress::Sync)?;
-        let taken = usize::try_from(compress.total_in() - taken).unwrap_or(rest.len());
-        rest = &rest[taken..];
-        // With room left, the flush is complete.
-        if (rest.is_empty() && bytes.len() < bytes.capacity()) || status == Status::StreamEnd {
-            break;
-        }
-        bytes.reserve(block.len() / 4 + 64);
-    }
-    let mut crc = Crc::new();
-    crc.update(block);
-    Ok(Deflated { bytes, crc })
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod accounts;
 mod compress;
 mod contents;
 mod decompress;
+mod deflate;
 mod entry;
 mod error;
 mod header;

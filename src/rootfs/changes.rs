@@ -97,7 +97,8 @@ pub(super) struct Differ<'a> {
 
 impl<'a> Differ<'a> {
     fn new(old: &'a Snapshot, exclusions: &'a Exclusions, mode: SnapshotMode) -> Self {
-        let after = Snapshot::begin();
+        let mut after = Snapshot::begin();
+        after.reserve_like(old);
         Self { old, next: 0, exclusions, mode, entries: Vec::new(), after, covered: None, links: HashSet::new() }
     }
 
@@ -217,7 +218,7 @@ impl<'a> Differ<'a> {
             | FileKind::CharacterDevice
             | FileKind::BlockDevice => before.content,
         };
-        Ok((content != before.content, Some(before)))
+        Ok((content != before.content, Some(Known { content, ..before })))
     }
 
     fn finish(mut self) -> Changes {

@@ -126,6 +126,12 @@ impl Snapshot {
         Self { paths: Vec::new(), nodes: Vec::new(), settled: clock(false) }
     }
 
+    /// Makes room for as many files as `other` has, and some more.
+    pub(super) fn reserve_like(&mut self, other: &Self) {
+        self.nodes.reserve_exact(other.nodes.len() + other.nodes.len() / 64 + 64);
+        self.paths.reserve_exact(other.paths.len() + other.paths.len() / 64 + 4096);
+    }
+
     /// Adds the file that comes next in order.
     pub(super) fn push(&mut self, path: &Path, stat: Stat, known: Option<Known>) {
         self.paths.extend_from_slice(path.as_os_str().as_bytes());

@@ -1,4 +1,4 @@
-//! System calls, safely: mounts, namespaces, processes, signals.
+//! System calls, safely: mounts, namespaces, processes, signals, memory.
 //!
 //! The only room with `unsafe`. Knows the kernel and no policy: what to mount, whom to map and what to run
 //! is decided above.
@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "the one room where system calls are made safe")]
 
 mod error;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod process;
