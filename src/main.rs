@@ -10,6 +10,7 @@ use yadokari::build;
 use yadokari::cli::args::{self, Args, Invocation};
 use yadokari::cli::env::Environment;
 use yadokari::cli::exit::{self, Failure, Kind};
+use yadokari::cli::index;
 use yadokari::cli::report::{Finished, Report, Settings};
 use yadokari::cli::request::{self, Resolved};
 use yadokari::cli::services;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let result = match args::parse(words.iter().cloned()) {
         Ok(Invocation::Print(text)) => print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),
+        Ok(Invocation::Index(args)) => return index::run(&args),
         Ok(Invocation::Build(args)) => return run(&args, &words),
         Err(failure) => Err(failure),
     };

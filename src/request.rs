@@ -202,3 +202,29 @@ pub struct GithubFiles {
     /// `$GITHUB_STEP_SUMMARY`.
     pub summary: Option<PathBuf>,
 }
+
+/// What decides how images are joined, and where the index goes.
+#[derive(Clone, Debug)]
+pub struct IndexRequest {
+    /// The images: one for each platform, by tag or digest.
+    pub images: Vec<Reference>,
+    /// Where the index goes.
+    pub destinations: Vec<Reference>,
+    /// Which media type it has.
+    pub format: IndexFormat,
+    /// Whether the right to push is checked first.
+    pub check_push: bool,
+    /// Which files tell about it.
+    pub results: ResultFiles,
+}
+
+/// The media type of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexFormat {
+    /// A Docker list when all images are Docker's, else an OCI index.
+    LikeImages,
+    /// An OCI image index.
+    Oci,
+    /// A Docker manifest list.
+    Docker,
+}

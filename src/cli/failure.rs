@@ -153,7 +153,7 @@ pub(super) fn isolation_kind(error: &isolation::Error) -> Kind {
     }
 }
 
-fn output_kind(error: &output::Error) -> Kind {
+pub(super) fn output_kind(error: &output::Error) -> Kind {
     match error {
         output::Error::Registry(error) => match error.kind() {
             registry::ErrorKind::Denied => Kind::Denied,
@@ -163,6 +163,8 @@ fn output_kind(error: &output::Error) -> Kind {
         output::Error::Layer { source, .. } => fetch_kind(source),
         output::Error::Write { .. } => Kind::Output,
         output::Error::Store(_) => Kind::Disk,
+        output::Error::Part { source, .. } => registry_kind(source),
+        output::Error::NoPart { .. } | output::Error::SamePlatform { .. } => Kind::Dockerfile,
         output::Error::TooLarge { .. } => Kind::Usage,
         output::Error::Task(_) => Kind::Bug,
     }

@@ -13,6 +13,7 @@ pub mod args;
 pub mod env;
 pub mod exit;
 mod failure;
+pub mod index;
 mod progress_file;
 pub mod report;
 pub mod request;

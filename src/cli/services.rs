@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
-use super::request::Resolved;
+use super::request::{Network, Resolved};
 use crate::build::Services;
 use crate::cache::Inventories;
 use crate::http::Agent;
@@ -60,10 +60,7 @@ pub fn open(
     for message in &chosen.warnings {
         reporter.report(Event::Warning { rule: "Isolation", line: None, message });
     }
-    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
-    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let registry = Client::new(agent, network.registry.clone(), credentials);
+    let registry = client(network)?;
     let store = Store::open(&request.state_directory.join("store"));
     Ok(Services {
         registry,
@@ -76,6 +73,17 @@ pub fn open(
         cancel,
         keep_layers: false,
     })
+}
+
+/// Makes the client of registries; reads certificates and credentials.
+///
+/// # Errors
+/// [`Failure`] of kind usage when one of them cannot be read.
+pub(super) fn client(network: &Network) -> Result<Client, Failure> {
+    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
+    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    Ok(Client::new(agent, network.registry.clone(), credentials))
 }
 
 /// Inventories of base layers outlive the run: they stand beside its directory.

@@ -22,6 +22,33 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// An image cannot be read for an index.
+    #[error("cannot use the image {reference}")]
+    Part {
+        /// The image.
+        reference: String,
+        /// Why.
+        #[source]
+        source: registry::Error,
+    },
+    /// An image cannot be a part of an index.
+    #[error("the image {reference} cannot be part of an index: {reason}")]
+    NoPart {
+        /// The image.
+        reference: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Two images of an index are for one platform.
+    #[error("{first} and {second} are both for {platform}; an index has one image for each platform")]
+    SamePlatform {
+        /// The platform.
+        platform: String,
+        /// One image.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// The results do not fit where they are asked for.
     #[error("{what} would take {size} bytes, and {limit} is the most that Tekton takes; give fewer destinations")]
     TooLarge {

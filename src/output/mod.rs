@@ -7,6 +7,7 @@
 mod archive;
 mod assemble;
 mod error;
+mod index;
 mod layout;
 pub mod results;
 mod upload;
@@ -18,6 +19,7 @@ use crate::store::Store;
 
 pub use assemble::{Assembled, assemble};
 pub use error::Error;
+pub use index::join;
 pub use results::{check_results, remove_stale, write_atomically, write_index_results, write_results};
 pub use upload::{Uploads, check_push};
 

@@ -12,6 +12,8 @@ mod hostile;
 mod interrupted;
 mod nospace;
 mod pipelines_files;
+mod pipelines_images;
+mod pipelines_index;
 mod pipelines_results;
 mod pod;
 mod push;

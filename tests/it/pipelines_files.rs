@@ -10,7 +10,7 @@ use crate::support::skips::skip;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Returns a Python that can read YAML and check schemas, or notes that there is none.
-fn python(test: &str) -> Option<&'static str> {
+pub(crate) fn python(test: &str) -> Option<&'static str> {
     let can = |python: &&str| Command::new(python).args(["-c", "import yaml, jsonschema"]).output();
     let found =
         ["python3", "/usr/bin/python3"].into_iter().find(|p| can(p).is_ok_and(|output| output.status.success()));

@@ -7,6 +7,7 @@
 
 mod build;
 mod image;
+mod index;
 mod kaniko;
 mod output;
 mod refusal;
@@ -21,11 +22,14 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, InputArgs, MessageArgs};
 pub use image::ImageArgs;
+pub use index::IndexArgs;
 pub use output::OutputArgs;
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub(super) use values::boolean;
-pub use values::{CompressionName, IsolationName, LogFormat, PipelineName, SnapshotModeName, Verbosity};
+pub use values::{
+    CompressionName, IndexFormatName, IsolationName, LogFormat, PipelineName, SnapshotModeName, Verbosity,
+};
 
 use super::env;
 use super::exit::Failure;
@@ -35,6 +39,8 @@ use super::exit::Failure;
 pub enum Invocation {
     /// Build an image.
     Build(Box<Args>),
+    /// Join images into an index.
+    Index(Box<IndexArgs>),
     /// Write a text to standard output and end well: help, version.
     Print(String),
     /// Be the first process inside a RUN's isolation; only the executor itself asks for this.
@@ -95,6 +101,8 @@ struct CommandLine {
 enum Command {
     /// Prints the version.
     Version,
+    /// Joins images of several platforms into one index and pushes it.
+    Index(Box<IndexArgs>),
     /// Prepares the isolation of one RUN; started by the executor itself.
     #[command(hide = true)]
     Init,
@@ -114,6 +122,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Ok(CommandLine { command: Some(Command::Version), .. }) => {
             Ok(Invocation::Print(format!("yadokari {}\n", env!("CARGO_PKG_VERSION"))))
         }
+        Ok(CommandLine { command: Some(Command::Index(args)), .. }) => Ok(Invocation::Index(args)),
         Ok(CommandLine { command: Some(Command::Init), .. }) => Ok(Invocation::Init),
         Err(error) if !error.use_stderr() => Ok(Invocation::Print(error.render().to_string())),
         Err(error) => Err(refusal::explain(&error, &words)),
@@ -134,7 +143,13 @@ pub fn asks_for_json(words: &[OsString]) -> bool {
 /// The value must stand behind `=`: pflag takes no separate word, and `--no-push registry/app` must not
 /// swallow a word that belongs elsewhere.
 fn command() -> clap::Command {
-    CommandLine::command().mut_args(|arg| match arg.get_action() {
+    CommandLine::command()
+        .mut_args(with_value)
+        .mut_subcommand("index", |index| index.args_override_self(true).mut_args(with_value))
+}
+
+fn with_value(arg: clap::Arg) -> clap::Arg {
+    match arg.get_action() {
         ArgAction::SetTrue => arg
             .action(ArgAction::Set)
             .num_args(0..=1)
@@ -145,7 +160,7 @@ fn command() -> clap::Command {
             .value_name("BOOL")
             .value_parser(values::boolean),
         _ => arg,
-    })
+    }
 }
 
 /// Returns the long names of all flags, aliases included.

@@ -14,7 +14,7 @@ pub(super) fn explain(error: &Error, words: &[OsString]) -> Failure {
         ErrorKind::UnknownArgument => unknown(error, &argument, words),
         ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or(argument);
-            if word == "version" || word == "init" {
+            if ["version", "init", "index"].contains(&word.as_str()) {
                 usage(format!("the command `{word}` takes no flags of a build"))
             } else {
                 unknown(error, &word, words)

@@ -70,6 +70,17 @@ pub enum IsolationName {
     Container,
 }
 
+/// The names of an index's forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IndexFormatName {
+    /// A Docker list when all images are Docker's, else an OCI index.
+    Auto,
+    /// An OCI image index.
+    Oci,
+    /// A Docker manifest list.
+    Docker,
+}
+
 /// The names of pipeline engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PipelineName {

@@ -6,6 +6,7 @@
 //! *Invariant: after [`resolve`] every path is absolute, and nobody needs to know how a flag was called.*
 
 mod build;
+mod index;
 mod network;
 mod output;
 mod pairs;
@@ -13,6 +14,7 @@ mod results;
 
 use std::path::{Component, Path, PathBuf};
 
+pub use index::resolve_index;
 pub use network::Network;
 pub(super) use results::TEKTON_RESULTS;
 

@@ -40,6 +40,17 @@ impl Pod {
         pod.add(&["--cap-add=AUDIT_WRITE,MKNOD,NET_RAW"]).seccomp("seccomp-unshare.json")
     }
 
+    /// The same without any profile, as runtimes are that have no default one.
+    pub(crate) fn unconfined() -> Self {
+        let mut pod = Self::bare();
+        pod.add(&["--cap-add=AUDIT_WRITE,MKNOD,NET_RAW", "--security-opt=seccomp=unconfined"])
+    }
+
+    /// Nothing but the profile: user, capabilities and the rest are the caller's.
+    pub(crate) fn strict() -> Self {
+        Self::bare().seccomp("seccomp.json")
+    }
+
     /// As strict as the `restricted` Pod Security Standard, with a read-only root besides.
     pub(crate) fn restricted() -> Self {
         let mut pod = Self::bare();

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Makes the context of the Containerfile.
+#
+# usage: images/context.sh DIRECTORY ARCHITECTURE=BINARY...
+# CERTIFICATES names the bundle of trusted certificates, Debian's unless it is set.
+set -eu
+
+directory=$1
+shift
+mkdir -p "$directory/skeleton/kaniko/.docker" "$directory/skeleton/workspace" "$directory/skeleton/root" \
+    "$directory/skeleton/tmp"
+# The names by which kaniko's images and people call it.
+ln -sf executor "$directory/skeleton/kaniko/warmer"
+ln -sf executor "$directory/skeleton/kaniko/yadokari"
+cp "${CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}" "$directory/ca-certificates.crt"
+for binary; do
+    mkdir -p "$directory/${binary%%=*}"
+    cp "${binary#*=}" "$directory/${binary%%=*}/executor"
+done

@@ -1,0 +1,180 @@
+//! Joining: images of several platforms become one index.
+//!
+//! Each image is named by the digest that its reference had when the index was made. Images of other
+//! repositories are brought into those of the index, since an index can only point to its own repository.
+//!
+//! *Invariant: the same images make the same bytes, in whatever order they are given, and no platform has two.*
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Error, check_push};
+use crate::oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
+use crate::outcome::IndexOutcome;
+use crate::progress::{Delivery, Event, Reporter};
+use crate::registry::{Client, Progress, Pushed, Resolved};
+use crate::request::{IndexFormat, IndexRequest};
+
+/// An image that becomes a part of the index.
+struct Part {
+    from: Reference,
+    descriptor: Descriptor,
+    manifest: Manifest,
+    bytes: Bytes,
+}
+
+/// Joins the images and pushes the index to every destination.
+///
+/// # Errors
+/// [`Error`] when an image is not there, is an index itself or has another's platform, and when a registry refuses.
+pub async fn join(request: &IndexRequest, client: &Client, reporter: &dyn Reporter) -> Result<IndexOutcome, Error> {
+    if request.check_push {
+        check_push(client, &request.destinations).await?;
+    }
+    let mut parts: Vec<Part> = Vec::new();
+    for reference in &request.images {
+        let part = part(reference, client).await?;
+        // One image by two names is one image.
+        if parts.iter().all(|known| known.descriptor.digest != part.descriptor.digest) {
+            parts.push(part);
+        }
+    }
+    parts.sort_by_key(order);
+    let index = index(&parts, request.format)?;
+    let bytes = Bytes::from(index.to_bytes());
+    for destination in &request.destinations {
+        for part in parts.iter().filter(|part| part.from.name() != destination.name()) {
+            copy(part, destination, client, reporter).await?;
+        }
+        client.push_manifest(destination, &index.media_type, bytes.clone()).await?;
+    }
+    Ok(IndexOutcome {
+        index: Descriptor::of(&index.media_type, &bytes),
+        images: index.manifests,
+        pushed: request.destinations.clone(),
+    })
+}
+
+async fn part(reference: &Reference, client: &Client) -> Result<Part, Error> {
+    let no_part = |reason: &str| Error::NoPart { reference: reference.to_string(), reason: reason.to_owned() };
+    let resolved = client.resolve(reference, &Platform::host()).await;
+    let resolved = resolved.map_err(|source| Error::Part { reference: reference.to_string(), source })?;
+    let Resolved { manifest, manifest_bytes, digest, index_digest, config, .. } = resolved;
+    if index_digest.is_some() {
+        return Err(no_part("it is an index already; give the images of it, by digest"));
+    }
+    if config.platform.os.is_empty() || config.platform.architecture.is_empty() {
+        return Err(no_part("its configuration names no platform"));
+    }
+    let mut descriptor = Descriptor::of(&manifest.media_type, &manifest_bytes);
+    descriptor.platform = Some(config.platform);
+    Ok(Part { from: reference.with_digest(digest), descriptor, manifest, bytes: manifest_bytes })
+}
+
+fn order(part: &Part) -> (String, String) {
+    let platform = part.descriptor.platform.as_ref().map(Platform::to_string).unwrap_or_default();
+    (platform, part.descriptor.digest.to_string())
+}
+
+fn index(parts: &[Part], format: IndexFormat) -> Result<Index, Error> {
+    for (number, second) in parts.iter().enumerate() {
+        let same = |first: &&Part| match (&first.descriptor.platform, &second.descriptor.platform) {
+            (Some(one), Some(other)) => one.is_served_by(other) && one.os_version == other.os_version,
+            _ => false,
+        };
+        if let Some(first) = parts[..number].iter().find(same) {
+            let platform = second.descriptor.platform.as_ref().map(Platform::to_string).unwrap_or_default();
+            let (first, second) = (first.from.to_string(), second.from.to_string());
+            return Err(Error::SamePlatform { platform, first, second });
+        }
+    }
+    let docker = match format {
+        IndexFormat::Oci => false,
+        IndexFormat::Docker => true,
+        IndexFormat::LikeImages => parts.iter().all(|part| part.descriptor.media_type == media_type::DOCKER_MANIFEST),
+    };
+    Ok(Index {
+        schema_version: 2,
+        media_type: if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX }.to_owned(),
+        manifests: parts.iter().map(|part| part.descriptor.clone()).collect(),
+        annotations: BTreeMap::new(),
+    })
+}
+
+/// Brings an image into another repository: layers and configuration first, so that its manifest is never
+/// without them.
+async fn copy(part: &Part, to: &Reference, client: &Client, reporter: &dyn Reporter) -> Result<(), Error> {
+    let unheard: Progress = Arc::new(|_| {});
+    for descriptor in part.manifest.layers.iter().chain([&part.manifest.config]) {
+        let pushed = client.copy_blob(&part.from, to, descriptor, &unheard).await?;
+        let delivery = match pushed {
+            Pushed::Existed => Delivery::Existed,
+            Pushed::Mounted => Delivery::Mounted,
+            Pushed::Uploaded { .. } => Delivery::Uploaded,
+        };
+        let (repository, digest, size) = (&*to.name(), &descriptor.digest, descriptor.size);
+        reporter.report(Event::Pushed { repository, digest, size, delivery });
+    }
+    let by_digest = to.with_digest(part.descriptor.digest.clone());
+    client.push_manifest(&by_digest, &part.descriptor.media_type, part.bytes.clone()).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part_of(platform: &str, media_type: &str) -> Part {
+        let bytes = Bytes::from(platform.to_owned());
+        let mut descriptor = Descriptor::of(media_type, &bytes);
+        descriptor.platform = Some(platform.parse().expect("platform"));
+        let from: Reference = "registry.example.com/app".parse().expect("reference");
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: media_type.to_owned(),
+            config: Descriptor::of(media_type::OCI_CONFIG, b"{}"),
+            layers: Vec::new(),
+            annotations: BTreeMap::new(),
+        };
+        Part { from: from.with_digest(descriptor.digest.clone()), descriptor, manifest, bytes }
+    }
+
+    #[test]
+    fn the_order_of_images_does_not_matter() {
+        let names = ["linux/arm64", "linux/amd64", "linux/arm/v7"];
+        let bytes = |turn: usize| {
+            let mut parts: Vec<Part> = names.iter().map(|name| part_of(name, media_type::OCI_MANIFEST)).collect();
+            parts.rotate_left(turn);
+            parts.sort_by_key(order);
+            index(&parts, IndexFormat::LikeImages).expect("joins").to_bytes()
+        };
+        assert_eq!(bytes(0), bytes(1));
+        assert_eq!(bytes(0), bytes(2));
+    }
+
+    #[test]
+    fn one_platform_has_one_image() {
+        let (mut one, other) =
+            (part_of("linux/arm64", media_type::OCI_MANIFEST), part_of("linux/arm64", media_type::OCI_MANIFEST));
+        one.descriptor.platform.as_mut().expect("has one").variant = Some("v8".to_owned());
+        let error = index(&[one, other], IndexFormat::Oci).expect_err("is refused");
+        assert!(error.to_string().contains("linux/arm64"), "{error}");
+    }
+
+    #[test]
+    fn the_media_type_is_that_of_the_images_unless_one_is_named() {
+        let (oci, docker) = (media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST);
+        let rows = [
+            (docker, docker, IndexFormat::LikeImages, media_type::DOCKER_LIST),
+            (docker, oci, IndexFormat::LikeImages, media_type::OCI_INDEX),
+            (docker, docker, IndexFormat::Oci, media_type::OCI_INDEX),
+            (oci, oci, IndexFormat::Docker, media_type::DOCKER_LIST),
+        ];
+        for (one, other, format, expected) in rows {
+            let parts = [part_of("linux/amd64", one), part_of("linux/arm64", other)];
+            assert_eq!(index(&parts, format).expect("joins").media_type, expected);
+        }
+    }
+}

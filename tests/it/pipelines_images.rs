@@ -1,0 +1,347 @@
+//! Our own images, built by the executor from the Containerfile, and the steps of Tekton and Argo run in them as
+//! the engine would, under the rights that clusters give.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::pipelines_files::python;
+use crate::support::bases;
+use crate::support::executor::{Build, Executor};
+use crate::support::isolation::Isolation;
+use crate::support::listing::Listing;
+use crate::support::pod::{EXECUTOR, Pod, podman};
+use crate::support::process::{self, LONG, SHORT};
+use crate::support::registry::{self, Registry};
+use crate::support::scratch::Scratch;
+use crate::support::source::source;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Builds one of the images; it is pushed to the registry that all cases share.
+fn built(target: &str) -> Build {
+    let scratch = Scratch::new("images");
+    let (context, host) = (scratch.join("context"), "amd64");
+    let script = Path::new(ROOT).join("images/context.sh");
+    process::run(Command::new("sh").arg(script).arg(&context).arg(format!("{host}={EXECUTOR}")), SHORT).success();
+    scratch.file("Dockerfile", std::fs::read(Path::new(ROOT).join("Containerfile")).expect("it is there"));
+    let mut executor = Executor::new(Isolation::Namespace, scratch.path());
+    executor.push_plain(registry::shared(), &format!("yadokari:{target}")).output("--oci-layout-path", "layout");
+    executor.add(&[&format!("--target={target}"), &format!("--build-arg=BUSYBOX={}", bases::base("BASE").reference)]);
+    executor.run().expect(0)
+}
+
+/// Returns the reference of one of the images, after building it when this is its first use.
+fn image(target: &'static str) -> String {
+    static BUILT: [OnceLock<()>; 2] = [OnceLock::new(), OnceLock::new()];
+    BUILT[usize::from(target == "debug")].get_or_init(|| _ = built(target));
+    registry::shared().repository(&format!("yadokari:{target}"))
+}
+
+#[test]
+fn the_executor_image_is_as_kaniko_s() {
+    if !Isolation::Namespace.allowed("images: executor") {
+        return;
+    }
+    let build = built("executor");
+    let image = build.image();
+    image.verify();
+    let config = image.runtime_config();
+    assert_eq!(config["Entrypoint"], serde_json::json!(["/kaniko/executor"]));
+    assert_eq!((&config["WorkingDir"], &config["User"]), (&"/workspace".into(), &"0".into()));
+    let environment = config["Env"].to_string();
+    for expected in ["DOCKER_CONFIG=/kaniko/.docker/", "SSL_CERT_DIR=/kaniko/ssl/certs", "PATH=/usr/local/bin:/kaniko"]
+    {
+        assert!(environment.contains(expected), "{environment}");
+    }
+    let listing = Listing::of(&image);
+    let text = |path: &str| listing.0.get(path).map(|line| line.text.as_str()).unwrap_or_default();
+    assert!(text("/kaniko").starts_with("dir 0777 0:0"), "{}", text("/kaniko"));
+    assert!(text("/kaniko/.docker").starts_with("dir 0777"), "{}", text("/kaniko/.docker"));
+    assert!(text("/kaniko/executor").starts_with("file 0755 0:0"), "{}", text("/kaniko/executor"));
+    assert!(text("/kaniko/warmer").contains("executor"), "{}", text("/kaniko/warmer"));
+    assert!(text("/kaniko/ssl/certs/ca-certificates.crt").starts_with("file 0644"));
+    assert!(!listing.0.contains_key("/bin/sh") && !listing.0.contains_key("/busybox"), "it has a shell");
+}
+
+#[test]
+fn the_debug_image_stays_alive_as_ci_systems_start_it() {
+    if !Isolation::Container.allowed("images: debug") {
+        return;
+    }
+    let image = image("debug");
+    let forms: [(&str, &[&str]); 4] =
+        [("cat", &[]), ("sleep", &["99"]), ("tail", &["-f", "/dev/null"]), ("/busybox/sh", &["-c", "sleep 99"])];
+    for (entrypoint, arguments) in forms {
+        let mut pod = Pod::plain();
+        // As with a terminal, standard input stays open.
+        pod.add(&[&format!("--entrypoint={entrypoint}"), "--tty"]);
+        let running = pod.start_image(&image, arguments);
+        std::thread::sleep(Duration::from_secs(2));
+        pod.signal("KILL");
+        assert_eq!(running.wait(SHORT).code, 137, "{entrypoint} did not stay");
+    }
+    // GitLab pipes its script into a shell.
+    let script = "echo 'command -v executor; /kaniko/executor version; echo still here'";
+    let mut shell = Command::new("sh");
+    let run = format!(
+        "{:?} run --rm -i --ulimit=nofile=4096:4096 --ulimit=nproc=1024:1024 --entrypoint= {image} sh",
+        podman()
+    )
+    .replace('"', "'");
+    let printed = process::run(shell.args(["-c", &format!("{script} | {run}")]), SHORT).success();
+    assert!(printed.contains("/kaniko/executor") && printed.ends_with("still here\n"), "{printed}");
+}
+
+#[test]
+fn two_builds_and_a_shell_in_one_debug_container() {
+    if !Isolation::Container.allowed("images: twice") {
+        return;
+    }
+    let (registry, source) =
+        (Registry::plain(), source("FROM $BASE\nRUN echo ran > /ran && rm -rf /busybox /bin/sh\n", &[]));
+    let mut pod = Pod::plain();
+    pod.mount(source.path(), "/source");
+    pod.add(&["--entrypoint=/busybox/sh"]);
+    let flags = format!(
+        "--context=/source/context --dockerfile=/source/Dockerfile --reproducible --insecure-registry={} --insecure-registry={}",
+        registry.address,
+        registry::shared().address
+    );
+    // What is known of base layers is kept for the next build, in the executor's own directory.
+    let list = "find / -xdev -not -path '/proc/*' -not -path '/sys/*' -not -path '/kaniko/yadokari-*' | sort";
+    let script = format!(
+        "{list} > /dev/shm/before && executor {flags} --destination={0}/app:1 && sh -c 'echo still here' && \
+         executor {flags} --destination={0}/app:2 && {list} > /dev/shm/after && diff /dev/shm/before /dev/shm/after",
+        registry.address
+    );
+    let finished = pod.start_image(&image("debug"), &["-c", &script]).wait(LONG);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    assert_eq!(finished.stdout, "still here\n");
+    assert_eq!(registry.digest("app:1"), registry.digest("app:2"));
+    assert!(registry.digest("app:1").is_some());
+}
+
+/// A step of an engine, with all variables in it replaced.
+struct Step {
+    command: Vec<String>,
+    arguments: Vec<String>,
+    directory: Option<String>,
+    security: Value,
+    mounts: Vec<String>,
+}
+
+fn document(file: &str) -> Option<Value> {
+    let python = python(file)?;
+    let script = Path::new(ROOT).join("tests/pipelines/check.py");
+    let text = process::run(Command::new(python).arg(script).arg("--json").arg(Path::new(ROOT).join(file)), SHORT);
+    let documents: Value = serde_json::from_str(&text.success()).expect("JSON");
+    Some(documents[0].clone())
+}
+
+fn words(list: &Value, values: &BTreeMap<String, Vec<String>>, marks: (&str, &str)) -> Vec<String> {
+    let mut words = Vec::new();
+    for word in list.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        // A whole array takes the place of its word, and nothing that of an empty one.
+        let whole = values.iter().find(|(name, _)| word == format!("{}{name}[*]{}", marks.0, marks.1));
+        if let Some((_, list)) = whole {
+            words.extend(list.iter().cloned());
+            continue;
+        }
+        let replaced = values.iter().fold(word.to_owned(), |word, (name, value)| {
+            word.replace(&format!("{}{name}{}", marks.0, marks.1), &value.join(" "))
+        });
+        assert!(!replaced.contains(marks.0), "{replaced} has a variable that nobody sets");
+        words.push(replaced);
+    }
+    words
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let list = value.as_array().into_iter().flatten();
+    value.as_str().map(str::to_owned).into_iter().chain(list.filter_map(Value::as_str).map(str::to_owned)).collect()
+}
+
+/// Reads the one step of a Task, with these parameters.
+fn tekton_step(file: &str, given: &[(&str, &[&str])]) -> Option<Step> {
+    let spec = document(file)?["spec"].take();
+    let mut values = BTreeMap::new();
+    for parameter in spec["params"].as_array().expect("a Task has parameters") {
+        let name = parameter["name"].as_str().expect("a name");
+        let given = given.iter().find(|(other, _)| *other == name);
+        let value = given.map(|(_, value)| value.iter().map(|&text| text.to_owned()).collect());
+        values.insert(format!("params.{name}"), value.unwrap_or_else(|| texts(&parameter["default"])));
+    }
+    values.insert("workspaces.source.path".to_owned(), vec!["/workspace/source".to_owned()]);
+    let step = &spec["steps"][0];
+    let marks = ("$(", ")");
+    Some(Step {
+        command: words(&step["command"], &values, marks),
+        arguments: words(&step["args"], &values, marks),
+        directory: step["workingDir"].as_str().map(|_| "/workspace/source".to_owned()),
+        security: step["securityContext"].clone(),
+        mounts: texts_of(&step["volumeMounts"], "mountPath"),
+    })
+}
+
+/// Reads a template of the WorkflowTemplate, with these parameters.
+fn argo_step(template: &str, given: &[(&str, &str)]) -> Option<Step> {
+    let document = document("argo/workflowtemplate.yaml")?;
+    let mut templates = document["spec"]["templates"].as_array().expect("templates").iter();
+    let template = templates.find(|found| found["name"] == template).expect("it is there");
+    let mut values = BTreeMap::new();
+    for parameter in template["inputs"]["parameters"].as_array().expect("parameters") {
+        let name = parameter["name"].as_str().expect("a name");
+        let given = given.iter().find(|(other, _)| *other == name);
+        let value = given.map(|(_, value)| vec![(*value).to_owned()]).unwrap_or_else(|| texts(&parameter["default"]));
+        values.insert(format!("inputs.parameters.{name}"), value);
+    }
+    let container = &template["container"];
+    let marks = ("{{", "}}");
+    Some(Step {
+        command: words(&container["command"], &values, marks),
+        arguments: words(&container["args"], &values, marks),
+        directory: None,
+        security: container["securityContext"].clone(),
+        mounts: texts_of(&container["volumeMounts"], "mountPath"),
+    })
+}
+
+fn texts_of(list: &Value, field: &str) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|item| item[field].as_str()).map(str::to_owned).collect()
+}
+
+impl Step {
+    /// Runs the step in `pod` with its own security context, and these directories where engines have theirs.
+    fn run(&self, mut pod: Pod, volumes: &[(&Path, &str, bool)]) -> process::Finished {
+        for (outside, inside, writable) in volumes {
+            if *writable {
+                std::fs::set_permissions(outside, std::fs::Permissions::from_mode(0o777)).expect("ours");
+                pod.mount_writable(outside, inside);
+            } else {
+                pod.mount(outside, inside);
+            }
+        }
+        let mounted = |path: &str| volumes.iter().any(|(_, inside, _)| *inside == path);
+        for path in self.mounts.iter().filter(|path| !mounted(path)) {
+            pod.add(&[&format!("--tmpfs={path}:mode=0777")]);
+        }
+        if let Some(directory) = &self.directory {
+            pod.add(&[&format!("--workdir={directory}")]);
+        }
+        if self.security["readOnlyRootFilesystem"] == true {
+            pod.add(&["--read-only", "--read-only-tmpfs=false"]);
+        }
+        if self.security["allowPrivilegeEscalation"] == false {
+            pod.add(&["--security-opt=no-new-privileges"]);
+        }
+        if self.security["capabilities"]["drop"][0] == "ALL" {
+            pod.add(&["--cap-drop=ALL"]);
+        }
+        pod.add(&[&format!("--entrypoint={}", self.command[0])]);
+        let arguments: Vec<&str> = self.command[1..].iter().chain(&self.arguments).map(String::as_str).collect();
+        pod.start_image(&image("executor"), &arguments).wait(LONG)
+    }
+
+    fn user(&self) -> String {
+        let id = |field: &str| self.security[field].as_u64().unwrap_or(0);
+        format!("--user={}:{}", id("runAsUser"), id("runAsGroup"))
+    }
+}
+
+/// Returns a pod with options, as a test of one of the five kinds of pods has it.
+fn pod(mut pod: Pod, options: &[&str]) -> Pod {
+    pod.add(options)
+}
+
+const IN_USER_NAMESPACE: [&str; 2] = ["--uidmap=0:1000000:65536", "--gidmap=0:1000000:65536"];
+
+#[test]
+fn the_step_of_the_task_runs_in_five_kinds_of_pods() {
+    if !Isolation::Container.allowed("pipelines: task") {
+        return;
+    }
+    let (task, restricted) =
+        ("tekton/task/yadokari/0.1/yadokari.yaml", "tekton/task/yadokari-restricted/0.1/yadokari-restricted.yaml");
+    let registry = Registry::plain();
+    let with_run = source("FROM $BASE\nCOPY file /file\nRUN test -e /file && echo ran > /ran\n", &[("file", "x\n")]);
+    let without = source("FROM $BASE\nCOPY --chown=7:7 file /file\nUSER 7\n", &[("file", "x\n")]);
+    let rows = [
+        ("plain", task, &with_run, Pod::unconfined(), &[][..]),
+        ("runtime-default", task, &with_run, Pod::plain(), &[]),
+        ("user-namespace", task, &with_run, Pod::plain(), &IN_USER_NAMESPACE),
+        ("restricted", restricted, &without, Pod::strict(), &[]),
+        ("random-user", restricted, &without, Pod::strict(), &["--user=1000660000:0"]),
+    ];
+    for (name, file, source, kind, options) in rows {
+        let insecure =
+            [&registry.address, &registry::shared().address].map(|address| format!("--insecure-registry={address}"));
+        let image = registry.repository(&format!("task:{name}"));
+        let parameters: [(&str, &[&str]); 4] = [
+            ("IMAGE", &[&image]),
+            ("CONTEXT", &["context"]),
+            ("DOCKERFILE", &["./Dockerfile"]),
+            ("EXTRA_ARGS", &[&insecure[0], &insecure[1], "--label=with=a blank"]),
+        ];
+        let Some(step) = tekton_step(file, &parameters) else { return };
+        let results = Scratch::new("tekton");
+        results.file("IMAGE_DIGEST", "sha256:of-an-earlier-attempt");
+        let user = step.user();
+        let mut all = vec![user.as_str()];
+        all.extend(options);
+        let volumes = [(source.path(), "/workspace/source", false), (results.path(), "/tekton/results", true)];
+        let finished = step.run(pod(kind, &all), &volumes);
+        assert_eq!(finished.code, 0, "{name}:\n{}{}", finished.stdout, finished.stderr);
+        let read = |result: &str| std::fs::read_to_string(results.join(result)).ok();
+        let digest = registry.digest(&format!("task:{name}")).expect("it was pushed");
+        assert_eq!(read("IMAGE_DIGEST"), Some(digest.clone()), "{name}");
+        assert_eq!(read("IMAGE_URL").as_deref(), Some(image.as_str()), "{name}");
+        assert_eq!(read("IMAGE_REF"), Some(format!("{}@{digest}", registry.repository("task"))), "{name}");
+    }
+}
+
+#[test]
+fn the_containers_of_the_argo_templates_run() {
+    if !Isolation::Container.allowed("pipelines: argo") {
+        return;
+    }
+    let registry = Registry::plain();
+    let context = Scratch::new("argo-context");
+    let base = &bases::base("BASE").reference;
+    let mut references = Vec::new();
+    for (template, platform, kind, last) in
+        [("build", "linux/amd64", Pod::plain(), "RUN true\n"), ("build-restricted", "linux/arm64", Pod::strict(), "")]
+    {
+        context.file("Dockerfile", format!("FROM scratch\nCOPY Dockerfile /\n{}", last.replace("RUN", "LABEL run=")));
+        if !last.is_empty() {
+            context.file("Dockerfile", format!("FROM {base}\n{last}"));
+        }
+        let image = registry.repository(&format!("app:{template}"));
+        let step = argo_step(template, &[("image", &image), ("platform", platform)]);
+        let Some(mut step) = step else { return };
+        for address in [&registry.address, &registry::shared().address] {
+            step.arguments.push(format!("--insecure-registry={address}"));
+        }
+        let outputs = Scratch::new("argo-outputs");
+        let volumes = [(context.path(), "/workspace", false), (outputs.path(), "/outputs", true)];
+        let finished = step.run(pod(kind, &[&step.user()]), &volumes);
+        assert_eq!(finished.code, 0, "{template}:\n{}{}", finished.stdout, finished.stderr);
+        let reference = std::fs::read_to_string(outputs.join("image-ref")).expect("it was pushed");
+        assert!(reference.ends_with(&registry.digest(&format!("app:{template}")).expect("pushed")), "{reference}");
+        references.push(reference);
+    }
+    // What the fan-out gathers is one JSON array.
+    let array = serde_json::to_string(&references).expect("texts");
+    let image = registry.repository("app:1");
+    let Some(mut step) = argo_step("index", &[("image", &image), ("images", &array)]) else { return };
+    step.arguments.push(format!("--insecure-registry={}", registry.address));
+    let outputs = Scratch::new("argo-outputs");
+    let finished = step.run(pod(Pod::strict(), &[&step.user()]), &[(outputs.path(), "/outputs", true)]);
+    assert_eq!(finished.code, 0, "index:\n{}{}", finished.stdout, finished.stderr);
+    assert_eq!(std::fs::read_to_string(outputs.join("image-digest")).ok(), registry.digest("app:1"));
+}
