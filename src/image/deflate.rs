@@ -11,6 +11,10 @@ use flate2::{Compress, Crc, FlushCompress, Status};
 /// How much of a block is deflated to see whether the rest is worth it.
 const SAMPLE: usize = 32 << 10;
 
+/// Of how many pieces of how many bytes a block's evenness is judged.
+const PIECES: usize = 64;
+const PIECE: usize = 256;
+
 /// The longest piece that deflate can hold as it is. Source: RFC 1951, section 3.2.4.
 const LONGEST_STORED: usize = 0xffff;
 
@@ -62,17 +66,19 @@ fn is_dense(level: u32, block: &[u8], before: &[u8]) -> io::Result<bool> {
     Ok(shrunk.len() >= SAMPLE - SAMPLE / 128)
 }
 
-/// Tells whether all bytes occur about as often as any other.
+/// Tells whether all bytes occur about as often as any other, by a few from all over the block.
 ///
 /// The sum of the squares of their numbers is least where all are equal; archives and random bytes are within some
 /// percent of that, text and machine code are at several times as much.
 fn is_even(block: &[u8]) -> bool {
     let mut counts = [0_u32; 256];
-    for byte in block {
-        counts[usize::from(*byte)] += 1;
+    for piece in block.chunks_exact(block.len() / PIECES) {
+        for byte in piece.iter().take(PIECE) {
+            counts[usize::from(*byte)] += 1;
+        }
     }
     let squares: u64 = counts.iter().map(|count| u64::from(*count).pow(2)).sum();
-    let least = (block.len() as u64).pow(2) / 256;
+    let least = ((PIECES * PIECE) as u64).pow(2) / 256;
     squares <= least + least / 8
 }
 

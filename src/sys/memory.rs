@@ -6,7 +6,7 @@ use libc::c_int;
 const MAPPED: c_int = 1 << 20;
 
 /// More heaps than this only hold on to more memory: our threads allocate little at a time.
-const HEAPS: c_int = 2;
+const HEAPS: c_int = 4;
 
 /// Keeps freed memory from piling up. To be called at the start, before threads are made.
 ///
