@@ -26,8 +26,21 @@ pub struct BuildOutcome {
     pub pushed: Vec<Reference>,
     /// The images that the Dockerfile named and the target needed.
     pub bases: Vec<BaseUsed>,
+    /// What is known of the context, if it was fetched.
+    pub context: Option<ContextOrigin>,
     /// The steps that were done, stage after stage.
     pub steps: Vec<StepDone>,
+}
+
+/// Where a context came from, and what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextOrigin {
+    /// The digest of its names, modes and contents.
+    pub content: Digest,
+    /// Its URL, without secrets.
+    pub url: Option<String>,
+    /// Its Git commit.
+    pub commit: Option<String>,
 }
 
 /// An image that a Dockerfile names.

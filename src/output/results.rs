@@ -18,8 +18,9 @@ use super::Error;
 /// # Errors
 /// [`Error::Write`] when a file is there and cannot be removed.
 pub fn remove_stale(results: &ResultFiles) -> Result<(), Error> {
-    let files = [&results.digest, &results.name_with_digest, &results.name_tag_with_digest, &results.metadata];
-    for path in files.into_iter().flatten() {
+    let names = [&results.digest, &results.name_with_digest, &results.name_tag_with_digest];
+    let files = names.into_iter().chain([&results.metadata, &results.git_url, &results.git_commit]);
+    for path in files.flatten() {
         match fs::remove_file(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -46,6 +47,15 @@ pub fn write_results(outcome: &BuildOutcome, results: &ResultFiles) -> Result<()
             format!("{}:{}@{digest}", kaniko_name(reference), reference.tag.as_deref().unwrap_or_default())
         };
         write_lines(path, &outcome.pushed, line)?;
+    }
+    let context = outcome.context.as_ref();
+    for (path, text) in [
+        (&results.git_url, context.and_then(|context| context.url.as_ref().filter(|_| context.commit.is_some()))),
+        (&results.git_commit, context.and_then(|context| context.commit.as_ref())),
+    ] {
+        if let (Some(path), Some(text)) = (path, text) {
+            write_atomically(path, text.as_bytes())?;
+        }
     }
     if let Some(path) = &results.metadata {
         write_atomically(path, metadata(outcome).to_string().as_bytes())?;
@@ -101,6 +111,11 @@ fn metadata(outcome: &BuildOutcome) -> Value {
             "name": base.name.to_string(),
             "digest": base.digest,
         })).collect::<Vec<_>>(),
+        "context": outcome.context.as_ref().map(|context| json!({
+            "digest": context.content,
+            "url": context.url,
+            "commit": context.commit,
+        })),
         "steps": outcome.steps.iter().map(step).collect::<Vec<_>>(),
     })
 }

@@ -38,4 +38,10 @@ pub struct OutputArgs {
     /// Write everything known about the build to this file, as JSON; after a failure, what went wrong.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub metadata_file: Option<PathBuf>,
+    /// Write the URL of the context's Git repository to this file, without a newline (Tekton's CHAINS-GIT_URL).
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub git_url_file: Option<PathBuf>,
+    /// Write the commit of the context's Git repository to this file, without a newline (Tekton's CHAINS-GIT_COMMIT).
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub git_commit_file: Option<PathBuf>,
 }

@@ -93,6 +93,7 @@ fn outcome() -> BuildOutcome {
         platform: Platform::host(),
         pushed: vec!["r.io/a:1".parse().expect("a reference")],
         bases: Vec::new(),
+        context: None,
         steps: Vec::new(),
     }
 }

@@ -34,6 +34,8 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
             name_with_digest: path("--image-name-with-digest-file", &output.image_name_with_digest_file)?,
             name_tag_with_digest: path("--image-name-tag-with-digest-file", &output.image_name_tag_with_digest_file)?,
             metadata: path("--metadata-file", &output.metadata_file)?,
+            git_url: path("--git-url-file", &output.git_url_file)?,
+            git_commit: path("--git-commit-file", &output.git_commit_file)?,
         },
     };
     files.check(destinations.is_empty())?;
@@ -61,6 +63,8 @@ impl Files {
             ("--image-name-with-digest-file", &self.results.name_with_digest),
             ("--image-name-tag-with-digest-file", &self.results.name_tag_with_digest),
             ("--metadata-file", &self.results.metadata),
+            ("--git-url-file", &self.results.git_url),
+            ("--git-commit-file", &self.results.git_commit),
         ];
         for (index, (first, path)) in named.iter().enumerate() {
             let Some(path) = path else { continue };
