@@ -10,6 +10,7 @@ mod copy;
 mod error;
 mod files;
 mod layers;
+mod layout;
 mod run;
 mod single;
 mod stage;
