@@ -26,8 +26,8 @@ pub struct BuildOutcome {
     pub pushed: Vec<Reference>,
     /// The images that the Dockerfile named and the target needed.
     pub bases: Vec<BaseUsed>,
-    /// The commit that was built, where the context was Git.
-    pub source: Option<SourceUsed>,
+    /// What is known of the context, if it was fetched.
+    pub context: Option<ContextOrigin>,
     /// The steps that were done, stage after stage.
     pub steps: Vec<StepDone>,
 }
@@ -50,6 +50,17 @@ pub struct SourceUsed {
     pub url: String,
     /// The commit's full hash.
     pub commit: String,
+}
+
+/// Where a context came from, and what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextOrigin {
+    /// The digest of its names, modes and contents.
+    pub content: Digest,
+    /// Its URL, without secrets.
+    pub url: Option<String>,
+    /// Its Git commit, where it was Git.
+    pub source: Option<SourceUsed>,
 }
 
 /// An image that a Dockerfile names.

@@ -3,9 +3,10 @@
 //! Knows no flag names, no environment variables and no clap types; defaults are already applied.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
-use crate::oci::{Platform, Reference};
+use crate::oci::{Digest, Platform, Reference};
 
 /// Everything that decides a build and where its results go.
 #[derive(Clone, Debug)]
@@ -14,6 +15,10 @@ pub struct BuildRequest {
     pub context: ContextSource,
     /// A directory below the context that is taken instead of its root.
     pub context_sub_path: Option<PathBuf>,
+    /// How many bytes a context that is fetched may have.
+    pub context_max_size: u64,
+    /// Further contexts and images, by the name that FROM and `--from` give them.
+    pub named_contexts: BTreeMap<String, NamedContext>,
     /// The Dockerfile.
     pub dockerfile: DockerfileSource,
     /// The stage to build; none means the last.
@@ -57,6 +62,88 @@ pub struct BuildRequest {
 pub enum ContextSource {
     /// A directory on this machine.
     Directory(PathBuf),
+    /// A tar archive on this machine.
+    Tar(PathBuf),
+    /// A tar archive on standard input.
+    Stdin,
+    /// A Git repository.
+    Git(GitSource),
+    /// A tar archive that an HTTPS server has.
+    Https(HttpsSource),
+    /// Google Cloud Storage.
+    Gcs(ObjectSource),
+    /// S3, or something that speaks its protocol.
+    S3(ObjectSource),
+    /// A tar archive in Azure Blob Storage.
+    Azblob(SecretUrl),
+}
+
+/// A Git repository, and what of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitSource {
+    /// Its URL: `https`, `http`, `ssh`, `git` (the protocol) or `file`.
+    pub url: SecretUrl,
+    /// A branch, a tag, a full reference name or a commit id, short or whole; none means what HEAD names.
+    pub reference: Option<String>,
+    /// The commit to take; it must be in the history of the reference.
+    pub commit: Option<String>,
+    /// A directory of the repository that is taken instead of its root.
+    pub sub_directory: Option<PathBuf>,
+    /// How many commits of history are fetched; none means all.
+    pub depth: Option<u32>,
+    /// Whether submodules are fetched too.
+    pub submodules: bool,
+    /// Whether any certificate is accepted.
+    pub skip_tls_verify: bool,
+    /// Whether `.git` stays in the context.
+    pub keep_git_directory: bool,
+}
+
+/// An archive behind a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsSource {
+    /// The URL, without its fragment.
+    pub url: SecretUrl,
+    /// The digest that the archive's bytes must have.
+    pub checksum: Option<Digest>,
+}
+
+/// An archive in a bucket, or a directory of files in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectSource {
+    /// The bucket.
+    pub bucket: String,
+    /// The object; with a slash at its end, or empty, the prefix of the names of files.
+    pub key: String,
+    /// Which version (S3) or generation (Google) of the object; none means the latest.
+    pub version: Option<String>,
+}
+
+/// A URL that may hold a password or a signature; it is never shown as a whole.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(pub String);
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.0.split_once("://").map_or("", |(scheme, _)| scheme);
+        write!(f, "{scheme}://…")
+    }
+}
+
+/// What a name in FROM or `--from` stands for, other than a stage or an image of that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// Files, as a build context has them.
+    Files(ContextSource),
+    /// An image of a registry.
+    Image(Reference),
+    /// An image of an OCI layout.
+    Layout {
+        /// The layout's directory.
+        path: PathBuf,
+        /// The manifest; none means the only one.
+        digest: Option<Digest>,
+    },
 }
 
 /// Where the Dockerfile is.
@@ -69,6 +156,10 @@ pub enum DockerfileSource {
         /// Made absolute with the working directory of the start.
         absolute: PathBuf,
     },
+    /// An `https` URL.
+    Url(SecretUrl),
+    /// Standard input.
+    Stdin,
 }
 
 /// When layers are made.

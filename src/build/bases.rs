@@ -2,12 +2,11 @@
 
 use crate::dockerfile::Dockerfile;
 use crate::image::{Image, Layer, LayerContent};
-use crate::oci::{DiffId, Reference};
+use crate::oci::{Descriptor, DiffId, ImageConfig};
 use crate::plan::{self, Base, BaseKey, Bases, BuildPlan, Planned};
-use crate::registry::Resolved;
 use crate::request::BuildRequest;
 
-use super::{Error, Services};
+use super::{Error, Services, layout};
 
 /// Plans the build, asking the registries for what it needs to know; repeated while ONBUILD names new images.
 pub(super) fn plan_with_bases(
@@ -33,27 +32,27 @@ fn resolve(key: &BaseKey, services: &Services) -> Result<Base, Error> {
     let reference = key.reference.to_string();
     let bad = |reason: String| Error::BadBase { reference: reference.clone(), reason };
     let platform = key.platform.parse().map_err(|error| bad(format!("{error}")))?;
+    if let Some(path) = &key.layout {
+        return layout::resolve(path, &key.reference, &platform, &services.store).map_err(bad);
+    }
     let resolved = services.wait(services.registry.resolve(&key.reference, &platform))?;
     let resolved = resolved.map_err(|source| Error::Base { reference: reference.clone(), source })?;
     let digest = resolved.index_digest.clone().unwrap_or_else(|| resolved.digest.clone());
     let pinned = key.reference.with_digest(digest);
     let manifest = resolved.digest.clone();
-    let image = image(resolved, &key.reference).map_err(bad)?;
+    let content = LayerContent::Remote(key.reference.clone());
+    let image = image(resolved.manifest.layers, resolved.config, &content).map_err(bad)?;
     Ok(Base { pinned, manifest, image })
 }
 
 /// Joins the manifest's layers with the configuration's digests.
-fn image(resolved: Resolved, reference: &Reference) -> Result<Image, String> {
-    let diff_ids: &[DiffId] = &resolved.config.rootfs.diff_ids;
-    let descriptors = resolved.manifest.layers;
-    if diff_ids.len() != descriptors.len() {
-        return Err(format!("its manifest has {} layers, its configuration {}", descriptors.len(), diff_ids.len()));
+pub(super) fn image(layers: Vec<Descriptor>, config: ImageConfig, content: &LayerContent) -> Result<Image, String> {
+    let diff_ids: &[DiffId] = &config.rootfs.diff_ids;
+    if diff_ids.len() != layers.len() {
+        return Err(format!("its manifest has {} layers, its configuration {}", layers.len(), diff_ids.len()));
     }
-    let layers = descriptors.into_iter().zip(diff_ids);
-    let layers = layers.map(|(descriptor, diff_id)| Layer {
-        descriptor,
-        diff_id: diff_id.clone(),
-        content: LayerContent::Remote(reference.clone()),
-    });
-    Ok(Image { layers: layers.collect(), config: resolved.config })
+    let joined = layers.into_iter().zip(diff_ids);
+    let layers =
+        joined.map(|(descriptor, diff_id)| Layer { descriptor, diff_id: diff_id.clone(), content: content.clone() });
+    Ok(Image { layers: layers.collect(), config })
 }

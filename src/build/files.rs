@@ -59,6 +59,12 @@ impl Shared<'_> {
                 let (tree, source) = (&context.tree, Source::Context { tree: &context.tree, ignore: &context.ignore });
                 self.copy_from(progress, &Copying { step, owner, source, layers: &[], tree: Some(tree) })?
             }
+            CopyFrom::Named(name) => {
+                let missing = || CopyError::NotFound { path: name.into() };
+                let files = self.context.named.get(name).ok_or_else(missing)?;
+                let source = Source::Context { tree: &files.tree, ignore: &files.ignore };
+                self.copy_from(progress, &Copying { step, owner, source, layers: &[], tree: Some(&files.tree) })?
+            }
             CopyFrom::Stage(id) => {
                 let finished = &mut self.finished[id.0];
                 let (layers, live) = (finished.image.layers.clone(), finished.live.take());

@@ -10,6 +10,7 @@ mod copy;
 mod error;
 mod files;
 mod layers;
+mod layout;
 mod run;
 mod single;
 mod stage;
@@ -21,8 +22,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::cache::Inventories;
-use crate::context::{self, Context};
+use crate::context::{self, Access, Context};
 use crate::dockerfile;
+use crate::http::Agent;
 use crate::isolation::{Cancel, Isolation};
 use crate::oci::{Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
@@ -40,6 +42,10 @@ pub use error::{Error, Place};
 
 /// The services that a build uses, opened once.
 pub struct Services {
+    /// Makes requests.
+    pub agent: Agent,
+    /// What gives access to contexts.
+    pub access: Access,
     /// Speaks to registries.
     pub registry: Client,
     /// Drives the network's tasks.
@@ -80,7 +86,7 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 /// destinations that failed.
 pub fn build(request: &BuildRequest, services: &mut Services) -> Result<BuildOutcome, Failed> {
     let without = |error| Failed { error, dockerfile: None };
-    let context = services.timed(Phase::Context, |_| context::fetch(request)).map_err(|error| without(error.into()))?;
+    let context = services.timed(Phase::Context, |services| services.fetch_context(request)).map_err(without)?;
     let built = build_context(request, &context, services);
     let finished = services.isolation.finish().map_err(Error::from);
     let outcome = built.and_then(|outcome| finished.map(|()| outcome));
@@ -134,7 +140,7 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         platform: request.platform.clone(),
         pushed,
         bases: bases_used(&bases),
-        source: None,
+        context: context.origin.clone(),
         steps,
     })
 }
@@ -199,6 +205,20 @@ impl Services {
                 () = cancelled => Err(Error::Interrupted),
             }
         })
+    }
+
+    fn fetch_context(&self, request: &BuildRequest) -> Result<Context, Error> {
+        let cancel = self.cancel.clone();
+        let means = context::Means {
+            agent: &self.agent,
+            runtime: &self.runtime,
+            state: &request.state_directory,
+            access: &self.access,
+            reporter: &*self.reporter,
+            is_cancelled: Arc::new(move || cancel.is_cancelled()),
+            origin: context::main_origin(request),
+        };
+        Ok(context::fetch(request, &means)?)
     }
 
     /// Reports how long something took.

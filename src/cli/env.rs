@@ -31,7 +31,7 @@ pub struct Variable {
 }
 
 /// All variables that are read.
-pub const VARIABLES: [Variable; 24] = [
+pub const VARIABLES: [Variable; 44] = [
     Variable { name: "DOCKER_CONFIG", effect: "directory of the config.json with registry credentials" },
     Variable { name: "HOME", effect: "home directory; credentials are also looked for in $HOME/.docker" },
     Variable { name: "PATH", effect: "where credential helpers are" },
@@ -56,6 +56,35 @@ pub const VARIABLES: [Variable; 24] = [
     Variable { name: "GITHUB_STEP_SUMMARY", effect: "file for the table that GitHub Actions shows" },
     Variable { name: "CI_PROJECT_DIR", effect: "where --pipeline=gitlab writes build.env" },
     Variable { name: "FORCE_COLOR", effect: "colours when set, terminal or not, unless --log-format=text" },
+    Variable { name: "CONTEXT_BEARER_TOKEN", effect: "bearer token for the https:// context or Dockerfile" },
+    Variable { name: "CONTEXT_USERNAME", effect: "user for the https:// context or Dockerfile" },
+    Variable { name: "CONTEXT_PASSWORD", effect: "password of CONTEXT_USERNAME" },
+    Variable { name: "GIT_TOKEN", effect: "token for the host of a Git context; goes before GIT_USERNAME" },
+    Variable { name: "GIT_USERNAME", effect: "user for the host of a Git context" },
+    Variable { name: "GIT_PASSWORD", effect: "password of GIT_USERNAME" },
+    Variable {
+        name: "GIT_PULL_METHOD",
+        effect: "what git:// stands for: https (default), http, or git for its own protocol",
+    },
+    Variable { name: "SSH_AUTH_SOCK", effect: "socket of the SSH agent" },
+    Variable { name: "SSH_KNOWN_HOSTS", effect: "file of known SSH host keys, asked before ~/.ssh/known_hosts" },
+    Variable {
+        name: "S3_ENDPOINT",
+        effect: "URL of an S3 service other than Amazon's; the usual AWS_* variables hold too",
+    },
+    Variable { name: "S3_FORCE_PATH_STYLE", effect: "true puts the bucket into the path of the URL" },
+    Variable {
+        name: "STORAGE_EMULATOR_HOST",
+        effect: "Google Cloud Storage emulator; GOOGLE_APPLICATION_CREDENTIALS holds otherwise",
+    },
+    Variable { name: "AZURE_STORAGE_ACCESS_KEY", effect: "key of the Azure storage account" },
+    Variable { name: "AZURE_STORAGE_SAS_TOKEN", effect: "shared access signature for Azure storage" },
+    Variable { name: "AZURE_STORAGE_SERVICE_ENDPOINT", effect: "URL of an Azure Blob service other than Azure's" },
+    Variable { name: "AZURE_CLIENT_ID", effect: "application or managed identity for Azure" },
+    Variable { name: "AZURE_CLIENT_SECRET", effect: "secret of AZURE_CLIENT_ID" },
+    Variable { name: "AZURE_TENANT_ID", effect: "tenant of AZURE_CLIENT_ID" },
+    Variable { name: "AZURE_FEDERATED_TOKEN_FILE", effect: "the pod's token for Azure workload identity" },
+    Variable { name: "AZURE_AUTHORITY_HOST", effect: "URL of Azure's login service" },
 ];
 
 /// Variables of kaniko's that are not there yet: a warning says so, since they cannot be refused.
@@ -276,9 +305,14 @@ mod tests {
         for (name, value, probe, expected) in rows {
             assert_eq!(probe(&environment(&[(name, value)])), expected, "{name}");
         }
-        for Variable { name, .. } in VARIABLES {
+        // Those of contexts only go through: see `request::access`.
+        for Variable { name, .. } in VARIABLES.into_iter().filter(|variable| !is_for_contexts(variable.name)) {
             assert!(rows.iter().any(|row| row.0 == name), "{name} has no row");
         }
+    }
+
+    fn is_for_contexts(name: &str) -> bool {
+        ["CONTEXT_", "GIT_", "SSH_", "S3_", "STORAGE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix))
     }
 
     #[test]

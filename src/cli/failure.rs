@@ -73,7 +73,8 @@ fn describe(error: &Error) -> Failure {
             Some(hint) => of_kind(Kind::Dockerfile).hint(hint.clone()),
             None => of_kind(Kind::Dockerfile),
         },
-        Error::Context(_) | Error::Parse(_) | Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
+        Error::Context(error) => of_kind(context_kind(error)),
+        Error::Parse(_) | Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
         Error::Copy(error) => of_kind(copy_kind(error)),
@@ -95,6 +96,16 @@ fn run(exit: Exit, error: &Error) -> Failure {
         Exit::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
     };
     Failure::run(code, error.to_string())
+}
+
+fn context_kind(error: &context::Error) -> Kind {
+    match error.kind() {
+        context::ErrorKind::Wrong => Kind::Dockerfile,
+        context::ErrorKind::Transient => Kind::Transient,
+        context::ErrorKind::Denied => Kind::Denied,
+        context::ErrorKind::Disk => Kind::Disk,
+        context::ErrorKind::Interrupted => Kind::Terminated,
+    }
 }
 
 /// Which kind a failure of a registry is.

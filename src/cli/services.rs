@@ -60,9 +60,14 @@ pub fn open(
     for message in &chosen.warnings {
         reporter.report(Event::Warning { rule: "Isolation", line: None, message });
     }
-    let registry = client(network)?;
+    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
+    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let registry = Client::new(agent.clone(), network.registry.clone(), credentials);
     let store = Store::open(&request.state_directory.join("store"));
     Ok(Services {
+        agent,
+        access: network.context.clone(),
         registry,
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,

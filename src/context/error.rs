@@ -4,7 +4,23 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dockerfile::ignore::IgnoreError;
-use crate::rootfs;
+use crate::http::download;
+use crate::{image, rootfs};
+
+/// What a failure means to whoever decides about another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was asked for is wrong: another try ends the same way.
+    Wrong,
+    /// Another try may succeed.
+    Transient,
+    /// The server wants other credentials, or any.
+    Denied,
+    /// This machine's disk.
+    Disk,
+    /// The build was interrupted.
+    Interrupted,
+}
 
 /// A context, Dockerfile or ignore file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +40,11 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// `--context-sub-path` names no directory of the context.
-    #[error("--context-sub-path {}: the build context has no such directory", path.display())]
+    /// What is named within the context is no directory of the context.
+    #[error("{what} {}: the build context has no such directory", path.display())]
     NoSubPath {
+        /// The flag, or what else names it.
+        what: &'static str,
         /// The sub path.
         path: PathBuf,
     },
@@ -58,4 +76,152 @@ pub enum Error {
     /// The context cannot be read.
     #[error(transparent)]
     Tree(#[from] rootfs::Error),
+    /// A file or directory of ours cannot be made or written.
+    #[error("cannot {doing} {} for the build context", path.display())]
+    State {
+        /// What was tried.
+        doing: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry of an archive or a repository is nothing that a context may hold.
+    #[error("the build context's entry `{}` is refused: {reason}", path.display())]
+    Entry {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A context is larger than it may be.
+    #[error("the build context is larger than --context-max-size={limit} at `{}`", path.display())]
+    TooBig {
+        /// Where the limit was met.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The content of a file cannot be read to its end.
+    #[error("cannot read the content of {} of the build context", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An archive cannot be read.
+    #[error("cannot read {what}")]
+    Read {
+        /// The archive.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An archive is none, or holds what no context may hold.
+    #[error("{what} is not usable as a tar archive")]
+    Archive {
+        /// The archive.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: image::Error,
+    },
+    /// An archive without entries.
+    #[error(
+        "{what} has no tar entry in it: a context is a tar archive, plain or compressed by gzip, zstd, bzip2 or xz"
+    )]
+    Empty {
+        /// The archive.
+        what: String,
+    },
+    /// Standard input has no archive or Dockerfile.
+    #[error("standard input is a terminal: pipe {what} into it")]
+    Terminal {
+        /// What is wanted from it.
+        what: &'static str,
+    },
+    /// What was downloaded is something else.
+    #[error("{what} has the digest {actual}, but {expected} was asked for")]
+    Checksum {
+        /// The archive.
+        what: String,
+        /// What was asked for.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+    /// A download failed.
+    #[error("cannot fetch {what} ({tried})")]
+    Download {
+        /// What, without secrets.
+        what: String,
+        /// Which credentials were used.
+        tried: String,
+        /// Why.
+        #[source]
+        source: download::Error,
+    },
+    /// A server cannot be spoken to, or says what makes no sense.
+    #[error("cannot fetch {what} ({tried}): {reason}")]
+    Refused {
+        /// What, without secrets.
+        what: String,
+        /// Which credentials were used.
+        tried: String,
+        /// What the server said, and what to do.
+        reason: String,
+        /// What it means.
+        kind: ErrorKind,
+    },
+    /// This executor was built without what the form needs.
+    #[error("this executor was built without the feature `{feature}`, which {what} needs")]
+    NotBuilt {
+        /// The form.
+        what: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// A signal ended the build.
+    #[error("the build was interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Tells what the failure means.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Download { source, .. } => download_kind(source),
+            Self::Refused { kind, .. } => *kind,
+            Self::State { .. } | Self::Tree(_) => ErrorKind::Disk,
+            Self::Interrupted => ErrorKind::Interrupted,
+            Self::Open { .. }
+            | Self::NotADirectory { .. }
+            | Self::NoSubPath { .. }
+            | Self::NoDockerfile { .. }
+            | Self::TooLarge { .. }
+            | Self::Ignore { .. }
+            | Self::Entry { .. }
+            | Self::TooBig { .. }
+            | Self::Content { .. }
+            | Self::Read { .. }
+            | Self::Archive { .. }
+            | Self::Empty { .. }
+            | Self::Terminal { .. }
+            | Self::Checksum { .. }
+            | Self::NotBuilt { .. } => ErrorKind::Wrong,
+        }
+    }
+}
+
+fn download_kind(error: &download::Error) -> ErrorKind {
+    match error {
+        download::Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 407) => ErrorKind::Denied,
+        download::Error::Make { .. } => ErrorKind::Denied,
+        error if error.is_transient() => ErrorKind::Transient,
+        download::Error::Http(_) | download::Error::Status { .. } | download::Error::Changed { .. } => ErrorKind::Wrong,
+    }
 }

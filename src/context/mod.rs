@@ -3,21 +3,46 @@
 //! Knows where contexts come from; knows neither what a Dockerfile says nor images.
 //!
 //! *Invariant: the context is only read. Nothing in it is written, chowned or touched, and no path that is looked
-//! up in it leaves it.*
+//! up in it leaves it. What is fetched goes below the state directory.*
 
+mod access;
+mod archive;
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "s3", feature = "gcs"))]
+mod bucket;
+mod content;
+mod dockerfile;
 mod error;
+#[cfg(feature = "gcs")]
+mod gcs;
+#[cfg(feature = "git")]
+mod git;
+mod https;
+mod netrc;
+#[cfg(feature = "s3")]
+mod s3;
+mod stream;
+mod writer;
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use crate::dockerfile::ignore::Patterns;
-use crate::request::{BuildRequest, ContextSource, DockerfileSource};
-use crate::rootfs::Tree;
+use crate::http::{Agent, Url};
+use crate::outcome::{ContextOrigin, SourceUsed};
+use crate::progress::Reporter;
+use crate::request::{BuildRequest, ContextSource, DockerfileSource, NamedContext};
+use crate::rootfs::{FileKind, Tree};
 
-pub use error::Error;
-
-/// Larger Dockerfiles and ignore files are refused: they are read into memory.
-const LARGEST_FILE: u64 = 16 << 20;
+pub use access::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
+pub use error::{Error, ErrorKind};
 
 /// A build context that is here.
 #[derive(Debug)]
@@ -27,6 +52,19 @@ pub struct Context {
     /// The Dockerfile.
     pub dockerfile: Dockerfile,
     /// What is left out of the context.
+    pub ignore: Patterns,
+    /// What is known of a context that was fetched.
+    pub origin: Option<ContextOrigin>,
+    /// Further contexts, by the name that FROM and `--from` give them.
+    pub named: BTreeMap<String, Files>,
+}
+
+/// A named context that is here.
+#[derive(Debug)]
+pub struct Files {
+    /// Its files.
+    pub tree: Tree,
+    /// What is left out of it.
     pub ignore: Patterns,
 }
 
@@ -39,20 +77,153 @@ pub struct Dockerfile {
     pub text: Vec<u8>,
 }
 
+/// What is needed to fetch a context.
+pub struct Means<'a> {
+    /// Makes requests.
+    pub agent: &'a Agent,
+    /// Drives the network's tasks; the caller must not be one of them.
+    pub runtime: &'a Handle,
+    /// The directory for everything temporary.
+    pub state: &'a Path,
+    /// Credentials.
+    pub access: &'a Access,
+    /// Tells what happens.
+    pub reporter: &'a dyn Reporter,
+    /// Tells whether the build was interrupted.
+    pub is_cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// The server that [`Access::https`] is for; see [`main_origin`].
+    pub origin: Option<Url>,
+}
+
+/// How often a wait for the network looks whether the build was cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Returns the URL whose server a login for `https` is meant for: the context's, else the Dockerfile's.
+pub fn main_origin(request: &BuildRequest) -> Option<Url> {
+    let url = match (&request.context, &request.dockerfile) {
+        (ContextSource::Https(source), _) => &source.url,
+        (_, DockerfileSource::Url(url)) => url,
+        _ => return None,
+    };
+    url.0.parse().ok()
+}
+
 /// Brings the requested context here and reads its Dockerfile and its ignore file.
 ///
 /// # Errors
 /// [`Error`] when the context or the Dockerfile is not there, or cannot be read.
-pub fn fetch(request: &BuildRequest) -> Result<Context, Error> {
-    let ContextSource::Directory(directory) = &request.context;
-    let tree = open(directory)?;
+pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error> {
+    let brought = bring(&request.context, "context", request.context_max_size, means)?;
     let tree = match &request.context_sub_path {
-        Some(sub_path) => below(&tree, sub_path)?,
-        None => tree,
+        Some(sub_path) => below(&brought.tree, sub_path, "--context-sub-path")?,
+        None => brought.tree,
     };
-    let (dockerfile, beside) = read_dockerfile(&request.dockerfile, &tree)?;
-    let ignore = read_ignore(&beside, &tree)?;
-    Ok(Context { tree, dockerfile, ignore })
+    let (dockerfile, beside) = dockerfile::read(&request.dockerfile, &tree, means)?;
+    let ignore = dockerfile::read_ignore(&beside, &tree, means)?;
+    let origin = brought.fetched.map(|fetched| known(fetched, &tree)).transpose()?;
+    let mut named = BTreeMap::new();
+    for (number, (name, context)) in request.named_contexts.iter().enumerate() {
+        if let NamedContext::Files(source) = context {
+            let tree = bring(source, &format!("named-{number}"), request.context_max_size, means)?.tree;
+            let ignore = dockerfile::own_ignore(&tree)?;
+            named.insert(name.clone(), Files { tree, ignore });
+        }
+    }
+    Ok(Context { tree, dockerfile, ignore, origin, named })
+}
+
+/// Files that are here, and what is known of their way if they were fetched.
+struct Brought {
+    tree: Tree,
+    fetched: Option<Fetched>,
+}
+
+/// Where a context came from.
+#[derive(Default)]
+struct Fetched {
+    url: Option<String>,
+    commit: Option<String>,
+}
+
+fn known(fetched: Fetched, tree: &Tree) -> Result<ContextOrigin, Error> {
+    let source = fetched.url.clone().zip(fetched.commit).map(|(url, commit)| SourceUsed { url, commit });
+    Ok(ContextOrigin { content: content::digest(tree)?, url: fetched.url, source })
+}
+
+/// Brings files here; those that are not here yet go into the directory `name` below the state directory.
+fn bring(source: &ContextSource, name: &str, limit: u64, means: &Means<'_>) -> Result<Brought, Error> {
+    let directory = means.state.join(name);
+    let (tree, fetched) = match source {
+        ContextSource::Directory(path) => return Ok(Brought { tree: open(path)?, fetched: None }),
+        ContextSource::Tar(path) => {
+            let file = File::open(path).map_err(|source| Error::Open { path: path.clone(), source })?;
+            (unpacked(&path.display().to_string(), file, &directory, limit, means)?, Fetched::default())
+        }
+        ContextSource::Stdin => {
+            if io::stdin().is_terminal() {
+                return Err(Error::Terminal { what: "a tar archive" });
+            }
+            (unpacked("standard input", io::stdin(), &directory, limit, means)?, Fetched::default())
+        }
+        ContextSource::Https(source) => {
+            let archive = https::archive(source, means)?;
+            let tree = stream::fetch(&archive, &directory, limit, means)?.finish()?;
+            (tree, Fetched { url: Some(archive.remote.what), commit: None })
+        }
+        ContextSource::Git(source) => from_git(source, &directory, limit, means)?,
+        ContextSource::Gcs(source) => from_gcs(source, &directory, limit, means)?,
+        ContextSource::S3(source) => from_s3(source, &directory, limit, means)?,
+        ContextSource::Azblob(url) => from_azure(url, &directory, limit, means)?,
+    };
+    Ok(Brought { tree, fetched: Some(fetched) })
+}
+
+/// Defines how a form is fetched, and how it is refused in an executor that was built without its feature.
+macro_rules! form {
+    ($name:ident, $source:ty, $feature:literal, $what:literal, $fetch:path) => {
+        #[cfg(feature = $feature)]
+        use $fetch as $name;
+
+        #[cfg(not(feature = $feature))]
+        fn $name(_: &$source, _: &Path, _: u64, _: &Means<'_>) -> Result<(Tree, Fetched), Error> {
+            Err(Error::NotBuilt { what: $what, feature: $feature })
+        }
+    };
+}
+
+form!(from_git, crate::request::GitSource, "git", "a context from Git", git::fetch);
+form!(from_gcs, crate::request::ObjectSource, "gcs", "a context from gs://", gcs::fetch);
+form!(from_s3, crate::request::ObjectSource, "s3", "a context from s3://", s3::fetch);
+form!(from_azure, crate::request::SecretUrl, "azure", "a context from Azure Blob Storage", azure::fetch);
+
+fn unpacked(
+    what: &str,
+    reader: impl io::Read + Send,
+    directory: &Path,
+    limit: u64,
+    means: &Means<'_>,
+) -> Result<Tree, Error> {
+    let mut writer = writer::Writer::create(directory, limit)?;
+    let reader = Interruptible { reader, is_cancelled: &*means.is_cancelled };
+    match archive::unpack(what, reader, &mut writer) {
+        Err(_) if (means.is_cancelled)() => Err(Error::Interrupted),
+        result => result.and_then(|()| writer.finish()),
+    }
+}
+
+/// A reader that fails once the build is cancelled.
+struct Interruptible<'a, R> {
+    reader: R,
+    is_cancelled: &'a (dyn Fn() -> bool + Send + Sync),
+}
+
+impl<R: io::Read> io::Read for Interruptible<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.is_cancelled)() {
+            return Err(io::Error::other("the build was interrupted"));
+        }
+        self.reader.read(buffer)
+    }
 }
 
 fn open(directory: &Path) -> Result<Tree, Error> {
@@ -63,78 +234,30 @@ fn open(directory: &Path) -> Result<Tree, Error> {
     }
 }
 
-fn below(tree: &Tree, sub_path: &Path) -> Result<Tree, Error> {
+fn below(tree: &Tree, sub_path: &Path, what: &'static str) -> Result<Tree, Error> {
     match tree.stat_following(sub_path)? {
-        Some(stat) if stat.kind == crate::rootfs::FileKind::Directory => Ok(tree.below(sub_path)?),
-        Some(_) | None => Err(Error::NoSubPath { path: sub_path.to_owned() }),
+        Some(stat) if stat.kind == FileKind::Directory => Ok(tree.below(sub_path)?),
+        Some(_) | None => Err(Error::NoSubPath { what, path: sub_path.to_owned() }),
     }
 }
 
-/// Where a Dockerfile was found: what is beside it belongs to it.
-enum Beside {
-    /// On this machine, at an absolute path.
-    Machine(PathBuf),
-    /// In the context, at a path relative to its root.
-    Context(PathBuf),
-}
-
-/// Looks for the Dockerfile as kaniko does: in the working directory first, then in the context.
-fn read_dockerfile(source: &DockerfileSource, tree: &Tree) -> Result<(Dockerfile, Beside), Error> {
-    let DockerfileSource::Path { given, absolute } = source;
-    let name = given.clone();
-    if fs::metadata(absolute).is_ok_and(|metadata| !metadata.is_dir()) {
-        let text = read_file(absolute)?;
-        return Ok((Dockerfile { name, text }, Beside::Machine(absolute.clone())));
+impl Means<'_> {
+    /// Waits for something of the network, but not longer than until the build is cancelled.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        let cancelled = async {
+            while !(self.is_cancelled)() {
+                tokio::time::sleep(CANCEL_INTERVAL).await;
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                result = future => Ok(result),
+                () = cancelled => Err(Error::Interrupted),
+            }
+        })
     }
-    let in_context = given.strip_prefix("/").unwrap_or(given).to_owned();
-    match tree.stat_following(&in_context)? {
-        Some(_) => {
-            let text = tree.read(&in_context, LARGEST_FILE)?;
-            Ok((Dockerfile { name, text }, Beside::Context(in_context)))
-        }
-        None => Err(Error::NoDockerfile { given: given.clone(), context: tree.path().to_owned() }),
-    }
-}
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
-    let size = fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
-    if size > LARGEST_FILE {
-        return Err(Error::TooLarge { path: path.to_owned(), limit: LARGEST_FILE });
-    }
-    fs::read(path).map_err(|source| Error::Open { path: path.to_owned(), source })
-}
-
-/// Reads `<Dockerfile>.dockerignore`, else the context's `.dockerignore`, else nothing is ignored.
-fn read_ignore(dockerfile: &Beside, tree: &Tree) -> Result<Patterns, Error> {
-    let own = match dockerfile {
-        Beside::Machine(path) => {
-            let path = with_suffix(path);
-            if path.is_file() { Some((path.clone(), read_file(&path)?)) } else { None }
-        }
-        Beside::Context(path) => read_in(tree, with_suffix(path))?,
-    };
-    let found = match own {
-        Some(found) => Some(found),
-        None => read_in(tree, PathBuf::from(".dockerignore"))?,
-    };
-    match found {
-        Some((path, text)) => Patterns::parse(&text).map_err(|source| Error::Ignore { path, source }),
-        None => Ok(Patterns::default()),
-    }
-}
-
-fn with_suffix(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".dockerignore");
-    PathBuf::from(name)
-}
-
-fn read_in(tree: &Tree, path: PathBuf) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
-    match tree.stat_following(&path)? {
-        Some(_) => {
-            let text = tree.read(&path, LARGEST_FILE)?;
-            Ok(Some((path, text)))
-        }
-        None => Ok(None),
+    fn is_main_origin(&self, url: &Url) -> bool {
+        self.origin.as_ref().is_some_and(|main| main.origin() == url.origin())
     }
 }

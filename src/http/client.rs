@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION};
 use reqwest::{Certificate, Method, NoProxy, Proxy, Url};
+use tokio::net::TcpStream;
 
 use super::dns::Resolver;
 use super::roots::Platform;
@@ -83,6 +84,21 @@ impl Clients {
 
     pub(super) fn retry(&self) -> Retry {
         self.retry
+    }
+
+    pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+        let failed = |source: io::Error| Error::Connect { address: format!("{host}:{port}"), source };
+        let addresses = self.resolver.addresses(host).await;
+        let addresses = addresses.map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
+        for address in addresses {
+            match tokio::time::timeout(self.timeouts.connect, TcpStream::connect((address, port))).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(failed(last))
     }
 
     pub(super) async fn send(&self, call: &Call) -> Result<Response, Error> {

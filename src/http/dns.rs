@@ -62,6 +62,16 @@ impl Resolver {
     }
 }
 
+impl Resolver {
+    /// Returns the addresses of a name, or of an address's text.
+    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        match name.trim_start_matches('[').trim_end_matches(']').parse() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => self.0.lookup(name).await,
+        }
+    }
+}
+
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let inner = self.0.clone();

@@ -79,6 +79,15 @@ pub enum Error {
         /// The redacted target.
         location: String,
     },
+    /// A connection that is not HTTP's does not come about.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// A failure to speak TLS that the user's settings can mend.
@@ -95,6 +104,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Body { .. } => true,
+            Self::Connect { source, .. } => !is_final(source),
             Self::Exchange { source, .. } => {
                 self.tls_problem().is_none() && !is_unknown_host(source) && !source.is_builder()
             }
@@ -129,6 +139,11 @@ impl Error {
 }
 
 /// Tells whether the host has no address, according to a name server that answered.
+/// Tells whether a name is not known, and will not be the next time.
+fn is_final(error: &std::io::Error) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<LookupError>()).is_some_and(LookupError::is_final)
+}
+
 fn is_unknown_host(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -9,6 +9,7 @@
 
 mod client;
 mod dns;
+pub mod download;
 mod error;
 mod redact;
 mod response;
@@ -170,6 +171,14 @@ impl Agent {
     /// [`Error`] when there is no answer.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
         self.0.send(call).await
+    }
+
+    /// Opens a connection for a protocol that is not HTTP; names are resolved as for HTTP, proxies are not asked.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
+        self.0.connect(host, port).await
     }
 
     /// Makes a request, again after transient failures; the last answer is returned whatever its status is.

@@ -27,6 +27,15 @@ pub fn redact_text(text: &str) -> String {
     url.map_or_else(|| "(not a URL)".to_owned(), |url| redact(&url))
 }
 
+/// Hides what stands behind a question mark in each word of a text that came from outside.
+pub(super) fn hide_queries(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.split_once('?') {
+        Some((before, query)) if query.contains('=') => format!("{before}?***"),
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn show(name: &str, value: &str) -> String {
     if HARMLESS.contains(&name) { format!("{name}={value}") } else { format!("{name}=***") }
 }

@@ -36,6 +36,8 @@ pub struct LayerReader<R> {
     ended: bool,
     /// Takes note of what is read, where that was asked for.
     record: Option<Record>,
+    /// Whether names that say that they are elsewhere are refused rather than taken as below the root.
+    strict: bool,
 }
 
 impl<R: Read> LayerReader<R> {
@@ -43,7 +45,12 @@ impl<R: Read> LayerReader<R> {
     pub fn new(reader: R) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
         let source = Source { reader, buffer, start: 0, end: 0, offset: 0 };
-        Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None }
+        Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None, strict: false }
+    }
+
+    /// Reads from `reader` an archive that is no layer: names with `..` in them, and absolute ones, are refused.
+    pub fn strict(reader: R) -> Self {
+        Self { strict: true, ..Self::new(reader) }
     }
 
     /// Reads from `reader`, and makes the layer's inventory on the way.
@@ -121,6 +128,9 @@ impl<R: Read> LayerReader<R> {
         let refuse = |reason: Fault| refused(&name, reason);
         let path = normalized(&name).map_err(|fault| refuse(fault.reason()))?;
         let link = meta.long_link.or(pax.link).unwrap_or(fields.link);
+        if self.strict && (is_outside(&name) || (fields.flag == b'1' && is_outside(&link))) {
+            return Err(refuse("its path is absolute or has `..` in it"));
+        }
         let stored = pax.size.unwrap_or(fields.size);
         let number = |value: u64| u32::try_from(value).map_err(|_| refuse("its owner or group is above 4294967295"));
         let (uid, gid) = (number(pax.uid.unwrap_or(fields.uid))?, number(pax.gid.unwrap_or(fields.gid))?);
@@ -246,6 +256,10 @@ impl<R: Read> LayerReader<R> {
         self.left -= count as u64;
         Ok(count)
     }
+}
+
+fn is_outside(name: &[u8]) -> bool {
+    name.starts_with(b"/") || name.split(|byte| *byte == b'/').any(|part| part == b"..")
 }
 
 /// The content of one entry; reads nothing for what is not a regular file.

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::{self, Dockerfile, Instruction, Located, Span};
 use crate::oci::{Platform, Reference};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, NamedContext};
 
 use super::variables::Variables;
 use super::{BaseKey, Bases, CopyFrom, Error, ErrorReason, StageBase, StageId};
+
+/// Stands for the registry of an image that is in a layout on this machine.
+const LAYOUT: &str = "oci-layout";
 
 /// The stages that the target needs, in the order of the Dockerfile; the target last.
 pub(super) struct Graph<'a> {
@@ -38,6 +41,8 @@ pub(super) enum Resolved<'a> {
 #[derive(Clone)]
 enum Origin {
     Scratch,
+    /// A named context of files: they are all that the stage begins with.
+    Files(String),
     Image(BaseKey),
     Stage(usize),
 }
@@ -45,6 +50,7 @@ enum Origin {
 /// A `--from`, likewise.
 #[derive(Clone)]
 enum SourceOrigin {
+    Files(String),
     Image(BaseKey),
     Stage(usize),
 }
@@ -101,6 +107,16 @@ fn target(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<usize, Erro
     }
 }
 
+/// Finds the named context that a name means: BuildKit lets it stand before stages and images of that name, and takes
+/// `alpine` and `docker.io/library/alpine:latest` for the same.
+fn named<'r>(request: &'r BuildRequest, name: &str) -> Option<(&'r str, &'r NamedContext)> {
+    let reference = |text: &str| text.parse::<Reference>().ok();
+    let same = |other: &str| {
+        other.eq_ignore_ascii_case(name) || reference(other).is_some_and(|other| reference(name) == Some(other))
+    };
+    request.named_contexts.iter().find(|(other, _)| same(other)).map(|(other, context)| (other.as_str(), context))
+}
+
 /// Finds the last stage before `limit` with this name; case does not count.
 fn stage_by_name(dockerfile: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
     let name = name.to_lowercase();
@@ -120,7 +136,7 @@ impl Walk<'_> {
         }
         let platform = match &origin {
             Origin::Stage(base) => self.reached[base].platform.clone(),
-            Origin::Scratch | Origin::Image(_) => platform,
+            Origin::Scratch | Origin::Files(_) | Origin::Image(_) => platform,
         };
         let triggers = self.triggers(&origin, stage.span)?;
         let mut sources = BTreeMap::new();
@@ -152,6 +168,13 @@ impl Walk<'_> {
             }
             None => self.request.platform.clone(),
         };
+        if let Some((name, context)) = named(self.request, &name) {
+            let origin = match self.named_image(name, context, &platform) {
+                Some(key) => Origin::Image(key),
+                None => Origin::Files(name.to_owned()),
+            };
+            return Ok((origin, platform));
+        }
         let origin = match stage_by_name(self.dockerfile, &name, index) {
             Some(base) => Origin::Stage(base),
             None if name == "scratch" => Origin::Scratch,
@@ -162,6 +185,12 @@ impl Walk<'_> {
 
     /// Says what a `--from` in stage `index` means.
     fn source(&mut self, index: usize, from: &str, platform: &Platform, span: Span) -> Result<SourceOrigin, Error> {
+        if let Some((name, context)) = named(self.request, from) {
+            return Ok(match self.named_image(name, context, platform) {
+                Some(key) => SourceOrigin::Image(key),
+                None => SourceOrigin::Files(name.to_owned()),
+            });
+        }
         let stages = self.dockerfile.stages.len();
         let found = match from.parse::<usize>() {
             Ok(number) if number < stages => Some(number),
@@ -194,17 +223,44 @@ impl Walk<'_> {
                 None => error,
             }
         })?;
-        let key = BaseKey { reference, platform: platform.to_string() };
+        Ok(self.needed(BaseKey { reference, platform: platform.to_string(), layout: None }))
+    }
+
+    fn needed(&mut self, key: BaseKey) -> BaseKey {
         if !self.bases.contains_key(&key) {
             self.needs.insert(key.clone());
         }
-        Ok(key)
+        key
+    }
+
+    /// Makes the key of the image that a named context is; none for files.
+    fn named_image(&mut self, name: &str, context: &NamedContext, platform: &Platform) -> Option<BaseKey> {
+        let platform = platform.to_string();
+        let key = match context {
+            NamedContext::Files(_) => return None,
+            NamedContext::Image(reference) => BaseKey { reference: reference.clone(), platform, layout: None },
+            NamedContext::Layout { path, digest } => {
+                let (registry, repository) = (LAYOUT.to_owned(), name.to_lowercase());
+                let tag = digest.is_none().then(|| "latest".to_owned());
+                let reference = Reference { registry, repository, tag, digest: digest.clone() };
+                BaseKey { reference, platform, layout: Some(path.clone()) }
+            }
+        };
+        Some(self.needed(key))
     }
 
     /// Returns the ONBUILD triggers that a base brings along.
     fn triggers(&self, origin: &Origin, span: Span) -> Result<Vec<Located>, Error> {
         match origin {
             Origin::Scratch => Ok(Vec::new()),
+            Origin::Files(name) => {
+                let text = format!("COPY --from={name} / /");
+                let parsed = dockerfile::parse_instruction(&text).map_err(|source| {
+                    let (text, base) = (text.clone(), name.clone());
+                    Error::at(span, ErrorReason::Trigger { text, base, source: Box::new(source) })
+                })?;
+                Ok(parsed.into_iter().map(|located| Located { span, ..located }).collect())
+            }
             Origin::Stage(base) => {
                 let own = self.dockerfile.stages[*base].instructions.iter();
                 let inherited = own.filter_map(|located| match &located.instruction {
@@ -248,7 +304,7 @@ fn number(dockerfile: &Dockerfile, reached: BTreeMap<usize, Reached>) -> Vec<Nod
         stage: &dockerfile.stages[index],
         name: dockerfile.stages[index].from.name.clone().unwrap_or_else(|| index.to_string()),
         base: match reached.origin {
-            Origin::Scratch => StageBase::Scratch,
+            Origin::Scratch | Origin::Files(_) => StageBase::Scratch,
             Origin::Image(key) => StageBase::Image(key),
             Origin::Stage(base) => StageBase::Stage(ids[&base]),
         },
@@ -261,6 +317,7 @@ fn number(dockerfile: &Dockerfile, reached: BTreeMap<usize, Reached>) -> Vec<Nod
 
 fn numbered(source: SourceOrigin, ids: &BTreeMap<usize, StageId>) -> CopyFrom {
     match source {
+        SourceOrigin::Files(name) => CopyFrom::Named(name),
         SourceOrigin::Image(key) => CopyFrom::Image(key),
         SourceOrigin::Stage(index) => CopyFrom::Stage(ids[&index]),
     }

@@ -18,6 +18,7 @@ mod stage;
 mod variables;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use crate::dockerfile::{Dockerfile, Span};
 use crate::image::Image;
@@ -79,6 +80,8 @@ pub struct BaseKey {
     pub reference: Reference,
     /// The platform's text; `Platform` itself has no order.
     pub platform: String,
+    /// The OCI layout that it is in; none for an image of a registry.
+    pub layout: Option<PathBuf>,
 }
 
 /// An image that a Dockerfile names, resolved: manifest and configuration are known, no layer is fetched.
@@ -172,6 +175,8 @@ pub struct CopyStep {
 pub enum CopyFrom {
     /// The build context.
     Context,
+    /// Another context of files, by its name.
+    Named(String),
     /// The result of another stage.
     Stage(StageId),
     /// An image of a registry.

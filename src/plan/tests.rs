@@ -15,6 +15,8 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
     BuildRequest {
         context: ContextSource::Directory(PathBuf::from("/context")),
         context_sub_path: None,
+        context_max_size: u64::MAX,
+        named_contexts: std::collections::BTreeMap::new(),
         dockerfile: DockerfileSource::Path { given: "Dockerfile".into(), absolute: "/Dockerfile".into() },
         target: target.map(str::to_owned),
         build_args: build_args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),

@@ -7,19 +7,18 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver};
 
-use super::Error;
-
 /// How many pieces wait between the two sides; each may have 400 KiB.
 const PIECES: usize = 8;
 
 /// Makes a stream readable by blocking code, such as a decompressor on a thread of its own; bounded memory.
 ///
-/// The stream is driven by a task on `runtime`; dropping the reader ends it. An [`Error`] of the stream
+/// The stream is driven by a task on `runtime`; dropping the reader ends it. An error of the stream
 /// becomes the source of an [`io::Error`], again at each further read; the end is only an end when the
 /// stream itself ended. Reading from asynchronous code panics, as all blocking of a runtime does.
-pub fn read_blocking<S>(stream: S, runtime: &Handle) -> impl Read + Send + use<S>
+pub fn read_blocking<S, E>(stream: S, runtime: &Handle) -> impl Read + Send + use<S, E>
 where
-    S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
     let (sender, receiver) = mpsc::channel(PIECES);
     runtime.spawn(async move {
@@ -35,8 +34,8 @@ where
     Reader { receiver, piece: Bytes::new(), state: State::Open }
 }
 
-struct Reader {
-    receiver: Receiver<Result<Option<Bytes>, Error>>,
+struct Reader<E> {
+    receiver: Receiver<Result<Option<Bytes>, E>>,
     piece: Bytes,
     state: State,
 }
@@ -47,7 +46,7 @@ enum State {
     Failed(String),
 }
 
-impl Read for Reader {
+impl<E: std::error::Error + Send + Sync + 'static> Read for Reader<E> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
             match &self.state {

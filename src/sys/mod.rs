@@ -8,6 +8,8 @@
 #![expect(unsafe_code, reason = "the one room where system calls are made safe")]
 
 mod error;
+#[cfg(feature = "git")]
+pub mod git;
 pub mod memory;
 pub mod mount;
 pub mod namespace;

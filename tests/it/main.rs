@@ -4,6 +4,11 @@
 // Only what is marked `cfg(test)` counts as test code for clippy's `allow-unwrap-in-tests`.
 #![cfg(test)]
 
+mod context_archive;
+mod context_bucket;
+mod context_git;
+mod context_https;
+mod context_named;
 mod corpus;
 mod debian;
 mod errors;

@@ -10,15 +10,38 @@ use super::values::{self, IsolationName, LogFormat, SnapshotModeName, Verbosity}
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
-    /// The build context: a directory, or `dir://` and a directory.
+    /// The build context: where COPY and ADD take their files from.
     ///
-    /// COPY and ADD take their files from it.
-    #[arg(long, short = 'c', value_name = "DIRECTORY", default_value = "/workspace/")]
+    /// A directory (also `dir://PATH`); a tar archive, plain or compressed by gzip, zstd, bzip2 or xz (`tar://PATH`,
+    /// `tar://stdin` or `-`, `https://…[#sha256=…]`, `gs://BUCKET/OBJECT[#GENERATION]`,
+    /// `s3://BUCKET/KEY[?versionId=…]`, `https://ACCOUNT.blob.core.windows.net/…`); a directory of objects (`gs://` and
+    /// `s3://` with a slash at the end); a Git repository (`git://HOST/PATH[#REF[#COMMIT]]`,
+    /// `https://….git[#REF[:DIRECTORY]]`, `ssh://…`, `git@HOST:PATH`, `file://…`).
+    #[arg(long, short = 'c', value_name = "CONTEXT", default_value = "/workspace/")]
     pub context: String,
     /// Take this directory below the context as the context.
     #[arg(long, value_name = "PATH")]
     pub context_sub_path: Option<String>,
+    /// Refuse a context that is fetched and larger than this: bytes, or a number with k, M, G or T.
+    #[arg(long, value_name = "SIZE", default_value = "64G")]
+    pub context_max_size: String,
+    /// A bucket of Google Cloud Storage with the context; the old way to write `--context=gs://…`.
+    #[arg(long, short = 'b', value_name = "BUCKET", hide = true)]
+    pub bucket: Option<String>,
+    /// How a Git context is fetched: `branch=NAME`, `depth=N` (1; 0 is all), `recurse-submodules=BOOL`,
+    /// `insecure-skip-tls=BOOL`; may be given many times.
+    ///
+    /// `single-branch` is taken and does nothing: only what is needed is ever fetched.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub git: Vec<String>,
+    /// Another context under a name for FROM and `--from`; may be given many times.
+    ///
+    /// The value is written as for --context, or `docker-image://REFERENCE`, or `oci-layout://DIRECTORY[@DIGEST]`.
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    pub build_context: Vec<String>,
     /// The Dockerfile; a relative path is looked for in the working directory first, then in the context.
+    ///
+    /// Also an `https://` URL, or `-` for standard input.
     #[arg(long, short = 'f', value_name = "PATH", default_value = "Dockerfile")]
     pub dockerfile: String,
     /// Set an ARG: `NAME=VALUE`, or `NAME` to take the value of that environment variable.

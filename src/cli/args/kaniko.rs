@@ -14,9 +14,8 @@ pub(super) const COMMANDS: [&str; 3] = ["push", "login", "completion"];
 /// Flags of kaniko's executor that are not there yet.
 ///
 /// Source: `executor --help` of <https://github.com/osscontainertools/kaniko>, v1.28.3, hidden ones included.
-pub(super) const FLAGS: [NotYet; 31] = [
+pub(super) const FLAGS: [NotYet; 28] = [
     NotYet { name: "annotation", purpose: "annotations of the manifest" },
-    NotYet { name: "bucket", purpose: "contexts in Google Cloud Storage" },
     NotYet { name: "cache", purpose: "the layer cache" },
     NotYet { name: "cache-copy-layers", purpose: "the layer cache" },
     NotYet { name: "cache-dir", purpose: "a directory of base images" },
@@ -27,7 +26,6 @@ pub(super) const FLAGS: [NotYet; 31] = [
     NotYet { name: "credential-helpers", purpose: "choosing credential helpers" },
     NotYet { name: "dryrun", purpose: "printing the plan" },
     NotYet { name: "force-build-metadata", purpose: "building metadata instructions of unneeded stages" },
-    NotYet { name: "git", purpose: "options of Git contexts" },
     NotYet { name: "ignore-var-run", purpose: "leaving /var/run out of layers; write --ignore-path=/var/run for that" },
     NotYet { name: "image-download-retry", purpose: "retries of pulls; transient failures are always retried here" },
     NotYet { name: "image-format", purpose: "choosing Docker's or OCI's media types" },
@@ -45,5 +43,4 @@ pub(super) const FLAGS: [NotYet; 31] = [
     NotYet { name: "skip-unused-stages", purpose: "leaving out stages that nobody needs; that is always done here" },
     NotYet { name: "use-new-run", purpose: "another way to find what RUN changed" },
     NotYet { name: "whitelist-var-run", purpose: "the old name of --ignore-var-run" },
-    NotYet { name: "b", purpose: "contexts in Google Cloud Storage" },
 ];

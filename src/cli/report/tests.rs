@@ -93,7 +93,7 @@ fn outcome() -> BuildOutcome {
         platform: Platform::host(),
         pushed: vec!["r.io/a:1".parse().expect("a reference")],
         bases: Vec::new(),
-        source: None,
+        context: None,
         steps: Vec::new(),
     }
 }

@@ -5,7 +5,10 @@
 //!
 //! *Invariant: after [`resolve`] every path is absolute, and nobody needs to know how a flag was called.*
 
+mod access;
 mod build;
+mod context;
+mod git;
 mod index;
 mod network;
 mod output;
@@ -22,7 +25,7 @@ use super::args::Args;
 use super::env::{Environment, NotText};
 use super::exit::{Failure, Kind};
 use super::report::Settings;
-use crate::request::{BuildRequest, ContextSource, DockerfileSource};
+use crate::request::BuildRequest;
 
 /// All that a run needs to know.
 #[derive(Clone)]
@@ -144,13 +147,15 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let times = build::times(args, environment, build_args)?;
     let outputs = output::outputs(args, environment)?;
     let input = &args.input;
-    let working = &environment.directories.working;
+    let sources = context::sources(input, &times.build_args, environment)?;
     let platform = build::platform(input.custom_platform.as_deref())?;
     let network = network::network(&args.registry, environment)?;
     let request = BuildRequest {
-        context: context(&input.context, working)?,
-        context_sub_path: input.context_sub_path.as_deref().map(sub_path).transpose()?.flatten(),
-        dockerfile: dockerfile(&input.dockerfile, working)?,
+        context: sources.context,
+        context_sub_path: sources.sub_path,
+        context_max_size: sources.max_size,
+        named_contexts: sources.named,
+        dockerfile: sources.dockerfile,
         target: build::target(&input.target)?,
         build_args: times.build_args,
         labels: pairs::labels(&args.image.label)?,
@@ -178,54 +183,6 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
 fn not_yet_variable(name: &'static str) -> Warning {
     let message = format!("the environment variable {name} of kaniko's is not there yet and does nothing; unset it");
     Warning { rule: "NotThereYet", message }
-}
-
-/// Reads `--context`. Prefixes are those of kaniko.
-fn context(given: &str, working: &Path) -> Result<ContextSource, UsageError> {
-    let error = |reason: &str| {
-        let (flag, value, reason) = ("--context", scheme_of(given).to_owned(), reason.to_owned());
-        UsageError::Value { flag, value, reason }
-    };
-    let path = match given.split_once("://") {
-        None => given,
-        Some(("dir", path)) => path,
-        Some((scheme @ ("tar" | "gs" | "s3" | "https" | "git"), _)) => {
-            return Err(UsageError::NotYet { what: format!("a build context from {scheme}://") });
-        }
-        Some(_) => return Err(error("the prefix is not known; give a directory, or dir:// and a directory")),
-    };
-    if path.is_empty() {
-        return Err(error("it is empty; give the directory that COPY and ADD take files from"));
-    }
-    Ok(ContextSource::Directory(absolute(Path::new(path), working)))
-}
-
-/// Cuts a URL to its scheme: what follows may hold a password.
-fn scheme_of(given: &str) -> &str {
-    match given.find("://") {
-        Some(index) => &given[..index + "://".len()],
-        None => given,
-    }
-}
-
-/// Reads `--context-sub-path`; kaniko joins it as text, so that a leading slash means nothing.
-fn sub_path(given: &str) -> Result<Option<PathBuf>, UsageError> {
-    let path = Path::new(given);
-    if path.components().any(|part| part == Component::ParentDir) {
-        let (value, reason) = (given.to_owned(), "it leaves the context by `..`".to_owned());
-        return Err(UsageError::Value { flag: "--context-sub-path", value, reason });
-    }
-    let parts: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-    Ok(Some(parts).filter(|path| !path.as_os_str().is_empty()))
-}
-
-fn dockerfile(given: &str, working: &Path) -> Result<DockerfileSource, UsageError> {
-    // A pipeline whose parameter is not set passes an empty value.
-    let given = if given.is_empty() { "Dockerfile" } else { given };
-    if given.starts_with("http://") || given.starts_with("https://") {
-        return Err(UsageError::NotYet { what: "a Dockerfile from a URL".to_owned() });
-    }
-    Ok(DockerfileSource::Path { given: given.into(), absolute: absolute(Path::new(given), working) })
 }
 
 /// Reads `--ignore-path`: a path of the image, hence from its root.

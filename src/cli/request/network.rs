@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{UsageError, pairs};
+use super::{UsageError, access, pairs};
 use crate::cli::args::RegistryArgs;
 use crate::cli::env::{Environment, KANIKO};
+use crate::context::Access;
 use crate::http::{self, Retry, Tls};
 use crate::registry::{self, Registry, settings_key};
 
@@ -20,6 +21,8 @@ pub struct Network {
     pub credential_files: Vec<PathBuf>,
     /// Directories in which credential helpers are looked for.
     pub helper_directories: Vec<PathBuf>,
+    /// What gives access to contexts.
+    pub context: Access,
     /// Whether the registry is asked before the build if we may push.
     pub check_push_permission: bool,
 }
@@ -61,6 +64,7 @@ pub(super) fn network(args: &RegistryArgs, environment: &Environment) -> Result<
         },
         credential_files: credential_files(directories.docker_config.as_deref(), directories.home.as_deref()),
         helper_directories: directories.programs.clone(),
+        context: access::access(environment)?,
         check_push_permission: !args.skip_push_permission_check,
     })
 }

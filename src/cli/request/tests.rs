@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::args::{Invocation, parse};
 use crate::cli::env::Moment;
 use crate::registry::Registry;
-use crate::request::{Compression, IsolationChoice, Output, SnapshotMode, Snapshots};
+use crate::request::{Compression, ContextSource, DockerfileSource, IsolationChoice, Output, SnapshotMode, Snapshots};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const NOW: i64 = 1_800_000_000;
@@ -95,10 +95,47 @@ type Probe = fn(&Resolved) -> String;
 /// The words, what to look at, and what is to be seen there.
 type Row = (&'static str, Probe, &'static str);
 
+fn git(resolved: &Resolved) -> String {
+    let ContextSource::Git(source) = &resolved.request.context else { return shown(&resolved.request.context) };
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let directory = source.sub_directory.as_ref().map(|path| path.display().to_string());
+    let depth = source.depth.map_or("all".to_owned(), |depth| depth.to_string());
+    let (reference, commit) = (text(&source.reference), text(&source.commit));
+    format!("{} {reference} {commit} {} {depth} {}", source.url.0, text(&directory), source.submodules)
+}
+
 const IMAGE_AND_BUILD: &[Row] = &[
     ("--context=src", |r| shown(&r.request.context), "Directory(/work/src)"),
     ("-c ./src/.", |r| shown(&r.request.context), "Directory(/work/src)"),
     ("--context dir:///abs", |r| shown(&r.request.context), "Directory(/abs)"),
+    ("--context tar:///a.tgz", |r| shown(&r.request.context), "Tar(/a.tgz)"),
+    ("--context tar://stdin", |r| shown(&r.request.context), "Stdin"),
+    ("-c -", |r| shown(&r.request.context), "Stdin"),
+    ("-c gs://b", |r| shown(&r.request.context), "Gcs(ObjectSource { bucket: b, key: context.tar.gz, version: None })"),
+    ("-c gs://b/k#7", |r| shown(&r.request.context), "Gcs(ObjectSource { bucket: b, key: k, version: Some(7) })"),
+    ("--bucket=b/d/", |r| shown(&r.request.context), "Gcs(ObjectSource { bucket: b, key: d/, version: None })"),
+    (
+        "-c s3://b/k?versionId=v",
+        |r| shown(&r.request.context),
+        "S3(ObjectSource { bucket: b, key: k, version: Some(v) })",
+    ),
+    ("-c https://a.blob.core.windows.net/c/x?sig=y", |r| shown(&r.request.context), "Azblob(https://…)"),
+    ("-c https://u:p@h/x.tgz", |r| shown(&r.request.context), "Https(HttpsSource { url: https://…, checksum: None })"),
+    ("--context-max-size=2k", |r| shown(r.request.context_max_size), "2048"),
+    ("-c git://h/p#main#ABCD", git, "https://h/p main abcd - 1 false"),
+    ("-c git://h:9418/p", git, "git://h:9418/p - - - 1 false"),
+    ("-c https://h/p.git#v1:a/b", git, "https://h/p.git v1 - a/b 1 true"),
+    ("-c https://h/p.git?tag=v1&subdir=a&submodules=0", git, "https://h/p.git refs/tags/v1 - a 1 false"),
+    ("-c git@h:p --git=branch=b,depth=0", git, "git@h:p b - - all true"),
+    ("-c ssh://git@h/p --git depth=3 --git recurse-submodules=false", git, "ssh://git@h/p - - - 3 false"),
+    ("--build-context a=dir", |r| shown(&r.request.named_contexts), "{a: Files(Directory(/work/dir))}"),
+    (
+        "--build-context=a=oci-layout://l",
+        |r| shown(&r.request.named_contexts),
+        "{a: Layout { path: /work/l, digest: None }}",
+    ),
+    ("--dockerfile=-", |r| shown(&r.request.dockerfile), "Stdin"),
+    ("--dockerfile=https://h/D", |r| shown(&r.request.dockerfile), "Url(https://…)"),
     ("--context-sub-path=/a/./b", |r| shown(&r.request.context_sub_path), "Some(a/b)"),
     ("--context-sub-path=", |r| shown(&r.request.context_sub_path), "None"),
     ("--dockerfile=a/D", |r| shown(&r.request.dockerfile), "Path { given: a/D, absolute: /work/a/D }"),
@@ -284,10 +321,22 @@ fn what_makes_no_sense_is_refused() {
         ("-d=", "--destination cannot be ``"),
         ("--no-push --context=", "--context cannot be ``: it is empty"),
         ("--no-push --context=ftp://user:secret@h/x", "--context cannot be `ftp://`: the prefix is not known"),
-        ("--no-push --context=git://token@h/x", "a build context from git:// is not there yet"),
-        ("--no-push --context=tar://stdin", "a build context from tar:// is not there yet"),
+        ("--no-push --context=http://token:secret@h/x", "an archive must come over https://"),
+        ("--no-push --context=https://h/x#md5=1", "what follows `#` must be sha256="),
+        ("--no-push --context=https://h/x.git?colour=1", "is not known in its query"),
+        ("--no-push --context=https://h/x.git#a:../b", "leaves the repository by `..`"),
+        ("--no-push --context=git://h/x#main#nothex", "the commit is no commit id"),
+        ("--no-push --context=s3:///k", "it names no bucket"),
+        ("--no-push --context=- --dockerfile=-", "do not go together"),
+        ("--no-push --context=d --bucket=b", "both name the context"),
+        ("--no-push --git=colour=red", "there are branch, single-branch, depth"),
+        ("--no-push --git=depth=x", "write a number of commits"),
+        ("--no-push --build-context=a", "write NAME=VALUE"),
+        ("--no-push --build-context=a=-", "only --context and --dockerfile"),
+        ("--no-push --build-context=a=oci-layout://l@x", "no digest"),
+        ("--no-push --context-max-size=0", "write a number of bytes"),
         ("--no-push --context-sub-path=a/../b", "it leaves the context by `..`"),
-        ("--no-push --dockerfile=https://h/D", "a Dockerfile from a URL is not there yet"),
+        ("--no-push --dockerfile=http://h/D", "a Dockerfile must come over https://"),
         ("--no-push --build-arg==secret", "--build-arg needs a name before its value"),
         ("--no-push --label=a", "--label cannot be `a`: write NAME=VALUE"),
         ("--no-push --label==a", "--label cannot be `=a`: write NAME=VALUE"),

@@ -21,7 +21,11 @@ pub(super) fn image(outcome: &BuildOutcome) -> Value {
             "name": base.name.to_string(),
             "digest": base.digest,
         })).collect::<Vec<_>>(),
-        "source": outcome.source.as_ref().map(|source| json!({ "url": source.url, "commit": source.commit })),
+        "context": outcome.context.as_ref().map(|context| json!({
+            "digest": context.content,
+            "url": context.url,
+            "commit": context.source.as_ref().map(|source| &source.commit),
+        })),
         "steps": outcome.steps.iter().map(step).collect::<Vec<_>>(),
     })
 }

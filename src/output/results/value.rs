@@ -26,7 +26,7 @@ impl<'a> From<&'a BuildOutcome> for Facts<'a> {
             config: Some(&outcome.config.digest),
             pushed: &outcome.pushed,
             bases: &outcome.bases,
-            source: outcome.source.as_ref(),
+            source: outcome.context.as_ref().and_then(|context| context.source.as_ref()),
         }
     }
 }

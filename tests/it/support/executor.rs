@@ -32,6 +32,7 @@ pub(crate) struct Executor {
     scratch: Scratch,
     source: PathBuf,
     umask: String,
+    stdin: PathBuf,
     limit: Duration,
 }
 
@@ -82,6 +83,7 @@ impl Executor {
             scratch,
             source: source.to_owned(),
             umask: "022".to_owned(),
+            stdin: "/dev/null".into(),
             limit: LONG,
         };
         let source = executor.inside(WORKSPACE, source);
@@ -125,6 +127,25 @@ impl Executor {
     pub(crate) fn umask(&mut self, umask: &str) -> &mut Self {
         umask.clone_into(&mut self.umask);
         self
+    }
+
+    /// Sets the file that a run on the machine itself has as its standard input.
+    pub(crate) fn stdin(&mut self, file: &Path) -> &mut Self {
+        file.clone_into(&mut self.stdin);
+        self
+    }
+
+    /// Puts a file beside the credentials, and returns where the executor finds it.
+    pub(crate) fn credential(&mut self, name: &str, content: impl AsRef<[u8]>) -> String {
+        self.scratch.file(&format!("credentials/{name}"), content);
+        let credentials = self.inside(CREDENTIALS, &self.scratch.join("credentials"));
+        format!("{credentials}/{name}")
+    }
+
+    /// Makes the directory of the credentials the executor's home.
+    pub(crate) fn at_home(&mut self) -> &mut Self {
+        let home = self.inside(CREDENTIALS, &self.scratch.join("credentials"));
+        self.env("HOME", &home)
     }
 
     /// Puts a file where a result will be written: what an earlier build left.
@@ -207,7 +228,8 @@ impl Executor {
     fn start_here(&self, scratch: &Scratch) -> Running {
         assert_eq!(self.isolation, Isolation::Namespace, "other isolations must not touch the machine's own root");
         let mut command = Command::new("sh");
-        command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", &self.umask, EXECUTOR]);
+        let script = "umask \"$1\"; exec <\"$2\"; shift 2; exec \"$@\"";
+        command.args(["-c", script, "sh", &self.umask]).arg(&self.stdin).arg(EXECUTOR);
         command.args(&self.arguments).env_clear().env("HOME", scratch.join("home"));
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").envs(&self.environment);
         // What a build must never show; see `Build::read`.

@@ -7,9 +7,11 @@
 pub(crate) mod bases;
 pub(crate) mod case;
 pub(crate) mod executor;
+pub(crate) mod git;
 pub(crate) mod image;
 pub(crate) mod isolation;
 pub(crate) mod listing;
+pub(crate) mod objects;
 pub(crate) mod oracle;
 pub(crate) mod pod;
 pub(crate) mod process;
@@ -18,3 +20,4 @@ pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod skips;
 pub(crate) mod source;
+pub(crate) mod web;

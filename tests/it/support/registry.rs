@@ -144,7 +144,7 @@ fn configuration(address: &str, scratch: &Scratch, secured: bool) -> String {
 }
 
 /// Makes a CA and a certificate for 127.0.0.1 signed by it.
-fn certify(scratch: &Scratch) {
+pub(crate) fn certify(scratch: &Scratch) {
     const SCRIPT: &str = "
         new() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \"$@\"; }
         new -x509 -keyout ca.key -out ca.crt -subj '/CN=tests' -addext basicConstraints=critical,CA:TRUE

@@ -1,0 +1,172 @@
+//! Google Cloud Storage by its JSON API; only the credentials are the SDK's.
+//!
+//! Source: <https://cloud.google.com/storage/docs/json_api/v1/objects>.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use serde::Deserialize;
+
+use super::bucket::{self, Object};
+use super::stream::{self, Archive, Remote};
+use super::writer::Writer;
+use super::{Error, Fetched, Means};
+use crate::http::download::{self, ByteRange, MakeCall};
+use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url};
+use crate::request::ObjectSource;
+use crate::rootfs::Tree;
+
+const ENDPOINT: &str = "https://storage.googleapis.com";
+const LARGEST_PAGE: usize = 16 << 20;
+
+/// The service, and who we are to it.
+#[derive(Clone)]
+struct Service {
+    endpoint: Url,
+    /// None where nothing is known: a public bucket wants nothing.
+    credentials: Option<AccessTokenCredentials>,
+    tried: String,
+}
+
+/// Fetches an archive, or all objects below a prefix.
+pub(super) fn fetch(
+    source: &ObjectSource,
+    directory: &Path,
+    limit: u64,
+    means: &Means<'_>,
+) -> Result<(Tree, Fetched), Error> {
+    let service = Service::open(means)?;
+    let what = format!("gs://{}/{}", source.bucket, source.key);
+    let writer = if source.key.ends_with('/') {
+        let mut writer = Writer::create(directory, limit)?;
+        let objects = service.list(source, means)?;
+        bucket::write_all(&what, &objects, &mut writer, means, |name| {
+            service.object(source, &format!("{}{name}", source.key))
+        })?;
+        writer
+    } else {
+        let archive = Archive { remote: service.object(source, &source.key), checksum: None };
+        stream::fetch(&archive, directory, limit, means)?
+    };
+    Ok((writer.finish()?, Fetched { url: Some(what), commit: None }))
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    items: Vec<Item>,
+    #[serde(rename = "nextPageToken")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    name: String,
+    /// A number, as text.
+    size: Option<String>,
+    updated: Option<String>,
+}
+
+impl Service {
+    fn open(means: &Means<'_>) -> Result<Self, Error> {
+        if let Some(emulator) = &means.access.gcs_emulator {
+            let text = if emulator.contains("://") { emulator.clone() } else { format!("http://{emulator}") };
+            let endpoint = super::https::parse(&text)?;
+            return Ok(Self {
+                endpoint,
+                credentials: None,
+                tried: "without credentials: STORAGE_EMULATOR_HOST".into(),
+            });
+        }
+        let endpoint = super::https::parse(ENDPOINT)?;
+        // The credentials start a task that renews them.
+        let _runtime = means.runtime.enter();
+        let (credentials, tried) = match Builder::default().build_access_token_credentials() {
+            Ok(credentials) => (Some(credentials), "with Application Default Credentials".to_owned()),
+            Err(error) => (None, format!("without credentials: {error}")),
+        };
+        Ok(Self { endpoint, credentials, tried })
+    }
+
+    fn url(&self, parts: &[&str]) -> Url {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            // A slash in a part is encoded, as the API wants it.
+            path.pop_if_empty().extend(["storage", "v1", "b"]).extend(parts);
+        }
+        url
+    }
+
+    /// Describes the download of one object.
+    fn object(&self, source: &ObjectSource, key: &str) -> Remote {
+        let mut url = self.url(&[&source.bucket, "o", key]);
+        url.query_pairs_mut().append_pair("alt", "media");
+        if let Some(generation) = &source.version {
+            url.query_pairs_mut().append_pair("generation", generation);
+        }
+        Remote { what: format!("gs://{}/{key}", source.bucket), tried: self.tried.clone(), make: self.get(url) }
+    }
+
+    fn get(&self, url: Url) -> MakeCall {
+        let credentials = self.credentials.clone();
+        Arc::new(move |range: Option<ByteRange>| {
+            let (url, credentials) = (url.clone(), credentials.clone());
+            Box::pin(async move {
+                // What is stored compressed must come as it is stored, or it has no ranges.
+                let accept = HeaderName::from_static("accept-encoding");
+                let mut call = Call::new(Method::GET, url).header(accept, HeaderValue::from_static("gzip"));
+                if let Some(credentials) = credentials {
+                    let token = credentials.access_token().await?;
+                    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.token))?;
+                    value.set_sensitive(true);
+                    call = call.header(AUTHORIZATION, value);
+                }
+                if let Some(range) = range {
+                    call = call.header(HeaderName::from_static("range"), HeaderValue::from_str(&range.header())?);
+                }
+                Ok(call)
+            })
+        })
+    }
+
+    fn list(&self, source: &ObjectSource, means: &Means<'_>) -> Result<Vec<Object>, Error> {
+        let mut objects = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut url = self.url(&[&source.bucket, "o"]);
+            url.query_pairs_mut().append_pair("prefix", &source.key);
+            if let Some(token) = &token {
+                url.query_pairs_mut().append_pair("pageToken", token);
+            }
+            let what = format!("gs://{}/{}", source.bucket, source.key);
+            let remote = Remote { what, tried: self.tried.clone(), make: self.get(url) };
+            let read = means.wait(async {
+                let download = download::open(means.agent, remote.make.clone()).await?;
+                download.bytes(LARGEST_PAGE).await
+            })?;
+            let bytes = read.map_err(|source| remote.failed(source))?;
+            let page: Page = serde_json::from_slice(&bytes).map_err(|error| Error::Refused {
+                what: remote.what.clone(),
+                tried: remote.tried.clone(),
+                reason: format!("the list of objects is malformed: {error}"),
+                kind: super::ErrorKind::Wrong,
+            })?;
+            objects.extend(page.items.into_iter().filter_map(|item| item.object(&source.key)));
+            token = page.next.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(objects);
+            }
+        }
+    }
+}
+
+impl Item {
+    fn object(self, prefix: &str) -> Option<Object> {
+        let name = self.name.strip_prefix(prefix)?.to_owned();
+        let size = self.size.and_then(|size| size.parse().ok()).unwrap_or_default();
+        let modified = self.updated.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        // The prefix itself may be an object: the directory.
+        (!name.is_empty()).then(|| Object { name, size, modified: modified.map_or(0, |moment| moment.as_second()) })
+    }
+}

@@ -1,0 +1,174 @@
+//! S3, and what speaks its protocol: the SDK finds credentials and endpoints and signs; the bytes come through our own
+//! client, as all others do.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Region;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+
+use super::bucket::{self, Object};
+use super::stream::{self, Archive, Remote};
+use super::writer::Writer;
+use super::{Error, ErrorKind, Fetched, Means, S3Access};
+use crate::http::{Agent, Call, HeaderName, HeaderValue, Method};
+use crate::request::ObjectSource;
+use crate::rootfs::Tree;
+
+const TRIED: &str =
+    "with the first credentials of: environment, profile, web identity, container or pod identity, instance metadata";
+/// How long a signed URL holds; each request is signed anew.
+const SIGNED_FOR: Duration = Duration::from_secs(3600);
+/// Answers of credential services and listings are smaller.
+const LARGEST_ANSWER: usize = 16 << 20;
+/// What a bucket's region is where nobody says: the SDK signs for this one elsewhere too.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Fetches an archive, or all objects below a prefix.
+pub(super) fn fetch(
+    source: &ObjectSource,
+    directory: &Path,
+    limit: u64,
+    means: &Means<'_>,
+) -> Result<(Tree, Fetched), Error> {
+    let client = means.wait(client(means.agent, &means.access.s3))?;
+    let what = format!("s3://{}/{}", source.bucket, source.key);
+    let writer = if source.key.ends_with('/') {
+        let mut writer = Writer::create(directory, limit)?;
+        let objects = means.wait(list(&client, source))?.map_err(|(reason, kind)| Error::Refused {
+            what: what.clone(),
+            tried: TRIED.to_owned(),
+            reason,
+            kind,
+        })?;
+        let remote = |name: &str| remote(&client, source, &format!("{}{name}", source.key));
+        bucket::write_all(&what, &objects, &mut writer, means, remote)?;
+        writer
+    } else {
+        let archive = Archive { remote: remote(&client, source, &source.key), checksum: None };
+        stream::fetch(&archive, directory, limit, means)?
+    };
+    Ok((writer.finish()?, Fetched { url: Some(what), commit: None }))
+}
+
+async fn client(agent: &Agent, access: &S3Access) -> Client {
+    let agent = agent.clone();
+    let http = http_client_fn(move |settings: &HttpConnectorSettings, _| {
+        let limit = settings.read_timeout().or(settings.connect_timeout());
+        SharedHttpConnector::new(Connector { agent: agent.clone(), limit })
+    });
+    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
+    let mut builder = aws_sdk_s3::config::Builder::from(&config).force_path_style(access.force_path_style);
+    if let Some(endpoint) = &access.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    if config.region().is_none() {
+        builder = builder.region(Region::from_static(DEFAULT_REGION));
+    }
+    Client::from_conf(builder.build())
+}
+
+/// Describes the download of one object.
+fn remote(client: &Client, source: &ObjectSource, key: &str) -> Remote {
+    let what = format!("s3://{}/{key}", source.bucket);
+    let request = client.get_object().bucket(&source.bucket).key(key).set_version_id(source.version.clone());
+    let make = Arc::new(move |range: Option<crate::http::download::ByteRange>| {
+        let request = request.clone();
+        let future = async move {
+            let signed = request.presigned(PresigningConfig::expires_in(SIGNED_FOR)?).await;
+            let signed = signed.map_err(|error| DisplayErrorContext(error).to_string())?;
+            let mut call = Call::new(Method::GET, signed.uri().parse()?);
+            for (name, value) in signed.headers() {
+                call = call.header(name.parse::<HeaderName>()?, HeaderValue::from_str(value)?);
+            }
+            if let Some(range) = range {
+                call = call.header(HeaderName::from_static("range"), HeaderValue::from_str(&range.header())?);
+            }
+            Ok(call)
+        };
+        Box::pin(future) as futures_util::future::BoxFuture<'static, _>
+    });
+    Remote { what, tried: TRIED.to_owned(), make }
+}
+
+async fn list(client: &Client, source: &ObjectSource) -> Result<Vec<Object>, (String, ErrorKind)> {
+    let mut objects = Vec::new();
+    let mut pages = client.list_objects_v2().bucket(&source.bucket).prefix(&source.key).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| {
+            let status = error.raw_response().map(|response| response.status().as_u16());
+            let kind = match (status, error.code()) {
+                (_, Some("NoSuchBucket")) => ErrorKind::Wrong,
+                (None, _) => ErrorKind::Denied,
+                (Some(401 | 403), _) => ErrorKind::Denied,
+                (Some(408 | 429 | 500..), _) => ErrorKind::Transient,
+                _ => ErrorKind::Wrong,
+            };
+            (DisplayErrorContext(error).to_string(), kind)
+        })?;
+        objects.extend(page.contents().iter().filter_map(|object| {
+            let name = object.key()?.strip_prefix(&source.key)?.to_owned();
+            let size = u64::try_from(object.size().unwrap_or_default()).unwrap_or_default();
+            let modified = object.last_modified().map_or(0, |moment| moment.secs());
+            // The prefix itself may be an object: the directory.
+            (!name.is_empty()).then_some(Object { name, size, modified })
+        }));
+    }
+    Ok(objects)
+}
+
+/// Lets the SDK use our client: its own would ask other resolvers, roots and proxies.
+#[derive(Debug)]
+struct Connector {
+    agent: Agent,
+    limit: Option<Duration>,
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (agent, limit) = (self.agent.clone(), self.limit);
+        HttpConnectorFuture::new(async move {
+            let exchange = exchange(&agent, request);
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, exchange)
+                    .await
+                    .unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into()))),
+                None => exchange.await,
+            }
+        })
+    }
+}
+
+async fn exchange(agent: &Agent, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let user = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::user(error);
+    let request = request.try_into_http1x().map_err(|error| user(error.into()))?;
+    let url = request
+        .uri()
+        .to_string()
+        .parse()
+        .map_err(|error: <crate::http::Url as std::str::FromStr>::Err| user(error.into()))?;
+    let mut call = Call::new(request.method().clone(), url);
+    call.headers = request.headers().clone();
+    call.body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
+    let failed = |error: crate::http::Error| {
+        if error.is_transient() { ConnectorError::io(error.into()) } else { ConnectorError::user(error.into()) }
+    };
+    let response = agent.send(&call).await.map_err(failed)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes(LARGEST_ANSWER).await.map_err(failed)?;
+    let mut answer = http::Response::new(SdkBody::from(body));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    HttpResponse::try_from(answer).map_err(|error| user(error.into()))
+}

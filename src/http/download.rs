@@ -1,0 +1,492 @@
+//! Large bodies: read in order, several ranges at a time where the server allows it, and continued after a cut.
+//!
+//! Knows ranges, validators and retries; whoever downloads makes each request itself, since its headers may depend
+//! on the range (a signature) and on the time (a token).
+//!
+//! *Invariant: the bytes of two versions of a body are never mixed; at most [`AHEAD`] pieces are in memory.*
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use tokio::task::JoinHandle;
+
+use super::{Agent, Backoff, Call, Error as HttpError, Response, StatusCode, is_transient_status, redact, retry_after};
+
+/// How many pieces are fetched at the same time, each over a connection of its own.
+pub const AHEAD: usize = 4;
+/// The size of a piece that is fetched by itself.
+const PIECE: u64 = 4 << 20;
+/// What is handed on at once: whoever reads may hold several.
+const PART: usize = 256 << 10;
+/// Smaller bodies come over one connection.
+const PARALLEL_FROM: u64 = 4 * PIECE;
+/// How often one stretch may be continued, however well it goes in between.
+const MOST_RESUMES: u32 = 100;
+/// How much of a refusal's text is kept.
+const REFUSAL: usize = 2 << 10;
+
+/// A stretch of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRange {
+    /// Its first byte.
+    pub first: u64,
+    /// Its last byte; none means the body's.
+    pub last: Option<u64>,
+}
+
+impl ByteRange {
+    /// Writes the range as the header `Range` has it.
+    pub fn header(self) -> String {
+        let mut text = format!("bytes={}-", self.first);
+        if let Some(last) = self.last {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{last}");
+        }
+        text
+    }
+}
+
+/// Why a request could not be made at all.
+pub type MakeError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes the request for a stretch of the body, or for all of it; it sets the header `Range` itself.
+pub type MakeCall = Arc<dyn Fn(Option<ByteRange>) -> BoxFuture<'static, Result<Call, MakeError>> + Send + Sync>;
+
+/// A download that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no answer, or it broke off for good.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The request could not be made, e.g. because there are no credentials for it.
+    #[error("cannot make the request")]
+    Make {
+        /// Why.
+        #[source]
+        source: MakeError,
+    },
+    /// The server refused.
+    #[error("{url}: the server answered {status}{}", if text.is_empty() { String::new() } else { format!(": {text}") })]
+    Status {
+        /// The URL, redacted.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// The beginning of its text.
+        text: String,
+    },
+    /// The body is not the one any more that it was at the beginning.
+    #[error("{url}: what is downloaded was replaced meanwhile, or the server cannot continue a download")]
+    Changed {
+        /// The URL, redacted.
+        url: String,
+    },
+}
+
+impl Error {
+    /// Tells whether the same download may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_transient(),
+            Self::Status { status, .. } => is_transient_status(*status),
+            Self::Changed { .. } => true,
+            Self::Make { .. } => false,
+        }
+    }
+}
+
+/// What a body is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    size: Option<u64>,
+    validator: Option<String>,
+}
+
+/// A body whose first bytes are there.
+pub struct Download {
+    source: Source,
+    response: Response,
+    version: Version,
+    ranges: bool,
+}
+
+#[derive(Clone)]
+struct Source {
+    agent: Agent,
+    make: MakeCall,
+}
+
+/// Asks for a body; transient failures are tried again.
+///
+/// # Errors
+/// [`Error`] when there is no answer, or another one than 200.
+pub async fn open(agent: &Agent, make: MakeCall) -> Result<Download, Error> {
+    let source = Source { agent: agent.clone(), make };
+    let response = source.ask(None).await?;
+    let version = version(&response);
+    let ranges = response.header("accept-ranges").is_some_and(|value| value.eq_ignore_ascii_case("bytes"));
+    Ok(Download { source, response, version, ranges })
+}
+
+impl Download {
+    /// Returns the body's size, where the server tells it.
+    pub fn size(&self) -> Option<u64> {
+        self.version.size
+    }
+
+    /// Returns a header of the answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.header(name)
+    }
+
+    /// Returns the whole body, which must not be larger than `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn bytes(self, limit: usize) -> Result<Bytes, Error> {
+        Ok(self.response.bytes(limit).await?)
+    }
+
+    /// Returns the body in order. An error is the last item; without one, all bytes came.
+    pub fn into_stream(self) -> BoxStream<'static, Result<Bytes, Error>> {
+        let size = self.version.size.unwrap_or(0);
+        let parallel = self.ranges && self.version.validator.is_some() && size >= PARALLEL_FROM;
+        let end = if parallel { Some(PIECE) } else { self.version.size };
+        let stretch = Stretch::new(self.source.clone(), self.version.clone(), 0, end, Some(self.response));
+        let next = if parallel { PIECE } else { size };
+        let body = Body {
+            first: Some(stretch),
+            source: self.source,
+            version: self.version,
+            next,
+            size,
+            ahead: VecDeque::new(),
+            current: Bytes::new(),
+        };
+        Box::pin(stream::unfold(Some(body), async |body| {
+            let mut body = body?;
+            match body.next().await {
+                Ok(Some(piece)) => Some((Ok(piece), Some(body))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        }))
+    }
+}
+
+impl Source {
+    /// Makes a request until there is an answer with a body.
+    async fn ask(&self, range: Option<ByteRange>) -> Result<Response, Error> {
+        let mut backoff = Backoff::new(self.agent.retry());
+        loop {
+            let call = (self.make)(range).await.map_err(|source| Error::Make { source })?;
+            let (error, wait) = match self.agent.send(&call).await {
+                Ok(response) if matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) => {
+                    return Ok(response);
+                }
+                Ok(response) => {
+                    let (status, url) = (response.status(), redact(&call.url));
+                    let wait = retry_after(response.headers());
+                    let text = String::from_utf8_lossy(&response.beginning(REFUSAL).await).trim().to_owned();
+                    (Error::Status { url, status, text: printable(&text) }, wait)
+                }
+                Err(error) => (Error::Http(error), None),
+            };
+            if !error.is_transient() || !backoff.pause(wait).await {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// What is left of a body: a first stretch that comes as it is read, and pieces that are fetched ahead.
+struct Body {
+    first: Option<Stretch>,
+    source: Source,
+    version: Version,
+    /// Where the next piece begins that nobody fetches yet.
+    next: u64,
+    size: u64,
+    ahead: VecDeque<Piece>,
+    /// What is left of the piece that is handed on.
+    current: Bytes,
+}
+
+/// A piece on its way; nobody fetches it any more when it is dropped.
+struct Piece(JoinHandle<Result<Bytes, Error>>);
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Body {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if !self.current.is_empty() {
+            return Ok(Some(self.current.split_to(PART.min(self.current.len()))));
+        }
+        self.fetch_ahead();
+        if let Some(first) = &mut self.first {
+            if let Some(piece) = first.next().await? {
+                return Ok(Some(piece));
+            }
+            self.first = None;
+            self.fetch_ahead();
+        }
+        let Some(mut piece) = self.ahead.pop_front() else { return Ok(None) };
+        match (&mut piece.0).await {
+            Ok(result) => {
+                self.current = result?;
+                Ok(Some(self.current.split_to(PART.min(self.current.len()))))
+            }
+            // It was neither aborted nor did it panic, unless the runtime ends.
+            Err(_) => Err(Error::Changed { url: "(the download was abandoned)".to_owned() }),
+        }
+    }
+
+    fn fetch_ahead(&mut self) {
+        while self.next < self.size && self.ahead.len() + usize::from(self.first.is_some()) < AHEAD {
+            let end = (self.next + PIECE).min(self.size);
+            let mut stretch = Stretch::new(self.source.clone(), self.version.clone(), self.next, Some(end), None);
+            let length = usize::try_from(end - self.next).unwrap_or(0);
+            self.next = end;
+            self.ahead.push_back(Piece(tokio::spawn(async move {
+                let mut whole = BytesMut::with_capacity(length);
+                while let Some(piece) = stretch.next().await? {
+                    whole.extend_from_slice(&piece);
+                }
+                Ok(whole.freeze())
+            })));
+        }
+    }
+}
+
+/// A part of a body, continued after each cut.
+struct Stretch {
+    source: Source,
+    version: Version,
+    /// How far it has come.
+    offset: u64,
+    /// Where it ends; none means with the body, whose size is not known.
+    end: Option<u64>,
+    response: Option<Response>,
+    /// Bytes of the current answer that were handed on before.
+    skip: u64,
+    resumes: u32,
+    backoff: Backoff,
+}
+
+impl Stretch {
+    fn new(source: Source, version: Version, offset: u64, end: Option<u64>, response: Option<Response>) -> Self {
+        let backoff = Backoff::new(source.agent.retry());
+        Self { source, version, offset, end, response, skip: 0, resumes: 0, backoff }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            if self.end == Some(self.offset) {
+                return Ok(None);
+            }
+            let mut response = match self.response.take() {
+                Some(response) => response,
+                None => self.open().await?,
+            };
+            match response.chunk().await {
+                Ok(Some(piece)) => {
+                    self.response = Some(response);
+                    if let Some(piece) = self.take(piece) {
+                        return Ok(Some(piece));
+                    }
+                }
+                // Without a length the connection's end is the body's.
+                Ok(None) if self.end.is_none() => {
+                    self.end = Some(self.offset);
+                }
+                Ok(None) => self.pause(Error::Changed { url: redact(response.url()) }).await?,
+                Err(error) => self.pause(error.into()).await?,
+            }
+        }
+    }
+
+    fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
+        let known = usize::try_from(self.skip).unwrap_or(usize::MAX).min(piece.len());
+        piece.advance(known);
+        self.skip -= known as u64;
+        if let Some(end) = self.end {
+            piece.truncate(usize::try_from(end - self.offset).unwrap_or(usize::MAX));
+        }
+        if piece.is_empty() {
+            return None;
+        }
+        self.offset += piece.len() as u64;
+        self.backoff.reset();
+        Some(piece)
+    }
+
+    /// Asks for what is missing. A server without ranges sends all once more.
+    async fn open(&mut self) -> Result<Response, Error> {
+        let range = ByteRange { first: self.offset, last: self.end.map(|end| end - 1) };
+        let response = self.source.ask(Some(range)).await?;
+        let changed = || Error::Changed { url: redact(response.url()) };
+        let now = version(&response);
+        self.skip = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let given = response.header("content-range").unwrap_or_default();
+                if !given.starts_with(&format!("bytes {}-", self.offset)) {
+                    return Err(changed());
+                }
+                0
+            }
+            _ => self.offset,
+        };
+        // Without a validator nobody knows whether it is still the same.
+        let same = now.validator.is_some() && now == self.version;
+        if self.offset > 0 && !same { Err(changed()) } else { Ok(response) }
+    }
+
+    async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        self.resumes += 1;
+        let known = self.version.validator.is_some() || self.offset == 0;
+        if !known || self.resumes > MOST_RESUMES || !self.backoff.pause(None).await { Err(error) } else { Ok(()) }
+    }
+}
+
+/// Says which version of a body an answer has, and how large the whole is.
+fn version(response: &Response) -> Version {
+    let total = match response.status() {
+        StatusCode::PARTIAL_CONTENT => response.header("content-range").and_then(|range| range.rsplit_once('/')),
+        _ => None,
+    };
+    let size = match total {
+        Some((_, total)) => total.parse().ok(),
+        // What is compressed on the way has another length than what arrives.
+        None if response.header("content-encoding").is_some() => None,
+        None => response.header("content-length").and_then(|text| text.parse().ok()),
+    };
+    // A weak tag names a meaning, not bytes.
+    let tag = response.header("etag").filter(|tag| !tag.is_empty() && !tag.starts_with("W/"));
+    let validator = tag.or_else(|| response.header("last-modified")).map(str::to_owned);
+    Version { size, validator }
+}
+
+fn printable(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    super::redact::hide_queries(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::StreamExt as _;
+
+    use super::super::testing::{Reply, Request, Server};
+    use super::super::{HeaderName, HeaderValue, Method, Options, Retry, Url};
+    use super::*;
+
+    fn agent() -> Agent {
+        let retry = Retry { first_delay: std::time::Duration::from_millis(1), ..Retry::default() };
+        Agent::new(Options { retry, ..Options::default() }).expect("agent")
+    }
+
+    fn get(url: &str) -> MakeCall {
+        let url: Url = url.parse().expect("url");
+        Arc::new(move |range| {
+            let mut call = Call::new(Method::GET, url.clone());
+            if let Some(range) = range {
+                let value = HeaderValue::from_str(&range.header()).expect("header");
+                call = call.header(HeaderName::from_static("range"), value);
+            }
+            Box::pin(async move { Ok(call) })
+        })
+    }
+
+    fn body(length: usize) -> Vec<u8> {
+        (0..length).map(|at| u8::try_from((at * 7 + at / 251) % 256).expect("byte")).collect()
+    }
+
+    fn ranged(request: &Request, whole: &[u8]) -> Reply {
+        let Some(range) = request.header("range").strip_prefix("bytes=") else {
+            return Reply::new(200).header("accept-ranges", "bytes").header("etag", "\"1\"").body(whole);
+        };
+        let (first, last) = range.split_once('-').expect("range");
+        let first: usize = first.parse().expect("number");
+        let last: usize = if last.is_empty() { whole.len() - 1 } else { last.parse().expect("number") };
+        Reply::new(206)
+            .header("etag", "\"1\"")
+            .header("content-range", format!("bytes {first}-{last}/{}", whole.len()))
+            .body(&whole[first..=last])
+    }
+
+    async fn fetched(server: &Server) -> Result<Vec<u8>, Error> {
+        let mut stream = open(&agent(), get(&format!("http://{}/x", server.address))).await?.into_stream();
+        let mut whole = Vec::new();
+        while let Some(piece) = stream.next().await {
+            whole.extend_from_slice(&piece?);
+        }
+        Ok(whole)
+    }
+
+    #[tokio::test]
+    async fn a_large_body_comes_in_ranges_and_survives_cuts() {
+        let whole = body(40 << 20);
+        let expected = whole.clone();
+        let count = AtomicUsize::new(0);
+        let server = Server::start(move |request| {
+            let reply = ranged(request, &whole);
+            if count.fetch_add(1, Ordering::Relaxed) % 3 == 1 { reply.cut_after(1 << 20) } else { reply }
+        })
+        .await;
+        assert!(fetched(&server).await.expect("whole") == expected);
+        assert!(server.seen().iter().filter(|request| !request.header("range").is_empty()).count() >= 4);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_ranges_sends_all_again() {
+        let whole = body(300_000);
+        let expected = whole.clone();
+        let count = AtomicUsize::new(0);
+        let server = Server::start(move |_| {
+            let reply = Reply::new(200).header("last-modified", "yesterday").body(whole.clone());
+            if count.fetch_add(1, Ordering::Relaxed) == 0 { reply.cut_after(100_000) } else { reply }
+        })
+        .await;
+        assert!(fetched(&server).await.expect("whole") == expected);
+        assert_eq!(server.seen().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn versions_are_never_mixed() {
+        for second in ["\"2\"", ""] {
+            let count = AtomicUsize::new(0);
+            let server = Server::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+                0 => Reply::new(200)
+                    .header("etag", if second.is_empty() { "" } else { "\"1\"" })
+                    .body(body(5000))
+                    .cut_after(1000),
+                _ => Reply::new(200).header("etag", second).body(body(5000)),
+            })
+            .await;
+            let error = fetched(&server).await.map(|whole| whole.len()).expect_err("changed");
+            assert!(error.is_transient(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_and_busy_servers_asked_again() {
+        let count = AtomicUsize::new(0);
+        let server = Server::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+            0 => Reply::new(503),
+            _ => Reply::new(404).body("no such thing"),
+        })
+        .await;
+        let error = fetched(&server).await.expect_err("refused");
+        assert!(error.to_string().contains("404") && error.to_string().contains("no such thing"), "{error}");
+        assert_eq!(server.seen().len(), 2);
+    }
+}

@@ -1,0 +1,95 @@
+//! Contexts from archives on this machine: every compression, and what a hostile one may not do.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::executor::Executor;
+use crate::support::isolation::Isolation;
+use crate::support::process::{self, SHORT};
+use crate::support::scratch::Scratch;
+
+/// Makes `context` and `Dockerfile` with a little of everything, and archives of it beside them.
+pub(crate) fn sources() -> Scratch {
+    let scratch = Scratch::new("sources");
+    scratch.file("Dockerfile", "FROM scratch\nCOPY . /\n");
+    let script = "umask 022; mkdir -p context/d/e; cd context; echo one >d/f; printf '#!/bin/sh\\n' >run; chmod 755 run
+        ln -s d/f l; cp ../Dockerfile Dockerfile; echo d/e/ignored >.dockerignore; echo x >d/e/ignored; echo y >d/e/kept
+        tar cf ../c.tar . ; cd ..; gzip -k c.tar; bzip2 -k c.tar; xz -k c.tar";
+    process::run(Command::new("sh").args(["-euc", script]).current_dir(scratch.path()), SHORT).success();
+    scratch
+}
+
+/// Builds from a context and returns the image's digest.
+pub(crate) fn built(executor: &mut Executor, context: &str) -> String {
+    executor.only_layout().add(&[&format!("--context={context}"), "--dockerfile=Dockerfile", "--reproducible"]);
+    executor.run().expect(0).image().digest
+}
+
+/// Returns the digest that every way to these sources must give.
+pub(crate) fn expected(sources: &Scratch) -> String {
+    let mut executor = Executor::new(Isolation::Namespace, sources.path());
+    built(&mut executor, &sources.join("context").display().to_string())
+}
+
+#[test]
+fn every_compression_gives_the_same_image_in_every_isolation() {
+    let sources = sources();
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: archives")) {
+        let digest = expected(&sources);
+        for name in ["c.tar", "c.tar.gz", "c.tar.bz2", "c.tar.xz"] {
+            let mut executor = Executor::new(isolation, sources.path());
+            let archive = executor.credential(name, fs::read(sources.join(name)).expect("it is made"));
+            assert_eq!(built(&mut executor, &format!("tar://{archive}")), digest, "{name} in {}", isolation.name());
+        }
+    }
+}
+
+#[test]
+fn standard_input_is_an_archive() {
+    if !Isolation::Namespace.allowed("context: standard input") {
+        return;
+    }
+    let sources = sources();
+    let digest = expected(&sources);
+    for form in ["-", "tar://stdin"] {
+        let mut executor = Executor::new(Isolation::Namespace, sources.path());
+        executor.stdin(&sources.join("c.tar.gz"));
+        assert_eq!(built(&mut executor, form), digest);
+    }
+    let mut executor = Executor::new(Isolation::Namespace, sources.path());
+    executor.stdin(&sources.join("Dockerfile")).add(&["--dockerfile=-", "--reproducible"]);
+    assert_eq!(executor.only_layout().run().expect(0).image().digest, digest, "a Dockerfile from standard input");
+}
+
+#[test]
+fn hostile_archives_are_refused_and_nothing_outside_is_touched() {
+    if !Isolation::Namespace.allowed("context: hostile archives") {
+        return;
+    }
+    let scratch = Scratch::new("hostile");
+    scratch.file("Dockerfile", "FROM scratch\nCOPY . /\n");
+    let script = "echo x >evil; tar cPf up.tar ../$(basename $PWD)/evil; tar cPf abs.tar $PWD/evil
+        ln -s /etc out; tar cf out.tar out; mkdir t; ln -s ../../escape t/evil; tar cf rel.tar t/evil
+        rm -rf t out; ln -s /dev/shm link; tar cf through.tar link; rm link; mkdir link; echo x >link/evil
+        tar rf through.tar link/evil; rm -r link; truncate -s 3G bomb; tar czf bomb.tar bomb; rm bomb";
+    process::run(Command::new("bash").args(["-euc", script]).current_dir(scratch.path()), SHORT).success();
+    for (archive, name, more) in [
+        ("up.tar", "evil", ""),
+        ("abs.tar", "evil", ""),
+        ("out.tar", "out", ""),
+        ("rel.tar", "t/evil", ""),
+        ("through.tar", "link", ""),
+        ("bomb.tar", "bomb", "--context-max-size=1M"),
+    ] {
+        let before = fs::read_dir(scratch.path()).expect("it is there").count();
+        let mut executor = Executor::new(Isolation::Namespace, scratch.path());
+        executor.only_layout().add(&[&format!("--context=tar://{}", scratch.join(archive).display())]);
+        if !more.is_empty() {
+            executor.add(&[more]);
+        }
+        let build = executor.run().expect(76);
+        assert!(build.stderr.contains(name), "{archive}: {}", build.stderr);
+        assert_eq!(fs::read_dir(scratch.path()).expect("it is there").count(), before, "{archive}");
+        assert_eq!(build.state_left(), Vec::<String>::new(), "{archive}: the state directory is empty");
+    }
+}

@@ -1,0 +1,151 @@
+//! Contexts from object stores: archives and directories of objects, versions, and logins that are refused.
+
+use crate::context_archive::{built, expected, sources};
+use crate::support::executor::Executor;
+use crate::support::isolation::Isolation;
+use crate::support::objects::{AZURE_ACCOUNT, AZURE_KEY, ObjectStore};
+use crate::support::scratch::Scratch;
+use crate::support::skips;
+
+/// Makes sources that a bucket can hold as a directory: no links, no executable files.
+fn plain() -> Scratch {
+    let scratch = Scratch::new("sources");
+    scratch.file("Dockerfile", "FROM scratch\nCOPY . /\n");
+    scratch.file("context/Dockerfile", "FROM scratch\nCOPY . /\n");
+    scratch.file("context/d/e/f", "one\n");
+    scratch.file("context/large", vec![7; 3 << 20]);
+    scratch
+}
+
+const S3: &str = "
+import sys, boto3, os, json
+url, archive, context = sys.argv[1:4]
+nobody = dict(endpoint_url=url, aws_access_key_id='AK', aws_secret_access_key='SK', region_name='us-east-1')
+iam = boto3.client('iam', **nobody)
+iam.create_user(UserName='builder')
+policy = json.dumps({'Version': '2012-10-17', 'Statement': [{'Effect': 'Allow', 'Action': '*', 'Resource': '*'}]})
+iam.put_user_policy(UserName='builder', PolicyName='all', PolicyDocument=policy)
+key = iam.create_access_key(UserName='builder')['AccessKey']
+key, secret = key['AccessKeyId'], key['SecretAccessKey']
+s3 = boto3.client('s3', **dict(nobody, aws_access_key_id=key, aws_secret_access_key=secret))
+s3.create_bucket(Bucket='bucket')
+s3.put_bucket_versioning(Bucket='bucket', VersioningConfiguration={'Status': 'Enabled'})
+version = s3.put_object(Bucket='bucket', Key='dir/c.tgz', Body=open(archive, 'rb').read())['VersionId']
+s3.put_object(Bucket='bucket', Key='dir/c.tgz', Body=b'something else')
+s3.put_object(Bucket='bucket', Key='context.tar.gz', Body=open(archive, 'rb').read())
+for base, _, names in os.walk(context):
+    for name in names:
+        path = os.path.join(base, name)
+        s3.put_object(Bucket='bucket', Key='tree/' + os.path.relpath(path, context), Body=open(path, 'rb').read())
+print(version, key, secret)
+";
+
+#[test]
+fn s3_archives_directories_and_versions() {
+    let Some(store) = ObjectStore::s3() else {
+        return skips::skip("context: s3", "moto is not installed: see tests/run.sh");
+    };
+    let (sources, plain) = (sources(), plain());
+    let [archive, context] = [sources.join("c.tar.gz"), plain.join("context")].map(|path| path.display().to_string());
+    let printed = store.python(S3, &[&archive, &context]);
+    let [version, key, secret] = printed.split(' ').collect::<Vec<_>>()[..] else { panic!("{printed}") };
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: s3")) {
+        let build = |sources: &Scratch, context: &str| {
+            let mut executor = Executor::new(isolation, sources.path());
+            executor.env("S3_ENDPOINT", &store.url).env("S3_FORCE_PATH_STYLE", "true");
+            executor.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret).env("AWS_REGION", "us-east-1");
+            built(&mut executor, context)
+        };
+        assert_eq!(build(&sources, "s3://bucket"), expected(&sources));
+        assert_eq!(build(&sources, &format!("s3://bucket/dir/c.tgz?versionId={version}")), expected(&sources));
+        assert_eq!(build(&plain, "s3://bucket/tree/"), expected(&plain));
+    }
+    for wrong in [Some("wrong"), None] {
+        let mut executor = Executor::new(Isolation::Namespace, sources.path());
+        executor.env("S3_ENDPOINT", &store.url).env("S3_FORCE_PATH_STYLE", "true");
+        executor.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_REGION", "us-east-1");
+        if let Some(secret) = wrong {
+            executor.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
+        }
+        executor.only_layout().add(&["--context=s3://bucket/dir/c.tgz"]);
+        let refused = executor.run().expect(77);
+        assert!(refused.stderr.contains("s3://bucket/dir/c.tgz"), "{}", refused.stderr);
+    }
+}
+
+const GCS: &str = "
+import sys, os, urllib.request, urllib.parse, json
+url, archive, context = sys.argv[1:4]
+def post(path, body, kind):
+    request = urllib.request.Request(url + path, data=body, headers={'Content-Type': kind}, method='POST')
+    return json.load(urllib.request.urlopen(request))
+post('/storage/v1/b', json.dumps({'name': 'b'}).encode(), 'application/json')
+def put(name, body):
+    path = '/upload/storage/v1/b/b/o?uploadType=media&name=' + urllib.parse.quote(name, safe='')
+    return post(path, body, 'application/octet-stream')
+put('dir/c.tgz', open(archive, 'rb').read())
+put('context.tar.gz', open(archive, 'rb').read())
+for base, _, names in os.walk(context):
+    for name in names:
+        path = os.path.join(base, name)
+        put('tree/' + os.path.relpath(path, context), open(path, 'rb').read())
+";
+
+#[test]
+fn gcs_archives_and_directories() {
+    let Some(store) = ObjectStore::gcs() else {
+        return skips::skip("context: gcs", "fake-gcs-server is not installed: see tests/run.sh");
+    };
+    let (sources, plain) = (sources(), plain());
+    let [archive, context] = [sources.join("c.tar.gz"), plain.join("context")].map(|path| path.display().to_string());
+    store.python(GCS, &[&archive, &context]);
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: gcs")) {
+        let build = |sources: &Scratch, context: &str| {
+            let mut executor = Executor::new(isolation, sources.path());
+            executor.env("STORAGE_EMULATOR_HOST", &store.url);
+            built(&mut executor, context)
+        };
+        assert_eq!(build(&sources, "gs://b"), expected(&sources));
+        assert_eq!(build(&sources, "gs://b/dir/c.tgz"), expected(&sources));
+        assert_eq!(build(&plain, "gs://b/tree/"), expected(&plain));
+    }
+}
+
+const AZURE: &str = "
+import sys, base64, hashlib, hmac, urllib.request, email.utils
+url, account, key, archive = sys.argv[1:5]
+def put(path, query, body, extra):
+    headers = dict(extra, **{'x-ms-date': email.utils.formatdate(usegmt=True), 'x-ms-version': '2021-12-02'})
+    length = str(len(body)) if body else ''
+    kind = 'application/octet-stream'
+    canonical = ''.join('%s:%s\\n' % item for item in sorted(headers.items()))
+    resource = '/%s/%s/%s' % (account, account, path) + ('\\nrestype:container' if query else '')
+    text = 'PUT\\n\\n\\n%s\\n\\n%s\\n\\n\\n\\n\\n\\n\\n%s%s' % (length, kind, canonical, resource)
+    digest = hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()
+    headers['Authorization'] = 'SharedKey %s:%s' % (account, base64.b64encode(digest).decode())
+    headers['Content-Type'] = kind
+    target = '%s/%s/%s%s' % (url, account, path, query)
+    urllib.request.urlopen(urllib.request.Request(target, data=body, headers=headers, method='PUT'))
+put('c', '?restype=container', b'', {})
+put('c/c.tgz', '', open(archive, 'rb').read(), {'x-ms-blob-type': 'BlockBlob'})
+";
+
+#[test]
+fn azure_blobs_with_the_account_key() {
+    let Some(store) = ObjectStore::azure() else {
+        return skips::skip("context: azure", "Azurite is not installed (it needs npm): see tests/run.sh");
+    };
+    let sources = sources();
+    store.python(AZURE, &[AZURE_ACCOUNT, AZURE_KEY, &sources.join("c.tar.gz").display().to_string()]);
+    let url = format!("https://{AZURE_ACCOUNT}.blob.core.windows.net/c/c.tgz");
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: azure")) {
+        let mut executor = Executor::new(isolation, sources.path());
+        executor.env("AZURE_STORAGE_SERVICE_ENDPOINT", &store.url).env("AZURE_STORAGE_ACCESS_KEY", AZURE_KEY);
+        assert_eq!(built(&mut executor, &url), expected(&sources));
+    }
+    let mut executor = Executor::new(Isolation::Namespace, sources.path());
+    executor.env("AZURE_STORAGE_SERVICE_ENDPOINT", &store.url).env("AZURE_STORAGE_ACCESS_KEY", "c2VjcmV0");
+    executor.only_layout().add(&[&format!("--context={url}")]);
+    let refused = executor.run().expect(77);
+    assert!(refused.stderr.contains("AZURE_STORAGE_ACCESS_KEY"), "{}", refused.stderr);
+}

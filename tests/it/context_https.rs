@@ -1,0 +1,127 @@
+//! Contexts and Dockerfiles behind HTTPS: honest servers, cuts, busy servers, logins, checksums.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::context_archive::{built, expected, sources};
+use crate::support::executor::Executor;
+use crate::support::image::sha256;
+use crate::support::isolation::Isolation;
+use crate::support::registry::{PASSWORD, USER};
+use crate::support::scratch::Scratch;
+use crate::support::web::Web;
+
+fn executor(isolation: Isolation, sources: &Scratch, web: &Web) -> Executor {
+    let mut executor = Executor::new(isolation, sources.path());
+    let ca = executor.credential("ca.crt", web.ca());
+    executor.env("SSL_CERT_FILE", &ca);
+    executor
+}
+
+fn served(sources: &Scratch) -> Web {
+    let web = Web::start();
+    fs::copy(sources.join("c.tar.gz"), web.scratch.join("root/c.tgz")).expect("scratch is writable");
+    web
+}
+
+#[test]
+fn archives_come_from_good_and_bad_servers() {
+    let sources = sources();
+    let web = served(&sources);
+    let digest = sha256(&mut fs::File::open(sources.join("c.tar.gz")).expect("it is made")).replace(':', "=");
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: https")) {
+        let image = expected(&sources);
+        for way in ["files", "plain", "cut", "busy", "moved"] {
+            let mut executor = executor(isolation, &sources, &web);
+            executor.output("--metadata-file", "metadata.json");
+            let url = format!("https://{}/{way}/c.tgz", web.address);
+            assert_eq!(built(&mut executor, &format!("{url}#{digest}")), image, "{way} in {}", isolation.name());
+        }
+    }
+}
+
+#[test]
+fn logins_come_from_the_environment_the_url_and_netrc() {
+    if !Isolation::Namespace.allowed("context: https logins") {
+        return;
+    }
+    let sources = sources();
+    let (web, image) = (served(&sources), expected(&sources));
+    let url = format!("https://{}/auth/c.tgz", web.address);
+    for variables in
+        [&[("CONTEXT_BEARER_TOKEN", PASSWORD)][..], &[("CONTEXT_USERNAME", USER), ("CONTEXT_PASSWORD", PASSWORD)]]
+    {
+        let mut executor = executor(Isolation::Namespace, &sources, &web);
+        for (name, value) in variables {
+            executor.env(name, value);
+        }
+        assert_eq!(built(&mut executor, &url), image);
+    }
+    let mut with_netrc = executor(Isolation::Namespace, &sources, &web);
+    with_netrc.credential(".netrc", format!("machine 127.0.0.1 login {USER} password {PASSWORD}\n"));
+    assert_eq!(built(with_netrc.at_home(), &url), image);
+    let with_user = url.replace("https://", &format!("https://{USER}:{PASSWORD}@"));
+    assert_eq!(built(&mut executor(Isolation::Namespace, &sources, &web), &with_user), image);
+}
+
+#[test]
+fn failures_have_their_exit_codes() {
+    if !Isolation::Namespace.allowed("context: https failures") {
+        return;
+    }
+    let sources = sources();
+    let web = served(&sources);
+    let address = &web.address;
+    let wrong = "0".repeat(64);
+    for (context, code, text) in [
+        (format!("https://{address}/auth/c.tgz"), 77, "without credentials"),
+        (format!("https://{address}/files/none"), 76, "404"),
+        (format!("https://{address}/files/c.tgz#sha256={wrong}"), 76, "was asked for"),
+        ("https://nowhere.invalid/c.tgz".to_owned(), 76, "nowhere.invalid"),
+    ] {
+        let mut executor = executor(Isolation::Namespace, &sources, &web);
+        executor.only_layout().add(&[&format!("--context={context}")]).output("--metadata-file", "metadata.json");
+        let build = executor.run().expect(code);
+        assert!(build.stderr.contains(text), "{context}: {}", build.stderr);
+    }
+}
+
+#[test]
+fn a_remote_dockerfile_has_its_own_ignore_file() {
+    if !Isolation::Namespace.allowed("context: remote Dockerfile") {
+        return;
+    }
+    let sources = sources();
+    let web = Web::start();
+    web.scratch.file("root/Dockerfile", "FROM scratch\nCOPY . /\n");
+    let digest = |web: &Web| {
+        let mut executor = executor(Isolation::Namespace, &sources, web);
+        let context = sources.join("context").display().to_string();
+        let url = format!("--dockerfile=https://{}/files/Dockerfile", web.address);
+        executor.only_layout().add(&[&format!("--context={context}"), &url, "--reproducible"]);
+        executor.run().expect(0).image().digest
+    };
+    let without = digest(&web);
+    assert_eq!(without, expected(&sources), "the context's own ignore file holds");
+    web.scratch.file("root/Dockerfile.dockerignore", "d\n");
+    assert_ne!(digest(&web), without, "its own goes before");
+}
+
+#[test]
+fn the_metadata_tells_what_the_context_was() {
+    if !Isolation::Namespace.allowed("context: metadata") {
+        return;
+    }
+    let sources = sources();
+    let web = served(&sources);
+    let mut executor = executor(Isolation::Namespace, &sources, &web);
+    executor.only_layout().output("--metadata-file", "metadata.json");
+    executor.add(&[&format!("--context=https://{}/files/c.tgz?token=secret", web.address), "--dockerfile=Dockerfile"]);
+    let build = executor.run().expect(0);
+    let text = build.result("metadata.json").expect("asked for");
+    let metadata: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(metadata["context"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{text}");
+    assert!(metadata["context"]["url"].as_str().is_some_and(|url| url.contains("c.tgz")), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
