@@ -19,6 +19,7 @@ mod nospace;
 mod pipelines_files;
 mod pipelines_images;
 mod pipelines_index;
+mod pipelines_killed;
 mod pipelines_results;
 mod pod;
 mod push;

@@ -75,3 +75,22 @@ fn what_the_rules_forbid_is_found() {
         assert!(finished.stdout.contains(expected), "{file}: {expected:?} is not in\n{}", finished.stdout);
     }
 }
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let pages = ["docs", "tekton", "argo", "cloudbuild"].map(|place| Path::new(ROOT).join(place));
+    let find = process::run(Command::new("find").args(&pages).args(["-name", "*.md"]), SHORT).success();
+    let mut seen = 0;
+    for page in find.lines().map(Path::new) {
+        let text = std::fs::read_to_string(page).expect("it was found");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            seen += 1;
+            assert!(page.with_file_name(path).exists(), "{}: {target} leads nowhere", page.display());
+        }
+    }
+    assert!(seen > 20, "{seen} links");
+}

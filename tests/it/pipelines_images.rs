@@ -82,7 +82,8 @@ fn the_debug_image_stays_alive_as_ci_systems_start_it() {
         // As with a terminal, standard input stays open.
         pod.add(&[&format!("--entrypoint={entrypoint}"), "--tty"]);
         let running = pod.start_image(&image, arguments);
-        std::thread::sleep(Duration::from_secs(2));
+        assert!(process::wait_until(SHORT, || pod.is_running()), "{entrypoint} did not start");
+        std::thread::sleep(Duration::from_secs(1));
         pod.signal("KILL");
         assert_eq!(running.wait(SHORT).code, 137, "{entrypoint} did not stay");
     }
@@ -125,6 +126,29 @@ fn two_builds_and_a_shell_in_one_debug_container() {
     assert_eq!(finished.stdout, "still here\n");
     assert_eq!(registry.digest("app:1"), registry.digest("app:2"));
     assert!(registry.digest("app:1").is_some());
+}
+
+#[test]
+fn three_builds_at_a_time_in_one_debug_container() {
+    if !Isolation::Container.allowed("images: three at a time") {
+        return;
+    }
+    let (registry, source) = (Registry::plain(), source("FROM $BASE\nCOPY file /file\n", &[("file", "x\n")]));
+    let mut pod = Pod::plain();
+    pod.mount(source.path(), "/source");
+    pod.add(&["--entrypoint=/busybox/sh"]);
+    let insecure =
+        format!("--insecure-registry={} --insecure-registry={}", registry.address, registry::shared().address);
+    let build = format!(
+        "executor --context=/source/context --dockerfile=/source/Dockerfile --reproducible {insecure} \
+         --destination={}/app:$number & pids=\"$pids $!\"",
+        registry.address
+    );
+    let script = format!("for number in 1 2 3; do {build}; done; for pid in $pids; do wait $pid || exit 1; done");
+    let finished = pod.start_image(&image("debug"), &["-c", &script]).wait(LONG);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    let digests = ["app:1", "app:2", "app:3"].map(|name| registry.digest(name).expect("it was pushed"));
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
 /// A step of an engine, with all variables in it replaced.

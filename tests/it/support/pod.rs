@@ -108,6 +108,13 @@ impl Pod {
         process::start(&mut command)
     }
 
+    /// Tells whether the first process in the container runs.
+    pub(crate) fn is_running(&self) -> bool {
+        let mut command = podman();
+        let inspected = process::run(command.args(["inspect", "--format={{.State.Running}}", &self.name]), SHORT);
+        inspected.stdout.trim() == "true"
+    }
+
     /// Sends a signal to the first process in the container.
     pub(crate) fn signal(&self, signal: &str) {
         process::run(podman().args(["kill", "--signal", signal, &self.name]), SHORT).success();

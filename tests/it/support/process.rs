@@ -63,6 +63,12 @@ impl Running {
         rustix::process::kill_process(self.pid(), signal).expect("the program still runs");
     }
 
+    /// Sends a signal to the program alone if it still runs.
+    pub(crate) fn try_signal(&self, signal: Signal) {
+        // Nobody has waited for it yet, so the number is still its own.
+        let _ = rustix::process::kill_process(self.pid(), signal);
+    }
+
     /// Waits for the end; kills the whole process group and panics after `limit`.
     pub(crate) fn wait(mut self, limit: Duration) -> Finished {
         let end = Instant::now() + limit;
