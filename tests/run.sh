@@ -116,7 +116,7 @@ object_stores
 threads=$(($(nproc) + 2))
 step format cargo fmt --check
 step clippy cargo clippy --quiet --all-targets -- -D warnings
-step unit cargo test --quiet --lib --bins
+step unit env TMPDIR="$SCRATCH" cargo test --quiet --lib --bins
 step documentation cargo test --quiet --doc
 step architecture cargo test --quiet --test architecture
 step integration cargo test --test it -- --test-threads="$threads"

@@ -16,7 +16,7 @@ use super::header::{self, BLOCK, Fault, Fields};
 use super::layer_inventory::LayerInventory;
 use super::path::normalized;
 use super::record::Record;
-use super::sparse::{self, Form, MapInData, SparseMap};
+use super::sparse::{self, Form, Holes, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Timestamp, pax};
 
 /// The most that PAX records or a long name may take, in bytes.
@@ -204,7 +204,7 @@ impl<R: Read> LayerReader<R> {
 
     fn spread(&mut self, map: SparseMap) -> u64 {
         let size = map.size;
-        self.sparse = Some(Holes { map, next: 0, position: 0 });
+        self.sparse = Some(Holes::new(map));
         size
     }
 
@@ -289,33 +289,9 @@ impl<R: Read> Content<'_, R> {
             self.reader.read_stored(&mut buffer[..wanted])?
         };
         if let Some(holes) = &mut self.reader.sparse {
-            holes.position += count as u64;
+            holes.advance(count as u64);
         }
         Ok(count)
-    }
-}
-
-/// Where in a sparse file the reading stands.
-struct Holes {
-    map: SparseMap,
-    next: usize,
-    position: u64,
-}
-
-impl Holes {
-    /// Returns whether a hole comes next, and how many bytes of it or of data are left.
-    fn run(&mut self) -> (bool, u64) {
-        while let Some(segment) = self.map.segments.get(self.next) {
-            if self.position < segment.offset {
-                return (true, segment.offset - self.position);
-            }
-            let end = segment.offset + segment.length;
-            if self.position < end {
-                return (false, end - self.position);
-            }
-            self.next += 1;
-        }
-        (true, self.map.size - self.position)
     }
 }
 

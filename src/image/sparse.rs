@@ -197,3 +197,37 @@ fn add(segments: &mut Vec<Segment>, found: &[GnuSparseHeader]) -> Result<(), Fau
     }
     Ok(())
 }
+
+/// Where in a sparse file the reading stands.
+pub(super) struct Holes {
+    map: SparseMap,
+    next: usize,
+    position: u64,
+}
+
+impl Holes {
+    /// Stands at the beginning.
+    pub(super) fn new(map: SparseMap) -> Self {
+        Self { map, next: 0, position: 0 }
+    }
+
+    /// Takes note of bytes that were read.
+    pub(super) fn advance(&mut self, count: u64) {
+        self.position += count;
+    }
+
+    /// Returns whether a hole comes next, and how many bytes of it or of data are left.
+    pub(super) fn run(&mut self) -> (bool, u64) {
+        while let Some(segment) = self.map.segments.get(self.next) {
+            if self.position < segment.offset {
+                return (true, segment.offset - self.position);
+            }
+            let end = segment.offset + segment.length;
+            if self.position < end {
+                return (false, end - self.position);
+            }
+            self.next += 1;
+        }
+        (true, self.map.size - self.position)
+    }
+}
