@@ -115,7 +115,7 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         }
         Ok::<_, Error>(planned)
     })?;
-    check_results(request, &destinations, &bases)?;
+    check_results(request, context, &destinations, &bases)?;
     for warning in &plan.warnings {
         let (rule, line, message) = (warning.rule, Some(warning.line), &*warning.message);
         services.reporter.report(Event::Warning { rule, line, message });
@@ -146,9 +146,15 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
 }
 
 /// Checks, before anything is built, that the results will fit: any digest is as long as the image's will be.
-fn check_results(request: &BuildRequest, destinations: &[Reference], bases: &Bases) -> Result<(), Error> {
+fn check_results(
+    request: &BuildRequest,
+    context: &Context,
+    destinations: &[Reference],
+    bases: &Bases,
+) -> Result<(), Error> {
     let (digest, bases) = (Digest::of(b""), bases_used(bases));
-    let facts = Facts { digest: &digest, config: None, pushed: destinations, bases: &bases, source: None };
+    let source = context.origin.as_ref().and_then(|origin| origin.source.as_ref());
+    let facts = Facts { digest: &digest, config: None, pushed: destinations, bases: &bases, source };
     Ok(output::check_results(&facts, &request.results)?)
 }
 

@@ -27,7 +27,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn built(target: &str) -> Build {
     let scratch = Scratch::new("images");
     let (context, host) = (scratch.join("context"), "amd64");
-    let script = Path::new(ROOT).join("images/context.sh");
+    let script = Path::new(ROOT).join("examples/image-context.sh");
     process::run(Command::new("sh").arg(script).arg(&context).arg(format!("{host}={EXECUTOR}")), SHORT).success();
     scratch.file("Dockerfile", std::fs::read(Path::new(ROOT).join("Containerfile")).expect("it is there"));
     let mut executor = Executor::new(Isolation::Namespace, scratch.path());

@@ -105,9 +105,9 @@ pub(crate) struct Service {
 impl Service {
     /// Starts `program`, its output going to the file `log`.
     pub(crate) fn start<A: AsRef<OsStr>>(program: &str, arguments: &[A], log: &Path) -> Self {
-        // The shell holds the reading end of a pipe of ours: however we end, `read` returns and it kills.
+        // The shell holds the reading end of a pipe of ours: however we end, `read` returns and it kills its group.
         let guard = Command::new("sh")
-            .args(["-c", "log=$1; shift; \"$@\" >\"$log\" 2>&1 & read -r _; kill -9 $!", "sh"])
+            .args(["-c", "log=$1; shift; \"$@\" >\"$log\" 2>&1 & read -r _; kill -9 0", "sh"])
             .arg(log)
             .arg(program)
             .args(arguments)

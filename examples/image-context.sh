@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the context of the Containerfile.
 #
-# usage: images/context.sh DIRECTORY ARCHITECTURE=BINARY...
+# usage: examples/image-context.sh DIRECTORY ARCHITECTURE=BINARY...
 # CERTIFICATES names the bundle of trusted certificates, Debian's unless it is set.
 set -eu
 
