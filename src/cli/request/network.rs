@@ -85,6 +85,8 @@ fn credential_files(docker_config: Option<&Path>, home: Option<&Path>) -> Vec<Pa
         docker_config.map(Path::to_owned),
         Some(Path::new(KANIKO).join(".docker")),
         home.map(|home| home.join(".docker")),
+        // Where Tekton puts the secrets of a step's service account, whatever HOME is.
+        Some(PathBuf::from("/tekton/creds/.docker")),
     ];
     let mut files: Vec<PathBuf> = Vec::new();
     for file in directories.into_iter().flatten().map(|directory| directory.join("config.json")) {

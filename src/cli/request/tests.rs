@@ -284,10 +284,11 @@ fn credentials_are_looked_for_in_order_and_once() {
     let files = |variables: &[(&str, &str)]| shown(resolved(&["--no-push"], variables).network.credential_files);
     assert_eq!(
         files(&[("DOCKER_CONFIG", "/d"), ("HOME", "/h")]),
-        "[/d/config.json, /kaniko/.docker/config.json, /h/.docker/config.json]"
+        "[/d/config.json, /kaniko/.docker/config.json, /h/.docker/config.json, /tekton/creds/.docker/config.json]"
     );
-    assert_eq!(files(&[("DOCKER_CONFIG", "/kaniko/.docker/")]), "[/kaniko/.docker/config.json]");
-    assert_eq!(files(&[]), "[/kaniko/.docker/config.json]");
+    let without = "[/kaniko/.docker/config.json, /tekton/creds/.docker/config.json]";
+    assert_eq!(files(&[("DOCKER_CONFIG", "/kaniko/.docker/")]), without);
+    assert_eq!(files(&[]), without);
 }
 
 #[test]
