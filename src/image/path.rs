@@ -46,6 +46,11 @@ pub(super) fn normalized(path: &[u8]) -> Result<PathBuf, PathFault> {
     Ok(PathBuf::from(OsString::from_vec(clean)))
 }
 
+/// Tells whether a name says that it is elsewhere, whatever [`normalized`] makes of it.
+pub(super) fn is_outside(name: &[u8]) -> bool {
+    name.starts_with(b"/") || name.split(|byte| *byte == b'/').any(|part| part == b"..")
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;

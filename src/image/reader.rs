@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use super::header::{self, BLOCK, Fault, Fields};
 use super::layer_inventory::LayerInventory;
-use super::path::normalized;
+use super::path::{is_outside, normalized};
 use super::record::Record;
 use super::sparse::{self, Form, Holes, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Timestamp, pax};
@@ -36,15 +36,13 @@ pub struct LayerReader<R> {
     ended: bool,
     /// Takes note of what is read, where that was asked for.
     record: Option<Record>,
-    /// Whether names that say that they are elsewhere are refused rather than taken as below the root.
     strict: bool,
 }
 
 impl<R: Read> LayerReader<R> {
     /// Reads from `reader`; [`super::decompressed`] gives one for a compressed layer.
     pub fn new(reader: R) -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        let source = Source { reader, buffer, start: 0, end: 0, offset: 0 };
+        let source = Source { reader, buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, offset: 0 };
         Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None, strict: false }
     }
 
@@ -256,10 +254,6 @@ impl<R: Read> LayerReader<R> {
         self.left -= count as u64;
         Ok(count)
     }
-}
-
-fn is_outside(name: &[u8]) -> bool {
-    name.starts_with(b"/") || name.split(|byte| *byte == b'/').any(|part| part == b"..")
 }
 
 /// The content of one entry; reads nothing for what is not a regular file.
