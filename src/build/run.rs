@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::image::{Credentials, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter};
-use crate::isolation::{Exit, Network, Process, Stream, User};
+use crate::isolation::{Exit, Network, Process, User};
 use crate::plan::RunStep;
-use crate::progress::{self, Event, Phase, StepId};
+use crate::progress::{Event, Phase, StepId, Stream};
 use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
 
 use super::stage::{Progress, Shared};
@@ -133,10 +133,6 @@ impl Shared<'_> {
     fn execute(&mut self, rootfs: &Rootfs, process: &Process, id: &StepId) -> Result<(), Error> {
         let reporter = std::sync::Arc::clone(&self.services.reporter);
         let mut output = |stream: Stream, bytes: &[u8]| {
-            let stream = match stream {
-                Stream::Stdout => progress::Stream::Stdout,
-                Stream::Stderr => progress::Stream::Stderr,
-            };
             reporter.report(Event::Output { step: id, stream, bytes });
         };
         let exit = self.services.timed(Phase::Run, |services| services.isolation.run(rootfs, process, &mut output))?;

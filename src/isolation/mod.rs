@@ -36,10 +36,11 @@ pub use choose::{Chosen, Options, open};
 pub use enter::{Entered, Ground, enter};
 pub use error::Error;
 pub use init::init_main;
-pub use process::{Exit, Mount, Network, Process, Stream, User};
+pub use process::{Exit, Mount, Network, Process, User};
 
 use host_files::HostFiles;
 
+use crate::progress::Stream;
 use crate::rootfs::Rootfs;
 
 /// A place for root file systems, and a way to run processes in them.

@@ -79,15 +79,6 @@ pub enum Exit {
     Signal(i32),
 }
 
-/// One of the two outputs of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// File descriptor 1.
-    Stdout,
-    /// File descriptor 2.
-    Stderr,
-}
-
 /// Paths as their bytes: serde would refuse those that are not UTF-8.
 pub(super) mod path_bytes {
     use std::ffi::OsString;
