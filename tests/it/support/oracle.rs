@@ -18,7 +18,7 @@ use super::process::{self, LONG, SHORT};
 use super::scratch::{self, Scratch};
 
 /// Changed whenever the text form of what is kept changes.
-const FORM: &str = "1";
+const FORM: &str = "2";
 
 /// What buildah made of a case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,7 +63,14 @@ pub(crate) fn buildah() -> Command {
 fn build(case: &Case) -> Verdict {
     let mut command = buildah();
     command.args(["bud", "--quiet", "--isolation=oci", "--runtime=runc", "--format=docker", "--layers"]);
-    command.args(["--no-cache", "--identity-label=false", "--tls-verify=false", "--network=host"]);
+    // As BuildKit: a RUN sees no proxy variable of this machine unless it is a build argument.
+    command.args([
+        "--no-cache",
+        "--identity-label=false",
+        "--tls-verify=false",
+        "--network=host",
+        "--http-proxy=false",
+    ]);
     for argument in case.build_args() {
         command.arg("--build-arg").arg(argument);
     }

@@ -102,7 +102,7 @@ impl Pod {
     /// Starts a program of any image that podman can find.
     pub(crate) fn start_image(&self, image: &str, program: &[&str]) -> Running {
         let mut command = podman();
-        command.args(["run", "--rm", "--network=host", "--pull=missing", "--tls-verify=false"]);
+        command.args(["run", "--rm", "--network=host", "--http-proxy=false", "--pull=missing", "--tls-verify=false"]);
         command.args(["--ulimit=nofile=4096:4096", "--ulimit=nproc=1024:1024"]);
         command.arg(format!("--name={}", self.name)).args(&self.arguments).arg(image).args(program);
         process::start(&mut command)
