@@ -93,6 +93,16 @@ pub enum Error {
         #[source]
         source: image::Error,
     },
+    /// A RUN asks for what the isolation in use cannot give.
+    #[error("{what} is not possible in {isolation} isolation")]
+    Unable {
+        /// What was asked for.
+        what: String,
+        /// The isolation in use.
+        isolation: &'static str,
+        /// What would help.
+        hint: String,
+    },
     /// RUN's process failed.
     #[error("RUN failed: {}", exit_text(*exit))]
     Run {

@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod layers;
 mod layout;
+mod mounts;
 mod run;
 mod single;
 mod stage;
@@ -30,7 +31,7 @@ use crate::oci::{Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output::results::Facts;
 use crate::output::{self, Uploads};
-use crate::plan::{Action, BaseKey, Bases, BuildPlan, CopyFrom, Stage, StageBase};
+use crate::plan::{BaseKey, Bases, BuildPlan, CopyFrom, Stage, StageBase};
 use crate::progress::{Event, Phase, Reporter};
 use crate::registry::Client;
 use crate::request::BuildRequest;
@@ -116,6 +117,7 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         Ok::<_, Error>(planned)
     })?;
     check_results(request, context, &destinations, &bases)?;
+    mounts::check(&plan)?;
     for warning in &plan.warnings {
         let (rule, line, message) = (warning.rule, Some(warning.line), &*warning.message);
         services.reporter.report(Event::Warning { rule, line, message });
@@ -169,9 +171,8 @@ fn keeps_layers(request: &BuildRequest, plan: &BuildPlan, destinations: &[Refere
 
 /// Counts how often a stage reads the layers of an image, at most.
 fn uses(stage: &Stage, key: &BaseKey) -> usize {
-    let copies = stage.steps.iter().filter(|step| {
-        matches!(&step.action, Action::Copy(copy) if matches!(&copy.from, CopyFrom::Image(image) if image == key))
-    });
+    let sources = stage.steps.iter().flat_map(|step| step.action.sources());
+    let copies = sources.filter(|source| matches!(source, CopyFrom::Image(image) if image == key));
     usize::from(stage.base == StageBase::Image(key.clone())) + copies.count()
 }
 

@@ -145,7 +145,7 @@ impl Shared<'_> {
 
 fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Process {
     let mut environment: Vec<(OsString, OsString)> = Vec::new();
-    for (name, value) in &step.environment {
+    for (name, value) in step.proxies.iter().chain(&step.environment) {
         let (name, value) = (OsString::from(name), OsString::from(value));
         match environment.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,

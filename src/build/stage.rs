@@ -107,10 +107,7 @@ fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
 
 /// Tells whether a stage after `user` is based on `id` or copies from it.
 fn is_used_after(plan: &BuildPlan, id: StageId, user: StageId) -> bool {
-    let copies = |stage: &Stage| {
-        stage.steps.iter().any(|step| matches!(&step.action, Action::Copy(copy) if copy.from == CopyFrom::Stage(id)))
-    };
-    plan.stages[user.0 + 1..].iter().any(|stage| stage.base == StageBase::Stage(id) || copies(stage))
+    plan.stages[user.0 + 1..].iter().any(|stage| stage.base == StageBase::Stage(id) || copies_from(stage, id))
 }
 
 impl Shared<'_> {
@@ -262,7 +259,7 @@ impl Shared<'_> {
 }
 
 fn copies_from(stage: &Stage, id: StageId) -> bool {
-    stage.steps.iter().any(|step| matches!(&step.action, Action::Copy(copy) if copy.from == CopyFrom::Stage(id)))
+    stage.steps.iter().any(|step| step.action.sources().contains(&&CopyFrom::Stage(id)))
 }
 
 fn base_text(base: &StageBase, plan: &BuildPlan) -> String {

@@ -73,6 +73,7 @@ fn describe(error: &Error) -> Failure {
             Some(hint) => of_kind(Kind::Dockerfile).hint(hint.clone()),
             None => of_kind(Kind::Dockerfile),
         },
+        Error::Unable { hint, .. } => of_kind(Kind::System).hint(hint.clone()),
         Error::Context(error) => of_kind(context_kind(error)),
         Error::Parse(_) | Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
         Error::Base { source, .. } => of_kind(registry_kind(source)),

@@ -141,12 +141,13 @@ impl Walk<'_> {
         let triggers = self.triggers(&origin, stage.span)?;
         let mut sources = BTreeMap::new();
         for located in triggers.iter().chain(&stage.instructions) {
-            let Some(from) = source_name(&located.instruction) else { continue };
-            let source = self.source(index, from, &platform, located.span)?;
-            if let SourceOrigin::Stage(other) = &source {
-                self.reach(*other)?;
+            for from in source_names(&located.instruction) {
+                let source = self.source(index, from, &platform, located.span)?;
+                if let SourceOrigin::Stage(other) = &source {
+                    self.reach(*other)?;
+                }
+                sources.insert(from.to_owned(), source);
             }
-            sources.insert(from.to_owned(), source);
         }
         self.reached.insert(index, Reached { origin, platform, triggers, sources });
         Ok(())
@@ -206,7 +207,7 @@ impl Walk<'_> {
             }
             Some(other) if other > index => {
                 let message =
-                    format!("cannot copy from stage `{from}`: it must stand before the stage that copies from it");
+                    format!("cannot take files from stage `{from}`: it must stand before the stage that does");
                 Err(Error::invalid(span, message))
             }
             Some(other) => Ok(SourceOrigin::Stage(other)),
@@ -290,10 +291,12 @@ impl Walk<'_> {
     }
 }
 
-fn source_name(instruction: &Instruction) -> Option<&str> {
+/// Returns each `from` of an instruction.
+fn source_names(instruction: &Instruction) -> Vec<&str> {
     match instruction {
-        Instruction::Copy(copy) => copy.from.as_ref().map(|word| word.as_str()),
-        _ => None,
+        Instruction::Copy(copy) => copy.from.iter().map(|word| word.as_str()).collect(),
+        Instruction::Run(run) => run.mounts.iter().filter_map(|mount| mount.from()).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ mod error;
 mod graph;
 mod history;
 mod ports;
+mod run;
 mod stage;
 mod variables;
 
@@ -27,6 +28,7 @@ use crate::request::BuildRequest;
 
 pub use chmod::{Chmod, Clause};
 pub use error::{Error, ErrorReason};
+pub use run::{CacheMount, Mount, Mounted, RunNetwork, RunStep};
 
 /// A build, decided: every stage that the target needs, each after those it needs itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,19 +134,15 @@ impl Action {
             Self::Configure | Self::Copy(_) | Self::Workdir(_) => false,
         }
     }
-}
 
-/// A process to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunStep {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// The whole environment, but for HOME, which depends on the image's passwd.
-    pub environment: Vec<(String, String)>,
-    /// `USER` as it stands, empty for root.
-    pub user: String,
-    /// The working directory, absolute.
-    pub directory: String,
+    /// Returns the contexts, stages and images that the step takes files from.
+    pub fn sources(&self) -> Vec<&CopyFrom> {
+        match self {
+            Self::Run(run) => run.sources().collect(),
+            Self::Copy(copy) => vec![&copy.from],
+            Self::Configure | Self::Workdir(_) => Vec::new(),
+        }
+    }
 }
 
 /// Files to copy.
@@ -170,7 +168,7 @@ pub struct CopyStep {
     pub unpack: bool,
 }
 
-/// Where COPY takes files from.
+/// Where COPY and mounts take files from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyFrom {
     /// The build context.

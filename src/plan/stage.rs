@@ -1,8 +1,8 @@
 //! The steps of one stage: each instruction with its words expanded, and what it does to the configuration.
 
+use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::{
-    self, ArgInstruction, CommandLine, Healthcheck, HealthcheckCommand, Instruction, Located, Network, Pairs, Program,
-    Security, Span, Word,
+    ArgInstruction, CommandLine, Healthcheck, HealthcheckCommand, Instruction, Located, Pairs, Span, Word,
 };
 use crate::image::Image;
 use crate::oci::{self, ContainerConfig};
@@ -10,9 +10,7 @@ use crate::request::BuildRequest;
 
 use super::graph::Node;
 use super::variables::Variables;
-use super::{
-    Action, BaseKey, Bases, Error, RunStep, Stage, Step, Warning, WorkdirStep, arguments, copy, history, ports,
-};
+use super::{Action, BaseKey, Bases, Error, Stage, Step, Warning, WorkdirStep, copy, history, ports, run};
 
 /// The path that is set where a base sets none. Source: BuildKit, util/system.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -127,7 +125,7 @@ impl Draft<'_> {
     fn step(&mut self, located: &Located) -> Result<Step, Error> {
         let span = located.span;
         let (action, created_by) = match &located.instruction {
-            Instruction::Run(run) => self.run(run, span)?,
+            Instruction::Run(instruction) => run::plan_run(self, instruction, span)?,
             Instruction::Copy(instruction) => copy::plan_copy(self, instruction, span)?,
             Instruction::Add(instruction) => copy::plan_add(self, instruction, span)?,
             Instruction::Workdir(word) => self.workdir(word, span)?,
@@ -317,42 +315,19 @@ impl Draft<'_> {
         Ok((Action::Workdir(WorkdirStep { path, user: self.config.user.clone() }), created_by))
     }
 
-    fn run(&mut self, run: &dockerfile::Run, span: Span) -> Result<(Action, Option<String>), Error> {
-        if let Some(mount) = run.mounts.first() {
-            return Err(Error::unsupported(span, &format!("`RUN --mount={}`", mount.text)));
-        }
-        if let Some(device) = run.devices.first() {
-            return Err(Error::unsupported(span, &format!("`RUN --device={}`", device.name)));
-        }
-        match run.network {
-            None | Some(Network::Default | Network::Host) => {}
-            Some(Network::None) => return Err(Error::unsupported(span, "`RUN --network=none`")),
-        }
-        match run.security {
-            None | Some(Security::Sandbox) => {}
-            Some(Security::Insecure) => return Err(Error::unsupported(span, "`RUN --security=insecure`")),
-        }
-        let argv = match run.program() {
-            Program::Shell(text) => self.with_shell(&CommandLine::Shell(text)),
-            Program::Exec(words) => words,
-            Program::File { name, .. } => {
-                return Err(Error::unsupported(
-                    span,
-                    &format!("a script with its own interpreter (`RUN <<{name}` and `#!`)"),
-                ));
-            }
-        };
-        let mut environment = arguments::proxy_environment(self.scope.request);
-        environment.extend_from_slice(self.environment.variables.all());
-        let created_by = Some(history::run(&self.declared(), &argv));
-        let directory =
-            if self.config.working_dir.is_empty() { "/".to_owned() } else { clean(&self.config.working_dir) };
-        let user = self.config.user.clone();
-        Ok((Action::Run(RunStep { argv, environment, user, directory }), created_by))
+    /// Returns the variables that a process sees.
+    pub(super) fn variables(&self) -> &[(String, String)] {
+        self.environment.variables.all()
+    }
+
+    /// Expands a text that stands in a flag.
+    pub(super) fn expand(&self, text: &str) -> Result<String, ExpandError> {
+        let expanded = self.environment.variables.expanded(self.scope.escape, |expander| expander.word(text));
+        expanded.map(|expanded| expanded.text)
     }
 
     /// Returns the declared arguments with the values that RUN sees, each once, in order of declaration.
-    fn declared(&self) -> Vec<(String, String)> {
+    pub(super) fn declared(&self) -> Vec<(String, String)> {
         let mut declared: Vec<(String, String)> = Vec::new();
         for (name, value) in &self.environment.declared {
             let value = self.environment.variables.get(name).or(value.as_deref()).unwrap_or_default().to_owned();
@@ -364,7 +339,7 @@ impl Draft<'_> {
         declared
     }
 
-    fn with_shell(&self, command: &CommandLine) -> Vec<String> {
+    pub(super) fn with_shell(&self, command: &CommandLine) -> Vec<String> {
         match command {
             CommandLine::Exec(words) => words.clone(),
             CommandLine::Shell(text) => {

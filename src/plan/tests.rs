@@ -168,13 +168,22 @@ fn working_directories_are_joined_and_cleaned() {
 #[test]
 fn what_is_not_done_yet_or_wrong_is_refused_with_its_line() {
     for (text, expected) in [
-        ("FROM scratch\nRUN --mount=type=cache,target=/x y\n", "2: `RUN --mount=type=cache,target=/x`"),
-        ("FROM scratch\nRUN --network=none y\n", "2: `RUN --network=none`"),
+        ("FROM scratch\nRUN --mount=type=cache,target=/ y\n", "2: a mount cannot cover the whole root"),
+        ("FROM scratch\nRUN --mount=type=tmpfs y\n", "2: a mount cannot cover the whole root"),
+        (
+            "FROM scratch\nRUN --mount=type=tmpfs,uid=1,target=/x y\n",
+            "2: `--mount=type=tmpfs,uid=1,target=/x`: uid not",
+        ),
+        ("FROM scratch\nARG T\nRUN --mount=type=$T,target=/x y\n", "3: `--mount=type=$T,target=/x`: unsupported"),
+        ("FROM scratch\nRUN --mount=type=ssh,source=/x y\n", "2: a mount of type ssh has no source"),
+        ("FROM scratch\nRUN --mount=from=7,target=/x y\n", "2: there is no stage number 7"),
+        ("FROM scratch AS a\nRUN --mount=from=b,target=/x y\nFROM a AS b\n", "2: cannot take files from stage `b`"),
+        ("FROM scratch\nRUN --security=insecure y\n", "2: `RUN --security=insecure`"),
         ("FROM scratch\nADD https://registry.example.com/a b\n", "2: ADD of a remote file"),
         ("FROM scratch\nCOPY --chmod=9 a b\n", "2: `--chmod=9` is not octal"),
         ("FROM scratch\nCOPY --from=7 a b\n", "2: there is no stage number 7"),
         ("FROM scratch AS a\nCOPY --from=a a b\n", "2: stage `a` needs itself"),
-        ("FROM scratch AS a\nCOPY --from=b a b\nFROM a AS b\n", "2: cannot copy from stage `b`"),
+        ("FROM scratch AS a\nCOPY --from=b a b\nFROM a AS b\n", "2: cannot take files from stage `b`"),
         ("ARG X\nFROM $X\n", "2: the base name `$X` is empty"),
         ("FROM UPPER\n", "1: neither a stage nor an image is named `UPPER`"),
         ("FROM --platform=a/b/c/d x\n", "1: `--platform` of FROM is no platform"),
@@ -187,4 +196,84 @@ fn what_is_not_done_yet_or_wrong_is_refused_with_its_line() {
         assert!(refused.starts_with(expected), "{text:?}: {refused}");
     }
     assert!(refusal("FROM scratch AS a\n", Some("b")).starts_with("0: target stage `b`"));
+}
+
+/// Plans one RUN in the directory /w and writes its mounts, one a line.
+fn mounts(flags: &str) -> String {
+    let text = format!("FROM scratch AS tools\nFROM scratch\nARG V=v\nWORKDIR /w\nRUN {flags} x\n");
+    let plan = planned(&text, &[("BUILDKIT_CACHE_MOUNT_NS", if flags.contains("cache") { "ns" } else { "" })]);
+    let lines = runs(&plan)[0].mounts.iter().map(|mount| {
+        let target = mount.target.as_deref().unwrap_or("-");
+        let owner = |owner: &crate::dockerfile::MountOwner| format!("{:?} {:?} {:?}", owner.mode, owner.uid, owner.gid);
+        match &mount.what {
+            Mounted::Bind { from, source, read_only } => format!("{target} bind {from:?} {source} {read_only}"),
+            Mounted::Cache(CacheMount { id, sharing, from, source, owner: o, read_only }) => {
+                format!("{target} cache {id} {sharing:?} {from:?} {source} {} {read_only}", owner(o))
+            }
+            Mounted::Tmpfs { size } => format!("{target} tmpfs {size:?}"),
+            Mounted::Secret { id, required, variable, owner: o } => {
+                format!("{target} secret {id} {required} {variable:?} {}", owner(o))
+            }
+            Mounted::Ssh { id, required, owner: o } => format!("{target} ssh {id} {required} {}", owner(o)),
+            Mounted::Script(text) => format!("{target} script {text:?}"),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn mounts_have_their_defaults_and_stand_in_order() {
+    for (flags, expected) in [
+        ("--mount=target=src", "/w/src bind Context / true"),
+        ("--mount=type=bind,from=tools,source=a/../b/,target=/t,rw", "/t bind Stage(StageId(0)) /b false"),
+        ("--mount=type=cache,target=/c", "/c cache ns//c Shared None / None None None false"),
+        (
+            "--mount=type=cache,id=$V,target=c,sharing=locked,mode=700,uid=1,gid=2,ro",
+            "/w/c cache ns/v Locked None / Some(448) Some(1) Some(2) true",
+        ),
+        (
+            "--mount=type=cache,target=/c,from=tools,source=d",
+            "/c cache ns//c Shared Some(Stage(StageId(0))) /d None None None false",
+        ),
+        ("--mount=type=tmpfs,target=/t,size=1k", "/t tmpfs Some(1024)"),
+        ("--mount=type=secret,id=dir/key", "/run/secrets/key secret dir/key false None None None None"),
+        ("--mount=type=secret,target=/etc/key,required", "/etc/key secret key true None None None None"),
+        ("--mount=type=secret,id=key,env=KEY", "- secret key false Some(\"KEY\") None None None"),
+        (
+            "--mount=type=secret,id=key,env=,target=k,mode=0440",
+            "/w/k secret key false Some(\"key\") Some(288) None None",
+        ),
+        (
+            "--mount=type=ssh --mount=type=ssh,id=b,target=/a",
+            "/a ssh b false None None None\n/run/buildkit/ssh_agent.0 ssh default false None None None",
+        ),
+        ("--mount=type=tmpfs,target=/b/c --mount=type=tmpfs,target=/b", "/b tmpfs None\n/b/c tmpfs None"),
+    ] {
+        assert_eq!(mounts(flags), expected, "{flags}");
+    }
+}
+
+#[test]
+fn what_a_run_needs_is_data_and_its_proxies_stand_apart() {
+    let text = "FROM scratch AS tools\nFROM registry.example.com/a\nRUN --network=none --mount=type=ssh \
+                --mount=from=tools,target=/t --mount=type=cache,target=/c,from=registry.example.com/b <<EOF\n\
+                #!/bin/tool\nwork\nEOF\n";
+    let plan = planned(text, &[("http_proxy", "p")]);
+    let run = runs(&plan)[0];
+    assert_eq!(run.argv, ["/dev/pipes/EOF"]);
+    assert_eq!(run.network, RunNetwork::None);
+    assert_eq!(seen(run, "SSH_AUTH_SOCK"), Some("/run/buildkit/ssh_agent.0"));
+    assert_eq!(run.proxies, [("HTTP_PROXY".into(), "p".into()), ("http_proxy".into(), "p".into())]);
+    assert_eq!(seen(run, "http_proxy"), None);
+    let script = run.mounts.iter().find(|mount| mount.target.as_deref() == Some("/dev/pipes/EOF"));
+    assert_eq!(script.map(|mount| &mount.what), Some(&Mounted::Script("#!/bin/tool\nwork\n".to_owned())));
+    let sources = plan.stages[1].steps[0].action.sources();
+    assert!(
+        matches!(sources[..], [CopyFrom::Image(key), CopyFrom::Stage(StageId(0))] if key.reference.repository == "b")
+    );
+    assert_eq!(
+        plan.stages[1].steps[0].created_by.as_deref(),
+        Some("RUN /dev/pipes/EOF # buildkit"),
+        "the script itself is not in the history"
+    );
 }
