@@ -24,14 +24,18 @@ fn main() -> ExitCode {
     exit::end_on_panic();
     sys::memory::give_back_early();
     let words: Vec<OsString> = std::env::args_os().collect();
-    let result = match args::parse(words.iter().cloned()) {
+    let (words, parsed) = match args::expand(words.iter().cloned()) {
+        Ok(words) => (words.clone(), args::parse(words)),
+        Err(failure) => (words, Err(failure)),
+    };
+    let result = match parsed {
         Ok(Invocation::Print(text)) => print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),
         Ok(Invocation::Index(args)) => return index::run(&args),
         Ok(Invocation::Build(args)) => return run(&args, &words),
         Err(failure) => Err(failure),
     };
-    let settings = Settings::before_flags(Environment::read().terminal, args::asks_for_json(&words));
+    let settings = Settings::before_flags(&Environment::read(), args::asks_for_json(&words));
     Report::to_standard_error(settings).conclude(result)
 }
 
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
 fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let started = Instant::now();
     let environment = Environment::read();
-    let report = Arc::new(Report::to_standard_error(Settings::resolve(&args.messages, environment.terminal)));
+    let report = Arc::new(Report::to_standard_error(Settings::resolve(&args.messages, &environment)));
     let resolved = match request::resolve(args, &environment).map_err(Failure::from).and_then(Resolved::begin) {
         Ok(resolved) => resolved,
         Err(failure) => return report.conclude(Err(failure)),
@@ -52,7 +56,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let result = build(&resolved, ground, &report);
     let result = result.map(|outcome| report.finished(&Finished { outcome: &outcome, elapsed: started.elapsed() }));
     if let Err(failure) = &result {
-        failure.write_metadata(resolved.request.results.metadata.as_deref());
+        failure.write_metadata(resolved.request.results.metadata.as_ref());
     }
     report.conclude(result)
 }
@@ -61,7 +65,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
 fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<BuildOutcome, Failure> {
     let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
     let cancel = Cancel::new().map_err(|error| system(&error))?;
-    let signals = Signals::watch(cancel.clone()).map_err(|error| system(&error))?;
+    let signals = Signals::watch(cancel.clone(), resolved.timeout).map_err(|error| system(&error))?;
     let disk = |error| Failure::from_error(Kind::Disk, &error);
     let state = StateDirectory::create(&resolved.request.state_directory).map_err(disk)?;
     let runtime = services::runtime()?;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::oci::{Digest, Platform, Reference};
 
@@ -43,6 +44,8 @@ pub struct BuildRequest {
     pub compression: Compression,
     /// Paths of the root file system that are neither unpacked nor put into layers.
     pub ignore_paths: Vec<PathBuf>,
+    /// Whether nothing may use the network.
+    pub offline: bool,
     /// Which isolation RUN gets.
     pub isolation: IsolationChoice,
     /// Whether `container` isolation may run where no container was found.
@@ -235,7 +238,7 @@ pub struct ResultFiles {
     /// One value a file; there only when the value is.
     pub values: Vec<ValueFile>,
     /// Everything, as JSON; also written for a build that fails.
-    pub metadata: Option<PathBuf>,
+    pub metadata: Option<MetadataFile>,
     /// Tekton's directory of results, a file for each.
     pub tekton: Option<PathBuf>,
     /// The file in which Tekton looks for a step's artifacts.
@@ -251,6 +254,62 @@ pub struct ResultFiles {
     pub dotenv: Option<PathBuf>,
     /// The engine that was found, and by what, for the log; none when flags alone decide.
     pub found: Option<&'static str>,
+}
+
+/// The file that tells everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The trace that the run belongs to.
+    pub trace: Option<TraceContext>,
+}
+
+/// Which trace of the caller's this run belongs to.
+///
+/// Source: <https://www.w3.org/TR/trace-context/#traceparent-header>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: u128,
+    span: u64,
+}
+
+/// A text that is no `traceparent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not of the form 00-TRACE-SPAN-FLAGS")]
+pub struct TraceContextError;
+
+impl TraceContext {
+    /// Returns the trace's id, 32 hexadecimal digits.
+    pub fn trace_id(self) -> String {
+        format!("{:032x}", self.trace)
+    }
+
+    /// Returns the id of the caller's span, 16 hexadecimal digits.
+    pub fn span_id(self) -> String {
+        format!("{:016x}", self.span)
+    }
+}
+
+impl FromStr for TraceContext {
+    type Err = TraceContextError;
+
+    /// Reads the four fields of version 00; later versions may have more.
+    fn from_str(text: &str) -> Result<Self, TraceContextError> {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let mut fields = text.trim().split('-');
+        let mut field = |length: usize| {
+            fields.next().filter(|field| field.len() == length && field.bytes().all(is_hex)).ok_or(TraceContextError)
+        };
+        let (version, trace, span, _flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
+        let trace = u128::from_str_radix(trace, 16).map_err(|_| TraceContextError)?;
+        let span = u64::from_str_radix(span, 16).map_err(|_| TraceContextError)?;
+        let complete = version == "00" && fields.next().is_some();
+        if version == "ff" || complete || trace == 0 || span == 0 {
+            return Err(TraceContextError);
+        }
+        Ok(Self { trace, span })
+    }
 }
 
 /// A file that holds one value, without a newline at its end.
@@ -318,4 +377,28 @@ pub enum IndexFormat {
     Oci,
     /// A Docker manifest list.
     Docker,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_those_of_w3c() {
+        let padded = TraceContext { trace: 1, span: 2 };
+        assert_eq!((padded.trace_id().len(), &*padded.span_id()), (32, "0000000000000002"));
+        for (text, valid) in [
+            ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true),
+            ("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-more", true),
+            ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", false),
+            ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false),
+            ("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false),
+            ("00-00000000000000000000000000000000-b7ad6b7169203331-01", false),
+            ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", false),
+            ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", false),
+            ("", false),
+        ] {
+            assert_eq!(text.parse::<TraceContext>().is_ok(), valid, "{text}");
+        }
+    }
 }

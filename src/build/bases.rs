@@ -19,8 +19,8 @@ pub(super) fn plan_with_bases(
         match plan::plan(dockerfile, &bases, request)? {
             Planned::Complete(plan) => return Ok((plan, bases)),
             Planned::Needs(keys) => {
-                for key in keys {
-                    let base = resolve(&key, services)?;
+                for (key, span) in keys {
+                    let base = resolve(&key, request, services).map_err(|error| error.at(span, None))?;
                     bases.insert(key, base);
                 }
             }
@@ -28,12 +28,15 @@ pub(super) fn plan_with_bases(
     }
 }
 
-fn resolve(key: &BaseKey, services: &Services) -> Result<Base, Error> {
+fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result<Base, Error> {
     let reference = key.reference.to_string();
     let bad = |reason: String| Error::BadBase { reference: reference.clone(), reason };
     let platform = key.platform.parse().map_err(|error| bad(format!("{error}")))?;
     if let Some(path) = &key.layout {
         return layout::resolve(path, &key.reference, &platform, &services.store).map_err(bad);
+    }
+    if request.offline {
+        return Err(Error::Offline { reference });
     }
     let resolved = services.wait(services.registry.resolve(&key.reference, &platform))?;
     let resolved = resolved.map_err(|source| Error::Base { reference: reference.clone(), source })?;

@@ -29,6 +29,12 @@ pub enum Error {
         #[source]
         source: registry::Error,
     },
+    /// An image would have to be fetched, and nothing may use the network.
+    #[error("the image {reference} is not on this machine, and no network may be used")]
+    Offline {
+        /// The image.
+        reference: String,
+    },
     /// An image says something about itself that does not fit together.
     #[error("the image {reference} is not usable: {reason}")]
     BadBase {

@@ -17,6 +17,7 @@ use rustix::fs::Access;
 
 use super::request::TEKTON_RESULTS;
 use crate::http::{Proxies, Roots};
+use crate::request::TraceContext;
 
 /// The directory that kaniko's image has for everything of the executor's.
 pub(super) const KANIKO: &str = "/kaniko";
@@ -31,7 +32,7 @@ pub struct Variable {
 }
 
 /// All variables that are read.
-pub const VARIABLES: [Variable; 44] = [
+pub const VARIABLES: &[Variable] = &[
     Variable { name: "DOCKER_CONFIG", effect: "directory of the config.json with registry credentials" },
     Variable { name: "HOME", effect: "home directory; credentials are also looked for in $HOME/.docker" },
     Variable { name: "PATH", effect: "where credential helpers are" },
@@ -44,6 +45,7 @@ pub const VARIABLES: [Variable; 44] = [
     Variable { name: "HTTPS_PROXY", effect: "proxy for https:// (also in lower case)" },
     Variable { name: "NO_PROXY", effect: "hosts that are reached without a proxy (also in lower case)" },
     Variable { name: "UPSTREAM_CLIENT_TYPE", effect: "caller's name for the User-Agent" },
+    Variable { name: "TRACEPARENT", effect: "the caller's trace (W3C), told in JSON messages and metadata" },
     Variable { name: "NO_COLOR", effect: "no colours when set, unless --log-format=color" },
     Variable { name: "TERM", effect: "neither colours nor a progress line when it is dumb" },
     Variable { name: "TMPDIR", effect: "where the state directory goes when /kaniko is not writable" },
@@ -88,7 +90,7 @@ pub const VARIABLES: [Variable; 44] = [
 ];
 
 /// Variables of kaniko's that are not there yet: a warning says so, since they cannot be refused.
-const NOT_YET: [&str; 5] = [
+const NOT_YET: &[&str] = &[
     "KANIKO_REGISTRY_MIRROR",
     "KANIKO_REGISTRY_MAP",
     "KANIKO_CLEANUP",
@@ -111,6 +113,8 @@ pub struct Environment {
     pub terminal: Terminal,
     /// When and which run this is.
     pub moment: Moment,
+    /// The caller's trace.
+    pub trace: Option<TraceContext>,
     /// Whether a variable says that this is a container.
     pub names_container: bool,
     /// Whether Tekton's directory for results is there and writable.
@@ -191,6 +195,7 @@ impl Environment {
                 capable,
                 colours: value("FORCE_COLOR").is_some() || (capable && value("NO_COLOR").is_none()),
             },
+            trace: text("TRACEPARENT").and_then(|text| text.parse().ok()),
             names_container: value("container").is_some() || value("KUBERNETES_SERVICE_HOST").is_some(),
             directories: Directories {
                 home: path("HOME"),
@@ -218,7 +223,10 @@ impl Environment {
 
     /// Returns the names of kaniko's variables that are set and not there yet.
     pub(super) fn not_yet(&self) -> impl Iterator<Item = &'static str> {
-        NOT_YET.into_iter().filter(|name| self.variables.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()))
+        NOT_YET
+            .iter()
+            .copied()
+            .filter(|name| self.variables.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()))
     }
 }
 
@@ -269,7 +277,7 @@ mod tests {
     #[test]
     fn one_row_a_variable() {
         type Probe = fn(&Environment) -> String;
-        let rows: [(&str, &str, Probe, &str); 26] = [
+        let rows: Vec<(&str, &str, Probe, &str)> = vec![
             ("DOCKER_CONFIG", "d", |e| format!("{:?}", e.directories.docker_config), "Some(\"/work/d\")"),
             ("HOME", "/h", |e| format!("{:?}", e.directories.home), "Some(\"/h\")"),
             ("PATH", "/a:/b", |e| format!("{:?}", e.directories.programs), "[\"/a\", \"/b\"]"),
@@ -290,6 +298,12 @@ mod tests {
             ("GITHUB_OUTPUT", "g", |e| format!("{:?}", e.variable("GITHUB_OUTPUT")), "Ok(Some(\"g\"))"),
             ("GITHUB_STEP_SUMMARY", "g", |e| format!("{:?}", e.variable("GITHUB_STEP_SUMMARY")), "Ok(Some(\"g\"))"),
             ("CI_PROJECT_DIR", "c", |e| format!("{:?}", e.variable("CI_PROJECT_DIR")), "Ok(Some(\"c\"))"),
+            (
+                "TRACEPARENT",
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                |e| e.trace.map(|trace| trace.trace_id()).unwrap_or_default(),
+                "0af7651916cd43dd8448eb211c80319c",
+            ),
             ("NO_COLOR", "1", |e| e.terminal.colours.to_string(), "false"),
             ("FORCE_COLOR", "1", |e| e.terminal.colours.to_string(), "true"),
             ("TERM", "dumb", |e| e.terminal.capable.to_string(), "false"),
@@ -302,12 +316,12 @@ mod tests {
             ("container", "podman", |e| e.names_container.to_string(), "true"),
             ("KUBERNETES_SERVICE_HOST", "10.0.0.1", |e| e.names_container.to_string(), "true"),
         ];
-        for (name, value, probe, expected) in rows {
-            assert_eq!(probe(&environment(&[(name, value)])), expected, "{name}");
+        for (name, value, probe, expected) in &rows {
+            assert_eq!(probe(&environment(&[(name, value)])), *expected, "{name}");
         }
         // Those of contexts only go through: see `request::access`.
-        for Variable { name, .. } in VARIABLES.into_iter().filter(|variable| !is_for_contexts(variable.name)) {
-            assert!(rows.iter().any(|row| row.0 == name), "{name} has no row");
+        for Variable { name, .. } in VARIABLES.iter().filter(|variable| !is_for_contexts(variable.name)) {
+            assert!(rows.iter().any(|row| row.0 == *name), "{name} has no row");
         }
     }
 

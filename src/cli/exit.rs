@@ -9,12 +9,12 @@
 use std::error::Error;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
-use std::path::Path;
 
 use serde_json::json;
 
 use crate::output;
 use crate::progress::StepId;
+use crate::request::MetadataFile;
 
 /// How many lines of a Dockerfile are shown for one error.
 const SHOWN_LINES: usize = 8;
@@ -44,11 +44,13 @@ pub enum Kind {
     Terminated,
     /// SIGINT.
     Interrupted,
+    /// The time of `--timeout` was over.
+    Timeout,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Run,
         Self::Bug,
         Self::System,
@@ -60,6 +62,7 @@ impl Kind {
         Self::Denied,
         Self::Terminated,
         Self::Interrupted,
+        Self::Timeout,
     ];
 
     /// Returns the exit code; a RUN that failed has its own instead (here 1, for one that is not known).
@@ -76,6 +79,8 @@ impl Kind {
             Self::Denied => 77,
             Self::Terminated => 143,
             Self::Interrupted => 130,
+            // That of timeout(1).
+            Self::Timeout => 124,
         }
     }
 
@@ -93,6 +98,7 @@ impl Kind {
             Self::Denied => "denied",
             Self::Terminated => "terminated",
             Self::Interrupted => "interrupted",
+            Self::Timeout => "timeout",
         }
     }
 }
@@ -165,10 +171,11 @@ impl Failure {
         self
     }
 
-    /// Takes the kind of a signal, if one came: whatever failed then, failed because of it.
+    /// Takes the kind of what ended the build, if it was a signal or its time: whatever failed then, failed because of it.
     #[must_use]
-    pub fn ended_by(self, signal: Option<Kind>) -> Self {
-        match signal {
+    pub fn ended_by(self, end: Option<Kind>) -> Self {
+        match end {
+            Some(Kind::Timeout) => Self::new(Kind::Timeout, "the time that --timeout gives the build is over"),
             Some(kind) => Self { kind, exit_code: kind.exit_code(), ..self },
             None => self,
         }
@@ -177,8 +184,8 @@ impl Failure {
     /// Writes the failure as JSON to the metadata file, if one was asked for.
     ///
     /// What goes wrong here is not told: the failure itself is, and says more.
-    pub fn write_metadata(&self, path: Option<&Path>) {
-        let Some(path) = path else { return };
+    pub fn write_metadata(&self, file: Option<&MetadataFile>) {
+        let Some(file) = file else { return };
         let place = self.place.as_ref();
         let metadata = json!({
             "schemaVersion": 1,
@@ -195,7 +202,7 @@ impl Failure {
                 "step": place.and_then(|place| place.step).map(|(number, _)| number),
             },
         });
-        let _ = output::write_atomically(path, metadata.to_string().as_bytes());
+        let _ = output::write_metadata(file, metadata);
     }
 
     /// Adds the place.
@@ -261,7 +268,7 @@ mod tests {
             assert!(!codes.contains(&taken), "{taken} is somebody else's");
         }
         codes.sort_unstable();
-        assert_eq!(codes, [70, 71, 72, 73, 74, 75, 76, 77, 130, 143]);
+        assert_eq!(codes, [70, 71, 72, 73, 74, 75, 76, 77, 124, 130, 143]);
         let mut names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         names.sort_unstable();
         names.dedup();

@@ -74,6 +74,8 @@ fn describe(error: &Error) -> Failure {
             None => of_kind(Kind::Dockerfile),
         },
         Error::Unable { hint, .. } => of_kind(Kind::System).hint(hint.clone()),
+        Error::Offline { .. } => of_kind(Kind::Dockerfile)
+            .hint("give it with --build-context NAME=oci-layout://DIRECTORY, or leave --offline out"),
         Error::Context(error) => of_kind(context_kind(error)),
         Error::Parse(_) | Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
         Error::Base { source, .. } => of_kind(registry_kind(source)),

@@ -14,7 +14,7 @@ use crate::progress::{Event, Reporter as _};
 /// Joins the images and tells about it.
 pub fn run(args: &IndexArgs) -> ExitCode {
     let environment = Environment::read();
-    let report = Report::to_standard_error(Settings::resolve(&args.messages, environment.terminal));
+    let report = Report::to_standard_error(Settings::resolve(&args.messages, &environment));
     report.conclude(join(args, &environment, &report))
 }
 
@@ -31,7 +31,7 @@ fn join(args: &IndexArgs, environment: &Environment, report: &Report) -> Result<
         Ok(())
     });
     if let Err(failure) = &joined {
-        failure.write_metadata(request.results.metadata.as_deref());
+        failure.write_metadata(request.results.metadata.as_ref());
     }
     joined
 }

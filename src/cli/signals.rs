@@ -1,7 +1,8 @@
-//! SIGTERM and SIGINT: the first ends the build in order, the second at once.
+//! SIGTERM and SIGINT: the first ends the build in order, the second at once; and the end of its time, as the first does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -9,21 +10,25 @@ use super::exit::Kind;
 use crate::isolation::Cancel;
 use crate::sys::{self, process, signal};
 
-/// What was received; none at first.
+/// What ended the build; none at first.
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     received: Arc<AtomicU8>,
 }
 
 impl Signals {
-    /// Blocks both signals for this thread and those it makes, and waits for them in a thread of its own.
+    /// Blocks both signals for this thread and those it makes, and waits for them, and for the end of the build's time,
+    /// in threads of its own.
     ///
     /// # Errors
     /// When the signals cannot be blocked.
-    pub fn watch(cancel: Cancel) -> Result<Self, sys::Error> {
+    pub fn watch(cancel: Cancel, timeout: Option<Duration>) -> Result<Self, sys::Error> {
         let watched: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         signal::block(&watched)?;
         let signals = Self::default();
+        if let Some(timeout) = timeout {
+            signals.end_after(timeout, cancel.clone());
+        }
         let received = Arc::clone(&signals.received);
         std::thread::spawn(move || {
             while let Ok(next) = signal::wait(&watched) {
@@ -38,9 +43,20 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Returns which kind of end a signal asked for, if one came.
+    fn end_after(&self, timeout: Duration, cancel: Cancel) {
+        let received = Arc::clone(&self.received);
+        std::thread::spawn(move || {
+            std::thread::sleep(timeout);
+            // A signal that came before keeps its exit code.
+            let _ended_already =
+                received.compare_exchange(0, Kind::Timeout.exit_code(), Ordering::SeqCst, Ordering::SeqCst);
+            cancel.cancel();
+        });
+    }
+
+    /// Returns which kind of end was asked for, if one was.
     pub fn kind(&self) -> Option<Kind> {
         let code = self.received.load(Ordering::SeqCst);
-        [Kind::Terminated, Kind::Interrupted].into_iter().find(|kind| kind.exit_code() == code)
+        [Kind::Terminated, Kind::Interrupted, Kind::Timeout].into_iter().find(|kind| kind.exit_code() == code)
     }
 }

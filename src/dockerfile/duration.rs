@@ -1,9 +1,9 @@
 //! Go's durations, `1h30m`, `1.5s`, `300ms`, in nanoseconds.
 
-/// Reads a duration; none if it is not one or does not fit.
+/// Reads a duration in nanoseconds; none if it is not one or does not fit.
 ///
 /// Source: `time.ParseDuration` of Go's standard library.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

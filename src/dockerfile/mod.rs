@@ -7,7 +7,7 @@
 //! means is for the plan to say.
 
 mod copy;
-mod duration;
+pub mod duration;
 mod error;
 pub mod expand;
 mod flags;

@@ -44,6 +44,7 @@ pub(super) struct Clients {
     user_agent: String,
     timeouts: Timeouts,
     retry: Retry,
+    offline: bool,
     made: Mutex<HashMap<Profile, reqwest::Client>>,
 }
 
@@ -78,6 +79,7 @@ impl Clients {
             user_agent,
             timeouts: options.timeouts,
             retry: options.retry,
+            offline: options.offline,
             made: Mutex::new(HashMap::new()),
         })
     }
@@ -87,6 +89,9 @@ impl Clients {
     }
 
     pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+        if self.offline {
+            return Err(Error::Offline { url: format!("{host}:{port}") });
+        }
         let failed = |source: io::Error| Error::Connect { address: format!("{host}:{port}"), source };
         let addresses = self.resolver.addresses(host).await;
         let addresses = addresses.map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?;
@@ -167,6 +172,9 @@ impl Clients {
     }
 
     fn client(&self, url: &Url, call: &Call) -> Result<reqwest::Client, Error> {
+        if self.offline {
+            return Err(Error::Offline { url: redact(url) });
+        }
         let profile = self.profile(url, call);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&profile) {

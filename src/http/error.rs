@@ -33,6 +33,12 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
+    /// Nothing may use the network.
+    #[error("{url}: no network may be used")]
+    Offline {
+        /// The redacted URL, or host and port.
+        url: String,
+    },
     /// The connection could not be made, or broke.
     #[error("{method} {url}: no answer")]
     Exchange {
@@ -109,6 +115,7 @@ impl Error {
                 self.tls_problem().is_none() && !is_unknown_host(source) && !source.is_builder()
             }
             Self::Certificate { .. }
+            | Self::Offline { .. }
             | Self::Proxy { .. }
             | Self::Setup { .. }
             | Self::TooLarge { .. }
@@ -138,12 +145,12 @@ impl Error {
     }
 }
 
-/// Tells whether the host has no address, according to a name server that answered.
 /// Tells whether a name is not known, and will not be the next time.
 fn is_final(error: &std::io::Error) -> bool {
     error.get_ref().and_then(|inner| inner.downcast_ref::<LookupError>()).is_some_and(LookupError::is_final)
 }
 
+/// Tells whether the host has no address, according to a name server that answered.
 fn is_unknown_host(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -52,6 +52,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// When and how often a failed request is made again.
     pub retry: Retry,
+    /// Whether every exchange is refused, because nothing may use the network.
+    pub offline: bool,
 }
 
 /// Places of trusted certificates.
@@ -105,6 +107,7 @@ impl Default for Options {
             upstream: None,
             timeouts: Timeouts::default(),
             retry: Retry::default(),
+            offline: false,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::store::Store;
 pub use assemble::{Assembled, assemble};
 pub use error::Error;
 pub use index::join;
-pub use results::{check_results, remove_stale, write_atomically, write_index_results, write_results};
+pub use results::{check_results, remove_stale, write_atomically, write_index_results, write_metadata, write_results};
 pub use upload::{Uploads, check_push};
 
 /// Gives the compressed bytes of a layer to an output that needs them, wherever they are.

@@ -1,6 +1,6 @@
 //! Which stages the target needs, what each is based on, and which images must be known first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::dockerfile::{self, Dockerfile, Instruction, Located, Span};
 use crate::oci::{Platform, Reference};
@@ -34,7 +34,7 @@ pub(super) struct Node<'a> {
 /// The graph, or the images whose ONBUILD triggers must be known before it can be drawn.
 pub(super) enum Resolved<'a> {
     Complete(Graph<'a>),
-    Needs(Vec<BaseKey>),
+    Needs(Vec<(BaseKey, Span)>),
 }
 
 /// A base before it is known which stages are needed; stages by their number in the Dockerfile.
@@ -69,7 +69,8 @@ struct Walk<'a> {
     bases: &'a Bases,
     request: &'a BuildRequest,
     reached: BTreeMap<usize, Reached>,
-    needs: BTreeSet<BaseKey>,
+    /// What is missing, each with the place that names it first.
+    needs: BTreeMap<BaseKey, Span>,
 }
 
 /// Finds what the requested target needs.
@@ -80,7 +81,7 @@ pub(super) fn resolve<'a>(
     request: &BuildRequest,
 ) -> Result<Resolved<'a>, Error> {
     let target = target(dockerfile, request)?;
-    let mut walk = Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeSet::new() };
+    let mut walk = Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeMap::new() };
     walk.reach(target)?;
     if !walk.needs.is_empty() {
         return Ok(Resolved::Needs(walk.needs.into_iter().collect()));
@@ -170,7 +171,7 @@ impl Walk<'_> {
             None => self.request.platform.clone(),
         };
         if let Some((name, context)) = named(self.request, &name) {
-            let origin = match self.named_image(name, context, &platform) {
+            let origin = match self.named_image(name, context, &platform, stage.span) {
                 Some(key) => Origin::Image(key),
                 None => Origin::Files(name.to_owned()),
             };
@@ -187,7 +188,7 @@ impl Walk<'_> {
     /// Says what a `--from` in stage `index` means.
     fn source(&mut self, index: usize, from: &str, platform: &Platform, span: Span) -> Result<SourceOrigin, Error> {
         if let Some((name, context)) = named(self.request, from) {
-            return Ok(match self.named_image(name, context, platform) {
+            return Ok(match self.named_image(name, context, platform, span) {
                 Some(key) => SourceOrigin::Image(key),
                 None => SourceOrigin::Files(name.to_owned()),
             });
@@ -224,18 +225,18 @@ impl Walk<'_> {
                 None => error,
             }
         })?;
-        Ok(self.needed(BaseKey { reference, platform: platform.to_string(), layout: None }))
+        Ok(self.needed(BaseKey { reference, platform: platform.to_string(), layout: None }, span))
     }
 
-    fn needed(&mut self, key: BaseKey) -> BaseKey {
+    fn needed(&mut self, key: BaseKey, span: Span) -> BaseKey {
         if !self.bases.contains_key(&key) {
-            self.needs.insert(key.clone());
+            self.needs.entry(key.clone()).or_insert(span);
         }
         key
     }
 
     /// Makes the key of the image that a named context is; none for files.
-    fn named_image(&mut self, name: &str, context: &NamedContext, platform: &Platform) -> Option<BaseKey> {
+    fn named_image(&mut self, name: &str, context: &NamedContext, platform: &Platform, span: Span) -> Option<BaseKey> {
         let platform = platform.to_string();
         let key = match context {
             NamedContext::Files(_) => return None,
@@ -247,7 +248,7 @@ impl Walk<'_> {
                 BaseKey { reference, platform, layout: Some(path.clone()) }
             }
         };
-        Some(self.needed(key))
+        Some(self.needed(key, span))
     }
 
     /// Returns the ONBUILD triggers that a base brings along.

@@ -220,8 +220,8 @@ pub struct Warning {
 pub enum Planned {
     /// All is decided.
     Complete(BuildPlan),
-    /// These images must be resolved first; then plan again.
-    Needs(Vec<BaseKey>),
+    /// These images, each with the place that names it, must be resolved first; then plan again.
+    Needs(Vec<(BaseKey, Span)>),
 }
 
 /// Plans the build of the requested target.

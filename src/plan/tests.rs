@@ -29,6 +29,7 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         snapshot_mode: SnapshotMode::Full,
         compression: Compression::Uncompressed,
         ignore_paths: Vec::new(),
+        offline: false,
         isolation: IsolationChoice::Auto,
         force: false,
         state_directory: PathBuf::from("/state"),
@@ -50,7 +51,7 @@ fn plan_with(
         match plan(&dockerfile, &bases, request)? {
             Planned::Complete(plan) => return Ok(plan),
             Planned::Needs(keys) => {
-                for key in keys {
+                for (key, _) in keys {
                     let mut config = ImageConfig::scratch(request.platform.clone());
                     configure(&key.reference.repository, &mut config);
                     let digest = Digest::of(key.reference.to_string().as_bytes());

@@ -171,6 +171,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Transport { source, .. } if source.is_transient() => ErrorKind::Transient,
+            Self::Transport { source: http::Error::Offline { .. }, .. } => ErrorKind::NotFound,
             Self::Transport { .. } | Self::Read { .. } => ErrorKind::Other,
             Self::Status { status, .. } if http::is_transient_status(*status) => ErrorKind::Transient,
             Self::Status { status, .. } => match *status {

@@ -9,12 +9,12 @@ pub(super) struct NotYet {
 }
 
 /// Commands of kaniko's executor that are not there yet.
-pub(super) const COMMANDS: [&str; 3] = ["push", "login", "completion"];
+pub(super) const COMMANDS: &[&str] = &["push", "login", "completion"];
 
 /// Flags of kaniko's executor that are not there yet.
 ///
 /// Source: `executor --help` of <https://github.com/osscontainertools/kaniko>, v1.28.3, hidden ones included.
-pub(super) const FLAGS: [NotYet; 28] = [
+pub(super) const FLAGS: &[NotYet] = &[
     NotYet { name: "annotation", purpose: "annotations of the manifest" },
     NotYet { name: "cache", purpose: "the layer cache" },
     NotYet { name: "cache-copy-layers", purpose: "the layer cache" },

@@ -9,11 +9,13 @@ mod build;
 mod image;
 mod index;
 mod kaniko;
+mod limits;
 mod output;
 mod refusal;
 mod registry;
 mod results;
 mod values;
+mod words;
 
 use std::ffi::OsString;
 
@@ -23,6 +25,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use build::{BuildArgs, InputArgs, MessageArgs};
 pub use image::ImageArgs;
 pub use index::IndexArgs;
+pub use limits::LimitArgs;
 pub use output::OutputArgs;
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
@@ -30,6 +33,7 @@ pub(super) use values::boolean;
 pub use values::{
     CompressionName, IndexFormatName, IsolationName, LogFormat, PipelineName, SnapshotModeName, Verbosity,
 };
+pub use words::expand;
 
 use super::env;
 use super::exit::Failure;
@@ -65,6 +69,9 @@ pub struct Args {
     /// How the build goes about it.
     #[command(flatten)]
     pub build: BuildArgs,
+    /// What it may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// How registries are spoken to.
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -76,8 +83,10 @@ pub struct Args {
 /// Builds a container image from a Dockerfile and pushes it, inside an ordinary container.
 ///
 /// Takes kaniko's flags. A flag that takes a value may be written `--flag value` or `--flag=value`; a flag
-/// that does not is written `--flag` or `--flag=true`, and `--flag=false` turns it off again. Where a flag
-/// that takes one value is given twice, the last one counts.
+/// that does not is written `--flag` or `--flag=true`, and `--flag=false` turns it off again; `true` and `false`
+/// may also be the next word. Where a flag
+/// that takes one value is given twice, the last one counts. `@FILE` stands for the lines of that file, each
+/// one argument: spaces and quotes belong to it, empty lines do not count.
 #[derive(Debug, Parser)]
 #[command(
     name = "yadokari",
@@ -108,7 +117,7 @@ enum Command {
     Init,
 }
 
-/// Reads the words of the command line; the first is the program's name.
+/// Reads the words of the command line as [`expand`] gives them; the first is the program's name.
 ///
 /// # Errors
 /// A [`Failure`] of kind usage for what cannot be understood, or is not there yet.
@@ -140,8 +149,8 @@ pub fn asks_for_json(words: &[OsString]) -> bool {
 
 /// Returns clap's command, with kaniko's way to write booleans: `--flag`, `--flag=true`, `--flag=f` …
 ///
-/// The value must stand behind `=`: pflag takes no separate word, and `--no-push registry/app` must not
-/// swallow a word that belongs elsewhere.
+/// For clap the value must stand behind `=`: `--no-push registry/app` must not swallow a word that belongs
+/// elsewhere. [`expand`] has joined what may be joined.
 fn command() -> clap::Command {
     CommandLine::command()
         .mut_args(with_value)

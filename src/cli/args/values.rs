@@ -2,8 +2,11 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
+
+use crate::dockerfile::duration;
 
 /// How much is printed; kaniko's (logrus's) seven names for five levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -104,6 +107,15 @@ pub enum PipelineName {
 /// not set, and which means that the flag is not given.
 pub(super) fn path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(PathBuf::from(text))
+}
+
+/// Reads a duration as Go's `time.ParseDuration` does; it must be longer than nothing.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let nanoseconds = duration::parse(text).and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
+    match nanoseconds.filter(|nanoseconds| *nanoseconds > 0) {
+        Some(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
+        None => Err("write a time with its unit, for example 90m or 1h30m".to_owned()),
+    }
 }
 
 /// Reads a boolean as Go's `strconv.ParseBool` does, since that is what kaniko's flags and variables take.

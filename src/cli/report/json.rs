@@ -1,4 +1,5 @@
-//! JSON lines: kaniko's `level`, `msg` and `time`, then `event` and its facts.
+//! JSON lines: kaniko's `level`, `msg` and `time`, then `event` and its facts; the names of a trace are those of
+//! OpenTelemetry's log records.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -6,15 +7,20 @@ use serde_json::{Map, Value};
 use super::line::{Line, Look};
 use super::redact::redact;
 use super::text::level;
+use crate::request::TraceContext;
 
 /// Writes a line as one JSON object and a newline.
-pub(super) fn render(line: &Line, time: Timestamp) -> String {
+pub(super) fn render(line: &Line, time: Timestamp, trace: Option<TraceContext>) -> String {
     let message = if line.look == Look::Verbatim { line.message.clone() } else { redact(&line.message) };
     let mut object = Map::new();
     object.insert("time".to_owned(), format!("{time:.3}").into());
     object.insert("level".to_owned(), level(line.level).into());
     object.insert("msg".to_owned(), message.into());
     object.insert("event".to_owned(), line.event.into());
+    if let Some(trace) = trace {
+        object.insert("trace_id".to_owned(), trace.trace_id().into());
+        object.insert("span_id".to_owned(), trace.span_id().into());
+    }
     object.extend(line.facts.iter().map(|(name, value)| (name.clone(), redacted(value))));
     format!("{}\n", Value::Object(object))
 }

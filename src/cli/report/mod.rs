@@ -110,7 +110,7 @@ impl Report {
             return;
         }
         let text = match self.settings.form {
-            Form::Json => json::render(line, (self.clock)()),
+            Form::Json => json::render(line, (self.clock)(), self.settings.trace),
             Form::Text | Form::Colour => {
                 let time = self.settings.timestamps.then(|| (self.clock)());
                 state.transfer.erase() + &text::render(line, self.settings.form == Form::Colour, time)

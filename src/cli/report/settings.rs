@@ -6,7 +6,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::args::{LogFormat, MessageArgs, Verbosity};
-use crate::cli::env::Terminal;
+use crate::cli::env::Environment;
+use crate::request::TraceContext;
 
 /// How messages look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub timestamps: bool,
     /// Whether one line at the bottom shows what is being transferred.
     pub progress: bool,
+    /// The trace that JSON lines name.
+    pub trace: Option<TraceContext>,
 }
 
 /// The form of a line.
@@ -34,7 +37,8 @@ pub enum Form {
 
 impl Settings {
     /// Decides on the look.
-    pub fn resolve(args: &MessageArgs, terminal: Terminal) -> Self {
+    pub fn resolve(args: &MessageArgs, environment: &Environment) -> Self {
+        let terminal = environment.terminal;
         let form = match args.log_format {
             LogFormat::Auto if terminal.colours => Form::Colour,
             LogFormat::Auto | LogFormat::Text => Form::Text,
@@ -44,17 +48,17 @@ impl Settings {
         let verbosity = args.verbosity;
         // From debug on, `tracing` writes between our lines and would tear the progress line.
         let progress = terminal.capable && args.log_format == LogFormat::Auto && verbosity == Verbosity::Info;
-        Self { verbosity, form, timestamps: args.log_timestamp, progress }
+        Self { verbosity, form, timestamps: args.log_timestamp, progress, trace: environment.trace }
     }
 
     /// Returns the look of an error before, or in spite of, the flags.
-    pub fn before_flags(terminal: Terminal, json: bool) -> Self {
+    pub fn before_flags(environment: &Environment, json: bool) -> Self {
         let form = match json {
             true => Form::Json,
-            false if terminal.colours => Form::Colour,
+            false if environment.terminal.colours => Form::Colour,
             false => Form::Text,
         };
-        Self { verbosity: Verbosity::Info, form, timestamps: false, progress: false }
+        Self { verbosity: Verbosity::Info, form, timestamps: false, progress: false, trace: environment.trace }
     }
 
     /// Sends what `tracing` says to standard error, for debug and trace. Only our own words: what an HTTP

@@ -30,7 +30,8 @@ impl Shared {
     }
 }
 
-const PLAIN: Settings = Settings { verbosity: Verbosity::Info, form: Form::Text, timestamps: false, progress: false };
+const PLAIN: Settings =
+    Settings { verbosity: Verbosity::Info, form: Form::Text, timestamps: false, progress: false, trace: None };
 const JSON: Settings = Settings { form: Form::Json, ..PLAIN };
 
 fn report(settings: Settings) -> (Report, Shared) {

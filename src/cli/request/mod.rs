@@ -11,11 +11,13 @@ mod context;
 mod git;
 mod index;
 mod network;
+mod offline;
 mod output;
 mod pairs;
 mod results;
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 pub use index::resolve_index;
 pub use network::Network;
@@ -42,6 +44,8 @@ pub struct Resolved {
     pub warnings: Vec<Warning>,
     /// Where Argo reads how far we are.
     pub progress_file: Option<PathBuf>,
+    /// How long the build may take.
+    pub timeout: Option<Duration>,
 }
 
 impl Resolved {
@@ -149,7 +153,8 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let input = &args.input;
     let sources = context::sources(input, &times.build_args, environment)?;
     let platform = build::platform(input.custom_platform.as_deref())?;
-    let network = network::network(&args.registry, environment)?;
+    let mut network = network::network(&args.registry, environment)?;
+    network.http.offline = args.limits.offline;
     let request = BuildRequest {
         context: sources.context,
         context_sub_path: sources.sub_path,
@@ -167,6 +172,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         snapshot_mode: build::snapshot_mode(args.build.snapshot_mode),
         compression: build::compression(args.image.compression, args.image.compression_level)?,
         ignore_paths: args.build.ignore_path.iter().map(|path| ignore_path(path)).collect::<Result<_, _>>()?,
+        offline: args.limits.offline,
         isolation: build::isolation(args.build.isolation),
         force: args.build.force,
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
@@ -174,10 +180,12 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         check_push: network.check_push_permission,
         results: outputs.results,
     };
-    let messages = Settings::resolve(&args.messages, environment.terminal);
+    offline::check(&request)?;
+    let messages = Settings::resolve(&args.messages, environment);
     let names_container = environment.names_container;
     let progress_file = environment.variable("ARGO_PROGRESS_FILE")?.filter(|path| !path.is_empty()).map(PathBuf::from);
-    Ok(Resolved { request, network, names_container, messages, warnings, progress_file })
+    let timeout = args.limits.timeout;
+    Ok(Resolved { request, network, names_container, messages, warnings, progress_file, timeout })
 }
 
 fn not_yet_variable(name: &'static str) -> Warning {

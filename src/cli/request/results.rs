@@ -8,7 +8,7 @@ use super::{UsageError, absolute};
 use crate::cli::args::{PipelineName, ResultArgs};
 use crate::cli::env::Environment;
 use crate::output::results::argo;
-use crate::request::{GithubFiles, ResultFiles, ResultValue, ValueFile};
+use crate::request::{GithubFiles, MetadataFile, ResultFiles, ResultValue, ValueFile};
 
 /// A path and the flag that gave it.
 pub(super) type Named = (&'static str, PathBuf);
@@ -36,7 +36,8 @@ pub(super) fn results(
     }
     let mut results = ResultFiles {
         values,
-        metadata: path("--metadata-file", &args.metadata_file)?,
+        metadata: path("--metadata-file", &args.metadata_file)?
+            .map(|path| MetadataFile { path, trace: environment.trace }),
         tekton_artifacts: path("--tekton-artifacts", &args.tekton_artifacts)?,
         dotenv: path("--dotenv-file", &args.dotenv_file)?,
         ..ResultFiles::default()

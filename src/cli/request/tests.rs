@@ -45,7 +45,7 @@ fn shown(value: impl std::fmt::Debug) -> String {
 
 #[test]
 fn defaults() {
-    let Resolved { request, network, names_container, messages, warnings, progress_file } =
+    let Resolved { request, network, names_container, messages, warnings, progress_file, timeout } =
         resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
     assert_eq!(request.context, ContextSource::Directory("/workspace/".into()));
     assert_eq!(
@@ -65,8 +65,11 @@ fn defaults() {
     assert_eq!((network.registry.pull, network.registry.push), (Registry::default(), Registry::default()));
     assert!(network.registry.registries.is_empty() && network.http.hosts.is_empty());
     assert_eq!((network.http.retry.attempts, network.check_push_permission), (6, true));
-    assert_eq!(shown(messages), "Settings { verbosity: Info, form: Text, timestamps: false, progress: false }");
-    assert!(!names_container && warnings.is_empty() && progress_file.is_none());
+    assert_eq!(
+        shown(messages),
+        "Settings { verbosity: Info, form: Text, timestamps: false, progress: false, trace: None }"
+    );
+    assert!(!names_container && warnings.is_empty() && progress_file.is_none() && timeout.is_none());
 }
 
 /// Shows one of the settings for pushes, for pulls, and by registry.
@@ -158,6 +161,8 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
     ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
     ("--cleanup", |r| shown(r.request.force), "false"),
+    ("--timeout=1h30m", |r| shown(r.timeout), "Some(5400s)"),
+    ("--offline", |r| shown(r.request.offline && r.network.http.offline), "true"),
     ("--force", |r| shown(r.request.force), "true"),
     ("--force --force=false", |r| shown(r.request.force), "false"),
     ("--ignore-path=/a --ignore-path b/./c", |r| shown(&r.request.ignore_paths), "[/a, /b/c]"),
@@ -189,7 +194,7 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
         |r| shown(r.request.results.argo.first()),
         "Some(ValueFile { value: Url, path: /work/a/image-url })",
     ),
-    ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(/m)"),
+    ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(MetadataFile { path: /m, trace: None })"),
     ("-d r.io/a --image-name-with-digest-file=n", values, "KanikoNames /work/n"),
     ("-d r.io/a --image-name-tag-with-digest-file=n", values, "KanikoTags /work/n"),
     ("--insecure", insecure, "push true, pull false, {}"),
@@ -355,6 +360,12 @@ fn what_makes_no_sense_is_refused() {
         ("--no-push --tar-path=-", "--tar-path=- (standard output) is not there yet"),
         ("--no-push --image-name-with-digest-file=n", "needs a --destination to take the names from"),
         ("--no-push --image-name-tag-with-digest-file=n", "needs a --destination to take the names from"),
+        ("--offline -d r.io/a", "--offline and --destination do not go together"),
+        ("--offline --no-push -c git://h/x", "--offline and --context do not go together"),
+        ("--offline --no-push -c s3://b/k", "--offline and --context do not go together"),
+        ("--offline --no-push -f https://h/D", "--offline and --dockerfile do not go together"),
+        ("--offline --no-push --build-context a=docker-image://r.io/a", "--offline and --build-context do not go"),
+        ("--offline --no-push --build-context a=https://h/a.tgz", "--offline and --build-context do not go"),
         ("--no-push --ignore-path=/", "everything would be ignored"),
         ("--no-push --ignore-path=", "everything would be ignored"),
         ("--no-push --skip-tls-verify-registry=r/a", "it holds for a whole registry"),

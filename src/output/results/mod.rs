@@ -16,7 +16,7 @@ mod value;
 
 use crate::outcome::{BuildOutcome, IndexOutcome};
 use crate::progress::{Event, Reporter};
-use crate::request::ResultFiles;
+use crate::request::{MetadataFile, ResultFiles};
 
 use super::Error;
 
@@ -29,7 +29,10 @@ pub use value::Facts;
 /// [`Error::Write`] when a file is there and cannot be removed.
 pub fn remove_stale(results: &ResultFiles) -> Result<(), Error> {
     let single = results.values.iter().map(|file| &file.path);
-    let single = single.chain(&results.metadata).chain(&results.tekton_artifacts).chain(&results.dotenv);
+    let single = single
+        .chain(results.metadata.iter().map(|file| &file.path))
+        .chain(&results.tekton_artifacts)
+        .chain(&results.dotenv);
     single.into_iter().try_for_each(|path| file::clear(path))?;
     argo::clear(&results.argo)?;
     results.tekton.iter().try_for_each(|directory| tekton::clear(directory))?;
@@ -65,6 +68,17 @@ pub fn write_index_results(
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
     write(&outcome.into(), &metadata::index(outcome), results, reporter)
+}
+
+/// Writes the file that tells everything, with the trace that the run belongs to.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn write_metadata(file: &MetadataFile, mut metadata: serde_json::Value) -> Result<(), Error> {
+    if let Some(trace) = file.trace {
+        metadata["trace"] = serde_json::json!({ "traceId": trace.trace_id(), "spanId": trace.span_id() });
+    }
+    file::write_atomically(&file.path, metadata.to_string().as_bytes())
 }
 
 fn write(
@@ -115,9 +129,9 @@ fn write_all(facts: &Facts<'_>, metadata: &serde_json::Value, results: &ResultFi
         gitlab::write(path, facts)?;
         written.push(path.display().to_string());
     }
-    if let Some(path) = &results.metadata {
-        file::write_atomically(path, metadata.to_string().as_bytes())?;
-        written.push(path.display().to_string());
+    if let Some(file) = &results.metadata {
+        write_metadata(file, metadata.clone())?;
+        written.push(file.path.display().to_string());
     }
     if let Some(files) = &results.github {
         github::write(files, facts)?;

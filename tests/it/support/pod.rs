@@ -23,6 +23,7 @@ const IMAGE: &str = "localhost/executor:latest";
 pub(crate) struct Pod {
     arguments: Vec<String>,
     name: String,
+    network: bool,
 }
 
 impl Pod {
@@ -65,6 +66,11 @@ impl Pod {
         self.clone()
     }
 
+    /// Cuts it off from every network.
+    pub(crate) fn without_network(self) -> Self {
+        Self { network: false, ..self }
+    }
+
     /// Shows a file or directory of the machine inside, read-only.
     pub(crate) fn mount(&mut self, outside: &Path, inside: &str) {
         self.add(&[&format!("--volume={}:{inside}:ro", outside.display())]);
@@ -102,8 +108,9 @@ impl Pod {
     /// Starts a program of any image that podman can find.
     pub(crate) fn start_image(&self, image: &str, program: &[&str]) -> Running {
         let mut command = podman();
-        command.args(["run", "--rm", "--network=host", "--http-proxy=false", "--pull=missing", "--tls-verify=false"]);
+        command.args(["run", "--rm", "--http-proxy=false", "--pull=missing", "--tls-verify=false"]);
         command.args(["--ulimit=nofile=4096:4096", "--ulimit=nproc=1024:1024"]);
+        command.arg(format!("--network={}", if self.network { "host" } else { "none" }));
         command.arg(format!("--name={}", self.name)).args(&self.arguments).arg(image).args(program);
         process::start(&mut command)
     }
@@ -123,7 +130,7 @@ impl Pod {
     fn bare() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("pod-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { arguments: Vec::new(), name }
+        Self { arguments: Vec::new(), name, network: true }
     }
 
     fn seccomp(&mut self, profile: &str) -> Self {
