@@ -23,12 +23,8 @@ use yadokari::sys;
 fn main() -> ExitCode {
     exit::end_on_panic();
     sys::memory::give_back_early();
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let (words, parsed) = match args::expand(words.iter().cloned()) {
-        Ok(words) => (words.clone(), args::parse(words)),
-        Err(failure) => (words, Err(failure)),
-    };
-    let result = match parsed {
+    let (words, invocation) = args::read(std::env::args_os().collect());
+    let result = match invocation {
         Ok(Invocation::Print(text)) => print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),
         Ok(Invocation::Index(args)) => return index::run(&args),

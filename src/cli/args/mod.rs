@@ -33,7 +33,6 @@ pub(super) use values::boolean;
 pub use values::{
     CompressionName, IndexFormatName, IsolationName, LogFormat, PipelineName, SnapshotModeName, Verbosity,
 };
-pub use words::expand;
 
 use super::env;
 use super::exit::Failure;
@@ -117,7 +116,16 @@ enum Command {
     Init,
 }
 
-/// Reads the words of the command line as [`expand`] gives them; the first is the program's name.
+/// Reads the words of the command line, the first of which is the program's name; returns them as they are once
+/// files of arguments are read, and what they ask for.
+pub fn read(words: Vec<OsString>) -> (Vec<OsString>, Result<Invocation, Failure>) {
+    match words::expand(words.iter().cloned()) {
+        Ok(words) => (words.clone(), parse(words)),
+        Err(failure) => (words, Err(failure)),
+    }
+}
+
+/// Reads the words of the command line as [`words::expand`] gives them; the first is the program's name.
 ///
 /// # Errors
 /// A [`Failure`] of kind usage for what cannot be understood, or is not there yet.
@@ -150,7 +158,7 @@ pub fn asks_for_json(words: &[OsString]) -> bool {
 /// Returns clap's command, with kaniko's way to write booleans: `--flag`, `--flag=true`, `--flag=f` …
 ///
 /// For clap the value must stand behind `=`: `--no-push registry/app` must not swallow a word that belongs
-/// elsewhere. [`expand`] has joined what may be joined.
+/// elsewhere. [`words::expand`] has joined what may be joined.
 fn command() -> clap::Command {
     CommandLine::command()
         .mut_args(with_value)

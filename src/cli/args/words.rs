@@ -20,7 +20,7 @@ use crate::cli::exit::{Failure, Kind};
 ///
 /// # Errors
 /// A [`Failure`] of kind usage when a file cannot be read.
-pub fn expand(words: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, Failure> {
+pub(super) fn expand(words: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, Failure> {
     let command = super::command();
     let mut words = words.into_iter();
     let mut expanded = Expanded { scope: &command, words: words.next().into_iter().collect(), last: Last::Other };
