@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::chroot::Chroot;
 use super::container::Container;
@@ -103,7 +104,7 @@ fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolatio
     if container_marker(options).is_none() && !options.force {
         let looked_at = "/.dockerenv, /run/.containerenv, a service account, control groups, an overlay root";
         let error = Error::NotAContainer { looked_at: looked_at.to_owned() };
-        return Ok((Box::new(Unavailable(Some(error))), nothing("container isolation was asked for outside one")));
+        return Ok((Box::new(Unavailable::new(error)), nothing("container isolation was asked for outside one")));
     }
     if let Some(missing) = missing_for_owners() {
         return Ok(unavailable("container", &missing, remedy::CONTAINER));
@@ -142,7 +143,7 @@ fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation
 
 fn unavailable(wanted: &'static str, reason: &str, remedy: &str) -> (Box<dyn Isolation>, Chosen) {
     let error = Error::Refused { wanted, reason: reason.to_owned(), remedy: remedy.to_owned() };
-    (Box::new(Unavailable(Some(error))), nothing(reason))
+    (Box::new(Unavailable::new(error)), nothing(reason))
 }
 
 fn nothing(reason: &str) -> Chosen {
@@ -216,18 +217,24 @@ fn marker(evidence: &Evidence) -> Option<&'static str> {
 
 /// Stands where no isolation is possible; the error comes only when one is needed.
 #[derive(Debug)]
-struct Unavailable(Option<Error>);
+struct Unavailable(Mutex<Option<Error>>);
+
+impl Unavailable {
+    fn new(error: Error) -> Self {
+        Self(Mutex::new(Some(error)))
+    }
+}
 
 impl Isolation for Unavailable {
-    fn rootfs(&mut self, _stage: usize) -> Result<Rootfs, Error> {
-        Err(self.0.take().unwrap_or(Error::NeverOpened))
+    fn rootfs(&self, _stage: usize) -> Result<Rootfs, Error> {
+        Err(self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Error::NeverOpened))
     }
 
     fn run(&self, _: &Rootfs, _: &Process, _: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
         Err(Error::NeverOpened)
     }
 
-    fn discard(&mut self, _rootfs: Rootfs) -> Result<(), Error> {
+    fn discard(&self, _rootfs: Rootfs) -> Result<(), Error> {
         Ok(())
     }
 
@@ -235,7 +242,7 @@ impl Isolation for Unavailable {
         Capacity::One
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&self) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -274,7 +281,7 @@ mod tests {
             cancel: Cancel::new().unwrap(),
         };
         let ground = Ground(State::Refused("unshare(CLONE_NEWUSER): EPERM".to_owned()));
-        let (mut isolation, chosen) = open(&options, ground).unwrap();
+        let (isolation, chosen) = open(&options, ground).unwrap();
         assert_eq!(chosen.name, "none");
         let text = isolation.rootfs(0).unwrap_err().to_string();
         assert!(text.contains("unshare(CLONE_NEWUSER): EPERM") && text.contains("hostUsers: false"), "{text}");

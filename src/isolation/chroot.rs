@@ -55,7 +55,7 @@ impl Chroot {
 }
 
 impl Isolation for Chroot {
-    fn rootfs(&mut self, stage: usize) -> Result<Rootfs, Error> {
+    fn rootfs(&self, stage: usize) -> Result<Rootfs, Error> {
         self.directories.rootfs(stage)
     }
 
@@ -73,7 +73,7 @@ impl Isolation for Chroot {
         cleared.map(|()| exit)
     }
 
-    fn discard(&mut self, rootfs: Rootfs) -> Result<(), Error> {
+    fn discard(&self, rootfs: Rootfs) -> Result<(), Error> {
         self.directories.remove(&rootfs.path)
     }
 
@@ -81,7 +81,7 @@ impl Isolation for Chroot {
         Capacity::Many
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&self) -> Result<(), Error> {
         self.directories.remove_all()
     }
 }

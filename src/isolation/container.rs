@@ -12,6 +12,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -33,11 +34,17 @@ const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 #[derive(Debug)]
 pub(super) struct Container {
     untouched: Untouched,
-    aside: Option<Aside>,
-    in_use: bool,
+    root: Mutex<Root>,
     cancel: Cancel,
     /// Held for as long as this lives: there is one `/`, whatever state directories its builds have.
     _lock: Option<OwnedFd>,
+}
+
+/// The one root file system.
+#[derive(Debug, Default)]
+struct Root {
+    aside: Option<Aside>,
+    in_use: bool,
 }
 
 /// How often a lock that another build holds is tried again.
@@ -63,9 +70,16 @@ impl Container {
         if let Some(aside) = Aside::found(Path::new("/"), Path::new(ASIDE), untouched.clone()) {
             aside.put_back().map_err(|error| lost(&error))?;
         }
-        Ok(Self { untouched, aside: None, in_use: false, cancel, _lock: lock })
+        Ok(Self { untouched, root: Mutex::default(), cancel, _lock: lock })
     }
 
+    /// Returns the state of `/`; a thread that died with it in hand leaves it true.
+    fn root(&self) -> MutexGuard<'_, Root> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Root {
     fn clear(&self) -> Result<(), Error> {
         let Some(aside) = &self.aside else { return Ok(()) };
         // Read again: what is mounted since is not to be emptied either.
@@ -119,21 +133,22 @@ fn mount_points() -> Result<Vec<PathBuf>, Error> {
 }
 
 impl Isolation for Container {
-    fn rootfs(&mut self, _stage: usize) -> Result<Rootfs, Error> {
-        if self.in_use {
+    fn rootfs(&self, _stage: usize) -> Result<Rootfs, Error> {
+        let mut root = self.root();
+        if root.in_use {
             return Err(Error::Occupied);
         }
-        if self.aside.is_none() {
+        if root.aside.is_none() {
             let aside = Aside::set(Path::new("/"), Path::new(ASIDE), self.untouched.clone());
-            self.aside = Some(aside.map_err(|error| Error::Refused {
+            root.aside = Some(aside.map_err(|error| Error::Refused {
                 wanted: "container",
                 reason: format!("what stands in `/` cannot be set aside ({error})"),
                 remedy: remedy::CONTAINER.to_owned(),
             })?);
         } else {
-            self.clear()?;
+            root.clear()?;
         }
-        self.in_use = true;
+        root.in_use = true;
         let excluded = self.untouched.paths().to_vec();
         Ok(Rootfs::open(Path::new("/"), excluded, RootfsKind::Plain)?)
     }
@@ -143,18 +158,20 @@ impl Isolation for Container {
         supervise(&Spec { process: process.clone(), place: Place::Here }, &self.cancel, output)
     }
 
-    fn discard(&mut self, _rootfs: Rootfs) -> Result<(), Error> {
-        self.in_use = false;
-        self.clear()
+    fn discard(&self, _rootfs: Rootfs) -> Result<(), Error> {
+        let mut root = self.root();
+        root.in_use = false;
+        root.clear()
     }
 
     fn holds(&self) -> Capacity {
         Capacity::One
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
-        self.in_use = false;
-        match self.aside.take() {
+    fn finish(&self) -> Result<(), Error> {
+        let mut root = self.root();
+        root.in_use = false;
+        match root.aside.take() {
             Some(aside) => aside.put_back().map_err(|error| lost(&error)),
             None => Ok(()),
         }

@@ -43,12 +43,12 @@ use host_files::HostFiles;
 use crate::progress::Stream;
 use crate::rootfs::Rootfs;
 
-/// A place for root file systems, and a way to run processes in them.
+/// A place for root file systems, and a way to run processes in them; stages on several threads share it.
 pub trait Isolation: Send + Sync {
     /// Makes an empty private root file system for a stage.
     ///
     /// In `container` isolation this is `/`, cleared but for what is not the image's.
-    fn rootfs(&mut self, stage: usize) -> Result<Rootfs, Error>;
+    fn rootfs(&self, stage: usize) -> Result<Rootfs, Error>;
 
     /// Runs a process in a root file system until it and all that it started are gone.
     ///
@@ -57,7 +57,7 @@ pub trait Isolation: Send + Sync {
     fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error>;
 
     /// Removes a root file system (`container`: clears `/` but for what is not the image's).
-    fn discard(&mut self, rootfs: Rootfs) -> Result<(), Error>;
+    fn discard(&self, rootfs: Rootfs) -> Result<(), Error>;
 
     /// Tells how many root file systems there can be at a time.
     fn holds(&self) -> Capacity;
@@ -65,7 +65,7 @@ pub trait Isolation: Send + Sync {
     /// Ends the isolation: removes what is left of root file systems; `container` puts back what stood in `/`.
     ///
     /// To be called however the build ended. Calling it twice does nothing more.
-    fn finish(&mut self) -> Result<(), Error>;
+    fn finish(&self) -> Result<(), Error>;
 }
 
 /// How many root file systems an isolation can hold at a time.

@@ -79,7 +79,7 @@ impl Namespace {
 }
 
 impl Isolation for Namespace {
-    fn rootfs(&mut self, stage: usize) -> Result<Rootfs, Error> {
+    fn rootfs(&self, stage: usize) -> Result<Rootfs, Error> {
         self.directories.rootfs(stage)
     }
 
@@ -96,7 +96,7 @@ impl Isolation for Namespace {
         cleared.map(|()| exit)
     }
 
-    fn discard(&mut self, rootfs: Rootfs) -> Result<(), Error> {
+    fn discard(&self, rootfs: Rootfs) -> Result<(), Error> {
         self.directories.remove(&rootfs.path)
     }
 
@@ -104,7 +104,7 @@ impl Isolation for Namespace {
         Capacity::Many
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&self) -> Result<(), Error> {
         self.directories.remove_all()
     }
 }
