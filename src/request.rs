@@ -50,6 +50,8 @@ pub struct BuildRequest {
     pub isolation: IsolationChoice,
     /// Whether `container` isolation may run where no container was found.
     pub force: bool,
+    /// How many stages may be built at the same time, at least 1.
+    pub jobs: usize,
     /// The directory for everything temporary.
     pub state_directory: PathBuf,
     /// Where the image goes.

@@ -26,7 +26,7 @@ struct Copying<'a> {
 }
 
 impl Shared<'_> {
-    pub(super) fn workdir(&mut self, progress: &mut Progress, step: &WorkdirStep) -> Result<Option<Layer>, Error> {
+    pub(super) fn workdir(&self, progress: &mut Progress, step: &WorkdirStep) -> Result<Option<Layer>, Error> {
         let (now, epoch, compression) = (self.now(), self.request.epoch, self.request.compression);
         self.files(progress)?;
         let owner = if step.user.is_empty() { image::Owner::default() } else { owner(self, progress, &step.user)? };
@@ -44,7 +44,7 @@ impl Shared<'_> {
         Ok(Some(layer))
     }
 
-    pub(super) fn copy(&mut self, progress: &mut Progress, step: &CopyStep) -> Result<Option<Layer>, Error> {
+    pub(super) fn copy(&self, progress: &mut Progress, step: &CopyStep) -> Result<Option<Layer>, Error> {
         let start = Instant::now();
         if !step.link {
             self.files(progress)?;
@@ -66,18 +66,12 @@ impl Shared<'_> {
                 self.copy_from(progress, &Copying { step, owner, source, layers: &[], tree: Some(&files.tree) })?
             }
             CopyFrom::Stage(id) => {
-                let finished = &mut self.finished[id.0];
-                let (layers, live) = (finished.image.layers.clone(), finished.live.take());
-                let files = match finished.files.take() {
-                    Some(files) => files,
-                    None => layers::inventory(self.services, &layers)?,
-                };
-                let tree = live.as_ref().filter(|live| live.holds_everything()).map(Live::tree);
+                let finished = self.finished(*id);
+                let (files, live) = (finished.files(self.services)?, finished.live());
+                let tree = live.as_deref().filter(|live| live.holds_everything()).map(Live::tree);
                 let source = Source::Image { files: &files, on_disk: tree.is_some() };
-                let copied = self.copy_from(progress, &Copying { step, owner, source, layers: &layers, tree });
-                let finished = &mut self.finished[id.0];
-                (finished.files, finished.live) = (Some(files), live);
-                copied?
+                let layers = &finished.image.layers;
+                self.copy_from(progress, &Copying { step, owner, source, layers, tree })?
             }
             CopyFrom::Image(key) => {
                 let layers = self.bases.get(key).map(|base| base.image.layers.clone()).unwrap_or_default();
@@ -91,9 +85,9 @@ impl Shared<'_> {
     }
 
     /// Copies from one source into a layer; none where nothing was to copy.
-    fn copy_from(&mut self, progress: &mut Progress, copying: &Copying<'_>) -> Result<Option<Layer>, Error> {
+    fn copy_from(&self, progress: &mut Progress, copying: &Copying<'_>) -> Result<Option<Layer>, Error> {
         let Copying { step, owner, source, layers, tree } = copying;
-        let spool = self.scratch("copy")?;
+        let spool = self.scratch("copy", progress)?;
         let (now, epoch, compression) = (self.now(), self.request.epoch, self.request.compression);
         let mut nothing = Inventory::new();
         let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
@@ -105,7 +99,7 @@ impl Shared<'_> {
             return Ok(None);
         }
         let wanted = draft.wanted();
-        let services = &*self.services;
+        let services = self.services;
         let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &wanted, &spool)?;
         let mut writer = LayerWriter::new(&services.store, compression, epoch)?;
@@ -118,7 +112,7 @@ impl Shared<'_> {
 
     /// Makes a layer that was just written part of what is known of the image, and of its root file system.
     pub(super) fn added(
-        &mut self,
+        &self,
         progress: &mut Progress,
         layer: &Layer,
         inventory: &LayerInventory,
@@ -138,9 +132,9 @@ impl Shared<'_> {
         Timestamp { seconds: self.request.created, nanoseconds: 0 }
     }
 
-    /// Makes an empty directory of ours.
-    pub(super) fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.request.state_directory.join(name);
+    /// Makes an empty directory of a stage's own.
+    pub(super) fn scratch(&self, name: &str, progress: &Progress) -> Result<PathBuf, Error> {
+        let path = self.request.state_directory.join(format!("{name}-{}", progress.id.0));
         fs::create_dir_all(&path).map_err(|source| Error::State { action: "create", path: path.clone(), source })?;
         Ok(path)
     }
@@ -151,18 +145,18 @@ pub(super) fn remove_scratch(path: &Path) -> Result<(), Error> {
 }
 
 /// Looks up an owner in the image; numbers and `root` need no look.
-fn owner(shared: &mut Shared<'_>, progress: &mut Progress, text: &str) -> Result<image::Owner, Error> {
+fn owner(shared: &Shared<'_>, progress: &mut Progress, text: &str) -> Result<image::Owner, Error> {
     let accounts = if image::owner_needs_accounts(text) { accounts(shared, progress)? } else { Accounts::default() };
     let found = accounts.owner(text);
     found.map_err(|source| CopyError::Owner { owner: text.to_owned(), source }.into())
 }
 
 /// Reads the image's passwd and group files, from its inventory or from its layers.
-pub(super) fn accounts(shared: &mut Shared<'_>, progress: &mut Progress) -> Result<Accounts, Error> {
+pub(super) fn accounts(shared: &Shared<'_>, progress: &mut Progress) -> Result<Accounts, Error> {
     let layers = progress.image.layers.clone();
-    let spool = shared.scratch("accounts")?;
+    let spool = shared.scratch("accounts", progress)?;
     let files = shared.files(progress)?;
-    let services = &*shared.services;
+    let services = shared.services;
     let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
     let read = |file| image::read_account_file(files, file, &mut open, &spool);
     let (mut read, passwd_file, group_file) = (read, image::AccountFile::Passwd, image::AccountFile::Group);

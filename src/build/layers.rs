@@ -1,9 +1,10 @@
 //! Reading layers, wherever their blobs are: streams for unpacking, inventories for what a build must know of a base.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
 use crate::isolation::Cancel;
@@ -24,6 +25,7 @@ const PIECE: usize = 128 << 10;
 pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result<Box<dyn Read + Send>> {
     let digest = &layer.descriptor.digest;
     let cancel = services.cancel.clone();
+    let turn = keep.then(|| services.fetching.turn(digest, &services.store)).flatten();
     if services.store.contains(digest) {
         let blob = services.store.verified(digest).map_err(io::Error::other)?;
         return Ok(Box::new(Interruptible { reader: blob, cancel }));
@@ -36,7 +38,12 @@ pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result
     let reader = registry::read_blocking(stream.map_err(io::Error::other)?, &services.runtime);
     let counted = Counted { reader, digest: digest.clone(), reporter: Arc::clone(&services.reporter), unreported: 0 };
     let reader = Interruptible { reader: counted, cancel };
-    if keep { Ok(Box::new(Keep::new(reader, &services.store)?)) } else { Ok(Box::new(reader)) }
+    match turn {
+        Some(turn) => {
+            Ok(Box::new(Keep { reader, writer: Some(services.store.create().map_err(io::Error::other)?), _turn: turn }))
+        }
+        None => Ok(Box::new(reader)),
+    }
 }
 
 /// Opens a layer's tar stream, decompressed by a thread of its own that reads a little ahead.
@@ -132,6 +139,43 @@ impl Read for Ahead {
     }
 }
 
+/// The layers that are being fetched into the store, so that stages that need the same one fetch it once.
+#[derive(Clone, Debug, Default)]
+pub struct Fetching {
+    inner: Arc<(Mutex<HashSet<Digest>>, Condvar)>,
+}
+
+/// The right to fetch a layer, until it is dropped.
+struct Turn {
+    fetching: Fetching,
+    digest: Digest,
+}
+
+impl Fetching {
+    /// Waits until nobody fetches the layer; none when it is in the store then.
+    fn turn(&self, digest: &Digest, store: &Store) -> Option<Turn> {
+        let (digests, ended) = &*self.inner;
+        let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if store.contains(digest) {
+                return None;
+            }
+            if digests.insert(digest.clone()) {
+                return Some(Turn { fetching: self.clone(), digest: digest.clone() });
+            }
+            digests = ended.wait(digests).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (digests, ended) = &*self.fetching.inner;
+        digests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        ended.notify_all();
+    }
+}
+
 /// A reader that fails once the build is cancelled, so that no long copy outlives a signal.
 struct Interruptible<R> {
     reader: R,
@@ -174,12 +218,7 @@ impl<R: Read> Read for Counted<R> {
 struct Keep<R> {
     reader: R,
     writer: Option<BlobWriter>,
-}
-
-impl<R> Keep<R> {
-    fn new(reader: R, store: &Store) -> io::Result<Self> {
-        Ok(Self { reader, writer: Some(store.create().map_err(io::Error::other)?) })
-    }
+    _turn: Turn,
 }
 
 impl<R: Read> Read for Keep<R> {

@@ -13,6 +13,7 @@ mod layers;
 mod layout;
 mod mounts;
 mod run;
+mod schedule;
 mod single;
 mod stage;
 
@@ -40,6 +41,7 @@ use crate::store::Store;
 
 pub use copy::Error as CopyError;
 pub use error::{Error, Place};
+pub use layers::Fetching;
 
 /// The services that a build uses, opened once.
 pub struct Services {
@@ -63,6 +65,8 @@ pub struct Services {
     pub reporter: Arc<dyn Reporter>,
     /// Ends the build.
     pub cancel: Cancel,
+    /// The layers that are being fetched into the store.
+    pub fetching: Fetching,
     /// Whether base layers that are read are kept, because an output needs their bytes.
     pub keep_layers: bool,
 }
@@ -97,7 +101,7 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<BuildOut
     });
     outcome.map_err(|error| {
         // Whatever failed because of the signal, the signal is what to tell.
-        let error = if services.cancel.is_cancelled() { Error::Interrupted } else { error };
+        let error = if services.cancel.is_interrupted() { Error::Interrupted } else { error };
         Failed { error, dockerfile: Some(context.dockerfile.clone()) }
     })
 }
@@ -229,7 +233,7 @@ impl Services {
     }
 
     /// Reports how long something took.
-    fn timed<T>(&mut self, phase: Phase, work: impl FnOnce(&mut Self) -> T) -> T {
+    fn timed<T>(&self, phase: Phase, work: impl FnOnce(&Self) -> T) -> T {
         let start = Instant::now();
         let result = work(self);
         self.reporter.report(Event::Spent { phase, elapsed: start.elapsed() });

@@ -74,7 +74,7 @@ fn report(services: &Services, warnings: &[rootfs::Warning]) {
 
 impl Shared<'_> {
     /// Runs a process and returns the layer of its changes; none where it changed nothing.
-    pub(super) fn run(&mut self, progress: &mut Progress, step: &RunStep, id: &StepId) -> Result<Option<Layer>, Error> {
+    pub(super) fn run(&self, progress: &mut Progress, step: &RunStep, id: &StepId) -> Result<Option<Layer>, Error> {
         let mut live = match progress.live.take() {
             Some(live) => live,
             None => self.unpack(progress)?,
@@ -109,7 +109,7 @@ impl Shared<'_> {
     }
 
     /// Makes the root file system of a stage and unpacks all its layers; what files they hold is known then, too.
-    pub(super) fn unpack(&mut self, progress: &mut Progress) -> Result<Live, Error> {
+    pub(super) fn unpack(&self, progress: &mut Progress) -> Result<Live, Error> {
         let mut rootfs = self.services.isolation.rootfs(progress.id.0)?;
         rootfs.excluded.extend(self.request.ignore_paths.iter().cloned());
         let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
@@ -130,7 +130,7 @@ impl Shared<'_> {
         Ok(live)
     }
 
-    fn execute(&mut self, rootfs: &Rootfs, process: &Process, id: &StepId) -> Result<(), Error> {
+    fn execute(&self, rootfs: &Rootfs, process: &Process, id: &StepId) -> Result<(), Error> {
         let reporter = std::sync::Arc::clone(&self.services.reporter);
         let mut output = |stream: Stream, bytes: &[u8]| {
             reporter.report(Event::Output { step: id, stream, bytes });

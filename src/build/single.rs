@@ -19,13 +19,13 @@ pub(super) struct Beginning {
 
 impl Shared<'_> {
     /// Takes note of the base, before the first step.
-    pub(super) fn begin_single(&mut self, progress: &mut Progress) -> Result<Beginning, Error> {
+    pub(super) fn begin_single(&self, progress: &mut Progress) -> Result<Beginning, Error> {
         let files = self.files(progress)?.clone();
         Ok(Beginning { image: progress.image.clone(), files })
     }
 
     /// Replaces the stage's own layers by one; the last line of its history gets it.
-    pub(super) fn end_single(&mut self, progress: &mut Progress, beginning: Beginning) -> Result<(), Error> {
+    pub(super) fn end_single(&self, progress: &mut Progress, beginning: Beginning) -> Result<(), Error> {
         let own = progress.image.layers.len() - beginning.image.layers.len();
         if own < 2 {
             return Ok(());
@@ -33,8 +33,8 @@ impl Shared<'_> {
         let first_own = u32::try_from(beginning.image.layers.len()).unwrap_or(u32::MAX);
         let files = self.files(progress)?.clone();
         let (plan, removed) = difference(&beginning.files, &files, first_own);
-        let spool = self.scratch("single")?;
-        let (services, all) = (&*self.services, &progress.image.layers);
+        let spool = self.scratch("single", progress)?;
+        let (services, all) = (self.services, &progress.image.layers);
         let mut open = |number: u32| layers::open(services, &all[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &plan.wanted(), &spool)?;
         let mut writer = LayerWriter::new(&services.store, self.request.compression, self.request.epoch)?;

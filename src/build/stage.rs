@@ -1,6 +1,7 @@
 //! Stages: from a base to an image, step by step; a root file system is made when the first step needs one.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
@@ -9,13 +10,14 @@ use crate::isolation::Capacity;
 use crate::oci::{History, ImageConfig};
 use crate::outcome::StepDone;
 use crate::output::Uploads;
-use crate::plan::{Action, Bases, BuildPlan, CopyFrom, Stage, StageBase, StageId, Step};
+use crate::plan::{Action, Bases, BuildPlan, Stage, StageBase, StageId, Step};
 use crate::progress::{Event, Phase, StepId, StepResult};
 use crate::request::{BuildRequest, Snapshots};
 
 use crate::rootfs::Exclusions;
 
 use super::run::Live;
+use super::schedule::Schedule;
 use super::{Error, Services, layers};
 
 /// What BuildKit writes as the comment of each line of history.
@@ -27,24 +29,25 @@ pub(super) struct Shared<'a> {
     pub(super) plan: &'a BuildPlan,
     pub(super) bases: &'a Bases,
     pub(super) context: &'a Context,
-    pub(super) services: &'a mut Services,
-    uploads: &'a mut Uploads,
-    /// The results of the stages before this one.
-    pub(super) finished: Vec<Finished>,
+    pub(super) services: &'a Services,
+    uploads: Mutex<&'a mut Uploads>,
+    schedule: Schedule,
+    /// The results of the stages that are done.
+    finished: Vec<OnceLock<Finished>>,
     /// The stages whose layers are in the target's image.
     in_target: BTreeSet<StageId>,
     /// `--ignore-path`.
     pub(super) ignored: Exclusions,
-    steps: Vec<StepDone>,
 }
 
 /// A stage that is done.
 pub(super) struct Finished {
     pub(super) image: Image,
-    /// Which files it has, if that was needed.
-    pub(super) files: Option<Inventory>,
+    steps: Vec<StepDone>,
+    /// Which files it has, if that was needed, and while a later stage can still need it.
+    files: Mutex<Option<Arc<Inventory>>>,
     /// Its root file system, while a later stage can still use it.
-    pub(super) live: Option<Live>,
+    live: Mutex<Option<Arc<Live>>>,
 }
 
 /// A stage in progress.
@@ -55,40 +58,42 @@ pub(super) struct Progress {
     pub(super) files: Option<Inventory>,
     /// The image's files on disk, if a step needed them.
     pub(super) live: Option<Live>,
+    steps: Vec<StepDone>,
 }
 
-/// Builds all stages of a plan; returns the last one's image, and what was done.
+/// Builds all stages of a plan, several at a time; returns the last one's image, and what was done.
 pub(super) fn build_stages(
     request: &BuildRequest,
     plan: &BuildPlan,
     bases: &Bases,
     context: &Context,
-    services: &mut Services,
+    services: &Services,
     uploads: &mut Uploads,
 ) -> Result<(Image, Vec<StepDone>), Error> {
-    let in_target = target_chain(plan);
-    let mut shared = Shared {
+    let shared = Shared {
         request,
         plan,
         bases,
         context,
         services,
-        uploads,
-        finished: Vec::new(),
-        in_target,
+        uploads: Mutex::new(uploads),
+        schedule: Schedule::new(plan),
+        finished: plan.stages.iter().map(|_| OnceLock::new()).collect(),
+        in_target: target_chain(plan),
         ignored: Exclusions::new(&request.ignore_paths),
-        steps: Vec::new(),
     };
-    for number in 0..plan.stages.len() {
-        let finished = shared.build_stage(StageId(number))?;
-        shared.finished.push(finished);
-        shared.discard_unneeded(StageId(number))?;
+    let jobs = match services.isolation.holds() {
+        Capacity::One => 1,
+        Capacity::Many => request.jobs,
+    };
+    shared.schedule.run(jobs, &|id| shared.build_stage(id), &|| services.cancel.abandon())?;
+    let mut image = Image { config: ImageConfig::scratch(request.platform.clone()), layers: Vec::new() };
+    let mut steps = Vec::new();
+    for finished in shared.finished.into_iter().filter_map(OnceLock::into_inner) {
+        steps.extend(finished.steps);
+        image = finished.image;
     }
-    let Shared { mut finished, steps, .. } = shared;
-    match finished.pop() {
-        Some(target) => Ok((target.image, steps)),
-        None => Ok((Image { config: ImageConfig::scratch(request.platform.clone()), layers: Vec::new() }, steps)),
-    }
+    Ok((image, steps))
 }
 
 /// Returns the target and the stages that it is based on.
@@ -105,13 +110,65 @@ fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
     chain
 }
 
-/// Tells whether a stage after `user` is based on `id` or copies from it.
-fn is_used_after(plan: &BuildPlan, id: StageId, user: StageId) -> bool {
-    plan.stages[user.0 + 1..].iter().any(|stage| stage.base == StageBase::Stage(id) || copies_from(stage, id))
+impl Finished {
+    /// Returns which files the stage has; where nobody has asked before, that is read from its layers.
+    pub(super) fn files(&self, services: &Services) -> Result<Arc<Inventory>, Error> {
+        let mut files = unpoisoned(&self.files);
+        match &*files {
+            Some(files) => Ok(Arc::clone(files)),
+            None => {
+                let read = Arc::new(layers::inventory(services, &self.image.layers)?);
+                Ok(Arc::clone(files.insert(read)))
+            }
+        }
+    }
+
+    /// Returns the stage's root file system, if it is still there.
+    pub(super) fn live(&self) -> Option<Arc<Live>> {
+        unpoisoned(&self.live).clone()
+    }
+
+    /// Takes the root file system away; whoever reads it now reads on, and then it is nobody's.
+    fn take_live(&self) -> Option<Live> {
+        unpoisoned(&self.live).take().and_then(Arc::into_inner)
+    }
+}
+
+/// Locks; a thread that died with the lock takes the whole process with it.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared<'_> {
-    fn build_stage(&mut self, id: StageId) -> Result<Finished, Error> {
+    /// Returns the result of a stage that another one needs.
+    pub(super) fn finished(&self, id: StageId) -> &Finished {
+        self.finished[id.0].get().expect("a stage begins after those that it needs")
+    }
+
+    /// Builds a stage, and gives back what nobody needs any more.
+    fn build_stage(&self, id: StageId) -> Result<(), Error> {
+        let finished = self.build_steps(id)?;
+        let only_one = self.services.isolation.holds() == Capacity::One;
+        let next = self.plan.stages.get(id.0 + 1);
+        if only_one
+            && next.is_none_or(|next| next.base != StageBase::Stage(id))
+            && let Some(live) = finished.take_live()
+        {
+            // The next stage needs the place.
+            self.services.isolation.discard(live.into_rootfs())?;
+        }
+        let _first = self.finished[id.0].set(finished);
+        for unneeded in self.schedule.release_inputs(id) {
+            let finished = self.finished(unneeded);
+            if let Some(live) = finished.take_live() {
+                self.services.isolation.discard(live.into_rootfs())?;
+            }
+            unpoisoned(&finished.files).take();
+        }
+        Ok(())
+    }
+
+    fn build_steps(&self, id: StageId) -> Result<Finished, Error> {
         let stage = &self.plan.stages[id.0];
         let base = base_text(&stage.base, self.plan);
         self.services.reporter.report(Event::StageStarted { stage: &stage.name, base: &base });
@@ -130,11 +187,17 @@ impl Shared<'_> {
             self.upload(id, &progress.image.layers.clone());
         }
         self.configure(stage, &mut progress.image);
-        Ok(Finished { image: progress.image, files: progress.files, live: progress.live })
+        let files = Mutex::new(progress.files.map(Arc::new));
+        Ok(Finished {
+            image: progress.image,
+            steps: progress.steps,
+            files,
+            live: Mutex::new(progress.live.map(Arc::new)),
+        })
     }
 
     /// Starts a stage from its base; a root file system of the base that nobody else needs is taken over.
-    fn begin(&mut self, id: StageId, stage: &Stage) -> Result<Progress, Error> {
+    fn begin(&self, id: StageId, stage: &Stage) -> Result<Progress, Error> {
         let (image, files, live) = match &stage.base {
             StageBase::Scratch => {
                 let image = Image { config: ImageConfig::scratch(stage.platform.clone()), layers: Vec::new() };
@@ -147,17 +210,19 @@ impl Shared<'_> {
                 (image.ok_or_else(missing)?, None, None)
             }
             StageBase::Stage(base) => {
-                let last_use = !is_used_after(self.plan, *base, id) && !copies_from(stage, *base);
-                let finished = &mut self.finished[base.0];
-                let live = if last_use { finished.live.take() } else { None };
-                let files = if last_use { finished.files.take() } else { finished.files.clone() };
-                (finished.image.clone(), files, live)
+                let last_use = self.schedule.has_one_user(*base) && !stage.reads(*base);
+                // Where there is but one place, later readers have the layers.
+                let takes_over = last_use || self.services.isolation.holds() == Capacity::One;
+                let finished = self.finished(*base);
+                let live = if takes_over { finished.take_live() } else { None };
+                let files = unpoisoned(&finished.files).clone();
+                (finished.image.clone(), files.map(Arc::unwrap_or_clone), live)
             }
         };
-        Ok(Progress { id, image, files, live })
+        Ok(Progress { id, image, files, live, steps: Vec::new() })
     }
 
-    fn build_step(&mut self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(), Error> {
+    fn build_step(&self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(), Error> {
         if self.services.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
@@ -174,18 +239,18 @@ impl Shared<'_> {
             None => StepResult::NoLayer,
         };
         self.record(progress, step, layer);
-        self.finish_step(step, id, result, start.elapsed());
+        self.finish_step(progress, step, id, result, start.elapsed());
         Ok(())
     }
 
-    fn finish_step(&mut self, step: &Step, id: &StepId, result: StepResult, elapsed: Duration) {
+    fn finish_step(&self, progress: &mut Progress, step: &Step, id: &StepId, result: StepResult, elapsed: Duration) {
         self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });
         let (line, text) = (step.span.first_line, step.text.clone());
-        self.steps.push(StepDone { step: id.clone(), line, text, result, elapsed });
+        progress.steps.push(StepDone { step: id.clone(), line, text, result, elapsed });
     }
 
     /// Puts a step into the image's history, with its layer if it made one, and starts to upload that.
-    fn record(&mut self, progress: &mut Progress, step: &Step, layer: Option<Layer>) {
+    fn record(&self, progress: &mut Progress, step: &Step, layer: Option<Layer>) {
         let Some(created_by) = &step.created_by else { return };
         let history = History {
             created: Some(rfc3339(self.request.created)),
@@ -208,10 +273,11 @@ impl Shared<'_> {
         };
     }
 
-    fn upload(&mut self, id: StageId, layers: &[Layer]) {
+    fn upload(&self, id: StageId, layers: &[Layer]) {
         if self.in_target.contains(&id) {
+            let mut uploads = unpoisoned(&self.uploads);
             for layer in layers {
-                self.uploads.layer(layer);
+                uploads.layer(layer);
             }
         }
     }
@@ -226,7 +292,7 @@ impl Shared<'_> {
 
     /// Returns the files of the image. Where nothing has asked for them before, its layers are read: into a root
     /// file system if a step of the stage needs one anyway, so that each is read once, else for their headers only.
-    pub(super) fn files<'p>(&mut self, progress: &'p mut Progress) -> Result<&'p mut Inventory, Error> {
+    pub(super) fn files<'p>(&self, progress: &'p mut Progress) -> Result<&'p mut Inventory, Error> {
         let needs_rootfs = self.plan.stages[progress.id.0].steps.iter().any(|step| step.action.needs_rootfs());
         if progress.files.is_none() && needs_rootfs && progress.live.is_none() {
             progress.live = Some(self.unpack(progress)?);
@@ -237,29 +303,6 @@ impl Shared<'_> {
         }
         Ok(progress.files.get_or_insert_with(Inventory::new))
     }
-
-    /// Gives back the root file systems that no later stage can use.
-    fn discard_unneeded(&mut self, done: StageId) -> Result<(), Error> {
-        let only_one = self.services.isolation.holds() == Capacity::One;
-        for number in 0..=done.0 {
-            let id = StageId(number);
-            let next_is_based_on_it =
-                self.plan.stages.get(done.0 + 1).is_some_and(|next| next.base == StageBase::Stage(id));
-            let used = is_used_after(self.plan, id, done) && (!only_one || next_is_based_on_it);
-            let finished = &mut self.finished[number];
-            if !used && let Some(live) = finished.live.take() {
-                self.services.isolation.discard(live.into_rootfs())?;
-            }
-            if !is_used_after(self.plan, id, done) {
-                finished.files = None;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn copies_from(stage: &Stage, id: StageId) -> bool {
-    stage.steps.iter().any(|step| step.action.sources().contains(&&CopyFrom::Stage(id)))
 }
 
 fn base_text(base: &StageBase, plan: &BuildPlan) -> String {

@@ -7,6 +7,8 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::image::LayerInventory;
 use crate::oci::Digest;
@@ -29,12 +31,14 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Inventories {
     directory: PathBuf,
+    /// Stages may keep the same one at the same time.
+    next_temporary: Arc<AtomicU64>,
 }
 
 impl Inventories {
     /// Uses a directory, which is made when the first inventory is kept.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self { directory: directory.to_owned(), next_temporary: Arc::default() }
     }
 
     /// Returns the inventory of a layer, if it is known.
@@ -52,7 +56,8 @@ impl Inventories {
         let path = self.path(layer);
         let failure = |source| Error::Write { path: path.clone(), source };
         fs::create_dir_all(&self.directory).map_err(failure)?;
-        let temporary = self.directory.join(format!(".{}.{}.tmp", layer.hex(), std::process::id()));
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.directory.join(format!(".{}.{}-{number}.tmp", layer.hex(), std::process::id()));
         let written = write(&temporary, inventory).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             // The error that made it useless is told; that it could not be removed adds nothing.

@@ -12,7 +12,7 @@ use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
 use super::request::{Network, Resolved};
-use crate::build::Services;
+use crate::build::{Fetching, Services};
 use crate::cache::Inventories;
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground};
@@ -76,6 +76,7 @@ pub fn open(
         fidelity: chosen.fidelity,
         reporter,
         cancel,
+        fetching: Fetching::default(),
         keep_layers: false,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
@@ -15,6 +16,8 @@ use crate::sys;
 pub struct Cancel {
     /// Readable once cancelled; never read, so that every waiter sees it.
     event: Arc<OwnedFd>,
+    /// Whether it was the build itself that gave up, before anybody else wanted its end.
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Cancel {
@@ -24,13 +27,24 @@ impl Cancel {
             doing: "preparing cancellation".to_owned(),
             source: sys::Error::from_io("eventfd()", &errno.into()),
         })?;
-        Ok(Self { event: Arc::new(event) })
+        Ok(Self { event: Arc::new(event), abandoned: Arc::default() })
     }
 
     /// Turns the switch. Does not wait; safe to call many times and from any thread.
     pub fn cancel(&self) {
         // The counter is full only after 2⁶⁴ calls, and then it is readable all the same.
         let _full = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    /// Turns the switch because one part of the build has failed: what the others do is of no use any more.
+    pub fn abandon(&self) {
+        self.abandoned.store(!self.is_cancelled(), Ordering::Relaxed);
+        self.cancel();
+    }
+
+    /// Tells whether somebody else than the build itself has turned the switch, and so is why it ends.
+    pub fn is_interrupted(&self) -> bool {
+        self.is_cancelled() && !self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Tells whether the switch was turned.
@@ -60,5 +74,14 @@ mod tests {
         cancel.cancel();
         assert!(other.is_cancelled());
         assert!(other.is_cancelled());
+        cancel.abandon();
+        assert!(other.is_interrupted());
+    }
+
+    #[test]
+    fn what_the_build_gave_up_itself_was_not_interrupted() {
+        let cancel = Cancel::new().unwrap();
+        cancel.abandon();
+        assert!(cancel.is_cancelled() && !cancel.clone().is_interrupted());
     }
 }

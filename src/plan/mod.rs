@@ -18,7 +18,7 @@ mod run;
 mod stage;
 mod variables;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use crate::dockerfile::{Dockerfile, Span};
@@ -62,6 +62,26 @@ pub struct Stage {
     pub span: Span,
     /// Its FROM, as written on one line.
     pub text: String,
+}
+
+impl Stage {
+    /// Returns the stages that must be done before this one.
+    pub fn inputs(&self) -> BTreeSet<StageId> {
+        let base = match self.base {
+            StageBase::Stage(id) => Some(id),
+            StageBase::Scratch | StageBase::Image(_) => None,
+        };
+        let read = self.steps.iter().flat_map(|step| step.action.sources()).filter_map(|source| match source {
+            CopyFrom::Stage(id) => Some(*id),
+            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => None,
+        });
+        base.into_iter().chain(read).collect()
+    }
+
+    /// Tells whether one of its steps reads files of another stage.
+    pub fn reads(&self, stage: StageId) -> bool {
+        self.steps.iter().any(|step| step.action.sources().contains(&&CopyFrom::Stage(stage)))
+    }
 }
 
 /// What a stage starts from.

@@ -32,6 +32,7 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         offline: false,
         isolation: IsolationChoice::Auto,
         force: false,
+        jobs: 1,
         state_directory: PathBuf::from("/state"),
         outputs: Vec::new(),
         check_push: true,

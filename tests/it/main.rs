@@ -17,6 +17,7 @@ mod faults;
 mod hostile;
 mod interrupted;
 mod nospace;
+mod parallel;
 mod pipelines_files;
 mod pipelines_images;
 mod pipelines_index;

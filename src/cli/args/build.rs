@@ -1,5 +1,6 @@
 //! Flags for what is built, how, and what is said about it.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -76,6 +77,12 @@ pub struct BuildArgs {
     /// Accepted as kaniko's, and always the case here: after a build `/` is cleared of the image, and what stood there is put back.
     #[arg(long)]
     pub cleanup: bool,
+    /// How many stages that do not need each other are built at the same time.
+    ///
+    /// Default: as many as there are processors, at least 2. `container` isolation has one root file system and builds
+    /// one stage at a time, whatever this says.
+    #[arg(long, value_name = "NUMBER")]
+    pub jobs: Option<NonZeroUsize>,
     /// Leave this path of the image's file system alone: it is neither unpacked nor put into layers.
     ///
     /// May be given many times. Holds for everything below it; a component may contain `*` and `?`.

@@ -16,6 +16,7 @@ mod output;
 mod pairs;
 mod results;
 
+use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -175,6 +176,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         offline: args.limits.offline,
         isolation: build::isolation(args.build.isolation),
         force: args.build.force,
+        jobs: jobs(args.build.jobs),
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
         outputs: outputs.images,
         check_push: network.check_push_permission,
@@ -206,6 +208,11 @@ fn ignore_path(given: &str) -> Result<PathBuf, UsageError> {
 /// Makes a path absolute, without `.` parts. `..` stays: what it means depends on symbolic links.
 fn absolute(path: &Path, working: &Path) -> PathBuf {
     working.join(path).components().filter(|part| *part != Component::CurDir).collect()
+}
+
+/// Stages wait for networks and disks as much as for a processor: one has room for two.
+fn jobs(wanted: Option<NonZeroUsize>) -> usize {
+    wanted.map_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2)), NonZeroUsize::get)
 }
 
 #[cfg(test)]

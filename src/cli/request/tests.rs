@@ -169,6 +169,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--snapshot-mode=redo", |r| shown(r.request.snapshot_mode), "Redo"),
     ("--snapshotMode=time", |r| shown(r.request.snapshot_mode), "Time"),
     ("--single-snapshot", |r| shown(r.request.snapshots), "Single"),
+    ("--jobs=3", |r| shown(r.request.jobs), "3"),
     ("--state-dir=s", |r| shown(&r.request.state_directory), "/work/s/yadokari-token"),
     ("--kaniko-dir=/s", |r| shown(&r.request.state_directory), "/s/yadokari-token"),
 ];
