@@ -56,13 +56,14 @@ impl Shared<'_> {
         let layer = match &step.from {
             CopyFrom::Context => {
                 let context = self.context;
-                let (tree, source) = (&context.tree, Source::Context { tree: &context.tree, ignore: &context.ignore });
+                let (tree, source) =
+                    (&context.tree, Source::Context { tree: &context.tree, ignore: &context.ignore, apart: false });
                 self.copy_from(progress, &Copying { step, owner, source, layers: &[], tree: Some(tree) })?
             }
             CopyFrom::Named(name) => {
                 let missing = || CopyError::NotFound { path: name.into() };
                 let files = self.context.named.get(name).ok_or_else(missing)?;
-                let source = Source::Context { tree: &files.tree, ignore: &files.ignore };
+                let source = Source::Context { tree: &files.tree, ignore: &files.ignore, apart: false };
                 self.copy_from(progress, &Copying { step, owner, source, layers: &[], tree: Some(&files.tree) })?
             }
             CopyFrom::Stage(id) => {
@@ -87,13 +88,22 @@ impl Shared<'_> {
     /// Copies from one source into a layer; none where nothing was to copy.
     fn copy_from(&self, progress: &mut Progress, copying: &Copying<'_>) -> Result<Option<Layer>, Error> {
         let Copying { step, owner, source, layers, tree } = copying;
+        let added = self.additions.of_step(step, self.request, self.services)?;
         let spool = self.scratch("copy", progress)?;
         let (now, epoch, compression) = (self.now(), self.request.epoch, self.request.compression);
         let mut nothing = Inventory::new();
         let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let mut draft = Draft::new(files, &self.ignored, now);
-        let mut copier =
-            Copier { step, source, draft: &mut draft, owner: *owner, spool: &spool, spooled: 0, sources: 0 };
+        let mut copier = Copier {
+            step,
+            source,
+            draft: &mut draft,
+            owner: *owner,
+            spool: &spool,
+            spooled: 0,
+            sources: 0,
+            added: &added,
+        };
         copier.copy()?;
         if draft.is_empty() {
             return Ok(None);

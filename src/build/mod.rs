@@ -5,6 +5,7 @@
 //!
 //! *Invariant: a root file system exists only while a step needs one; what a step reads is what the plan says.*
 
+mod additions;
 mod bases;
 mod copy;
 mod error;
@@ -219,17 +220,21 @@ impl Services {
     }
 
     fn fetch_context(&self, request: &BuildRequest) -> Result<Context, Error> {
+        Ok(context::fetch(request, &self.means(request))?)
+    }
+
+    /// Returns what is needed to fetch something.
+    fn means(&self, request: &BuildRequest) -> context::Means<'_> {
         let cancel = self.cancel.clone();
-        let means = context::Means {
+        context::Means {
             agent: &self.agent,
             runtime: &self.runtime,
-            state: &request.state_directory,
+            state: request.state_directory.clone(),
             access: &self.access,
             reporter: &*self.reporter,
             is_cancelled: Arc::new(move || cancel.is_cancelled()),
             origin: context::main_origin(request),
-        };
-        Ok(context::fetch(request, &means)?)
+        }
     }
 
     /// Reports how long something took.

@@ -16,6 +16,7 @@ use crate::request::{BuildRequest, Snapshots};
 
 use crate::rootfs::Exclusions;
 
+use super::additions::Additions;
 use super::run::Live;
 use super::schedule::Schedule;
 use super::{Error, Services, layers};
@@ -29,6 +30,7 @@ pub(super) struct Shared<'a> {
     pub(super) plan: &'a BuildPlan,
     pub(super) bases: &'a Bases,
     pub(super) context: &'a Context,
+    pub(super) additions: Additions,
     pub(super) services: &'a Services,
     uploads: Mutex<&'a mut Uploads>,
     schedule: Schedule,
@@ -70,11 +72,16 @@ pub(super) fn build_stages(
     services: &Services,
     uploads: &mut Uploads,
 ) -> Result<(Image, Vec<StepDone>), Error> {
+    let additions = Additions::new(plan);
+    if services.isolation.holds() == Capacity::One {
+        additions.fetch_all(plan, request, services)?;
+    }
     let shared = Shared {
         request,
         plan,
         bases,
         context,
+        additions,
         services,
         uploads: Mutex::new(uploads),
         schedule: Schedule::new(plan),

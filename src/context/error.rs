@@ -95,8 +95,8 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
-    /// A context is larger than it may be.
-    #[error("the build context is larger than --context-max-size={limit} at `{}`", path.display())]
+    /// What is fetched is larger than it may be.
+    #[error("what is fetched is larger than --context-max-size={limit} at `{}`", path.display())]
     TooBig {
         /// Where the limit was met.
         path: PathBuf,

@@ -8,7 +8,7 @@ use super::access::{Login, Secret};
 use super::stream::{Archive, Remote};
 use super::{Error, ErrorKind, Means, netrc};
 use crate::http::download::{self, MakeCall};
-use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url, redact};
+use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url, decoded, redact};
 use crate::request::{HttpsSource, SecretUrl};
 
 /// Describes the download of an archive.
@@ -71,25 +71,6 @@ pub(super) fn strip(url: &mut Url) {
     let _ = url.set_password(None);
 }
 
-/// Undoes `%41`.
-pub(super) fn decoded(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, after @ ..] = rest {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match (first, hex.and_then(|two| u8::from_str_radix(two, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// Says in a message which credentials were used.
 pub(super) fn tried(login: Option<&Login>) -> String {
     match login {
@@ -129,6 +110,5 @@ mod tests {
         assert!(login.secret == Secret::Basic { user: "us@er".into(), password: "p:ss".into() });
         strip(&mut url);
         assert_eq!(url.as_str(), "https://host/x?y=%20");
-        assert_eq!(decoded("100%"), "100%");
     }
 }

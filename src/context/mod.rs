@@ -20,6 +20,7 @@ mod gcs;
 mod git;
 mod https;
 mod netrc;
+mod remote;
 #[cfg(feature = "s3")]
 mod s3;
 mod stream;
@@ -43,6 +44,7 @@ use crate::rootfs::{FileKind, Tree};
 
 pub use access::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
 pub use error::{Error, ErrorKind};
+pub use remote::{Checkout, Download, clone, download};
 
 /// A build context that is here.
 #[derive(Debug)]
@@ -78,13 +80,14 @@ pub struct Dockerfile {
 }
 
 /// What is needed to fetch a context.
+#[derive(Clone)]
 pub struct Means<'a> {
     /// Makes requests.
     pub agent: &'a Agent,
     /// Drives the network's tasks; the caller must not be one of them.
     pub runtime: &'a Handle,
     /// The directory for everything temporary.
-    pub state: &'a Path,
+    pub state: PathBuf,
     /// Credentials.
     pub access: &'a Access,
     /// Tells what happens.

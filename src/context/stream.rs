@@ -4,15 +4,18 @@
 //!
 //! *Invariant: what failed to come is told as such, not as a damaged archive.*
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
+use jiff::fmt::rfc2822;
 
 use super::writer::Writer;
 use super::{Error, Means, archive};
 use crate::http::download::{self, Download, MakeCall};
+use crate::image::Timestamp;
 use crate::oci::{Digest, Hasher};
 use crate::registry::read_blocking;
 
@@ -34,35 +37,73 @@ pub(super) struct Archive {
     pub(super) checksum: Option<Digest>,
 }
 
+/// A file that was downloaded.
+pub(super) struct Saved {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// What the server says of its age.
+    pub(super) modified: Option<Timestamp>,
+}
+
 /// Downloads and unpacks an archive into `directory`.
 pub(super) fn fetch(archive: &Archive, directory: &Path, limit: u64, means: &Means<'_>) -> Result<Writer, Error> {
+    again(|| {
+        let mut writer = Writer::create(directory, limit)?;
+        unpack(archive, &mut writer, means)?;
+        Ok(writer)
+    })
+}
+
+/// Downloads something as it is into the new file `path`.
+pub(super) fn save(archive: &Archive, path: &Path, limit: u64, means: &Means<'_>) -> Result<Saved, Error> {
+    again(|| {
+        let failed = |source| Error::State { doing: "write", path: path.to_owned(), source };
+        let mut file = File::create(path).map_err(failed)?;
+        let mut body = archive.remote.open(means)?;
+        let modified = body.modified;
+        let copied = io::copy(&mut body.by_ref().take(limit.saturating_add(1)), &mut file).map_err(failed);
+        let size = copied.as_ref().copied().unwrap_or(0);
+        if size > limit {
+            return Err(Error::TooBig { path: archive.remote.what.clone().into(), limit });
+        }
+        let digest = body.finish(&archive.remote, copied, means)?;
+        archive.check(&digest)?;
+        Ok(Saved { digest, size, modified })
+    })
+}
+
+/// Fetches something whole, and again where it cannot be continued.
+fn again<T>(mut fetch: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut attempt = 1;
     loop {
-        let mut writer = Writer::create(directory, limit)?;
-        match unpack(archive, &mut writer, means) {
-            Ok(()) => return Ok(writer),
+        match fetch() {
             // The stream has tried again by itself, unless the server could not continue it.
             Err(Error::Download { source: download::Error::Changed { .. } | download::Error::Http(_), .. })
                 if attempt < WHOLE_ATTEMPTS =>
             {
                 attempt += 1;
             }
-            Err(error) => return Err(error),
+            result => return result,
         }
     }
 }
 
 fn unpack(archive: &Archive, writer: &mut Writer, means: &Means<'_>) -> Result<(), Error> {
     let mut body = archive.remote.open(means)?;
-    let what = &archive.remote.what;
-    let unpacked = archive::unpack(what, &mut body, writer);
+    let unpacked = archive::unpack(&archive.remote.what, &mut body, writer);
     let actual = body.finish(&archive.remote, unpacked, means)?;
-    match &archive.checksum {
-        Some(expected) if *expected != actual => {
-            let (what, expected, actual) = (what.clone(), expected.to_string(), actual.to_string());
-            Err(Error::Checksum { what, expected, actual })
+    archive.check(&actual)
+}
+
+impl Archive {
+    fn check(&self, actual: &Digest) -> Result<(), Error> {
+        match &self.checksum {
+            Some(expected) if expected != actual => {
+                let (what, expected) = (self.remote.what.clone(), expected.to_string());
+                Err(Error::Checksum { what, expected, actual: actual.to_string() })
+            }
+            Some(_) | None => Ok(()),
         }
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -81,6 +122,7 @@ impl Remote {
 
 /// A download that is read; it keeps the reason when it fails.
 pub(super) struct Body<'m> {
+    modified: Option<Timestamp>,
     reader: Box<dyn Read + Send>,
     failure: Arc<Mutex<Option<download::Error>>>,
     hasher: Hasher,
@@ -94,6 +136,7 @@ struct Failed;
 
 impl<'m> Body<'m> {
     fn new(download: Download, means: &'m Means<'_>) -> Self {
+        let modified = download.header("last-modified").and_then(moment);
         let failure = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&failure);
         let stream = download.into_stream().map(move |item| {
@@ -103,7 +146,7 @@ impl<'m> Body<'m> {
             })
         });
         let reader = Box::new(read_blocking(stream, means.runtime));
-        Self { reader, failure, hasher: Hasher::new(), is_cancelled: &*means.is_cancelled }
+        Self { modified, reader, failure, hasher: Hasher::new(), is_cancelled: &*means.is_cancelled }
     }
 
     /// Judges what came of reading: a failed download is the reason for all that failed after it.
@@ -124,6 +167,12 @@ impl<'m> Body<'m> {
     }
 }
 
+/// Reads a time as HTTP writes it.
+fn moment(text: &str) -> Option<Timestamp> {
+    let moment = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Timestamp { seconds: moment.as_second(), nanoseconds: 0 })
+}
+
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if (self.is_cancelled)() {
@@ -132,5 +181,16 @@ impl Read for Body<'_> {
         let count = self.reader.read(buffer)?;
         self.hasher.update(&buffer[..count]);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_as_http_writes_it() {
+        assert_eq!(moment("Sun, 06 Nov 1994 08:49:37 GMT").map(|moment| moment.seconds), Some(784_111_777));
+        assert_eq!(moment("yesterday"), None);
     }
 }

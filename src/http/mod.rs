@@ -11,6 +11,8 @@ mod client;
 mod dns;
 pub mod download;
 mod error;
+mod mention;
+mod percent;
 mod redact;
 mod response;
 mod retry;
@@ -29,6 +31,8 @@ pub use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, He
 pub use reqwest::{Method, StatusCode, Url};
 
 pub use error::{Error, TlsProblem};
+pub use mention::redact_within;
+pub use percent::decoded;
 pub use redact::{redact, redact_text};
 pub use response::Response;
 pub use retry::{Backoff, Retry, is_transient_status, retry_after};

@@ -3,8 +3,9 @@
 use crate::dockerfile::expand::{ExpandError, Expander};
 use crate::dockerfile::{Add, Copy, Heredoc, Source, Span, Word};
 
+use super::add::{self, Asked};
 use super::stage::{Draft, absolute, clean};
-use super::{Action, Chmod, CopyFrom, CopySource, CopyStep, Error, ErrorReason};
+use super::{Action, Chmod, CopyFrom, CopySource, CopyStep, Error, ErrorReason, Unpack};
 
 /// Plans a COPY; also returns its line of history.
 pub(super) fn plan_copy(draft: &Draft<'_>, copy: &Copy, span: Span) -> Result<(Action, Option<String>), Error> {
@@ -21,6 +22,7 @@ pub(super) fn plan_copy(draft: &Draft<'_>, copy: &Copy, span: Span) -> Result<(A
         chown: copy.chown.as_ref(),
         chmod: copy.chmod.as_ref(),
         sources: &copy.sources,
+        asked: None,
     };
     let (step, created_by) = parts.plan(draft, from, &copy.destination, span)?;
     let (link, parents) = (copy.link, copy.parents);
@@ -29,38 +31,22 @@ pub(super) fn plan_copy(draft: &Draft<'_>, copy: &Copy, span: Span) -> Result<(A
 
 /// Plans an ADD; also returns its line of history.
 pub(super) fn plan_add(draft: &Draft<'_>, add: &Add, span: Span) -> Result<(Action, Option<String>), Error> {
-    let flags = [
-        (add.checksum.is_some(), "--checksum"),
-        (add.keep_git_directory.is_some(), "--keep-git-dir"),
-        (add.unpack.is_some(), "--unpack"),
-    ];
-    for (given, flag) in flags {
-        if given {
-            return Err(Error::unsupported(span, &format!("`ADD {flag}`")));
-        }
-    }
+    let asked = Asked::new(draft, add, span)?;
     let (chown, chmod) = (add.chown.as_ref(), add.chmod.as_ref());
-    let parts = Parts { keyword: "ADD", parents: false, chown, chmod, sources: &add.sources };
+    let parts = Parts { keyword: "ADD", parents: false, chown, chmod, sources: &add.sources, asked: Some(&asked) };
     let (step, created_by) = parts.plan(draft, CopyFrom::Context, &add.destination, span)?;
-    for source in &step.sources {
-        match source {
-            CopySource::Path(path) if is_remote(path) => {
-                return Err(Error::unsupported(span, &format!("ADD of a remote file or repository (`{path}`)")));
-            }
-            CopySource::Path(_) | CopySource::Inline { .. } => {}
-        }
-    }
+    asked.check(&step.sources, span)?;
+    let unpack = match add.unpack {
+        None => Unpack::Local,
+        Some(true) => Unpack::Everything,
+        Some(false) => Unpack::Nothing,
+    };
     let (link, excludes) = (add.link, texts(&add.excludes));
-    Ok((Action::Copy(CopyStep { unpack: true, link, excludes, ..step }), Some(created_by)))
+    Ok((Action::Copy(CopyStep { unpack, link, excludes, ..step }), Some(created_by)))
 }
 
 fn texts(words: &[Word]) -> Vec<String> {
     words.iter().map(|word| word.as_str().to_owned()).collect()
-}
-
-fn is_remote(source: &str) -> bool {
-    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
-    schemes.iter().any(|scheme| source.starts_with(scheme))
 }
 
 /// What COPY and ADD have in common.
@@ -70,6 +56,8 @@ struct Parts<'a> {
     chown: Option<&'a Word>,
     chmod: Option<&'a Word>,
     sources: &'a [Source],
+    /// What is asked of sources that are elsewhere; none for COPY, which has no such sources.
+    asked: Option<&'a Asked>,
 }
 
 impl Parts<'_> {
@@ -93,8 +81,13 @@ impl Parts<'_> {
             match source {
                 Source::Path(word) => {
                     let path = draft.word(word, span)?;
-                    history.push(path.clone());
-                    sources.push(CopySource::Path(path));
+                    history.push(add::shown(&path));
+                    let elsewhere = self.asked.unwrap_or(&Asked::default()).source(&path, span)?;
+                    if let (Some(_), None) = (&elsewhere, self.asked) {
+                        let message = format!("COPY cannot take `{}`; use ADD for it", add::shown(&path));
+                        return Err(Error::invalid(span, message));
+                    }
+                    sources.push(elsewhere.unwrap_or(CopySource::Path(path)));
                 }
                 Source::Heredoc(heredoc) => {
                     history.push(format!("<<{}", heredoc.name));
@@ -105,8 +98,8 @@ impl Parts<'_> {
         let given = draft.word(destination, span)?;
         history.push(given.clone());
         let destination = destination_path(&draft.config.working_dir, &given);
-        let (link, parents, excludes) = (false, false, Vec::new());
-        let step = CopyStep { from, sources, destination, chown, chmod, link, parents, excludes, unpack: false };
+        let (link, parents, excludes, unpack) = (false, false, Vec::new(), Unpack::Nothing);
+        let step = CopyStep { from, sources, destination, chown, chmod, link, parents, excludes, unpack };
         Ok((step, format!("{} # buildkit", history.join(" "))))
     }
 }

@@ -7,6 +7,7 @@
 //! *Invariant: what this executor cannot do is refused here, with its line, before any step runs; a decision is a
 //! field of a [`Step`], never a question to the instruction later.*
 
+mod add;
 mod arguments;
 mod chmod;
 mod copy;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use crate::dockerfile::{Dockerfile, Span};
 use crate::image::Image;
 use crate::oci::{ContainerConfig, Digest, Platform, Reference};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, GitSource, HttpsSource};
 
 pub use chmod::{Chmod, Clause};
 pub use error::{Error, ErrorReason};
@@ -184,8 +185,19 @@ pub struct CopyStep {
     pub parents: bool,
     /// `--exclude`: patterns of what is left out.
     pub excludes: Vec<String>,
-    /// Whether local archives are unpacked (ADD).
-    pub unpack: bool,
+    /// Which archives are unpacked (ADD).
+    pub unpack: Unpack,
+}
+
+/// Which sources are unpacked if they are tar archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpack {
+    /// None.
+    Nothing,
+    /// Files of the context.
+    Local,
+    /// Files of the context and what was downloaded.
+    Everything,
 }
 
 /// Where COPY and mounts take files from.
@@ -213,6 +225,25 @@ pub enum CopySource {
         /// Its content.
         content: String,
     },
+    /// A file that a server has (ADD).
+    Url {
+        /// What it is called in the image where the destination is a directory.
+        name: String,
+        /// Where it is.
+        source: HttpsSource,
+    },
+    /// The files of a repository's commit (ADD).
+    Git(GitSource),
+}
+
+impl CopySource {
+    /// Tells whether it must be fetched first.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Self::Path(_) | Self::Inline { .. } => false,
+            Self::Url { .. } | Self::Git(_) => true,
+        }
+    }
 }
 
 /// A directory to make.

@@ -160,6 +160,34 @@ fn triggers_of_a_local_stage_run_in_the_stage_based_on_it() {
 }
 
 #[test]
+fn what_add_brings_from_elsewhere_is_data() {
+    let digest = Digest::of(b"x");
+    let text = format!(
+        "FROM scratch\nARG HOST=h\nADD --checksum={digest} --unpack https://u:secret@${{HOST}}/d/a.tgz /\n\
+         ADD --checksum=A1 --keep-git-dir git@h:a.git#v1:d /b/\nADD --unpack=false git@h:a file /b/\n"
+    );
+    let plan = planned(&text, &[]);
+    let steps = plan.stages[0].steps.iter();
+    let copies: Vec<(&CopyStep, &str)> = steps
+        .filter_map(|step| match &step.action {
+            Action::Copy(copy) => Some((copy, step.created_by.as_deref().unwrap_or_default())),
+            _ => None,
+        })
+        .collect();
+    let (file, history) = copies[0];
+    let [CopySource::Url { name, source }] = &file.sources[..] else { panic!("{:?}", file.sources) };
+    assert_eq!((name.as_str(), source.url.0.as_str()), ("a.tgz", "https://u:secret@h/d/a.tgz"));
+    assert_eq!((source.checksum.as_ref(), file.unpack), (Some(&digest), Unpack::Everything));
+    assert_eq!(history, "ADD https://h/d/a.tgz / # buildkit");
+    assert!(!format!("{file:?}").contains("secret"));
+    let [CopySource::Git(git)] = &copies[1].0.sources[..] else { panic!("{:?}", copies[1].0.sources) };
+    assert_eq!((git.checksum.as_deref(), git.reference.as_deref()), (Some("a1"), Some("v1")));
+    assert_eq!((git.keep_git_directory, git.sub_directory.as_deref()), (true, Some(std::path::Path::new("d"))));
+    assert_eq!(copies[1].1, "ADD git@h:a.git#v1:d /b/ # buildkit");
+    assert_eq!((copies[2].0.sources.len(), copies[2].0.unpack), (2, Unpack::Nothing));
+}
+
+#[test]
 fn working_directories_are_joined_and_cleaned() {
     let plan = planned("FROM scratch\nENV D=x\nWORKDIR /a\nWORKDIR ${D}/../y//z/\nRUN r\nWORKDIR /\n", &[]);
     assert_eq!(runs(&plan)[0].directory, "/a/y/z");
@@ -181,7 +209,13 @@ fn what_is_not_done_yet_or_wrong_is_refused_with_its_line() {
         ("FROM scratch\nRUN --mount=from=7,target=/x y\n", "2: there is no stage number 7"),
         ("FROM scratch AS a\nRUN --mount=from=b,target=/x y\nFROM a AS b\n", "2: cannot take files from stage `b`"),
         ("FROM scratch\nRUN --security=insecure y\n", "2: `RUN --security=insecure`"),
-        ("FROM scratch\nADD https://registry.example.com/a b\n", "2: ADD of a remote file"),
+        ("FROM scratch\nCOPY https://t@files.example.com/a b\n", "2: COPY cannot take `https://files.example.com/a`"),
+        ("FROM scratch\nADD --checksum=sha256:0 https://files.example.com/a b\n", "2: `--checksum` of a URL"),
+        ("FROM scratch\nADD --checksum=zz https://files.example.com/a.git b\n", "2: the Git repository `https://f"),
+        ("FROM scratch\nADD --checksum=a1 a b\n", "2: `--checksum` is for a URL or a Git"),
+        ("FROM scratch\nADD --checksum=a1 git@h:a git@h:b c\n", "2: `--checksum` is for one source"),
+        ("FROM scratch\nADD --keep-git-dir=false https://h/a.git?keep-git-dir=1 b\n", "2: the Git repository `https:"),
+        ("FROM scratch\nADD https://h/a.git?colour=1 b\n", "2: the Git repository `https://h/a.git?colour=1` cannot"),
         ("FROM scratch\nCOPY --chmod=9 a b\n", "2: `--chmod=9` is not octal"),
         ("FROM scratch\nCOPY --from=7 a b\n", "2: there is no stage number 7"),
         ("FROM scratch AS a\nCOPY --from=a a b\n", "2: stage `a` needs itself"),

@@ -13,7 +13,7 @@ use crate::support::skips;
 use crate::support::web::Web;
 
 /// Puts the sources into `repo.git`: on `main`, then another commit, so that history matters.
-fn repository(sources: &Scratch, web: &Web) -> String {
+pub(crate) fn repository(sources: &Scratch, web: &Web) -> String {
     let root = web.scratch.join("root");
     let commands = format!(
         "cp -a {}/context work; cd work; git init -q -b main .; git add -Af .; git commit -qm one; git tag v1

@@ -4,6 +4,7 @@
 // Only what is marked `cfg(test)` counts as test code for clippy's `allow-unwrap-in-tests`.
 #![cfg(test)]
 
+mod add;
 mod command_line;
 mod context_archive;
 mod context_bucket;

@@ -1,4 +1,4 @@
-//! ADD of a local archive: its entries become entries of the layer.
+//! ADD of an archive: its entries become entries of the layer.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -6,14 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::image::{self, Entry, EntryKind, LayerReader, Owner};
-use crate::rootfs::Tree;
 
 use super::draft::Content;
 use super::{Copier, DIRECTORY_MODE, Error, ImpliedDirectory, base_name};
 
-/// Tells whether a file of the context is a tar archive, in whatever compression.
-pub(super) fn is_archive(tree: &Tree, path: &Path) -> Result<bool, Error> {
-    let file = tree.open_file(path)?;
+/// Tells whether a file is a tar archive, in whatever compression; `path` is for messages.
+pub(super) fn is_archive(file: File, path: &Path) -> Result<bool, Error> {
     image::is_archive(file).map_err(|source| Error::ReadSource { path: path.to_owned(), source })
 }
 
@@ -21,13 +19,13 @@ impl Copier<'_, '_> {
     /// Unpacks an archive below the destination, which becomes a directory.
     ///
     /// Contents are spooled to plain files, because the layer is written in order of paths, not of the archive.
-    pub(super) fn unpack(&mut self, tree: &Tree, path: &Path) -> Result<(), Error> {
+    pub(super) fn unpack(&mut self, file: File, path: &Path) -> Result<(), Error> {
         let owner = self.owner.unwrap_or(Owner { uid: 0, gid: 0 });
         let implied = ImpliedDirectory { mode: DIRECTORY_MODE, uid: owner.uid, gid: owner.gid };
         let destination = Path::new(self.step.destination.trim_matches('/'));
         self.draft.make_directories(destination, implied)?;
         let destination = self.draft.resolve(destination)?;
-        let decompressed = image::decompressed(tree.open_file(path)?);
+        let decompressed = image::decompressed(file);
         let mut reader =
             LayerReader::new(decompressed.map_err(|source| Error::ReadSource { path: path.to_owned(), source })?);
         let mut placed = HashMap::new();

@@ -90,6 +90,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What a source of ADD names was not fetched before.
+    #[error("a source of ADD was not fetched")]
+    NotFetched,
     /// A file of the source image was not found in its layers.
     #[error("`{}` could not be found in the layers of the source image", path.display())]
     NotExtracted {

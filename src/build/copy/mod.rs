@@ -5,6 +5,7 @@
 //!
 //! *Invariant: owners and modes are data. Nothing here needs a right that an ordinary user has not.*
 
+mod added;
 mod archive;
 mod draft;
 mod error;
@@ -14,10 +15,13 @@ mod source;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dockerfile::glob;
 use crate::image::{Entry, EntryKind, Owner};
-use crate::plan::{Chmod, CopySource, CopyStep};
+use crate::plan::{Chmod, CopySource, CopyStep, Unpack};
+
+use super::additions::Added;
 
 use draft::{Link, absolute};
 use filter::{Filter, Verdict};
@@ -45,6 +49,8 @@ pub(super) struct Copier<'a, 'b> {
     pub(super) spooled: usize,
     /// How many sources were begun.
     pub(super) sources: usize,
+    /// What each source is that comes from elsewhere.
+    pub(super) added: &'a [Option<Arc<Added>>],
 }
 
 /// Where a directory is: in the source, below the directory that is copied, in the image.
@@ -63,7 +69,7 @@ impl Place {
 impl Copier<'_, '_> {
     /// Puts all sources of the step into the draft.
     pub(super) fn copy(&mut self) -> Result<(), Error> {
-        for source in &self.step.sources {
+        for (number, source) in self.step.sources.iter().enumerate() {
             match source {
                 CopySource::Path(path) if self.step.parents => self.copy_with_parents(path)?,
                 CopySource::Path(pattern) => {
@@ -72,6 +78,10 @@ impl Copier<'_, '_> {
                     }
                 }
                 CopySource::Inline { name, content } => self.copy_inline(name, content)?,
+                CopySource::Url { .. } | CopySource::Git(_) => match self.added.get(number) {
+                    Some(Some(added)) => self.copy_added(added)?,
+                    Some(None) | None => return Err(Error::NotFetched),
+                },
             }
         }
         Ok(())
@@ -87,12 +97,12 @@ impl Copier<'_, '_> {
             });
         };
         let file = self.source.file(&real)?;
-        if self.step.unpack
+        if self.step.unpack != Unpack::Nothing
             && matches!(file.entry.kind, EntryKind::File { .. })
             && let Source::Context { tree, .. } = self.source
-            && archive::is_archive(tree, &real)?
+            && archive::is_archive(tree.open_file(&real)?, &real)?
         {
-            return self.unpack(tree, &real);
+            return self.unpack(tree.open_file(&real)?, &real);
         }
         let filter = Filter::new(None, &self.step.excludes)?;
         if file.entry.kind == EntryKind::Directory {

@@ -20,6 +20,8 @@ pub(in crate::build) enum Source<'a> {
         tree: &'a Tree,
         /// What is left out.
         ignore: &'a Patterns,
+        /// Whether it is not the tree that the step's own sources are in.
+        apart: bool,
     },
     /// The files of an image, on disk or only in its layers.
     Image {
@@ -58,7 +60,7 @@ impl Source<'_> {
     /// Says which pattern of the ignore file leaves a path out, for a message.
     pub(super) fn ignored_by(&self, path: &Path) -> Option<String> {
         match self {
-            Self::Context { tree, ignore } => {
+            Self::Context { tree, ignore, .. } => {
                 let real = tree.real_path(path).ok()??;
                 let pattern = &ignore.patterns()[ignore.matches(bytes(&real)).decided_by?];
                 Some(format!("line {} of the ignore file, `{}`", pattern.line, pattern.text))
@@ -70,9 +72,10 @@ impl Source<'_> {
     /// Returns what is at a path that has no links in it.
     pub(super) fn file(&self, path: &Path) -> Result<SourceFile, Error> {
         match self {
-            Self::Context { tree, .. } => {
+            Self::Context { tree, apart, .. } => {
                 let (entry, link) = entry(tree, path)?;
                 let content = match entry.kind {
+                    EntryKind::File { size } if size > 0 && *apart => Content::Spool(tree.path().join(path)),
                     EntryKind::File { size } if size > 0 => Content::Tree(path.to_owned()),
                     _ => Content::None,
                 };
@@ -111,7 +114,7 @@ impl Source<'_> {
 
     /// Tells whether a path is part of the context: not ignored, or a directory with something in it that is not.
     fn is_visible(&self, path: &Path) -> Result<bool, Error> {
-        let Self::Context { tree, ignore } = self else { return Ok(true) };
+        let Self::Context { tree, ignore, .. } = self else { return Ok(true) };
         let matched = ignore.matches(bytes(path));
         if !matched.excluded {
             return Ok(true);

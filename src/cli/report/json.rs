@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::line::{Line, Look};
-use super::redact::redact;
 use super::text::level;
+use crate::http::redact_within;
 use crate::request::TraceContext;
 
 /// Writes a line as one JSON object and a newline.
 pub(super) fn render(line: &Line, time: Timestamp, trace: Option<TraceContext>) -> String {
-    let message = if line.look == Look::Verbatim { line.message.clone() } else { redact(&line.message) };
+    let message = if line.look == Look::Verbatim { line.message.clone() } else { redact_within(&line.message) };
     let mut object = Map::new();
     object.insert("time".to_owned(), format!("{time:.3}").into());
     object.insert("level".to_owned(), level(line.level).into());
@@ -27,7 +27,7 @@ pub(super) fn render(line: &Line, time: Timestamp, trace: Option<TraceContext>) 
 
 fn redacted(value: &Value) -> Value {
     match value {
-        Value::String(text) => redact(text).into(),
+        Value::String(text) => redact_within(text).into(),
         Value::Array(values) => values.iter().map(redacted).collect(),
         Value::Object(object) => object.iter().map(|(name, value)| (name.clone(), redacted(value))).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),

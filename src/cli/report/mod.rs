@@ -10,7 +10,6 @@ mod failure;
 mod json;
 mod line;
 mod output;
-mod redact;
 mod settings;
 mod summary;
 mod text;

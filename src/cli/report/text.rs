@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::line::{Line, Look};
-use super::redact::redact;
 use crate::cli::args::Verbosity;
+use crate::http::redact_within;
 
 const BOLD: &str = "\x1b[1m";
 const CYAN: &str = "\x1b[36m";
@@ -18,9 +18,9 @@ pub(super) fn render(line: &Line, colours: bool, time: Option<Timestamp>) -> Str
     let paint = |code: &str, text: &str| if colours { format!("{code}{text}{PLAIN}") } else { text.to_owned() };
     let message = match line.look {
         Look::Verbatim => line.message.clone(),
-        Look::Plain => redact(&line.message),
-        Look::Head => paint(BOLD, &redact(&line.message)),
-        Look::Success => paint(GREEN, &redact(&line.message)),
+        Look::Plain => redact_within(&line.message),
+        Look::Head => paint(BOLD, &redact_within(&line.message)),
+        Look::Success => paint(GREEN, &redact_within(&line.message)),
     };
     let word = match line.level {
         Verbosity::Error => paint(RED, "error: "),
@@ -28,7 +28,7 @@ pub(super) fn render(line: &Line, colours: bool, time: Option<Timestamp>) -> Str
         Verbosity::Info | Verbosity::Debug | Verbosity::Trace => String::new(),
     };
     let prefix = line.prefix.as_deref().map(|prefix| paint(CYAN, prefix) + " ").unwrap_or_default();
-    let text = format!("{prefix}{word}{message}{}\n", redact(&line.below));
+    let text = format!("{prefix}{word}{message}{}\n", redact_within(&line.below));
     match time {
         None => text,
         Some(time) => text.lines().map(|line| format!("{time:.3} {line}\n")).collect(),

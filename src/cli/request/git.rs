@@ -1,10 +1,8 @@
 //! How Git repositories are written as contexts.
 //!
-//! kaniko: `git://HOST/PATH[#REF[#COMMIT]]`. Docker: `URL.git[#REF[:DIRECTORY]]`, `git@HOST:PATH`, and the query form
-//! (<https://docs.docker.com/build/concepts/context/#url-queries>).
+//! kaniko: `git://HOST/PATH[#REF[#COMMIT]]`. Docker: `URL.git[#REF[:DIRECTORY]]`, `git@HOST:PATH`, and the query form.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
 
 use super::UsageError;
 use crate::cli::args::boolean;
@@ -97,48 +95,17 @@ fn is_scp(given: &str) -> bool {
 
 /// Reads a repository's URL and what follows it.
 pub(super) fn source(given: &str, options: &Options) -> Result<GitSource, String> {
-    let (address, fragment) = given.split_once('#').unwrap_or((given, ""));
-    let (address, query) = address.split_once('?').unwrap_or((address, ""));
-    let is_kanikos = address.starts_with("git://");
-    let mut source = GitSource {
-        url: SecretUrl(url(address, options)),
+    let defaults = GitSource {
         reference: options.branch.clone(),
-        commit: None,
-        sub_directory: None,
         depth: options.depth.unwrap_or(Some(1)),
         // kaniko fetches them when asked to, Docker always.
-        submodules: options.submodules.unwrap_or(!is_kanikos),
+        submodules: options.submodules.unwrap_or(!given.starts_with("git://")),
         skip_tls_verify: options.skip_tls_verify,
         keep_git_directory: options.keep_git_directory,
+        ..GitSource::head()
     };
-    let (reference, commit) = fragment.split_once('#').unwrap_or((fragment, ""));
-    let (reference, directory) = reference.split_once(':').unwrap_or((reference, ""));
-    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    source.reference = some(reference).or(source.reference);
-    source.commit = some(commit);
-    source.sub_directory = sub_directory(directory)?;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let flag = || if value.is_empty() { Ok(true) } else { boolean(value) };
-        match key {
-            "ref" => source.reference = some(value),
-            "branch" => source.reference = some(value).map(|name| format!("refs/heads/{name}")),
-            "tag" => source.reference = some(value).map(|name| format!("refs/tags/{name}")),
-            "commit" | "checksum" => source.commit = some(value),
-            "subdir" => source.sub_directory = sub_directory(value)?,
-            "submodules" => source.submodules = flag()?,
-            "keep-git-dir" => source.keep_git_directory = flag()?,
-            _ => return Err(format!("`{key}` is not known in its query")),
-        }
-    }
-    // Commit ids are compared as Git writes them.
-    source.commit = source.commit.map(|commit| commit.to_lowercase());
-    if let Some(commit) = &source.commit
-        && (commit.len() < 4 || commit.len() > 64 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    {
-        return Err("the commit is no commit id: write 4 to 64 hexadecimal digits".to_owned());
-    }
-    Ok(source)
+    let source = defaults.read(given)?;
+    Ok(GitSource { url: SecretUrl(url(&source.url.0, options)), ..source })
 }
 
 fn url(address: &str, options: &Options) -> String {
@@ -151,13 +118,4 @@ fn url(address: &str, options: &Options) -> String {
         Some(("git+ssh", rest)) => format!("ssh://{rest}"),
         _ => address.to_owned(),
     }
-}
-
-fn sub_directory(given: &str) -> Result<Option<PathBuf>, String> {
-    let path = Path::new(given);
-    if path.components().any(|part| part == Component::ParentDir) {
-        return Err("its directory leaves the repository by `..`".to_owned());
-    }
-    let parts: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-    Ok(Some(parts).filter(|path| !path.as_os_str().is_empty()))
 }

@@ -2,7 +2,7 @@
 
 use crate::context::access::Login;
 use crate::context::{Error, ErrorKind, https};
-use crate::http::{Url, redact};
+use crate::http::{Url, decoded, redact};
 
 /// A repository's address, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl Address {
         match url.scheme() {
             "ssh" => {
                 let host = url.host_str().ok_or_else(|| wrong("it names no host"))?.to_owned();
-                let user = Some(https::decoded(url.username())).filter(|user| !user.is_empty());
-                let path = https::decoded(url.path());
+                let user = Some(decoded(url.username())).filter(|user| !user.is_empty());
+                let path = decoded(url.path());
                 // `/~user/` is below a home, and the server wants it without the slash.
                 let path = if path.starts_with("/~") { path[1..].to_owned() } else { path };
                 let address = Self::Ssh { user, host, port: url.port(), path, is_scp: false };

@@ -57,6 +57,9 @@ pub(super) fn fetch(
     let place = if source.keep_git_directory { directory.join(".git") } else { beside(directory) };
     let wanted = Wanted { reference: source.reference.clone(), commit: source.commit.clone(), depth: source.depth };
     let (repository, commit) = commit(&session, &place, &wanted, means)?;
+    if let Some(checksum) = &source.checksum {
+        check(&repository, commit, checksum).map_err(|reason| session.wrong(reason))?;
+    }
     checkout::write(&repository, commit, Path::new(""), &mut writer, &session, means)?;
     if source.submodules {
         submodule::fetch_all(&repository, commit, &submodule::Place::top(directory), &mut writer, &session, means)?;
@@ -175,6 +178,15 @@ fn run_fetch(
 
 fn interrupted(means: &Means<'_>) -> Option<Error> {
     (means.is_cancelled)().then_some(Error::Interrupted)
+}
+
+/// Compares a commit with what was asked for; the id of an annotated tag will do as well, as for BuildKit.
+fn check(repository: &Repository, commit: Oid, checksum: &str) -> Result<(), String> {
+    let tag = repository.refname_to_id(refs::FETCHED).ok();
+    if [Some(commit), tag].into_iter().flatten().any(|id| id.to_string().starts_with(checksum)) {
+        return Ok(());
+    }
+    Err(format!("the commit is {commit}, but {checksum} was asked for"))
 }
 
 /// Finds the commit in what was fetched.

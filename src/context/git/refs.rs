@@ -5,7 +5,7 @@
 use git2::Oid;
 
 /// Where what was fetched by name or by id is kept; nobody else uses the name.
-const FETCHED: &str = "refs/yadokari/context";
+pub(super) const FETCHED: &str = "refs/yadokari/context";
 
 /// What of a repository is wanted.
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::http::redact_within;
 use crate::oci::{Platform, Reference};
 use crate::outcome::{BuildOutcome, IndexOutcome, StepDone};
 use crate::progress::StepResult;
@@ -58,7 +59,7 @@ fn step(done: &StepDone) -> Value {
         "stage": done.step.stage,
         "step": done.step.number,
         "line": done.line,
-        "instruction": done.text,
+        "instruction": redact_within(&done.text),
         "milliseconds": u64::try_from(done.elapsed.as_millis()).unwrap_or(u64::MAX),
         "cache": cache,
     });

@@ -67,6 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(part)))
         if ranges:
+            self.send_header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("ETag", '"%s"' % hashlib.sha256(data[:65536] + data[-65536:]).hexdigest()[:16])
         if status == 206:

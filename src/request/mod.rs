@@ -2,6 +2,8 @@
 //!
 //! Knows no flag names, no environment variables and no clap types; defaults are already applied.
 
+mod git;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -90,8 +92,10 @@ pub struct GitSource {
     pub url: SecretUrl,
     /// A branch, a tag, a full reference name or a commit id, short or whole; none means what HEAD names.
     pub reference: Option<String>,
-    /// The commit to take; it must be in the history of the reference.
+    /// The commit to take, wherever it is; whole or short.
     pub commit: Option<String>,
+    /// What the id of the commit that the reference names must begin with.
+    pub checksum: Option<String>,
     /// A directory of the repository that is taken instead of its root.
     pub sub_directory: Option<PathBuf>,
     /// How many commits of history are fetched; none means all.
@@ -104,12 +108,12 @@ pub struct GitSource {
     pub keep_git_directory: bool,
 }
 
-/// An archive behind a URL.
+/// A file behind a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpsSource {
     /// The URL, without its fragment.
     pub url: SecretUrl,
-    /// The digest that the archive's bytes must have.
+    /// The digest that its bytes must have.
     pub checksum: Option<Digest>,
 }
 

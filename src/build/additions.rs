@@ -1,0 +1,112 @@
+//! What ADD brings from elsewhere, each thing once however many steps want it.
+//!
+//! *Invariant: nothing is fetched that no planned step reads.*
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::context::{self, Checkout, Download};
+use crate::plan::{Action, BuildPlan, CopySource, CopyStep};
+use crate::progress::StepId;
+use crate::request::BuildRequest;
+
+use super::{Error, Services};
+
+/// What a source of ADD is, once it is here.
+pub(super) enum Added {
+    /// A file.
+    File {
+        /// Its name, where the destination is a directory.
+        name: String,
+        /// Where its bytes are.
+        path: PathBuf,
+        /// What is known of it.
+        download: Download,
+    },
+    /// The files of a commit.
+    Tree(Checkout),
+}
+
+/// All that the steps of a plan add from elsewhere.
+pub(super) struct Additions(Vec<Addition>);
+
+struct Addition {
+    source: CopySource,
+    here: Mutex<Option<Arc<Added>>>,
+}
+
+impl Additions {
+    /// Lists what a plan adds; fetches nothing yet.
+    pub(super) fn new(plan: &BuildPlan) -> Self {
+        let mut additions: Vec<Addition> = Vec::new();
+        for (_, step) in copies(plan) {
+            for source in step.sources.iter().filter(|source| source.is_remote()) {
+                if additions.iter().all(|known| known.source != *source) {
+                    additions.push(Addition { source: source.clone(), here: Mutex::new(None) });
+                }
+            }
+        }
+        Self(additions)
+    }
+
+    /// Fetches everything now: before `/` becomes another image's, and with it the files that credentials are in.
+    pub(super) fn fetch_all(&self, plan: &BuildPlan, request: &BuildRequest, services: &Services) -> Result<(), Error> {
+        for (place, step) in copies(plan) {
+            let (stage, number) = place;
+            let planned = &plan.stages[stage];
+            let id = StepId { stage: planned.name.clone(), number: number + 1, total: planned.steps.len() };
+            let fetched = self.of_step(step, request, services);
+            fetched.map_err(|error| error.at(planned.steps[number].span, Some(&id)))?;
+        }
+        Ok(())
+    }
+
+    /// Returns what each source of a step is that comes from elsewhere, none for the others.
+    pub(super) fn of_step(
+        &self,
+        step: &CopyStep,
+        request: &BuildRequest,
+        services: &Services,
+    ) -> Result<Vec<Option<Arc<Added>>>, Error> {
+        let get = |source: &CopySource| {
+            let Some(number) = self.0.iter().position(|known| known.source == *source) else { return Ok(None) };
+            let mut here = self.0[number].here.lock().unwrap_or_else(PoisonError::into_inner);
+            if here.is_none() {
+                *here = fetch(source, number, request, services)?.map(Arc::new);
+            }
+            Ok(here.clone())
+        };
+        step.sources.iter().map(get).collect()
+    }
+}
+
+/// Returns the steps that copy, each with the numbers of its stage and in it.
+fn copies(plan: &BuildPlan) -> impl Iterator<Item = ((usize, usize), &CopyStep)> {
+    plan.stages.iter().enumerate().flat_map(|(stage, planned)| {
+        planned.steps.iter().enumerate().filter_map(move |(number, step)| match &step.action {
+            Action::Copy(copy) => Some(((stage, number), copy)),
+            Action::Configure | Action::Run(_) | Action::Workdir(_) => None,
+        })
+    })
+}
+
+fn fetch(
+    source: &CopySource,
+    number: usize,
+    request: &BuildRequest,
+    services: &Services,
+) -> Result<Option<Added>, Error> {
+    let (means, limit) = (services.means(request), request.context_max_size);
+    let parent = request.state_directory.join("added");
+    fs::create_dir_all(&parent).map_err(|source| Error::State { action: "create", path: parent.clone(), source })?;
+    let path = parent.join(number.to_string());
+    Ok(match source {
+        CopySource::Path(_) | CopySource::Inline { .. } => None,
+        CopySource::Url { name, source } => {
+            let download = context::download(source, &path, limit, &means)?;
+            Some(Added::File { name: name.clone(), path, download })
+        }
+        CopySource::Git(source) => Some(Added::Tree(context::clone(source, &request.context, &path, limit, &means)?)),
+    })
+}

@@ -1,0 +1,76 @@
+//! ADD of what was fetched: files behind URLs, and Git repositories.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use crate::context::Download;
+use crate::dockerfile::ignore::Patterns;
+use crate::image::{Entry, EntryKind, Timestamp};
+use crate::plan::Unpack;
+use crate::rootfs::Tree;
+
+use super::super::additions::Added;
+use super::draft::Content;
+use super::filter::{Filter, Verdict};
+use super::source::{Source, SourceFile};
+use super::{Copier, Error, archive};
+
+/// Mode of a file behind a URL, which has none of its own, as in BuildKit.
+const DOWNLOADED_MODE: u32 = 0o600;
+
+impl Copier<'_, '_> {
+    /// Copies what a source is that came from elsewhere.
+    pub(super) fn copy_added(&mut self, added: &Added) -> Result<(), Error> {
+        match added {
+            Added::File { name, path, download } => self.copy_download(name, path, download),
+            Added::Tree(checkout) => self.copy_commit(&checkout.tree),
+        }
+    }
+
+    fn copy_download(&mut self, name: &str, path: &Path, download: &Download) -> Result<(), Error> {
+        self.sources += 1;
+        if self.step.unpack == Unpack::Everything {
+            let open = || File::open(path).map_err(|source| Error::Spool { path: path.to_owned(), source });
+            if archive::is_archive(open()?, Path::new(name))? {
+                return self.unpack(open()?, Path::new(name));
+            }
+        }
+        let filter = Filter::new(None, &self.step.excludes)?;
+        if !filter.judge(&Verdict::default(), Path::new(name)).taken {
+            return Ok(());
+        }
+        let target = self.target(Path::new(name), false)?;
+        let entry = Entry {
+            path: target.clone(),
+            kind: EntryKind::File { size: download.size },
+            mode: DOWNLOADED_MODE,
+            uid: 0,
+            gid: 0,
+            mtime: download.modified.unwrap_or(Timestamp { seconds: 0, nanoseconds: 0 }),
+            xattrs: BTreeMap::new(),
+        };
+        let content = if download.size > 0 { Content::Spool(path.to_owned()) } else { Content::None };
+        self.put_file(SourceFile { entry, content, link: None }, target)
+    }
+
+    /// Copies all files of a commit, as those of a directory.
+    fn copy_commit(&mut self, tree: &Tree) -> Result<(), Error> {
+        let source = Source::Context { tree, ignore: &Patterns::default(), apart: true };
+        let (root, filter) = (Path::new(""), Filter::new(None, &self.step.excludes)?);
+        let mut copier = Copier {
+            step: self.step,
+            source: &source,
+            draft: &mut *self.draft,
+            owner: self.owner,
+            spool: self.spool,
+            spooled: self.spooled,
+            sources: self.sources + 1,
+            added: &[],
+        };
+        let target = copier.target(root, true)?;
+        copier.copy_root_directory(root, &source.file(root)?, &target, &filter)?;
+        (self.spooled, self.sources) = (copier.spooled, copier.sources);
+        Ok(())
+    }
+}
