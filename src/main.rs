@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let started = Instant::now();
     let environment = Environment::read();
-    let report = Arc::new(Report::to_standard_error(Settings::resolve(&args.messages, &environment)));
+    let report = Arc::new(Report::to_standard_error(Settings::of_build(args, &environment)));
     let resolved = match request::resolve(args, &environment).map_err(Failure::from).and_then(Resolved::begin) {
         Ok(resolved) => resolved,
         Err(failure) => return report.conclude(Err(failure)),
@@ -50,7 +50,8 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
     };
     report.warnings(&resolved.warnings);
     let result = build(&resolved, ground, &report);
-    let result = result.map(|outcome| report.finished(&Finished { outcome: &outcome, elapsed: started.elapsed() }));
+    let finished = |outcome: BuildOutcome| report.finished(&Finished { outcome: &outcome, elapsed: started.elapsed() });
+    let result = result.map(|outcome| outcome.map(finished).unwrap_or_default());
     if let Err(failure) = &result {
         failure.write_metadata(resolved.request.results.metadata.as_ref());
     }
@@ -58,7 +59,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
 }
 
 /// Opens the services and builds.
-fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<BuildOutcome, Failure> {
+fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<Option<BuildOutcome>, Failure> {
     let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
     let cancel = Cancel::new().map_err(|error| system(&error))?;
     let signals = Signals::watch(cancel.clone(), resolved.timeout).map_err(|error| system(&error))?;

@@ -4,6 +4,7 @@
 //!
 //! *Invariant: an event carries facts (digest, bytes, durations), never a formatted sentence with a secret in it.*
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::oci::Digest;
@@ -88,7 +89,7 @@ pub enum Delivery {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Event<'a> {
     /// A fact that the user should know, e.g. which isolation was taken and why.
     Note(&'a str),
@@ -105,6 +106,8 @@ pub enum Event<'a> {
     Planned {
         /// How many steps all stages have together.
         steps: usize,
+        /// The plan as text.
+        plan: &'a dyn fmt::Display,
     },
     /// A stage begins.
     StageStarted {

@@ -33,7 +33,7 @@ use crate::oci::{Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output::results::Facts;
 use crate::output::{self, Uploads};
-use crate::plan::{BaseKey, Bases, BuildPlan, CopyFrom, Stage, StageBase};
+use crate::plan::{BaseKey, Bases, BuildPlan, CopyFrom, Listing, Stage, StageBase};
 use crate::progress::{Event, Phase, Reporter};
 use crate::registry::Client;
 use crate::request::BuildRequest;
@@ -85,19 +85,19 @@ pub struct Failed {
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Builds the requested image and delivers it. Result files of an earlier build are gone already
-/// ([`output::remove_stale`]), since much can fail before this is called.
+/// ([`output::remove_stale`]), since much can fail before this is called. A dry run has no outcome.
 ///
 /// # Errors
 /// [`Failed`]; then no result file is there, and no destination has a new tag, unless it was one of several
 /// destinations that failed.
-pub fn build(request: &BuildRequest, services: &mut Services) -> Result<BuildOutcome, Failed> {
+pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<BuildOutcome>, Failed> {
     let without = |error| Failed { error, dockerfile: None };
     let context = services.timed(Phase::Context, |services| services.fetch_context(request)).map_err(without)?;
     let built = build_context(request, &context, services);
     let finished = services.isolation.finish().map_err(Error::from);
     let outcome = built.and_then(|outcome| finished.map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
-        output::write_results(&outcome, &request.results, &*services.reporter)?;
+        outcome.iter().try_for_each(|outcome| output::write_results(outcome, &request.results, &*services.reporter))?;
         Ok(outcome)
     });
     outcome.map_err(|error| {
@@ -107,7 +107,11 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<BuildOut
     })
 }
 
-fn build_context(request: &BuildRequest, context: &Context, services: &mut Services) -> Result<BuildOutcome, Error> {
+fn build_context(
+    request: &BuildRequest,
+    context: &Context,
+    services: &mut Services,
+) -> Result<Option<BuildOutcome>, Error> {
     let dockerfile = dockerfile::parse(&context.dockerfile.text)?;
     for warning in &dockerfile.warnings {
         let (rule, line, message) = (warning.rule, Some(warning.span.first_line), &*warning.message);
@@ -128,7 +132,10 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         services.reporter.report(Event::Warning { rule, line, message });
     }
     let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
-    services.reporter.report(Event::Planned { steps });
+    services.reporter.report(Event::Planned { steps, plan: &Listing { plan: &plan, bases: &bases } });
+    if request.dry_run {
+        return Ok(None);
+    }
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
     let mut uploads = services.uploads(destinations);
     let (image, steps) = stage::build_stages(request, &plan, &bases, context, services, &mut uploads)?;
@@ -138,7 +145,7 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         output::write_files(&request.outputs, &image, &services.store, &open)?;
         Ok::<_, Error>(services.wait(uploads.finish(&image))??)
     })?;
-    Ok(BuildOutcome {
+    Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),
         config: image.config.clone(),
         size: image.size(),
@@ -149,7 +156,7 @@ fn build_context(request: &BuildRequest, context: &Context, services: &mut Servi
         bases: bases_used(&bases),
         context: context.origin.clone(),
         steps,
-    })
+    }))
 }
 
 /// Checks, before anything is built, that the results will fit: any digest is as long as the image's will be.

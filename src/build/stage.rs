@@ -189,6 +189,9 @@ impl Shared<'_> {
             let step_id = StepId { stage: stage.name.clone(), number: number + 1, total: stage.steps.len() };
             self.build_step(&mut progress, step, &step_id).map_err(|error| error.at(step.span, Some(&step_id)))?;
         }
+        if self.request.materialize && id.0 + 1 == self.plan.stages.len() && progress.live.is_none() {
+            progress.live = Some(self.unpack(&mut progress)?);
+        }
         if let Some(beginning) = beginning {
             self.end_single(&mut progress, beginning)?;
             self.upload(id, &progress.image.layers.clone());

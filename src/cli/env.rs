@@ -38,6 +38,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "PATH", effect: "where credential helpers are" },
     Variable { name: "KANIKO_DIR", effect: "default of --state-dir" },
     Variable { name: "KANIKO_NO_PUSH", effect: "true or false; overrides --no-push" },
+    Variable { name: "KANIKO_PRINT_PLAN", effect: "true or false; true is --print-plan" },
     Variable { name: "SOURCE_DATE_EPOCH", effect: "time of the image and its files, in seconds since 1970" },
     Variable { name: "SSL_CERT_FILE", effect: "PEM file of trusted certificates" },
     Variable { name: "SSL_CERT_DIR", effect: "directories of trusted certificates, separated by colons" },
@@ -90,13 +91,7 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 /// Variables of kaniko's that are not there yet: a warning says so, since they cannot be refused.
-const NOT_YET: &[&str] = &[
-    "KANIKO_REGISTRY_MIRROR",
-    "KANIKO_REGISTRY_MAP",
-    "KANIKO_CLEANUP",
-    "KANIKO_PRE_CLEANUP",
-    "KANIKO_PRESERVE_CONTEXT",
-];
+const NOT_YET: &[&str] = &["KANIKO_REGISTRY_MIRROR", "KANIKO_REGISTRY_MAP"];
 
 /// What the process finds around itself.
 ///
@@ -221,12 +216,19 @@ impl Environment {
         }
     }
 
+    /// Tells whether a variable is there and not empty.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.variables.get(OsStr::new(name)).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Returns the names of all variables, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().filter_map(|name| name.to_str())
+    }
+
     /// Returns the names of kaniko's variables that are set and not there yet.
     pub(super) fn not_yet(&self) -> impl Iterator<Item = &'static str> {
-        NOT_YET
-            .iter()
-            .copied()
-            .filter(|name| self.variables.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()))
+        NOT_YET.iter().copied().filter(|name| self.is_set(name))
     }
 }
 
@@ -283,6 +285,7 @@ mod tests {
             ("PATH", "/a:/b", |e| format!("{:?}", e.directories.programs), "[\"/a\", \"/b\"]"),
             ("KANIKO_DIR", "/k", |e| format!("{:?}", e.directories.state), "\"/k\""),
             ("KANIKO_NO_PUSH", "true", |e| format!("{:?}", e.variable("KANIKO_NO_PUSH")), "Ok(Some(\"true\"))"),
+            ("KANIKO_PRINT_PLAN", "1", |e| format!("{:?}", e.variable("KANIKO_PRINT_PLAN")), "Ok(Some(\"1\"))"),
             ("SOURCE_DATE_EPOCH", "1", |e| format!("{:?}", e.variable("SOURCE_DATE_EPOCH")), "Ok(Some(\"1\"))"),
             ("SSL_CERT_FILE", "/c", |e| format!("{:?}", e.roots.file), "Some(\"/c\")"),
             ("SSL_CERT_DIR", "/c:/d", |e| format!("{:?}", e.roots.directories), "[\"/c\", \"/d\"]"),

@@ -39,7 +39,7 @@ impl ProgressFile {
 impl Reporter for ProgressFile {
     fn report(&self, event: Event<'_>) {
         match event {
-            Event::Planned { steps } => self.change(|count| *count = Count { done: 0, total: steps + 1 }),
+            Event::Planned { steps, .. } => self.change(|count| *count = Count { done: 0, total: steps + 1 }),
             Event::StepFinished { .. } => self.change(|count| count.done += 1),
             Event::Spent { phase: Phase::Push, .. } => self.change(|count| count.done = count.total),
             _ => {}
@@ -63,7 +63,7 @@ mod tests {
         let seen = || std::fs::read_to_string(&path).expect("is written");
         let step = StepId { stage: "0".into(), number: 1, total: 2 };
         let finished = || Event::StepFinished { step: &step, result: &StepResult::NoLayer, elapsed: Duration::ZERO };
-        progress.report(Event::Planned { steps: 2 });
+        progress.report(Event::Planned { steps: 2, plan: &"" });
         assert_eq!(seen(), "0/3");
         progress.report(finished());
         assert_eq!(seen(), "1/3");
@@ -76,6 +76,6 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_is_no_matter() {
-        ProgressFile::new(Path::new("/proc/none"), Arc::new(Silent)).report(Event::Planned { steps: 2 });
+        ProgressFile::new(Path::new("/proc/none"), Arc::new(Silent)).report(Event::Planned { steps: 2, plan: &"" });
     }
 }

@@ -14,6 +14,7 @@ mod copy;
 mod error;
 mod graph;
 mod history;
+mod listing;
 mod ports;
 mod run;
 mod stage;
@@ -29,6 +30,7 @@ use crate::request::{BuildRequest, GitSource, HttpsSource};
 
 pub use chmod::{Chmod, Clause};
 pub use error::{Error, ErrorReason};
+pub use listing::Listing;
 pub use run::{CacheMount, Mount, Mounted, RunNetwork, RunStep};
 
 /// A build, decided: every stage that the target needs, each after those it needs itself.

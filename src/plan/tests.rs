@@ -30,6 +30,8 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         compression: Compression::Uncompressed,
         ignore_paths: Vec::new(),
         offline: false,
+        dry_run: false,
+        materialize: false,
         isolation: IsolationChoice::Auto,
         force: false,
         jobs: 1,

@@ -88,6 +88,12 @@ pub struct BuildArgs {
     /// May be given many times. Holds for everything below it; a component may contain `*` and `?`.
     #[arg(long, value_name = "PATH")]
     pub ignore_path: Vec<String>,
+    /// Leave `/var/run` of the image's file system alone, as with --ignore-path.
+    #[arg(long, alias = "whitelist-var-run")]
+    pub ignore_var_run: bool,
+    /// Unpack the image's last stage at its end, even if no step needs it unpacked.
+    #[arg(long)]
+    pub materialize: bool,
     /// What decides that a file has changed.
     #[arg(long, alias = "snapshotMode", value_name = "MODE", default_value = "full")]
     pub snapshot_mode: SnapshotModeName,
@@ -111,6 +117,9 @@ pub struct MessageArgs {
     /// The form of messages; all of them go to standard error.
     #[arg(long, value_name = "FORMAT", default_value = "auto", ignore_case = true)]
     pub log_format: LogFormat,
+    /// Print the plan to standard output before the build: stages, bases with digests, steps.
+    #[arg(long)]
+    pub print_plan: bool,
     /// Put the time (UTC) before each line of text.
     #[arg(long)]
     pub log_timestamp: bool,

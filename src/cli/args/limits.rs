@@ -18,4 +18,7 @@ pub struct LimitArgs {
     /// What a RUN's own processes do is not looked at.
     #[arg(long)]
     pub offline: bool,
+    /// Print the plan and end: nothing is built, pushed or written.
+    #[arg(long)]
+    pub dryrun: bool,
 }

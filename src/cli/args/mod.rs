@@ -9,6 +9,7 @@ mod build;
 mod image;
 mod index;
 mod kaniko;
+mod legacy;
 mod limits;
 mod output;
 mod refusal;
@@ -25,6 +26,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use build::{BuildArgs, InputArgs, MessageArgs};
 pub use image::ImageArgs;
 pub use index::IndexArgs;
+pub use legacy::LegacyArgs;
 pub use limits::LimitArgs;
 pub use output::OutputArgs;
 pub use registry::RegistryArgs;
@@ -71,6 +73,9 @@ pub struct Args {
     /// What it may take.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// What does nothing.
+    #[command(flatten)]
+    pub legacy: LegacyArgs,
     /// How registries are spoken to.
     #[command(flatten)]
     pub registry: RegistryArgs,

@@ -3,7 +3,7 @@
 //! Knows how text and JSON lines look, and that RUN's output comes in pieces. Each event becomes one
 //! [`Line`](line::Line), which both forms print: they cannot tell different stories.
 //!
-//! *Invariant: all goes to standard error; an error is printed once; no password in a URL is printed, but
+//! *Invariant: all but a plan that was asked for goes to standard error; an error is printed once; no password in a URL is printed, but
 //! for what RUN itself writes.*
 
 mod failure;
@@ -16,12 +16,14 @@ mod text;
 mod transfer;
 mod units;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+pub(super) use settings::PRINT_PLAN;
 pub use settings::{Form, Settings};
 pub use summary::Finished;
 
@@ -120,6 +122,14 @@ impl Report {
         let _ = state.out.write_all(text.as_bytes());
     }
 
+    /// Prints the plan where it was asked for: on standard output, as data.
+    fn print_plan(&self, plan: &dyn fmt::Display) {
+        if self.settings.plan {
+            // Whoever closed standard output does not want it any more.
+            let _ = write!(io::stdout(), "{plan}").and_then(|()| io::stdout().flush());
+        }
+    }
+
     fn refresh(&self, state: &mut State) {
         if self.settings.progress
             && let Some(text) = state.transfer.refresh()
@@ -174,7 +184,7 @@ impl Reporter for Report {
                 return self.refresh(&mut state);
             }
             // Each step says itself how many there are in its stage.
-            Event::Planned { steps: _ } => return,
+            Event::Planned { steps: _, plan } => return self.print_plan(plan),
             Event::Spent { phase, elapsed } => return self.state().tally.spent(phase, elapsed),
         };
         self.print(&mut self.state(), &line);

@@ -5,9 +5,12 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::args::{LogFormat, MessageArgs, Verbosity};
+use crate::cli::args::{Args, LogFormat, MessageArgs, Verbosity, boolean};
 use crate::cli::env::Environment;
 use crate::request::TraceContext;
+
+/// The variable that asks for the plan, as `--print-plan` does.
+pub(in crate::cli) const PRINT_PLAN: &str = "KANIKO_PRINT_PLAN";
 
 /// How messages look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Settings {
     pub timestamps: bool,
     /// Whether one line at the bottom shows what is being transferred.
     pub progress: bool,
+    /// Whether the plan goes to standard output.
+    pub plan: bool,
     /// The trace that JSON lines name.
     pub trace: Option<TraceContext>,
 }
@@ -36,6 +41,14 @@ pub enum Form {
 }
 
 impl Settings {
+    /// Decides on the look of a build.
+    pub fn of_build(args: &Args, environment: &Environment) -> Self {
+        // A value that is no boolean is refused with all other flags and variables.
+        let variable = environment.variable(PRINT_PLAN).ok().flatten().and_then(|value| boolean(value).ok());
+        let plan = args.limits.dryrun || variable.unwrap_or(args.messages.print_plan);
+        Self { plan, ..Self::resolve(&args.messages, environment) }
+    }
+
     /// Decides on the look.
     pub fn resolve(args: &MessageArgs, environment: &Environment) -> Self {
         let terminal = environment.terminal;
@@ -48,7 +61,7 @@ impl Settings {
         let verbosity = args.verbosity;
         // From debug on, `tracing` writes between our lines and would tear the progress line.
         let progress = terminal.capable && args.log_format == LogFormat::Auto && verbosity == Verbosity::Info;
-        Self { verbosity, form, timestamps: args.log_timestamp, progress, trace: environment.trace }
+        Self { verbosity, form, timestamps: args.log_timestamp, progress, plan: false, trace: environment.trace }
     }
 
     /// Returns the look of an error before, or in spite of, the flags.
@@ -58,7 +71,14 @@ impl Settings {
             false if environment.terminal.colours => Form::Colour,
             false => Form::Text,
         };
-        Self { verbosity: Verbosity::Info, form, timestamps: false, progress: false, trace: environment.trace }
+        Self {
+            verbosity: Verbosity::Info,
+            form,
+            timestamps: false,
+            progress: false,
+            plan: false,
+            trace: environment.trace,
+        }
     }
 
     /// Sends what `tracing` says to standard error, for debug and trace. Only our own words: what an HTTP

@@ -30,8 +30,14 @@ impl Shared {
     }
 }
 
-const PLAIN: Settings =
-    Settings { verbosity: Verbosity::Info, form: Form::Text, timestamps: false, progress: false, trace: None };
+const PLAIN: Settings = Settings {
+    verbosity: Verbosity::Info,
+    form: Form::Text,
+    timestamps: false,
+    progress: false,
+    plan: false,
+    trace: None,
+};
 const JSON: Settings = Settings { form: Form::Json, ..PLAIN };
 
 fn report(settings: Settings) -> (Report, Shared) {

@@ -10,6 +10,7 @@ mod build;
 mod context;
 mod git;
 mod index;
+mod legacy;
 mod network;
 mod offline;
 mod output;
@@ -27,8 +28,11 @@ pub(super) use results::TEKTON_RESULTS;
 use super::args::Args;
 use super::env::{Environment, NotText};
 use super::exit::{Failure, Kind};
-use super::report::Settings;
+use super::report::{PRINT_PLAN, Settings};
 use crate::request::BuildRequest;
+
+/// What kaniko leaves out of snapshots, since a cluster puts its secrets there.
+const VAR_RUN: &str = "/var/run";
 
 /// All that a run needs to know.
 #[derive(Clone)]
@@ -55,6 +59,9 @@ impl Resolved {
     /// # Errors
     /// A [`Failure`] when one of them cannot be removed.
     pub fn begin(self) -> Result<Self, Failure> {
+        if self.request.dry_run {
+            return Ok(self);
+        }
         let removed = crate::output::remove_stale(&self.request.results);
         removed.map(|()| self).map_err(|error| Failure::from_error(Kind::Output, &error))
     }
@@ -148,6 +155,7 @@ impl From<UsageError> for Failure {
 /// [`UsageError`] for values that cannot be used, flags that exclude each other, and what is not there yet.
 pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, UsageError> {
     let mut warnings: Vec<Warning> = environment.not_yet().map(not_yet_variable).collect();
+    warnings.extend(legacy::warnings(&args.legacy, environment));
     let build_args = pairs::build_args(&args.input.build_arg, environment, &mut warnings)?;
     let times = build::times(args, environment, build_args)?;
     let outputs = output::outputs(args, environment)?;
@@ -172,8 +180,10 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         snapshots: build::snapshots(args.build.single_snapshot),
         snapshot_mode: build::snapshot_mode(args.build.snapshot_mode),
         compression: build::compression(args.image.compression, args.image.compression_level)?,
-        ignore_paths: args.build.ignore_path.iter().map(|path| ignore_path(path)).collect::<Result<_, _>>()?,
+        ignore_paths: ignore_paths(args)?,
         offline: args.limits.offline,
+        dry_run: args.limits.dryrun,
+        materialize: args.build.materialize,
         isolation: build::isolation(args.build.isolation),
         force: args.build.force,
         jobs: jobs(args.build.jobs),
@@ -183,7 +193,8 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         results: outputs.results,
     };
     offline::check(&request)?;
-    let messages = Settings::resolve(&args.messages, environment);
+    legacy::switch(PRINT_PLAN, environment)?;
+    let messages = Settings::of_build(args, environment);
     let names_container = environment.names_container;
     let progress_file = environment.variable("ARGO_PROGRESS_FILE")?.filter(|path| !path.is_empty()).map(PathBuf::from);
     let timeout = args.limits.timeout;
@@ -193,6 +204,12 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
 fn not_yet_variable(name: &'static str) -> Warning {
     let message = format!("the environment variable {name} of kaniko's is not there yet and does nothing; unset it");
     Warning { rule: "NotThereYet", message }
+}
+
+/// Lists the paths that are left alone.
+fn ignore_paths(args: &Args) -> Result<Vec<PathBuf>, UsageError> {
+    let given = args.build.ignore_path.iter().map(|path| ignore_path(path));
+    given.chain(args.build.ignore_var_run.then(|| Ok(PathBuf::from(VAR_RUN)))).collect()
 }
 
 /// Reads `--ignore-path`: a path of the image, hence from its root.

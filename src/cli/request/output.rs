@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::UsageError;
 use super::results::{self, Named, output_path};
+use super::{UsageError, legacy};
 use crate::cli::args::{Args, CompressionName};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
@@ -23,6 +23,7 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     let working = &environment.directories.working;
     let destinations = output.destination.iter().map(|text| destination(text)).collect::<Result<Vec<_>, _>>()?;
     let no_push = no_push(output.no_push, environment)?;
+    let no_push = no_push || args.limits.dryrun;
     if destinations.is_empty() && !no_push {
         return Err(UsageError::Missing { message: "the image needs a --destination, or --no-push to only build it" });
     }
@@ -72,15 +73,7 @@ pub(super) fn destination(text: &str) -> Result<Reference, UsageError> {
 
 /// Decides whether to push: the variable overrides the flag, as for kaniko.
 fn no_push(flag: bool, environment: &Environment) -> Result<bool, UsageError> {
-    let name = "KANIKO_NO_PUSH";
-    match environment.variable(name)?.filter(|value| !value.is_empty()) {
-        None => Ok(flag),
-        Some(value) => crate::cli::args::boolean(value).map_err(|reason| UsageError::Variable {
-            name,
-            value: value.to_owned(),
-            reason,
-        }),
-    }
+    Ok(legacy::switch("KANIKO_NO_PUSH", environment)?.unwrap_or(flag))
 }
 
 fn is_name(value: ResultValue) -> bool {

@@ -67,7 +67,7 @@ fn defaults() {
     assert_eq!((network.http.retry.attempts, network.check_push_permission), (6, true));
     assert_eq!(
         shown(messages),
-        "Settings { verbosity: Info, form: Text, timestamps: false, progress: false, trace: None }"
+        "Settings { verbosity: Info, form: Text, timestamps: false, progress: false, plan: false, trace: None }"
     );
     assert!(!names_container && warnings.is_empty() && progress_file.is_none() && timeout.is_none());
 }
@@ -92,6 +92,11 @@ fn unverified(resolved: &Resolved) -> String {
 fn values(resolved: &Resolved) -> String {
     let files = resolved.request.results.values.iter();
     files.map(|file| format!("{:?} {}", file.value, file.path.display())).collect::<Vec<_>>().join(", ")
+}
+
+fn notes(resolved: &Resolved) -> String {
+    let notes = resolved.warnings.iter().filter_map(|warning| warning.message.split(':').next());
+    notes.collect::<Vec<_>>().join(", ")
 }
 
 type Probe = fn(&Resolved) -> String;
@@ -161,6 +166,19 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
     ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),
     ("--cleanup", |r| shown(r.request.force), "false"),
+    ("--ignore-var-run", |r| shown(&r.request.ignore_paths), "[/var/run]"),
+    ("--whitelist-var-run", |r| shown(&r.request.ignore_paths), "[/var/run]"),
+    ("--ignore-var-run=false", |r| shown(&r.request.ignore_paths), "[]"),
+    ("--materialize", |r| shown(r.request.materialize), "true"),
+    ("--print-plan", |r| shown(r.messages.plan), "true"),
+    ("--dryrun", |r| shown((r.request.dry_run, r.messages.plan)), "(true, true)"),
+    ("--compressed-caching", notes, "--compressed-caching does nothing"),
+    ("--force-build-metadata", notes, "--force-build-metadata does nothing"),
+    ("--image-fs-extract-retry=2", notes, "--image-fs-extract-retry does nothing"),
+    ("--pre-cleanup", notes, "--pre-cleanup does nothing"),
+    ("--preserve-context", notes, "--preserve-context does nothing"),
+    ("--skip-unused-stages", notes, "--skip-unused-stages does nothing"),
+    ("--use-new-run", notes, "--use-new-run does nothing"),
     ("--timeout=1h30m", |r| shown(r.timeout), "Some(5400s)"),
     ("--offline", |r| shown(r.request.offline && r.network.http.offline), "true"),
     ("--force", |r| shown(r.request.force), "true"),
