@@ -7,6 +7,7 @@
 //! means is for the plan to say.
 
 mod copy;
+mod csv;
 pub mod duration;
 mod error;
 pub mod expand;
@@ -28,6 +29,7 @@ mod words;
 
 use serde::Serialize;
 
+pub use csv::{CsvError, csv};
 pub use error::{ParseError, Warning};
 pub use instruction::{
     Add, ArgInstruction, Argument, CommandLine, Copy, Expose, From, Healthcheck, HealthcheckCommand, Heredoc,

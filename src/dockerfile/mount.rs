@@ -7,6 +7,7 @@
 
 use serde::Serialize;
 
+use super::csv::csv;
 use super::expand::ExpandError;
 use super::suggest;
 
@@ -147,7 +148,8 @@ impl Mount {
     /// # Errors
     /// When it is no CSV line, or `from` holds a variable. All else is judged by [`Mount::resolve`].
     pub(super) fn parse(text: &str) -> Result<Self, MountError> {
-        let fields: Vec<MountField> = csv(text)?.iter().map(|field| MountField::new(field)).collect();
+        let fields: Vec<MountField> =
+            csv(text).map_err(|error| wrong(error.to_string()))?.iter().map(|field| MountField::new(field)).collect();
         for field in &fields {
             let value = field.value.as_deref().unwrap_or_default();
             if field.key == "from" && value.find('$').is_some_and(|at| at + 1 != value.len()) {
@@ -357,7 +359,7 @@ impl Device {
     /// When it is no CSV line, or a field is unknown or given twice.
     pub(super) fn parse(text: &str) -> Result<Self, MountError> {
         let mut device = Self { name: String::new(), required: false };
-        for text in csv(text)? {
+        for text in csv(text).map_err(|error| wrong(error.to_string()))? {
             let field = MountField::new(&text);
             match (field.key.as_str(), &field.value) {
                 ("required", None) => device.required = true,
@@ -424,52 +426,6 @@ fn bytes(text: &str) -> Option<u64> {
     let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
     let size = (digits(whole)?.checked_mul(1 << shift)?).checked_add((digits(fraction)? << shift) / scale)?;
     u64::try_from(size).ok().filter(|size| i64::try_from(*size).is_ok())
-}
-
-/// Splits one CSV line at its commas; a field may stand in double quotes, in which `""` is a quote.
-fn csv(line: &str) -> Result<Vec<String>, MountError> {
-    let error = |what: &str| wrong(format!("cannot split {line:?} into fields: {what}"));
-    let mut fields = Vec::new();
-    let mut rest = line;
-    if line.is_empty() {
-        return Err(error("it is empty"));
-    }
-    loop {
-        let Some(quoted) = rest.strip_prefix('"') else {
-            let (field, after) = rest.split_once(',').map_or((rest, None), |(field, after)| (field, Some(after)));
-            if field.contains('"') {
-                return Err(error("bare \" in a field that is not quoted"));
-            }
-            fields.push(field.to_owned());
-            match after {
-                Some(after) => rest = after,
-                None => return Ok(fields),
-            }
-            continue;
-        };
-        let mut field = String::new();
-        rest = quoted;
-        loop {
-            let (text, after) = rest.split_once('"').ok_or_else(|| error("missing closing \""))?;
-            field.push_str(text);
-            match after.strip_prefix('"') {
-                Some(after) => {
-                    field.push('"');
-                    rest = after;
-                }
-                None => {
-                    rest = after;
-                    break;
-                }
-            }
-        }
-        fields.push(field);
-        match rest.strip_prefix(',') {
-            Some(after) => rest = after,
-            None if rest.is_empty() => return Ok(fields),
-            None => return Err(error("text behind a closing \"")),
-        }
-    }
 }
 
 #[cfg(test)]
