@@ -16,6 +16,7 @@ pub use error::Error;
 pub use inventory::{AccountContent, Inventory, Node, NodeId, Resolved, Source, Walk};
 pub use layer_inventory::{Entries, LayerInventory};
 pub use reader::{Content, LONGEST_META, LayerReader};
+pub use stored::{compress_layer, is_compressed_as};
 pub use whiteout::Whiteout;
 pub use writer::LayerWriter;
 
@@ -34,6 +35,7 @@ mod pax;
 mod reader;
 mod record;
 mod sparse;
+mod stored;
 pub mod whiteout;
 mod writer;
 

@@ -8,28 +8,23 @@
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 
 use tar::Header;
 
 use super::accounts::AccountFile;
-use super::compress::{self, Block, Compressor};
 use super::header::BLOCK;
 use super::layer_inventory::LayerInventory;
 use super::path::normalized;
 use super::reader::retried;
-use super::{Entry, EntryKind, Error, Layer, LayerContent, Timestamp, pax, whiteout};
-use crate::oci::{Descriptor, DiffId, Digest, Hasher, media_type};
+use super::stored::{Fault, Output};
+use super::{Entry, EntryKind, Error, Layer, Timestamp, pax, whiteout};
 use crate::request::Compression;
-use crate::store::{BlobWriter, Store};
+use crate::store::Store;
 
 /// Writes one layer; dropped unfinished, it leaves nothing in the store.
 pub struct LayerWriter {
     output: Output,
     epoch: Option<i64>,
-    media_type: &'static str,
     inventory: LayerInventory,
     records: Vec<u8>,
 }
@@ -40,18 +35,8 @@ impl LayerWriter {
     /// # Errors
     /// [`Error::Store`] when the store cannot be written.
     pub fn new(store: &Store, compression: Compression, epoch: Option<i64>) -> Result<Self, Error> {
-        let blob = store.create().map_err(|source| Error::Store { source })?;
-        let media_type = match compression {
-            Compression::Gzip { .. } => media_type::OCI_LAYER_GZIP,
-            Compression::Zstd { .. } => media_type::OCI_LAYER_ZSTD,
-            Compression::Uncompressed => media_type::OCI_LAYER,
-        };
-        let output = Output {
-            block: Vec::with_capacity(compress::BLOCK),
-            hash: Hash::Idle,
-            compressor: Compressor::new(blob, compression),
-        };
-        Ok(Self { output, epoch, media_type, inventory: LayerInventory::default(), records: Vec::new() })
+        let output = Output::new(store, compression)?;
+        Ok(Self { output, epoch, inventory: LayerInventory::default(), records: Vec::new() })
     }
 
     /// Writes an entry and, for a regular file, its content, which must have the size that the entry says.
@@ -104,11 +89,9 @@ impl LayerWriter {
     /// [`Error::Write`] or [`Error::Store`] when the layer cannot be written.
     pub fn finish(mut self) -> Result<(Layer, LayerInventory), Error> {
         self.output.write(&[0; 2 * BLOCK])?;
-        let (diff_id, blob) = self.output.finish()?;
-        let (digest, size) = blob.finish().map_err(|source| Error::Store { source })?;
-        let descriptor = Descriptor::new(self.media_type, digest, size);
+        let layer = self.output.finish()?;
         self.inventory.shrink();
-        Ok((Layer { descriptor, diff_id: DiffId(diff_id), content: LayerContent::Stored }, self.inventory))
+        Ok((layer, self.inventory))
     }
 
     fn marker(&mut self, path: &Path) -> Result<(), Error> {
@@ -339,93 +322,6 @@ impl Read for Tee<'_> {
     }
 }
 
-enum Fault {
-    Content(io::Error),
-    Output(Error),
-}
-
-/// Takes the tar stream in blocks, each of which is hashed in one thread and compressed in others.
-struct Output {
-    block: Vec<u8>,
-    hash: Hash,
-    compressor: Compressor<BlobWriter>,
-}
-
-/// Where the stream's digest is made; a thread is only started when there is more than one block.
-enum Hash {
-    Idle,
-    Running { blocks: SyncSender<Block>, thread: JoinHandle<Hasher> },
-}
-
-impl Output {
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        while !bytes.is_empty() {
-            self.make_room()?;
-            let (now, later) = bytes.split_at(bytes.len().min(compress::BLOCK - self.block.len()));
-            self.block.extend_from_slice(now);
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    fn pad(&mut self, written: u64) -> Result<(), Error> {
-        let over = usize::try_from(written % BLOCK as u64).unwrap_or(0);
-        self.write(&[0; BLOCK][..(BLOCK - over) % BLOCK])
-    }
-
-    /// Reads up to `most` bytes straight into the block and returns how many there were.
-    fn read_from(&mut self, content: &mut dyn Read, most: u64) -> Result<usize, Fault> {
-        self.make_room().map_err(Fault::Output)?;
-        let filled = self.block.len();
-        let room = compress::BLOCK - filled;
-        self.block.resize(filled + usize::try_from(most).unwrap_or(room).min(room), 0);
-        let count = retried(|| content.read(&mut self.block[filled..]));
-        self.block.truncate(filled + *count.as_ref().unwrap_or(&0));
-        count.map_err(Fault::Content)
-    }
-
-    fn make_room(&mut self) -> Result<(), Error> {
-        if self.block.len() < compress::BLOCK {
-            return Ok(());
-        }
-        let block = Arc::new(std::mem::replace(&mut self.block, Vec::with_capacity(compress::BLOCK)));
-        self.push(block).map_err(|source| Error::Write { source })
-    }
-
-    fn push(&mut self, block: Block) -> io::Result<()> {
-        if let Hash::Idle = self.hash {
-            let (blocks, received) = sync_channel::<Block>(2);
-            let thread = thread::Builder::new().name("diff_id".to_owned()).spawn(move || {
-                let mut hasher = Hasher::new();
-                for block in received {
-                    hasher.update(&block);
-                }
-                hasher
-            })?;
-            self.hash = Hash::Running { blocks, thread };
-        }
-        if let Hash::Running { blocks, .. } = &self.hash {
-            blocks.send(Arc::clone(&block)).map_err(|_| io::Error::other("the thread that hashed has failed"))?;
-        }
-        self.compressor.push(block)
-    }
-
-    fn finish(self) -> Result<(Digest, BlobWriter), Error> {
-        let Self { block, hash, mut compressor } = self;
-        let failed = |source| Error::Write { source };
-        let mut hasher = match hash {
-            Hash::Idle => Hasher::new(),
-            Hash::Running { blocks, thread } => {
-                drop(blocks);
-                thread.join().map_err(|_| failed(io::Error::other("the thread that hashed has failed")))?
-            }
-        };
-        hasher.update(&block);
-        let blob = compressor.finish_with(block).map_err(failed)?;
-        Ok((hasher.finish(), blob))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -437,6 +333,7 @@ mod tests {
 
     use super::*;
     use crate::image::{LayerReader, decompressed};
+    use crate::oci::{DiffId, Digest};
 
     const GZIP: Compression = Compression::Gzip { level: 6 };
 
