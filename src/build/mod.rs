@@ -13,6 +13,8 @@ mod files;
 mod layers;
 mod layout;
 mod mounts;
+mod origin;
+mod recompress;
 mod run;
 mod schedule;
 mod single;
@@ -118,7 +120,7 @@ fn build_context(
         services.reporter.report(Event::Warning { rule, line, message });
     }
     let destinations = output::registries(&request.outputs);
-    let (plan, bases) = services.timed(Phase::Resolve, |services| {
+    let (plan, mut bases) = services.timed(Phase::Resolve, |services| {
         let planned = bases::plan_with_bases(&dockerfile, request, services)?;
         if request.check_push {
             services.wait(output::check_push(&services.registry, &destinations))??;
@@ -127,6 +129,8 @@ fn build_context(
     })?;
     check_results(request, context, &destinations, &bases)?;
     mounts::check(&plan)?;
+    let target_base = origin::target_base(&plan, &bases);
+    recompress::check(request, target_base.as_ref())?;
     for warning in &plan.warnings {
         let (rule, line, message) = (warning.rule, Some(warning.line), &*warning.message);
         services.reporter.report(Event::Warning { rule, line, message });
@@ -136,13 +140,17 @@ fn build_context(
     if request.dry_run {
         return Ok(None);
     }
+    recompress::force(request, services, target_base.as_ref(), &mut bases)?;
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
     let mut uploads = services.uploads(destinations);
     let (image, steps) = stage::build_stages(request, &plan, &bases, context, services, &mut uploads)?;
-    let image = output::assemble(&image);
+    // The container's own files come back before outputs are written among them.
+    services.isolation.finish()?;
+    let (image, form) = origin::marked(image, request, target_base.as_ref(), context);
+    let image = output::assemble(&image, &form)?;
     let pushed = services.timed(Phase::Push, |services| {
         let open = |layer: &_| layers::open(services, layer, false);
-        output::write_files(&request.outputs, &image, &services.store, &open)?;
+        output::write_files(&request.outputs, &image, &open)?;
         Ok::<_, Error>(services.wait(uploads.finish(&image))??)
     })?;
     Ok(Some(BuildOutcome {
@@ -150,7 +158,7 @@ fn build_context(
         config: image.config.clone(),
         size: image.size(),
         layers: image.layers.len(),
-        base_layers: base_layers(&plan, &bases),
+        base_layers: target_base.map_or(0, |(_, base)| base.image.layers.len()),
         platform: request.platform.clone(),
         pushed,
         bases: bases_used(&bases),
@@ -186,19 +194,6 @@ fn uses(stage: &Stage, key: &BaseKey) -> usize {
     let sources = stage.steps.iter().flat_map(|step| step.action.sources());
     let copies = sources.filter(|source| matches!(source, CopyFrom::Image(image) if image == key));
     usize::from(stage.base == StageBase::Image(key.clone())) + copies.count()
-}
-
-/// Counts the layers that the target has from an image.
-fn base_layers(plan: &BuildPlan, bases: &Bases) -> usize {
-    let mut next = plan.stages.last();
-    while let Some(stage) = next {
-        next = match &stage.base {
-            StageBase::Scratch => None,
-            StageBase::Image(key) => return bases.get(key).map_or(0, |base| base.image.layers.len()),
-            StageBase::Stage(id) => plan.stages.get(id.0),
-        };
-    }
-    0
 }
 
 fn bases_used(bases: &Bases) -> Vec<BaseUsed> {

@@ -324,7 +324,7 @@ fn base_text(base: &StageBase, plan: &BuildPlan) -> String {
 }
 
 /// Writes a moment as the specification asks: RFC 3339, in UTC.
-fn rfc3339(seconds: i64) -> String {
+pub(super) fn rfc3339(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
         Ok(moment) => moment.to_string(),
         Err(_) => "1970-01-01T00:00:00Z".to_owned(),

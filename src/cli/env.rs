@@ -106,6 +106,8 @@ pub struct Environment {
     pub proxies: Proxies,
     /// What standard error is.
     pub terminal: Terminal,
+    /// Whether standard output is a terminal.
+    pub output_is_terminal: bool,
     /// When and which run this is.
     pub moment: Moment,
     /// The caller's trace.
@@ -157,7 +159,8 @@ impl Environment {
         let working = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let moment = Moment { now: i64::try_from(now).unwrap_or(0), token: token() };
-        Self::new(std::env::vars_os(), working, moment, std::io::stderr().is_terminal())
+        let read = Self::new(std::env::vars_os(), working, moment, std::io::stderr().is_terminal());
+        Self { output_is_terminal: std::io::stdout().is_terminal(), ..read }
     }
 
     /// Makes the surroundings from their parts; only whether kaniko's and Tekton's directories are writable is asked here.
@@ -199,6 +202,7 @@ impl Environment {
                 programs: paths("PATH"),
                 working,
             },
+            output_is_terminal: false,
             moment,
             tekton: is_writable(Path::new(TEKTON_RESULTS)),
             variables,

@@ -22,6 +22,8 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /// A Docker layer, uncompressed.
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// A Docker layer, zstd: BuildKit's name, which neither Docker's specification nor most registries' clients know.
+pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
 /// Returns the OCI name for a Docker media type, and any other name as it is.
 ///
@@ -34,6 +36,37 @@ pub fn to_oci(media_type: &str) -> &str {
         DOCKER_CONFIG => OCI_CONFIG,
         DOCKER_LAYER_GZIP => OCI_LAYER_GZIP,
         DOCKER_LAYER => OCI_LAYER,
+        DOCKER_LAYER_ZSTD => OCI_LAYER_ZSTD,
         other => other,
+    }
+}
+
+/// Returns Docker's name for an OCI media type, and any other name as it is; none where Docker has no name.
+pub fn to_docker(media_type: &str) -> Option<&str> {
+    match media_type {
+        OCI_MANIFEST => Some(DOCKER_MANIFEST),
+        OCI_INDEX => Some(DOCKER_LIST),
+        OCI_CONFIG => Some(DOCKER_CONFIG),
+        OCI_LAYER_GZIP => Some(DOCKER_LAYER_GZIP),
+        OCI_LAYER => Some(DOCKER_LAYER),
+        OCI_LAYER_ZSTD | DOCKER_LAYER_ZSTD => None,
+        other => Some(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_lead_to_each_other_but_for_zstd() {
+        for docker in [DOCKER_MANIFEST, DOCKER_LIST, DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_LAYER] {
+            assert_ne!(to_oci(docker), docker);
+            assert_eq!(to_docker(to_oci(docker)), Some(docker));
+            assert_eq!(to_docker(docker), Some(docker));
+        }
+        assert_eq!(to_oci(DOCKER_LAYER_ZSTD), OCI_LAYER_ZSTD);
+        assert_eq!((to_docker(OCI_LAYER_ZSTD), to_docker(DOCKER_LAYER_ZSTD)), (None, None));
+        assert_eq!((to_oci("x"), to_docker("x")), ("x", Some("x")));
     }
 }

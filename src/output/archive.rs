@@ -1,19 +1,28 @@
-//! An image as one tar file, as `docker save` writes it and `docker load` and `podman load` read it.
+//! An image as one tar file: an OCI layout in it, and for Docker what `docker load` and `podman load` read.
 //!
-//! Source: <https://github.com/moby/docker-image-spec/blob/main/spec.md>, "Combined Image JSON + Filesystem
-//! Changeset Format". Layers stay compressed in it: every reader decompresses by content.
+//! Source: OCI image-spec, image-layout.md;
+//! <https://github.com/moby/docker-image-spec/blob/main/spec.md>, "Combined Image JSON + Filesystem Changeset Format".
+//! Both forms share their blobs, as in what `docker save` writes since 25.0. Layers stay compressed: every reader
+//! decompresses by content. Documents stand first, so that a reader of a stream knows what comes.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
 
 use serde::Serialize;
 
-use crate::oci::Reference;
-use crate::store::Store;
+use crate::oci::{Digest, Reference};
+use crate::request::{ArchiveForm, Target};
 
+use super::layout::{self, LAYOUT};
+use super::staged::Staged;
 use super::{Assembled, Error, OpenLayer};
 
+/// The unit of a tar file.
+const BLOCK: usize = 512;
+/// How much is copied at a time.
+const PIECE: usize = 128 << 10;
+
+/// One image of the list that `docker load` reads.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct SavedImage {
@@ -22,65 +31,95 @@ struct SavedImage {
     layers: Vec<String>,
 }
 
-/// Writes the archive beside its place and renames it when it is whole.
+/// Writes the archive; a file is there only when it is whole.
 pub(super) fn write(
-    path: &Path,
+    form: ArchiveForm,
+    target: &Target,
     names: &[Reference],
     image: &Assembled,
-    store: &Store,
     open: &OpenLayer<'_>,
 ) -> Result<(), Error> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let failure = |action, source| Error::Write { action, path: path.to_owned(), source };
-    let file = File::create(&temporary).map_err(|source| failure("create", source))?;
-    let written = write_members(BufWriter::new(file), names, image, store, open);
-    let renamed = written.and_then(|()| fs::rename(&temporary, path).map_err(|source| failure("write", source)));
-    if renamed.is_err() {
-        // The error that made it useless is told; that it could not be removed adds nothing.
-        let _ = fs::remove_file(&temporary);
+    let mut tar = Tar { staged: Staged::create(target)? };
+    tar.append_bytes("oci-layout", LAYOUT)?;
+    tar.append_bytes("index.json", &layout::index(image, names, form).to_bytes())?;
+    if form == ArchiveForm::Docker {
+        tar.append_bytes("manifest.json", &saved(image, names))?;
     }
-    renamed
-}
-
-fn write_members<W: Write>(
-    target: W,
-    names: &[Reference],
-    image: &Assembled,
-    store: &Store,
-    open: &OpenLayer<'_>,
-) -> Result<(), Error> {
-    let failure = |source| Error::Write { action: "write into", path: "the Docker archive".into(), source };
-    let mut tar = tar::Builder::new(target);
-    let config = format!("{}.json", image.config.digest.hex());
-    append(&mut tar, &config, image.config.size, &mut &*image.config_bytes).map_err(failure)?;
-    let mut layers = Vec::new();
+    tar.append_bytes(&blob(&image.manifest.digest), &image.manifest_bytes)?;
+    tar.append_bytes(&blob(&image.config.digest), &image.config_bytes)?;
+    let mut written = BTreeSet::new();
     for layer in &image.layers {
-        let name = format!("{}.tar.gz", layer.descriptor.digest.hex());
-        if !layers.contains(&name) {
-            let unreadable = |source| Error::Layer { digest: layer.descriptor.digest.to_string(), source };
-            let mut reader = if store.contains(&layer.descriptor.digest) {
-                Box::new(store.verified(&layer.descriptor.digest)?)
-            } else {
-                open(layer).map_err(unreadable)?
-            };
-            append(&mut tar, &name, layer.descriptor.size, &mut reader).map_err(failure)?;
+        let digest = &layer.descriptor.digest;
+        if written.insert(digest) {
+            let unreadable = |source| Error::Layer { digest: digest.to_string(), source };
+            let mut reader = open(layer).map_err(unreadable)?;
+            tar.append(&blob(digest), layer.descriptor.size, &mut reader, &unreadable)?;
         }
-        layers.push(name);
     }
-    let saved = SavedImage { config, repo_tags: names.iter().map(load_name).collect(), layers };
-    let manifest = serde_json::to_vec(&[saved]).expect("strings always serialize");
-    append(&mut tar, "manifest.json", manifest.len() as u64, &mut manifest.as_slice()).map_err(failure)?;
-    tar.into_inner().and_then(|mut target| target.flush()).map_err(failure)
+    tar.finish()
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, size: u64, content: &mut dyn Read) -> io::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    tar.append_data(&mut header, name, content)
+fn saved(image: &Assembled, names: &[Reference]) -> Vec<u8> {
+    let layers = image.layers.iter().map(|layer| blob(&layer.descriptor.digest)).collect();
+    let repo_tags = names.iter().map(load_name).collect();
+    serde_json::to_vec(&[SavedImage { config: blob(&image.config.digest), repo_tags, layers }])
+        .expect("strings always serialize")
+}
+
+/// A tar file in the making. Its end is only written when all is well: a stream that broke off must not look whole.
+struct Tar {
+    staged: Staged,
+}
+
+impl Tar {
+    fn append_bytes(&mut self, name: &str, mut bytes: &[u8]) -> Result<(), Error> {
+        let never = |source| Error::Write { action: "read", path: name.into(), source };
+        self.append(name, bytes.len() as u64, &mut bytes, &never)
+    }
+
+    fn append(
+        &mut self,
+        name: &str,
+        size: u64,
+        content: &mut dyn Read,
+        unreadable: &dyn Fn(io::Error) -> Error,
+    ) -> Result<(), Error> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).map_err(|source| self.staged.failed(source))?;
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_cksum();
+        self.write(header.as_bytes())?;
+        let mut piece = vec![0; PIECE];
+        // To the end, where the reader tells whether the content is what it should be.
+        loop {
+            match content.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => self.write(&piece[..count])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(error)),
+            }
+        }
+        let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
+        self.write(&[0; BLOCK][..(BLOCK - over) % BLOCK])
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        self.write(&[0; 2 * BLOCK])?;
+        self.staged.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.staged.write_all(bytes).map_err(|source| self.staged.failed(source))
+    }
+}
+
+fn blob(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
 }
 
 /// Returns the name that Docker shows: without the default registry and namespace.

@@ -68,6 +68,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Docker has no media type for a layer's compression.
+    #[error(
+        "Docker's format has no media type for layer {digest} ({media_type}); choose the format OCI, or compress the \
+         base's layers anew (--force-compression)"
+    )]
+    NoMediaType {
+        /// The layer.
+        digest: String,
+        /// What it is.
+        media_type: String,
+    },
     /// The store of blobs fails.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -5,7 +5,6 @@
 //!
 //! *Invariant: the same images make the same bytes, in whatever order they are given, and no platform has two.*
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,7 +41,7 @@ pub async fn join(request: &IndexRequest, client: &Client, reporter: &dyn Report
         }
     }
     parts.sort_by_key(order);
-    let index = index(&parts, request.format)?;
+    let index = index(&parts, request)?;
     let bytes = Bytes::from(index.to_bytes());
     for destination in &request.destinations {
         for part in parts.iter().filter(|part| part.from.name() != destination.name()) {
@@ -78,7 +77,7 @@ fn order(part: &Part) -> (String, String) {
     (platform, part.descriptor.digest.to_string())
 }
 
-fn index(parts: &[Part], format: IndexFormat) -> Result<Index, Error> {
+fn index(parts: &[Part], request: &IndexRequest) -> Result<Index, Error> {
     for (number, second) in parts.iter().enumerate() {
         let same = |first: &&Part| match (&first.descriptor.platform, &second.descriptor.platform) {
             (Some(one), Some(other)) => one.is_served_by(other) && one.os_version == other.os_version,
@@ -90,17 +89,36 @@ fn index(parts: &[Part], format: IndexFormat) -> Result<Index, Error> {
             return Err(Error::SamePlatform { platform, first, second });
         }
     }
-    let docker = match format {
+    let docker = match request.format {
         IndexFormat::Oci => false,
         IndexFormat::Docker => true,
+        // Docker's lists have no annotations.
+        IndexFormat::LikeImages if !request.annotations.is_empty() || !request.descriptor_annotations.is_empty() => {
+            false
+        }
         IndexFormat::LikeImages => parts.iter().all(|part| part.descriptor.media_type == media_type::DOCKER_MANIFEST),
     };
     Ok(Index {
         schema_version: 2,
         media_type: if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX }.to_owned(),
-        manifests: parts.iter().map(|part| part.descriptor.clone()).collect(),
-        annotations: BTreeMap::new(),
+        manifests: parts.iter().map(|part| described(part, request)).collect(),
+        annotations: request.annotations.clone(),
     })
+}
+
+/// Returns what describes an image in the index; what it was found with stays unless it is said otherwise.
+fn described(part: &Part, request: &IndexRequest) -> Descriptor {
+    let mut descriptor = part.descriptor.clone();
+    for annotation in &request.descriptor_annotations {
+        let is_meant = annotation
+            .platform
+            .as_ref()
+            .is_none_or(|wanted| descriptor.platform.as_ref().is_some_and(|platform| wanted.is_served_by(platform)));
+        if is_meant {
+            descriptor.annotations.insert(annotation.key.clone(), annotation.value.clone());
+        }
+    }
+    descriptor
 }
 
 /// Brings an image into another repository: layers and configuration first, so that its manifest is never
@@ -124,7 +142,10 @@ async fn copy(part: &Part, to: &Reference, client: &Client, reporter: &dyn Repor
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::request::DescriptorAnnotation;
 
     fn part_of(platform: &str, media_type: &str) -> Part {
         let bytes = Bytes::from(platform.to_owned());
@@ -141,6 +162,36 @@ mod tests {
         Part { from: from.with_digest(descriptor.digest.clone()), descriptor, manifest, bytes }
     }
 
+    fn request(format: IndexFormat) -> IndexRequest {
+        IndexRequest {
+            images: Vec::new(),
+            destinations: Vec::new(),
+            format,
+            annotations: BTreeMap::new(),
+            descriptor_annotations: Vec::new(),
+            check_push: false,
+            results: crate::request::ResultFiles::default(),
+        }
+    }
+
+    #[test]
+    fn annotations_make_it_an_oci_index_and_stand_where_they_belong() {
+        let parts = ["linux/amd64", "linux/arm64"].map(|name| part_of(name, media_type::DOCKER_MANIFEST));
+        let annotation = |platform: Option<&str>, value: &str| DescriptorAnnotation {
+            platform: platform.map(|platform| platform.parse().expect("platform")),
+            key: "of".to_owned(),
+            value: value.to_owned(),
+        };
+        let request = IndexRequest {
+            annotations: [("a".to_owned(), "b".to_owned())].into(),
+            descriptor_annotations: vec![annotation(None, "all"), annotation(Some("linux/arm64/v8"), "arm")],
+            ..request(IndexFormat::LikeImages)
+        };
+        let index = index(&parts, &request).expect("joins");
+        assert_eq!((&*index.media_type, &*index.annotations["a"]), (media_type::OCI_INDEX, "b"));
+        assert_eq!(index.manifests.iter().map(|one| &*one.annotations["of"]).collect::<Vec<_>>(), ["all", "arm"]);
+    }
+
     #[test]
     fn the_order_of_images_does_not_matter() {
         let names = ["linux/arm64", "linux/amd64", "linux/arm/v7"];
@@ -148,7 +199,7 @@ mod tests {
             let mut parts: Vec<Part> = names.iter().map(|name| part_of(name, media_type::OCI_MANIFEST)).collect();
             parts.rotate_left(turn);
             parts.sort_by_key(order);
-            index(&parts, IndexFormat::LikeImages).expect("joins").to_bytes()
+            index(&parts, &request(IndexFormat::LikeImages)).expect("joins").to_bytes()
         };
         assert_eq!(bytes(0), bytes(1));
         assert_eq!(bytes(0), bytes(2));
@@ -159,7 +210,7 @@ mod tests {
         let (mut one, other) =
             (part_of("linux/arm64", media_type::OCI_MANIFEST), part_of("linux/arm64", media_type::OCI_MANIFEST));
         one.descriptor.platform.as_mut().expect("has one").variant = Some("v8".to_owned());
-        let error = index(&[one, other], IndexFormat::Oci).expect_err("is refused");
+        let error = index(&[one, other], &request(IndexFormat::Oci)).expect_err("is refused");
         assert!(error.to_string().contains("linux/arm64"), "{error}");
     }
 
@@ -174,7 +225,7 @@ mod tests {
         ];
         for (one, other, format, expected) in rows {
             let parts = [part_of("linux/amd64", one), part_of("linux/arm64", other)];
-            assert_eq!(index(&parts, format).expect("joins").media_type, expected);
+            assert_eq!(index(&parts, &request(format)).expect("joins").media_type, expected);
         }
     }
 }

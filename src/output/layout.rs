@@ -1,19 +1,27 @@
 //! An image as an OCI image layout in a directory. Source: OCI image-spec, image-layout.md.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use crate::oci::{DEFAULT_TAG, Index, Reference, media_type};
+use crate::oci::{DEFAULT_TAG, Descriptor, Index, Reference, media_type};
+use crate::request::ArchiveForm;
 use crate::store::Store;
 
 use super::{Assembled, Error, OpenLayer, write_atomically};
 
+/// The file that says that this is a layout.
+pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// What an image of a layout is called. Source: OCI image-spec, annotations.md.
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Writes the image; an index that is there already is replaced, blobs that are there stay.
+/// The whole name, which containerd, Docker and podman give a loaded image.
 ///
-/// The image is named by the tags of the destinations, and `latest` when there are none.
+/// Source: <https://github.com/containerd/containerd/blob/main/core/images/annotations.go>.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// Writes the image; an index that is there already is replaced, blobs that are there stay.
 pub(super) fn write(path: &Path, image: &Assembled, names: &[Reference], open: &OpenLayer<'_>) -> Result<(), Error> {
     let blobs = Store::open(path)?;
     for layer in &image.layers {
@@ -29,24 +37,38 @@ pub(super) fn write(path: &Path, image: &Assembled, names: &[Reference], open: &
     }
     blobs.put(&image.config_bytes)?;
     blobs.put(&image.manifest_bytes)?;
-    write_atomically(&path.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    write_atomically(&path.join("index.json"), &index(image, names).to_bytes())
+    write_atomically(&path.join("oci-layout"), LAYOUT)?;
+    write_atomically(&path.join("index.json"), &index(image, names, ArchiveForm::Oci).to_bytes())
 }
 
-fn index(image: &Assembled, names: &[Reference]) -> Index {
-    let mut tags: BTreeSet<&str> = names.iter().filter_map(|name| name.tag.as_deref()).collect();
-    if tags.is_empty() {
-        tags.insert(DEFAULT_TAG);
+/// Returns the index of a layout with this one image, under each of its names.
+///
+/// OCI's readers look for a tag, and take two of the same for a fault: each stands there once, and `latest` where there
+/// is no name. Docker loads the image under each whole name, and without one where there is none.
+pub(super) fn index(image: &Assembled, names: &[Reference], form: ArchiveForm) -> Index {
+    let mut manifests: Vec<Descriptor> = Vec::new();
+    for name in names {
+        let tag = name.tag.as_deref().unwrap_or(DEFAULT_TAG);
+        let is_there = |one: &Descriptor| one.annotations.get(REFERENCE_NAME).is_some_and(|known| known == tag);
+        if !(form == ArchiveForm::Oci && manifests.iter().any(is_there)) {
+            manifests.push(named(image, tag, Some(name)));
+        }
     }
-    let named = |tag: &str| {
-        let mut descriptor = image.manifest.clone();
-        descriptor.annotations.insert(REFERENCE_NAME.to_owned(), tag.to_owned());
-        descriptor
-    };
-    Index {
-        schema_version: 2,
-        media_type: media_type::OCI_INDEX.to_owned(),
-        manifests: tags.into_iter().map(named).collect(),
-        annotations: BTreeMap::new(),
+    if manifests.is_empty() {
+        manifests.push(match form {
+            ArchiveForm::Oci => named(image, DEFAULT_TAG, None),
+            ArchiveForm::Docker => image.manifest.clone(),
+        });
     }
+    Index { schema_version: 2, media_type: media_type::OCI_INDEX.to_owned(), manifests, annotations: BTreeMap::new() }
+}
+
+fn named(image: &Assembled, tag: &str, name: Option<&Reference>) -> Descriptor {
+    let mut descriptor = image.manifest.clone();
+    let mut annotate = |key: &str, value: String| _ = descriptor.annotations.entry(key.to_owned()).or_insert(value);
+    annotate(REFERENCE_NAME, tag.to_owned());
+    if let Some(name) = name {
+        annotate(IMAGE_NAME, name.to_string());
+    }
+    descriptor
 }

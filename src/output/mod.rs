@@ -1,4 +1,4 @@
-//! Where a finished image goes: registries, an OCI layout, a Docker archive; and the files that tell about it.
+//! Where a finished image goes: registries, OCI layouts, archives; and the files that tell about it.
 //!
 //! Knows destinations; does not change the image.
 //!
@@ -10,14 +10,14 @@ mod error;
 mod index;
 mod layout;
 pub mod results;
+mod staged;
 mod upload;
 
 use crate::image::Layer;
 use crate::oci::Reference;
-use crate::request::Output;
-use crate::store::Store;
+use crate::request::{Output, Target};
 
-pub use assemble::{Assembled, assemble};
+pub use assemble::{Assembled, assemble, check_layers};
 pub use error::Error;
 pub use index::join;
 pub use results::{check_results, remove_stale, write_atomically, write_index_results, write_metadata, write_results};
@@ -26,26 +26,34 @@ pub use upload::{Uploads, check_push};
 /// Gives the compressed bytes of a layer to an output that needs them, wherever they are.
 pub type OpenLayer<'a> = dyn Fn(&Layer) -> std::io::Result<Box<dyn std::io::Read + Send>> + 'a;
 
-/// Writes the outputs that are files.
+/// Writes the outputs that are files; standard output last, since what went there cannot be taken back.
 ///
 /// # Errors
 /// [`Error`] with the path; what is half-written is removed.
-pub fn write_files(outputs: &[Output], image: &Assembled, store: &Store, open: &OpenLayer<'_>) -> Result<(), Error> {
-    for output in outputs {
+pub fn write_files(outputs: &[Output], image: &Assembled, open: &OpenLayer<'_>) -> Result<(), Error> {
+    let (last, first): (Vec<&Output>, Vec<&Output>) = outputs.iter().partition(|output| is_stdout(output));
+    for output in first.into_iter().chain(last) {
         match output {
             Output::Registry(_) => {}
-            Output::OciLayout(path) => layout::write(path, image, &registries(outputs), open)?,
-            Output::DockerArchive { path, names } => archive::write(path, names, image, store, open)?,
+            Output::Layout { path, names } => layout::write(path, image, names, open)?,
+            Output::Archive { form, target, names } => archive::write(*form, target, names, image, open)?,
         }
     }
     Ok(())
+}
+
+fn is_stdout(output: &Output) -> bool {
+    match output {
+        Output::Registry(_) | Output::Layout { .. } => false,
+        Output::Archive { target, .. } => *target == Target::Stdout,
+    }
 }
 
 /// Returns the references that the image is pushed to.
 pub fn registries(outputs: &[Output]) -> Vec<Reference> {
     let references = outputs.iter().filter_map(|output| match output {
         Output::Registry(reference) => Some(reference.clone()),
-        Output::OciLayout(_) | Output::DockerArchive { .. } => None,
+        Output::Layout { .. } | Output::Archive { .. } => None,
     });
     references.collect()
 }

@@ -13,6 +13,7 @@ use crate::request::{
 fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
     let platform: Platform = "linux/amd64".parse().expect("platform");
     BuildRequest {
+        form: crate::request::ImageForm::default(),
         context: ContextSource::Directory(PathBuf::from("/context")),
         context_sub_path: None,
         context_max_size: u64::MAX,

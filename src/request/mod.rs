@@ -11,6 +11,10 @@ use std::str::FromStr;
 
 use crate::oci::{Digest, Platform, Reference};
 
+mod output;
+
+pub use output::{ArchiveForm, ImageForm, ImageFormat, OriginMarks, Output, Target};
+
 /// Everything that decides a build and where its results go.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
@@ -44,6 +48,8 @@ pub struct BuildRequest {
     pub snapshot_mode: SnapshotMode,
     /// How layers are compressed.
     pub compression: Compression,
+    /// What else decides what the image's documents and layers look like.
+    pub form: ImageForm,
     /// Paths of the root file system that are neither unpacked nor put into layers.
     pub ignore_paths: Vec<PathBuf>,
     /// Whether nothing may use the network.
@@ -226,22 +232,6 @@ pub enum IsolationChoice {
     Container,
 }
 
-/// Where an image goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// A repository, with the tag that the image gets.
-    Registry(Reference),
-    /// An OCI image layout in a directory.
-    OciLayout(PathBuf),
-    /// A tar file as `docker save` writes it.
-    DockerArchive {
-        /// The file.
-        path: PathBuf,
-        /// The names the image gets when it is loaded.
-        names: Vec<Reference>,
-    },
-}
-
 /// The files that tell a pipeline what was built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResultFiles {
@@ -372,10 +362,25 @@ pub struct IndexRequest {
     pub destinations: Vec<Reference>,
     /// Which media type it has.
     pub format: IndexFormat,
+    /// Annotations of the index.
+    pub annotations: BTreeMap<String, String>,
+    /// Annotations of what describes the images in it; those without a platform are for all.
+    pub descriptor_annotations: Vec<DescriptorAnnotation>,
     /// Whether the right to push is checked first.
     pub check_push: bool,
     /// Which files tell about it.
     pub results: ResultFiles,
+}
+
+/// An annotation of what describes an image in an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescriptorAnnotation {
+    /// The image's platform; none means all images.
+    pub platform: Option<Platform>,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
 }
 
 /// The media type of an index.

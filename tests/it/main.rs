@@ -18,6 +18,7 @@ mod faults;
 mod hostile;
 mod interrupted;
 mod nospace;
+mod outputs;
 mod parallel;
 mod pipelines_files;
 mod pipelines_images;

@@ -14,9 +14,9 @@ pub struct ImageArgs {
     /// Make the same bytes from the same input: all times are 1970-01-01, unless SOURCE_DATE_EPOCH names another one.
     #[arg(long)]
     pub reproducible: bool,
-    /// How new layers are compressed; layers of the base stay as they are.
-    #[arg(long, value_name = "NAME", default_value = "gzip")]
-    pub compression: CompressionName,
+    /// How new layers are compressed: gzip, the default, zstd or none; layers of the base stay as they are.
+    #[arg(long, value_name = "NAME")]
+    pub compression: Option<CompressionName>,
     /// How hard to compress: 1 to 9 for gzip, 1 to 22 for zstd; -1 and 0 take the default, 3 for both.
     ///
     /// gzip's level 3 makes layers 3 % larger than its usual 6 (0.363 against 0.352 of the original, measured

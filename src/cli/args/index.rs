@@ -25,6 +25,12 @@ pub struct IndexArgs {
     /// The form of the index.
     #[arg(long, value_name = "FORMAT", default_value = "auto", ignore_case = true)]
     pub format: IndexFormatName,
+    /// Add an annotation; may be given many times.
+    ///
+    /// TYPE is `index`, the default, or `manifest-descriptor` for what describes the images in it, with
+    /// `[PLATFORM]` for that of one platform. An index with annotations is an OCI index.
+    #[arg(long, value_name = "[TYPE:]KEY=VALUE")]
+    pub annotation: Vec<String>,
     /// Which files tell about it.
     #[command(flatten)]
     pub results: ResultArgs,

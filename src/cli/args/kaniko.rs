@@ -15,7 +15,6 @@ pub(super) const COMMANDS: &[&str] = &["push", "login", "completion"];
 ///
 /// Source: `executor --help` of <https://github.com/osscontainertools/kaniko>, v1.28.3, hidden ones included.
 pub(super) const FLAGS: &[NotYet] = &[
-    NotYet { name: "annotation", purpose: "annotations of the manifest" },
     NotYet { name: "cache", purpose: "the layer cache" },
     NotYet { name: "cache-copy-layers", purpose: "the layer cache" },
     NotYet { name: "cache-dir", purpose: "a directory of base images" },
@@ -24,7 +23,6 @@ pub(super) const FLAGS: &[NotYet] = &[
     NotYet { name: "cache-ttl", purpose: "the layer cache" },
     NotYet { name: "credential-helpers", purpose: "choosing credential helpers" },
     NotYet { name: "image-download-retry", purpose: "retries of pulls; transient failures are always retried here" },
-    NotYet { name: "image-format", purpose: "choosing Docker's or OCI's media types" },
     NotYet { name: "no-push-cache", purpose: "the layer cache" },
     NotYet { name: "push-ignore-immutable-tag-errors", purpose: "tags that cannot be moved" },
     NotYet { name: "registry-client-cert", purpose: "TLS client certificates" },

@@ -6,6 +6,7 @@
 //! *Invariant: a flag of kaniko's that is not there yet is refused by name, never ignored.*
 
 mod build;
+mod export;
 mod image;
 mod index;
 mod kaniko;
@@ -24,6 +25,7 @@ use clap::builder::styling::Styles;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, InputArgs, MessageArgs};
+pub use export::ExportArgs;
 pub use image::ImageArgs;
 pub use index::IndexArgs;
 pub use legacy::LegacyArgs;
@@ -33,7 +35,8 @@ pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub(super) use values::boolean;
 pub use values::{
-    CompressionName, IndexFormatName, IsolationName, LogFormat, PipelineName, SnapshotModeName, Verbosity,
+    CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
+    SnapshotModeName, Verbosity,
 };
 
 use super::env;
@@ -61,6 +64,9 @@ pub struct Args {
     /// Where it goes.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The same in BuildKit's words, and what form it has.
+    #[command(flatten)]
+    pub export: ExportArgs,
     /// Which files tell about it.
     #[command(flatten)]
     pub results: ResultArgs,

@@ -15,13 +15,13 @@ pub struct OutputArgs {
     /// All destinations get the same image. Without a tag it is `latest`.
     #[arg(long, short, value_name = "REFERENCE")]
     pub destination: Vec<String>,
-    /// Build only, and push nothing; `--oci-layout-path` and `--tar-path` are still written.
+    /// Build only, and push nothing; outputs that are files are still written.
     #[arg(long)]
     pub no_push: bool,
     /// Write the image as an OCI image layout into this directory.
     #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
     pub oci_layout_path: Option<PathBuf>,
-    /// Write the image to this file, as `docker save` does, with all destinations as its names.
+    /// Write the image to this file, as `docker save` does, with all destinations as its names; `-` is standard output.
     #[arg(long, alias = "tarPath", value_name = "FILE", value_parser = values::path)]
     pub tar_path: Option<PathBuf>,
 }

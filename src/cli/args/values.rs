@@ -46,7 +46,30 @@ pub enum CompressionName {
     /// zstd: smaller and faster, for runtimes from 2021 on.
     Zstd,
     /// No compression.
+    #[value(alias = "uncompressed")]
     None,
+}
+
+/// The names of image formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImageFormatName {
+    /// OCI's media types.
+    Oci,
+    /// Docker's media types.
+    Docker,
+}
+
+/// Where an image tells of its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OriginName {
+    /// Nowhere.
+    None,
+    /// In annotations of the manifest.
+    Annotations,
+    /// In labels of the configuration.
+    Labels,
+    /// In both.
+    Both,
 }
 
 /// The names of snapshot modes.

@@ -1,13 +1,15 @@
 //! `yadokari index`: flags become a request.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::annotation::{self, Annotation, Level};
 use super::results;
 use super::{Network, UsageError, network, output};
 use crate::cli::args::{IndexArgs, IndexFormatName};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
-use crate::request::{IndexFormat, IndexRequest};
+use crate::request::{DescriptorAnnotation, IndexFormat, IndexRequest};
 
 /// Makes a request of flags and environment. Files with images are read by the caller: `read` does that.
 ///
@@ -36,6 +38,7 @@ pub fn resolve_index(
         return Err(UsageError::Missing { message: "an index needs images: name them, best by digest" });
     }
     let network = network::network(&args.registry, environment)?;
+    let (annotations, descriptor_annotations) = annotations(args)?;
     let request = IndexRequest {
         images,
         destinations: args.destination.iter().map(|text| output::destination(text)).collect::<Result<_, _>>()?,
@@ -44,10 +47,39 @@ pub fn resolve_index(
             IndexFormatName::Oci => IndexFormat::Oci,
             IndexFormatName::Docker => IndexFormat::Docker,
         },
+        annotations,
+        descriptor_annotations,
         check_push: network.check_push_permission,
         results: results::results(&args.results, environment, Vec::new())?,
     };
     Ok((request, network))
+}
+
+/// Reads `--annotation`; without a type it is of the index, the one document that is made.
+fn annotations(args: &IndexArgs) -> Result<(BTreeMap<String, String>, Vec<DescriptorAnnotation>), UsageError> {
+    let (mut of_index, mut of_descriptors) = (BTreeMap::new(), Vec::new());
+    for annotation in annotation::annotations(&args.annotation)? {
+        match annotation.level {
+            None | Some(Level::Index) if annotation.platform.is_none() => annotation::add(&mut of_index, annotation),
+            None | Some(Level::Index) => return Err(annotation.refused("an index has no platform")),
+            Some(Level::ManifestDescriptor) => {
+                let Annotation { platform, key, value, .. } = annotation;
+                of_descriptors.push(DescriptorAnnotation { platform, key, value });
+            }
+            Some(Level::Manifest) => {
+                return Err(annotation.refused("images are made already; give it to their builds, or write `index:`"));
+            }
+            Some(Level::IndexDescriptor) => {
+                return Err(annotation.refused("a registry has no descriptor of an index; write `index:`"));
+            }
+        }
+    }
+    let has_any = !of_index.is_empty() || !of_descriptors.is_empty();
+    if has_any && args.format == IndexFormatName::Docker {
+        let reason = "Docker's lists have none".to_owned();
+        return Err(UsageError::Conflict { first: "--format=docker", second: "--annotation", reason });
+    }
+    Ok((of_index, of_descriptors))
 }
 
 /// Reads one reference, or a JSON array of them; Argo has the outputs of a fan-out in that form.
@@ -95,6 +127,34 @@ mod tests {
         for (words, expected) in rows {
             let request = resolved(words).expect("resolves");
             assert_eq!(request.images.iter().map(Reference::to_string).collect::<Vec<_>>(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn annotations_have_their_places() {
+        let words = [
+            "r.io/a:1",
+            "--annotation=a=1",
+            "--annotation=index:b=2",
+            "--annotation=manifest-descriptor:c=3",
+            "--annotation=manifest-descriptor[linux/arm64]:c=4",
+        ];
+        let request = resolved(&words).expect("resolves");
+        assert_eq!(request.annotations, [("a", "1"), ("b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        let of_descriptors: Vec<_> = request
+            .descriptor_annotations
+            .iter()
+            .map(|one| (one.platform.as_ref().map(ToString::to_string), &*one.key, &*one.value))
+            .collect();
+        assert_eq!(of_descriptors, [(None, "c", "3"), (Some("linux/arm64".to_owned()), "c", "4")]);
+        for (words, expected) in [
+            (&["r.io/a:1", "--annotation=manifest:a=1"][..], "made already"),
+            (&["r.io/a:1", "--annotation=index-descriptor:a=1"][..], "no descriptor"),
+            (&["r.io/a:1", "--annotation=index[linux/amd64]:a=1"][..], "no platform"),
+            (&["r.io/a:1", "--annotation=a=1", "--format=docker"][..], "Docker's lists"),
+        ] {
+            let message = resolved(words).expect_err("is refused");
+            assert!(message.contains(expected), "{words:?}: {message}");
         }
     }
 

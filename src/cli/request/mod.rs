@@ -6,8 +6,11 @@
 //! *Invariant: after [`resolve`] every path is absolute, and nobody needs to know how a flag was called.*
 
 mod access;
+mod annotation;
 mod build;
 mod context;
+mod export;
+mod form;
 mod git;
 mod index;
 mod legacy;
@@ -164,6 +167,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let platform = build::platform(input.custom_platform.as_deref())?;
     let mut network = network::network(&args.registry, environment)?;
     network.http.offline = args.limits.offline;
+    let (compression, form) = form::form(args, outputs.says, &outputs.images, &platform)?;
     let request = BuildRequest {
         context: sources.context,
         context_sub_path: sources.sub_path,
@@ -179,7 +183,8 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         epoch: times.epoch,
         snapshots: build::snapshots(args.build.single_snapshot),
         snapshot_mode: build::snapshot_mode(args.build.snapshot_mode),
-        compression: build::compression(args.image.compression, args.image.compression_level)?,
+        compression,
+        form,
         ignore_paths: ignore_paths(args)?,
         offline: args.limits.offline,
         dry_run: args.limits.dryrun,

@@ -1,20 +1,22 @@
 //! Flags for where the image goes.
 
-use std::path::PathBuf;
+use std::path::Path;
 
+use super::export::{self, Says};
 use super::results::{self, Named, output_path};
-use super::{UsageError, legacy};
-use crate::cli::args::{Args, CompressionName};
+use super::{UsageError, absolute, legacy};
+use crate::cli::args::Args;
 use crate::cli::env::Environment;
 use crate::oci::Reference;
-use crate::request::{Output, ResultFiles, ResultValue};
+use crate::request::{ArchiveForm, Output, ResultFiles, ResultValue, Target};
 
 /// The name that kaniko gives an image without one, since a loaded image needs a name to be found.
 const NAMELESS: &str = "docker.io/unset-repo/unset-image-name:latest";
 
-/// Where the image goes, and which files tell about it.
+/// Where the image goes, what that says of the image, and which files tell about it.
 pub(super) struct Outputs {
     pub(super) images: Vec<Output>,
+    pub(super) says: Vec<Says>,
     pub(super) results: ResultFiles,
 }
 
@@ -24,41 +26,76 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     let destinations = output.destination.iter().map(|text| destination(text)).collect::<Result<Vec<_>, _>>()?;
     let no_push = no_push(output.no_push, environment)?;
     let no_push = no_push || args.limits.dryrun;
-    if destinations.is_empty() && !no_push {
-        return Err(UsageError::Missing { message: "the image needs a --destination, or --no-push to only build it" });
+    // A pipeline whose parameter is not set passes an empty value.
+    let exports = args.export.output.iter().filter(|text| !text.is_empty());
+    let exports = exports.map(|text| export::export(text, &destinations, working)).collect::<Result<Vec<_>, _>>()?;
+    if destinations.is_empty() && exports.is_empty() && !no_push {
+        let message = "the image needs a --destination or an --output, or --no-push to only build it";
+        return Err(UsageError::Missing { message });
     }
     let layout = output_path("--oci-layout-path", output.oci_layout_path.as_deref(), working)?;
-    let archive = output_path("--tar-path", output.tar_path.as_deref(), working)?;
+    let archive = archive(output.tar_path.as_deref(), working);
     let mut named: Vec<Named> = Vec::new();
     named.extend(layout.clone().map(|path| ("--oci-layout-path", path)));
-    named.extend(archive.clone().map(|path| ("--tar-path", path)));
+    if let Some(Target::File(path)) = &archive {
+        named.push(("--tar-path", path.clone()));
+    }
+    named.extend(exports.iter().filter_map(|export| export.path.clone()).map(|path| (export::FLAG, path)));
     let results = results::results(&args.results, environment, named)?;
-    if destinations.is_empty() && results.values.iter().any(|file| is_name(file.value)) {
+    let mut images: Vec<Output> = destinations.iter().cloned().map(Output::Registry).collect();
+    images.extend(layout.map(|path| Output::Layout { path, names: destinations.clone() }));
+    images.extend(archive.map(|target| docker_archive(target, destinations)));
+    let mut says = Vec::new();
+    for export in exports {
+        images.extend(export.outputs);
+        says.push(export.says);
+    }
+    if results.values.iter().any(|file| is_name(file.value)) && !images.iter().any(is_push) {
         let message = "a file for image names needs a --destination to take the names from";
         return Err(UsageError::Missing { message });
     }
-    let files = Files { layout, archive };
-    if files.archive.is_some() && args.image.compression == CompressionName::Zstd {
-        let reason = "`docker load` does not read zstd everywhere; use gzip, or --oci-layout-path".to_owned();
-        return Err(UsageError::Conflict { first: "--tar-path", second: "--compression=zstd", reason });
+    if no_push {
+        images.retain(|output| !is_push(output));
     }
-    Ok(Outputs { images: files.images(&destinations, no_push), results })
+    check_standard_output(&images, environment)?;
+    Ok(Outputs { images, says, results })
 }
 
-/// The paths that images are written to.
-struct Files {
-    layout: Option<PathBuf>,
-    archive: Option<PathBuf>,
+/// Reads `--tar-path`; `-` is standard output.
+fn archive(given: Option<&Path>, working: &Path) -> Option<Target> {
+    let given = given.filter(|path| !path.as_os_str().is_empty())?;
+    Some(if given == "-" { Target::Stdout } else { Target::File(absolute(given, working)) })
 }
 
-impl Files {
-    fn images(&self, destinations: &[Reference], no_push: bool) -> Vec<Output> {
-        let names =
-            if destinations.is_empty() { NAMELESS.parse().into_iter().collect() } else { destinations.to_vec() };
-        let pushes = destinations.iter().filter(|_| !no_push).cloned().map(Output::Registry);
-        let layout = self.layout.iter().cloned().map(Output::OciLayout);
-        let archive = self.archive.iter().cloned().map(|path| Output::DockerArchive { path, names: names.clone() });
-        pushes.chain(layout).chain(archive).collect()
+fn docker_archive(target: Target, destinations: Vec<Reference>) -> Output {
+    let names = if destinations.is_empty() { NAMELESS.parse().into_iter().collect() } else { destinations };
+    Output::Archive { form: ArchiveForm::Docker, target, names }
+}
+
+fn is_push(output: &Output) -> bool {
+    match output {
+        Output::Registry(_) => true,
+        Output::Layout { .. } | Output::Archive { .. } => false,
+    }
+}
+
+/// Standard output takes one stream, and terminals do not take it well.
+fn check_standard_output(images: &[Output], environment: &Environment) -> Result<(), UsageError> {
+    let is_stdout = |output: &&Output| match output {
+        Output::Archive { target, .. } => *target == Target::Stdout,
+        Output::Registry(_) | Output::Layout { .. } => false,
+    };
+    match images.iter().filter(is_stdout).count() {
+        0 => Ok(()),
+        1 if environment.output_is_terminal => {
+            let message = "standard output is a terminal: redirect it, or give dest= or --tar-path a file";
+            Err(UsageError::Missing { message })
+        }
+        1 => Ok(()),
+        _ => {
+            let message = "two outputs would go to standard output; give one of them a file";
+            Err(UsageError::Missing { message })
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use super::*;
 use crate::cli::args::{Invocation, parse};
 use crate::cli::env::Moment;
 use crate::registry::Registry;
-use crate::request::{Compression, ContextSource, DockerfileSource, IsolationChoice, Output, SnapshotMode, Snapshots};
+use crate::request::{
+    ArchiveForm, Compression, ContextSource, DockerfileSource, ImageFormat, IsolationChoice, Output, SnapshotMode,
+    Snapshots, Target,
+};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const NOW: i64 = 1_800_000_000;
@@ -159,6 +162,23 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--label a=b=c --label d=", |r| shown(&r.request.labels), "{a: b=c, d: }"),
     ("--reproducible", |r| shown((r.request.created, r.request.epoch)), "(0, Some(0))"),
     ("--compression=zstd", |r| shown(r.request.compression), "Zstd { level: 3 }"),
+    ("--compression=uncompressed", |r| shown(r.request.compression), "Uncompressed"),
+    ("--image-format=docker", |r| shown(r.request.form.format), "Docker"),
+    ("--image-format=OCI", |r| shown(r.request.form.format), "Oci"),
+    ("--force-compression", |r| shown(r.request.form.recompress), "true"),
+    ("--annotation a=b=c --annotation manifest:d=", |r| shown(&r.request.form.annotations), "{a: b=c, d: }"),
+    (
+        "--annotation=manifest-descriptor:a=b --output=type=oci",
+        |r| shown(&r.request.form.descriptor_annotations),
+        "{a: b}",
+    ),
+    ("--mark-origin=both", |r| shown(r.request.form.origin), "OriginMarks { annotations: true, labels: true }"),
+    ("--mark-origin=labels", |r| shown(r.request.form.origin), "OriginMarks { annotations: false, labels: true }"),
+    ("--output=type=oci,compression=zstd", |r| shown(r.request.compression), "Zstd { level: 3 }"),
+    ("--output type=oci,compression-level=9", |r| shown(r.request.compression), "Gzip { level: 9 }"),
+    ("-o type=docker,oci-mediatypes=false", |r| shown(r.request.form.format), "Docker"),
+    ("-o type=oci,force-compression=true", |r| shown(r.request.form.recompress), "true"),
+    ("-o type=oci,annotation.a=b", |r| shown(&r.request.form.annotations), "{a: b}"),
     ("--compression=none", |r| shown(r.request.compression), "Uncompressed"),
     ("--compression-level -1", |r| shown(r.request.compression), "Gzip { level: 3 }"),
     ("--compression-level=0", |r| shown(r.request.compression), "Gzip { level: 3 }"),
@@ -193,7 +213,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
 ];
 
 const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
-    ("--oci-layout-path=l", |r| shown(&r.request.outputs), "[OciLayout(/work/l)]"),
+    ("--oci-layout-path=l", |r| shown(&r.request.outputs), "[Layout { path: /work/l, names: [] }]"),
     ("--oci-layout-path=", |r| shown(&r.request.outputs), "[]"),
     ("--digest-file=d", values, "Digest /work/d"),
     ("--image-digest-file=d", values, "Digest /work/d"),
@@ -262,13 +282,17 @@ fn every_flag_arrives() {
     }
 }
 
+fn docker_archive(names: Vec<crate::oci::Reference>) -> Output {
+    Output::Archive { form: ArchiveForm::Docker, target: Target::File("/work/t".into()), names }
+}
+
 #[test]
 fn outputs_in_their_order() {
     let request = resolved(&["-d", "r.io/a", "--destination=b:1", "--tar-path=t", "--oci-layout-path=l"], &[]).request;
     let names = vec!["r.io/a:latest".parse().expect("name"), "docker.io/library/b:1".parse().expect("name")];
     let [a, b] = [&names[0], &names[1]].map(|name: &crate::oci::Reference| Output::Registry(name.clone()));
-    let layout = Output::OciLayout("/work/l".into());
-    let archive = Output::DockerArchive { path: "/work/t".into(), names };
+    let layout = Output::Layout { path: "/work/l".into(), names: names.clone() };
+    let archive = docker_archive(names);
     assert_eq!(request.outputs, [a, b, layout, archive.clone()]);
 
     let request = resolved(&["-d", "r.io/a", "--destination=b:1", "--tarPath=t", "--no-push"], &[]).request;
@@ -276,7 +300,51 @@ fn outputs_in_their_order() {
 
     let request = resolved(&["--tar-path=t", "--no-push"], &[]).request;
     let names = vec!["docker.io/unset-repo/unset-image-name:latest".parse().expect("name")];
-    assert_eq!(request.outputs, [Output::DockerArchive { path: "/work/t".into(), names }]);
+    assert_eq!(request.outputs, [docker_archive(names)]);
+}
+
+#[test]
+fn outputs_in_buildkits_words() {
+    let request =
+        resolved(&["-d", "r.io/a", "-o", "type=registry,name=r.io/b:2", "-o", "type=oci", "-o="], &[]).request;
+    let [a, b]: [crate::oci::Reference; 2] = ["r.io/a", "r.io/b:2"].map(|name| name.parse().expect("name"));
+    let oci = Output::Archive { form: ArchiveForm::Oci, target: Target::Stdout, names: vec![a.clone()] };
+    assert_eq!(request.outputs, [Output::Registry(a), Output::Registry(b), oci.clone()]);
+    let request =
+        resolved(&["-o", "type=registry,name=r.io/b:2", "-o", "type=docker,dest=d", "--no-push"], &[]).request;
+    assert_eq!(request.outputs.len(), 1, "nothing is pushed");
+    let named = resolved(&["-o", "type=registry,name=r.io/b:2", "--image-url-file=u"], &[]);
+    assert_eq!(values(&named), "Url /work/u", "the name of an output is a name");
+    let request = resolved(&["--tar-path=-", "--no-push"], &[]).request;
+    assert!(matches!(&request.outputs[..], [Output::Archive { target: Target::Stdout, .. }]));
+    assert_eq!(request.form.format, ImageFormat::Oci);
+}
+
+#[test]
+fn outputs_that_do_not_go_together() {
+    let rows: &[(&[&str], &str)] = &[
+        (&["-o", "type=oci,compression=zstd", "--compression=gzip"], "--compression and --output"),
+        (&["-o", "type=oci,compression=zstd", "-o", "type=oci,dest=o,compression=gzip"], "one --output and --output"),
+        (&["-o", "type=oci,compression-level=3", "--compression-level=4"], "different ones"),
+        (&["-o", "type=oci,oci-mediatypes=true", "--image-format=docker"], "different ones"),
+        (&["--image-format=docker", "--compression=zstd"], "no media type"),
+        (&["--image-format=docker", "--annotation=a=b"], "use --label"),
+        (&["--image-format=docker", "--mark-origin=both"], "--mark-origin=labels"),
+        (&["-o", "type=docker,compression=zstd"], "does not read zstd"),
+        (&["-o", "type=docker", "--tar-path=-"], "two outputs"),
+        (&["-o", "type=oci,dest=f", "--tar-path=f"], "both would write /work/f"),
+        (&["-o", "type=oci,dest=f", "--digest-file=f"], "both would write /work/f"),
+        (&["--annotation=index:a=b"], "`yadokari index`"),
+        (&["--annotation=manifest-descriptor:a=b"], "there is none"),
+        (&["--annotation=manifest[plan9/mips]:a=b"], "the image is for"),
+        (&["--compression-level=-5"], "levels from 1 to 9"),
+    ];
+    for (words, expected) in rows {
+        let words: Vec<&str> = words.iter().copied().chain(["--no-push"]).collect();
+        let message = refused(&words, &[]);
+        assert!(message.contains(expected), "{words:?}: {message}");
+    }
+    assert!(refused(&[], &[]).contains("--output"));
 }
 
 #[test]
@@ -338,7 +406,7 @@ fn the_time_of_an_image() {
 fn what_makes_no_sense_is_refused() {
     let pinned = format!("-d r.io/a@{DIGEST}");
     let rows: Vec<(&str, &str)> = vec![
-        ("", "the image needs a --destination, or --no-push to only build it"),
+        ("", "the image needs a --destination or an --output, or --no-push to only build it"),
         ("--tar-path=t", "the image needs a --destination"),
         (&pinned, "an image's digest is not known before it is built"),
         ("-d https://r.io/a", "must not start with a scheme"),
@@ -372,11 +440,11 @@ fn what_makes_no_sense_is_refused() {
         ("--no-push --compression-level=-2", "gzip has levels from 1 to 9"),
         ("--no-push --compression=zstd --compression-level=23", "zstd has levels from 1 to 22"),
         ("--no-push --compression=none --compression-level=1", "nothing to level"),
-        ("--no-push --compression=zstd --tar-path=t", "--tar-path and --compression=zstd do not go together"),
+        ("--no-push --compression=zstd --tar-path=t", "`docker load` does not read zstd everywhere"),
         ("--no-push --tar-path=x --oci-layout-path=./x", "--oci-layout-path and --tar-path do not go together"),
         ("--no-push --digest-file=x --metadata-file=/work/x", "both would write /work/x"),
         ("--no-push --digest-file=https://h/x", "--digest-file with a URL is not there yet"),
-        ("--no-push --tar-path=-", "--tar-path=- (standard output) is not there yet"),
+        ("--no-push --oci-layout-path=-", "--oci-layout-path=- (standard output) is not there yet"),
         ("--no-push --image-name-with-digest-file=n", "needs a --destination to take the names from"),
         ("--no-push --image-name-tag-with-digest-file=n", "needs a --destination to take the names from"),
         ("--offline -d r.io/a", "--offline and --destination do not go together"),

@@ -33,6 +33,7 @@ pub(crate) struct Executor {
     source: PathBuf,
     umask: String,
     stdin: PathBuf,
+    stdout: Option<String>,
     limit: Duration,
 }
 
@@ -84,6 +85,7 @@ impl Executor {
             source: source.to_owned(),
             umask: "022".to_owned(),
             stdin: "/dev/null".into(),
+            stdout: None,
             limit: LONG,
         };
         let source = executor.inside(WORKSPACE, source);
@@ -132,6 +134,12 @@ impl Executor {
     /// Sets the file that a run on the machine itself has as its standard input.
     pub(crate) fn stdin(&mut self, file: &Path) -> &mut Self {
         file.clone_into(&mut self.stdin);
+        self
+    }
+
+    /// Makes the standard output of a run on the machine itself a file that is read back as `name`.
+    pub(crate) fn stdout(&mut self, name: &str) -> &mut Self {
+        self.stdout = Some(name.to_owned());
         self
     }
 
@@ -228,8 +236,9 @@ impl Executor {
     fn start_here(&self, scratch: &Scratch) -> Running {
         assert_eq!(self.isolation, Isolation::Namespace, "other isolations must not touch the machine's own root");
         let mut command = Command::new("sh");
-        let script = "umask \"$1\"; exec <\"$2\"; shift 2; exec \"$@\"";
-        command.args(["-c", script, "sh", &self.umask]).arg(&self.stdin).arg(EXECUTOR);
+        let script = "umask \"$1\"; exec <\"$2\"; [ -z \"$3\" ] || exec >\"$3\"; shift 3; exec \"$@\"";
+        let stdout = self.stdout.as_ref().map(|name| scratch.join("out").join(name)).unwrap_or_default();
+        command.args(["-c", script, "sh", &self.umask]).arg(&self.stdin).arg(stdout).arg(EXECUTOR);
         command.args(&self.arguments).env_clear().env("HOME", scratch.join("home"));
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").envs(&self.environment);
         // What a build must never show; see `Build::read`.

@@ -78,6 +78,13 @@ impl Registry {
         (finished.code == 0).then(|| finished.stdout.trim().to_owned())
     }
 
+    /// Loses a blob: its bytes are gone, and manifests still name it.
+    pub(crate) fn forget_blob(&self, digest: &str) {
+        let hex = digest.strip_prefix("sha256:").expect("a digest");
+        let blobs = self.scratch.join("data/docker/registry/v2/blobs/sha256");
+        fs::remove_dir_all(blobs.join(&hex[..2]).join(hex)).expect("the registry has it");
+    }
+
     /// Copies an image of the registry into the OCI layout `directory` with skopeo.
     pub(crate) fn pull(&self, reference: &str, directory: &Path) {
         process::run(
