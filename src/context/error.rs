@@ -220,8 +220,20 @@ impl Error {
 fn download_kind(error: &download::Error) -> ErrorKind {
     match error {
         download::Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 407) => ErrorKind::Denied,
-        download::Error::Make { .. } => ErrorKind::Denied,
         error if error.is_transient() => ErrorKind::Transient,
+        download::Error::Make { .. } => ErrorKind::Denied,
         download::Error::Http(_) | download::Error::Status { .. } | download::Error::Changed { .. } => ErrorKind::Wrong,
     }
+}
+
+/// Writes an error with its causes on one line.
+#[cfg(any(feature = "git", feature = "s3"))]
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

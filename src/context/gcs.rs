@@ -12,7 +12,7 @@ use super::bucket::{self, Object};
 use super::stream::{self, Archive, Remote};
 use super::writer::Writer;
 use super::{Error, Fetched, Means};
-use crate::http::download::{self, ByteRange, MakeCall};
+use crate::http::download::{self, ByteRange, MakeCall, MakeError, Unavailable};
 use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url};
 use crate::request::ObjectSource;
 use crate::rootfs::Tree;
@@ -117,7 +117,10 @@ impl Service {
                 let accept = HeaderName::from_static("accept-encoding");
                 let mut call = Call::new(Method::GET, url).header(accept, HeaderValue::from_static("gzip"));
                 if let Some(credentials) = credentials {
-                    let token = credentials.access_token().await?;
+                    let token = credentials.access_token().await;
+                    let token = token.map_err(|error| -> MakeError {
+                        if error.is_transient() { Unavailable(error.to_string()).into() } else { error.into() }
+                    })?;
                     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.token))?;
                     value.set_sensitive(true);
                     call = call.header(AUTHORIZATION, value);

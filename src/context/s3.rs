@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Region;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
@@ -19,9 +19,11 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
 use super::bucket::{self, Object};
+use super::error::chain;
 use super::stream::{self, Archive, Remote};
 use super::writer::Writer;
 use super::{Error, ErrorKind, Fetched, Means, S3Access};
+use crate::http::download::{MakeError, Unavailable};
 use crate::http::{Agent, Call, HeaderName, HeaderValue, Method};
 use crate::request::ObjectSource;
 use crate::rootfs::Tree;
@@ -87,7 +89,7 @@ fn remote(client: &Client, source: &ObjectSource, key: &str) -> Remote {
         let request = request.clone();
         let future = async move {
             let signed = request.presigned(PresigningConfig::expires_in(SIGNED_FOR)?).await;
-            let signed = signed.map_err(|error| DisplayErrorContext(error).to_string())?;
+            let signed = signed.map_err(|error| not_signed(&error))?;
             let mut call = Call::new(Method::GET, signed.uri().parse()?);
             for (name, value) in signed.headers() {
                 call = call.header(name.parse::<HeaderName>()?, HeaderValue::from_str(value)?);
@@ -102,6 +104,29 @@ fn remote(client: &Client, source: &ObjectSource, key: &str) -> Remote {
     Remote { what, tried: TRIED.to_owned(), make }
 }
 
+fn not_signed(error: &(dyn std::error::Error + 'static)) -> MakeError {
+    if is_unreachable(error) { Unavailable(told(error)).into() } else { told(error).into() }
+}
+
+/// Writes an error of the SDK without the answers of services that it shows: they may hold secrets.
+fn told(error: &dyn std::error::Error) -> String {
+    let text = chain(error);
+    let cut = text.find("Response {").unwrap_or(text.len());
+    text[..cut].trim_end_matches([' ', '.', ':', '(']).to_owned()
+}
+
+/// Tells whether a service could not be reached, and not what it said.
+fn is_unreachable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_transient) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 async fn list(client: &Client, source: &ObjectSource) -> Result<Vec<Object>, (String, ErrorKind)> {
     let mut objects = Vec::new();
     let mut pages = client.list_objects_v2().bucket(&source.bucket).prefix(&source.key).into_paginator().send();
@@ -110,12 +135,13 @@ async fn list(client: &Client, source: &ObjectSource) -> Result<Vec<Object>, (St
             let status = error.raw_response().map(|response| response.status().as_u16());
             let kind = match (status, error.code()) {
                 (_, Some("NoSuchBucket")) => ErrorKind::Wrong,
+                (None, _) if is_unreachable(&error) => ErrorKind::Transient,
                 (None, _) => ErrorKind::Denied,
                 (Some(401 | 403), _) => ErrorKind::Denied,
                 (Some(408 | 429 | 500..), _) => ErrorKind::Transient,
                 _ => ErrorKind::Wrong,
             };
-            (DisplayErrorContext(error).to_string(), kind)
+            (told(&error), kind)
         })?;
         objects.extend(page.contents().iter().filter_map(|object| {
             let name = object.key()?.strip_prefix(&source.key)?.to_owned();

@@ -53,6 +53,11 @@ impl ByteRange {
 /// Why a request could not be made at all.
 pub type MakeError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A request that cannot be made now, and perhaps later, e.g. because a service of credentials is not reached.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
 /// Makes the request for a stretch of the body, or for all of it; it sets the header `Range` itself.
 pub type MakeCall = Arc<dyn Fn(Option<ByteRange>) -> BoxFuture<'static, Result<Call, MakeError>> + Send + Sync>;
 
@@ -94,7 +99,10 @@ impl Error {
             Self::Http(error) => error.is_transient(),
             Self::Status { status, .. } => is_transient_status(*status),
             Self::Changed { .. } => true,
-            Self::Make { .. } => false,
+            Self::Make { source } => {
+                let http = source.downcast_ref::<HttpError>().is_some_and(HttpError::is_transient);
+                http || source.is::<Unavailable>()
+            }
         }
     }
 }

@@ -99,7 +99,7 @@ fn gcs_archives_and_directories() {
 }
 
 const AZURE: &str = "
-import sys, base64, hashlib, hmac, urllib.request, email.utils
+import sys, base64, hashlib, hmac, urllib.request, urllib.parse, email.utils
 url, account, key, archive = sys.argv[1:5]
 def put(path, query, body, extra):
     headers = dict(extra, **{'x-ms-date': email.utils.formatdate(usegmt=True), 'x-ms-version': '2021-12-02'})
@@ -115,15 +115,21 @@ def put(path, query, body, extra):
     urllib.request.urlopen(urllib.request.Request(target, data=body, headers=headers, method='PUT'))
 put('box', '?restype=container', b'', {})
 put('box/c.tgz', '', open(archive, 'rb').read(), {'x-ms-blob-type': 'BlockBlob'})
+# A signature that lets anyone read this blob.
+version, expiry = '2021-12-02', '2099-01-01T00:00:00Z'
+fields = ['r', '', expiry, '/blob/%s/box/c.tgz' % account, '', '', '', version, 'b', '', '', '', '', '', '', '']
+digest = hmac.new(base64.b64decode(key), '\\n'.join(fields).encode(), hashlib.sha256).digest()
+signature = base64.b64encode(digest).decode()
+print(urllib.parse.urlencode({'sv': version, 'sr': 'b', 'sp': 'r', 'se': expiry, 'sig': signature}))
 ";
 
 #[test]
-fn azure_blobs_with_the_account_key() {
+fn azure_blobs_with_key_and_signature() {
     let Some(store) = ObjectStore::azure() else {
         return skips::skip("context: azure", "Azurite is not installed (it needs npm): see tests/run.sh");
     };
     let sources = sources();
-    store.python(AZURE, &[AZURE_ACCOUNT, AZURE_KEY, &sources.join("c.tar.gz").display().to_string()]);
+    let signature = store.python(AZURE, &[AZURE_ACCOUNT, AZURE_KEY, &sources.join("c.tar.gz").display().to_string()]);
     let url = format!("https://{AZURE_ACCOUNT}.blob.core.windows.net/box/c.tgz");
     for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: azure")) {
         let mut executor = Executor::new(isolation, sources.path());
@@ -135,4 +141,16 @@ fn azure_blobs_with_the_account_key() {
     executor.only_layout().add(&[&format!("--context={url}")]);
     let refused = executor.run().expect(77);
     assert!(refused.stderr.contains("AZURE_STORAGE_ACCESS_KEY"), "{}", refused.stderr);
+    let signed = |context: &str, signature: &str| {
+        let mut executor = Executor::new(Isolation::Namespace, sources.path());
+        executor.env("AZURE_STORAGE_SERVICE_ENDPOINT", &store.url).env("AZURE_STORAGE_SAS_TOKEN", signature);
+        executor.only_layout().add(&[&format!("--context={context}"), "--dockerfile=Dockerfile", "--reproducible"]);
+        executor.run()
+    };
+    assert_eq!(signed(&url, &signature).expect(0).image().digest, expected(&sources));
+    assert_eq!(signed(&url, &format!("?{signature}")).expect(0).image().digest, expected(&sources));
+    assert_eq!(signed(&format!("{url}?{signature}"), "").expect(0).image().digest, expected(&sources));
+    let wrong = signature.replace("sp=r", "sp=w");
+    let refused = signed(&format!("{url}?{wrong}"), "").expect(77);
+    assert!(refused.stderr.contains("signature of the URL") && !refused.stderr.contains(&wrong), "{}", refused.stderr);
 }

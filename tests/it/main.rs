@@ -8,6 +8,7 @@ mod add;
 mod command_line;
 mod context_archive;
 mod context_bucket;
+mod context_credentials;
 mod context_git;
 mod context_https;
 mod context_named;

@@ -14,6 +14,7 @@ use super::address::{Address, WithLogin};
 use super::config::Config;
 use super::logins;
 use crate::context::access::{GitAccess, Login};
+use crate::context::error::chain;
 use crate::context::{Error, ErrorKind, Means};
 use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, HeaderValue, Response, StatusCode, Url};
 
@@ -232,15 +233,4 @@ impl Session {
         }
         call
     }
-}
-
-/// Writes an error with its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -16,6 +16,7 @@ use super::address::Address;
 use super::session::{self, Failure, Session};
 use super::ssh;
 use crate::context::ErrorKind;
+use crate::context::error::chain;
 use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
 use crate::sys::git::Factory;
 
@@ -159,7 +160,7 @@ impl Read for Http {
                 Ok(Some(piece)) => self.piece = piece,
                 Ok(None) => return Ok(0),
                 Err(error) => {
-                    let (reason, tried) = (session::chain(&error), "over HTTP".to_owned());
+                    let (reason, tried) = (chain(&error), "over HTTP".to_owned());
                     return Err(noted(&self.session, Failure { reason, kind: ErrorKind::Transient, tried }));
                 }
             }
@@ -199,7 +200,7 @@ async fn open_plain(session: &Session, url: &Url) -> Result<TcpStream, Failure> 
     let host = url.host_str().unwrap_or_default();
     let port = url.port().unwrap_or(GIT_PORT);
     let connected = session.agent.connect(host, port).await;
-    let mut stream = connected.map_err(|error| failed(session::chain(&error), error.is_transient()))?;
+    let mut stream = connected.map_err(|error| failed(chain(&error), error.is_transient()))?;
     let request = format!("git-upload-pack {}\0host={host}:{port}\0", url.path());
     let line = format!("{:04x}{request}", request.len() + 4);
     stream.write_all(line.as_bytes()).await.map_err(|error| failed(error.to_string(), true))?;

@@ -6,6 +6,7 @@
 
 pub(crate) mod bases;
 pub(crate) mod case;
+pub(crate) mod clouds;
 pub(crate) mod executor;
 pub(crate) mod git;
 pub(crate) mod image;

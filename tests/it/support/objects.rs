@@ -1,4 +1,4 @@
-//! Object stores: S3 (moto), Google Cloud Storage (fake-gcs-server) and Azure Blob Storage (Azurite), each the
+//! Object stores: S3 (moto; s3s-fs), Google Cloud Storage (fake-gcs-server) and Azure Blob Storage (Azurite), each the
 //! emulator that the field uses, installed by `tests/run.sh` below `target/test-services`.
 
 use std::net::TcpStream;
@@ -25,10 +25,26 @@ pub(crate) struct ObjectStore {
 }
 
 impl ObjectStore {
-    /// Starts moto, which takes any key: with its check of keys on, it knows signed headers only, not signed URLs.
+    /// Starts moto, which takes any key: its check of keys knows signed headers only, not signed URLs.
     pub(crate) fn s3() -> Option<Self> {
         let program = installed("python/bin/moto_server")?;
         Self::start(&program, |_, port| ["-H", "127.0.0.1", "-p", port].map(str::to_owned).to_vec())
+    }
+
+    /// Starts s3s-fs, which checks signatures, for the key `AK` with the secret `SK`. Buckets are the directories of
+    /// [`ObjectStore::buckets`], objects their files.
+    pub(crate) fn s3_strict() -> Option<Self> {
+        let program = installed("s3s/bin/s3s-fs")?;
+        Self::start(&program, |scratch, port| {
+            let root = scratch.directory("buckets").display().to_string();
+            let words = ["--host", "127.0.0.1", "--port", port, "--access-key", "AK", "--secret-key", "SK", &root];
+            words.map(str::to_owned).to_vec()
+        })
+    }
+
+    /// Returns the directory of what s3s-fs serves.
+    pub(crate) fn buckets(&self) -> PathBuf {
+        self.scratch.join("buckets")
     }
 
     /// Starts fake-gcs-server.
@@ -50,11 +66,11 @@ impl ObjectStore {
         })
     }
 
-    fn start(program: &Path, arguments: impl Fn(&Path, &str) -> Vec<String>) -> Option<Self> {
+    fn start(program: &Path, arguments: impl Fn(&Scratch, &str) -> Vec<String>) -> Option<Self> {
         let scratch = Scratch::new("objects");
         let address = free_address();
         let port = address.rsplit_once(':').expect("it has a port").1;
-        let arguments = arguments(scratch.path(), port);
+        let arguments = arguments(&scratch, port);
         let service = Service::start(&program.display().to_string(), &arguments, &scratch.join("log"));
         let url = format!("http://{address}");
         let ready = wait_until(Duration::from_secs(20), || TcpStream::connect(&address).is_ok());

@@ -152,13 +152,19 @@ fn configuration(address: &str, scratch: &Scratch, secured: bool) -> String {
 
 /// Makes a CA and a certificate for 127.0.0.1 signed by it.
 pub(crate) fn certify(scratch: &Scratch) {
+    certify_for(scratch, &["localhost"]);
+}
+
+/// The same for other names of hosts.
+pub(crate) fn certify_for(scratch: &Scratch, hosts: &[&str]) {
     const SCRIPT: &str = "
         new() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \"$@\"; }
         new -x509 -keyout ca.key -out ca.crt -subj '/CN=tests' -addext basicConstraints=critical,CA:TRUE
         new -keyout server.key -out server.csr -subj '/CN=127.0.0.1'
-        printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\\nbasicConstraints=CA:FALSE\\n' >server.ext
+        printf 'subjectAltName=IP:127.0.0.1%s\\nbasicConstraints=CA:FALSE\\n' \"$1\" >server.ext
         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt";
-    process::run(Command::new("sh").args(["-ec", SCRIPT]).current_dir(scratch.path()), SHORT).success();
+    let names: String = hosts.iter().map(|host| format!(",DNS:{host}")).collect();
+    process::run(Command::new("sh").args(["-ec", SCRIPT, "sh", &names]).current_dir(scratch.path()), SHORT).success();
 }
 
 fn answers(address: &str, secured: bool) -> bool {

@@ -1,0 +1,61 @@
+//! The hosts of the clouds that give credentials, and stores that want them: a proxy that is all of them (`clouds.py`).
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::{self, SHORT, Service, wait_until};
+use super::registry::{certify_for, free_address};
+use super::scratch::Scratch;
+
+/// What a pod has to show to get a token.
+pub(crate) const POD: &str = "token-of-the-pod";
+
+/// The hosts that certificates are for.
+const HOSTS: [&str; 5] = [
+    "*.googleapis.com",
+    "*.us-east-1.amazonaws.com",
+    "login.microsoftonline.com",
+    "*.blob.core.windows.net",
+    "localhost",
+];
+
+/// The running proxy; it ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Clouds {
+    /// `127.0.0.1:<port>`.
+    pub(crate) address: String,
+    /// Holds the objects, in `root`, and the keys.
+    pub(crate) scratch: Scratch,
+    _service: Service,
+}
+
+impl Clouds {
+    /// Starts it.
+    pub(crate) fn start() -> Self {
+        let scratch = Scratch::new("clouds");
+        let root = scratch.directory("root");
+        certify_for(&scratch, &HOSTS);
+        let keys = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out google.key
+            openssl pkey -in google.key -pubout -out google.pub";
+        process::run(Command::new("sh").args(["-ec", keys]).current_dir(scratch.path()), SHORT).success();
+        let program = scratch.file("clouds.py", include_str!("clouds.py"));
+        let address = free_address();
+        let port = address.rsplit_once(':').expect("it has a port").1.to_owned();
+        let at = |name: &str| scratch.join(name).display().to_string();
+        let program = program.display().to_string();
+        let arguments =
+            [program, port, root.display().to_string(), at("server.crt"), at("server.key"), at("google.pub")];
+        let service = Service::start("python3", &arguments, &scratch.join("log"));
+        let ready = wait_until(Duration::from_secs(10), || TcpStream::connect(&address).is_ok());
+        assert!(ready, "clouds.py does not start: {}", fs::read_to_string(scratch.join("log")).unwrap_or_default());
+        Self { address, scratch, _service: service }
+    }
+
+    /// Returns `METHOD host path` of each request so far.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.scratch.join("log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+}
