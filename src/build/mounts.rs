@@ -1,6 +1,7 @@
 //! What is there for one RUN only: mounts, secrets, agents, caches.
 
-use crate::plan::{Action, BuildPlan, RunNetwork, RunStep};
+use crate::plan::{Action, BuildPlan, RunStep};
+use crate::request::RunNetwork;
 
 use super::Error;
 

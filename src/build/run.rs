@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::image::{Credentials, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter};
-use crate::isolation::{Exit, Network, Process, User};
+use crate::isolation::{Environment, Exit, Network, Process, User};
 use crate::plan::RunStep;
 use crate::progress::{Event, Phase, StepId, Stream};
 use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
@@ -160,11 +160,14 @@ fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Pro
     groups.extend(credentials.groups.iter().filter(|gid| **gid != credentials.gid));
     Process {
         argv: step.argv.iter().map(OsString::from).collect(),
-        environment,
+        environment: Environment(environment),
         directory,
         user: User { uid: credentials.uid, gid: credentials.gid, groups },
         hostname: None,
         mounts: Vec::new(),
         network: Network::Host,
+        hosts: Vec::new(),
+        shared_memory: None,
+        limits: Vec::new(),
     }
 }

@@ -11,7 +11,10 @@ use super::container::Container;
 use super::enter::{Ground, Inside, State};
 use super::ids::Ids;
 use super::namespace::Namespace;
-use super::{Cancel, Capacity, Error, Exit, HostFiles, Isolation, Process, Stream, mountinfo, remedy};
+use super::{
+    Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Obstacle, Process, Stream, mountinfo,
+    remedy,
+};
 use crate::request::IsolationChoice;
 use crate::rootfs::{Fidelity, Rootfs};
 use crate::sys::process::{CapabilitySet, capabilities};
@@ -240,6 +243,19 @@ impl Isolation for Unavailable {
 
     fn holds(&self) -> Capacity {
         Capacity::One
+    }
+
+    fn abilities(&self) -> Abilities {
+        // The first root file system that is asked for tells what is wrong.
+        Abilities { isolation: "no", mounting: Mounting::Mounted }
+    }
+
+    fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
+        None
+    }
+
+    fn workspace(&self) -> Result<PathBuf, Error> {
+        Err(Error::NeverOpened)
     }
 
     fn finish(&self) -> Result<(), Error> {

@@ -7,13 +7,15 @@
 //!
 //! *Invariant: as in every isolation, nothing that was put into the root file system for RUN stays there.*
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::directories::Directories;
 use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
-use super::{Cancel, Capacity, Error, Exit, HostFiles, Isolation, Process, Stream, only_in_namespaces};
+use super::{
+    Abilities, Access, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Obstacle, Process, Stream, placed,
+};
 use crate::rootfs::Rootfs;
 
 /// The usual device nodes with their numbers. Source: Linux, admin-guide/devices.txt.
@@ -40,17 +42,17 @@ impl Chroot {
         Self { directories: Directories::new(state), host_files, cancel }
     }
 
-    fn furnish(&self, stubs: &mut Stubs, scratch: &Path) -> Result<(), Error> {
+    fn furnish(&self, stubs: &mut Stubs, process: &Process, scratch: &Path) -> Result<(), Error> {
         for (path, major, minor) in DEVICES {
             if !stubs.device(Path::new(path), major, minor)? && !stubs.exists(Path::new(path)) {
                 // The first refusal is that of all.
                 break;
             }
         }
-        for (number, (path, content)) in self.host_files.all().enumerate() {
-            stubs.replace(Path::new(path), content, &scratch.join(number.to_string()))?;
+        for (number, (path, content)) in self.host_files.with(&process.hosts).iter().enumerate() {
+            stubs.replace(Path::new(path), content, Access::FILE, &scratch.join(number.to_string()))?;
         }
-        Ok(())
+        placed::place(stubs, &process.mounts, scratch, self.abilities())
     }
 }
 
@@ -60,10 +62,10 @@ impl Isolation for Chroot {
     }
 
     fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
-        only_in_namespaces(process, "chroot")?;
+        placed::refuse_namespaces(process, self.abilities())?;
         let scratch = self.directories.scratch()?;
         let mut stubs = Stubs::new(&rootfs.path);
-        let result = self.furnish(&mut stubs, &scratch).and_then(|()| {
+        let result = self.furnish(&mut stubs, process, &scratch).and_then(|()| {
             let place = Place::Chroot { root: rootfs.path.clone() };
             supervise(&Spec { process: process.clone(), place }, &self.cancel, output)
         });
@@ -79,6 +81,18 @@ impl Isolation for Chroot {
 
     fn holds(&self) -> Capacity {
         Capacity::Many
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { isolation: "chroot", mounting: Mounting::Moved }
+    }
+
+    fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
+        None
+    }
+
+    fn workspace(&self) -> Result<PathBuf, Error> {
+        self.directories.workspace()
     }
 
     fn finish(&self) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,9 +19,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::aside::{Aside, Untouched};
+use super::directories::files;
 use super::protocol::{Place, Spec};
+use super::stubs::Stubs;
 use super::supervise::supervise;
-use super::{Cancel, Capacity, Error, Exit, Isolation, Process, Stream, mountinfo, only_in_namespaces, remedy};
+use super::{
+    Abilities, Cancel, Capacity, Error, Exit, Isolation, Mounting, Obstacle, Process, Stream, mountinfo, placed, remedy,
+};
 use crate::rootfs::{Rootfs, RootfsKind};
 
 /// Where things are set aside. Not in the state directory: that may be on another file system, is another one
@@ -55,9 +60,9 @@ impl Container {
     /// build that was killed had set aside.
     pub(super) fn open(state: &Path, ignored: &[PathBuf], cancel: Cancel) -> Result<Self, Error> {
         let lock = lock_root(&cancel)?;
-        fs::create_dir_all(state).map_err(super::directories::files("making", state))?;
+        fs::create_dir_all(state).map_err(files("making", state))?;
         // Relations of paths go by their names: no symbolic link may be in them.
-        let state = fs::canonicalize(state).map_err(super::directories::files("finding", state))?;
+        let state = fs::canonicalize(state).map_err(files("finding", state))?;
         let mut paths = mount_points()?;
         paths.extend(KERNEL.iter().map(PathBuf::from));
         paths.extend(ignored.iter().filter(|path| path.is_absolute()).map(|path| plain(path)));
@@ -77,13 +82,23 @@ impl Container {
     fn root(&self) -> MutexGuard<'_, Root> {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Makes a directory of ours on the root's own file system. It goes with all that is set aside.
+    fn directory(&self, name: &str) -> Result<PathBuf, Error> {
+        if self.root().aside.is_none() {
+            return Err(Error::NeverOpened);
+        }
+        let path = Path::new(ASIDE).join(name);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(files("making", &path))?;
+        Ok(path)
+    }
 }
 
 impl Root {
     fn clear(&self) -> Result<(), Error> {
         let Some(aside) = &self.aside else { return Ok(()) };
         // Read again: what is mounted since is not to be emptied either.
-        aside.clear(mount_points()?).map_err(super::directories::files("clearing", Path::new("/")))
+        aside.clear(mount_points()?).map_err(files("clearing", Path::new("/")))
     }
 }
 
@@ -129,7 +144,7 @@ fn plain(path: &Path) -> PathBuf {
 
 fn mount_points() -> Result<Vec<PathBuf>, Error> {
     let path = Path::new("/proc/self/mountinfo");
-    Ok(mountinfo::targets(&mountinfo::read().map_err(super::directories::files("reading", path))?))
+    Ok(mountinfo::targets(&mountinfo::read().map_err(files("reading", path))?))
 }
 
 impl Isolation for Container {
@@ -154,8 +169,16 @@ impl Isolation for Container {
     }
 
     fn run(&self, _rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
-        only_in_namespaces(process, "container")?;
-        supervise(&Spec { process: process.clone(), place: Place::Here }, &self.cancel, output)
+        placed::refuse_namespaces(process, self.abilities())?;
+        let scratch = self.directory("run")?;
+        let mut stubs = Stubs::new(Path::new("/"));
+        let result = placed::place(&mut stubs, &process.mounts, &scratch, self.abilities())
+            .and_then(|()| supervise(&Spec { process: process.clone(), place: Place::Here }, &self.cancel, output));
+        // The image's own files come out of the scratch directory, so it goes only when they are back.
+        let removed = stubs.remove();
+        let cleared = removed.and_then(|()| fs::remove_dir_all(&scratch).map_err(files("removing", &scratch)));
+        let exit = result?;
+        cleared.map(|()| exit)
     }
 
     fn discard(&self, _rootfs: Rootfs) -> Result<(), Error> {
@@ -166,6 +189,19 @@ impl Isolation for Container {
 
     fn holds(&self) -> Capacity {
         Capacity::One
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { isolation: "container", mounting: Mounting::Linked }
+    }
+
+    fn obstacle(&self, target: &Path) -> Option<Obstacle> {
+        let mut paths = self.untouched.paths().iter();
+        paths.find(|path| path.starts_with(target) || target.starts_with(path)).map(|path| Obstacle(path.clone()))
+    }
+
+    fn workspace(&self) -> Result<PathBuf, Error> {
+        self.directory("workspace")
     }
 
     fn finish(&self) -> Result<(), Error> {

@@ -37,6 +37,14 @@ impl Directories {
         self.make("run")
     }
 
+    /// Returns the directory for what lasts longer than one RUN; only the executor's user may enter it.
+    pub(super) fn workspace(&self) -> Result<PathBuf, Error> {
+        let path = self.base.join("workspace");
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(files("making", &path))?;
+        Ok(path)
+    }
+
     fn make(&self, name: &str) -> Result<PathBuf, Error> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if number == 0 {

@@ -20,7 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::protocol::{Place, Reply, Spec, receive, send};
-use super::{Exit, Network, Process, enter, surroundings};
+use super::{Exit, Network, Process, enter, limits, surroundings};
 use crate::sys::namespace::{Namespaces, loopback_up, unshare};
 use crate::sys::process::{self, CapabilitySet, Ended, Forked, Pid, Reaped, exit_now, fork};
 use crate::sys::{self, signal};
@@ -114,7 +114,7 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
     }
     let nothing = nothing_to_read()?;
     match &spec.place {
-        Place::Namespace { root, mounts } => surroundings::make(root, mounts, &spec.process)?,
+        Place::Namespace { root, mounts, memory } => surroundings::make(root, mounts, memory, &spec.process)?,
         Place::Chroot { .. } | Place::Here => {}
     }
     if spec.process.network == Network::None {
@@ -271,6 +271,7 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
             return Err(failed(sys::Error::from_io(call, &errno.into())));
         }
     }
+    limits::apply(&process.limits).map_err(failed)?;
     let dropped = process::keep_capabilities(capabilities).map_err(failed)?;
     if !dropped && matches!(spec.place, Place::Chroot { .. }) {
         // Elsewhere RUN shall have setuid programs; here, without CAP_SETPCAP, they could not do much anyhow.
@@ -294,11 +295,11 @@ fn execute(process: &Process) -> Reply {
     };
     let variable =
         |(name, value): &(OsString, OsString)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok();
-    let Some(environment) = process.environment.iter().map(variable).collect::<Option<Vec<_>>>() else {
+    let Some(environment) = process.environment.0.iter().map(variable).collect::<Option<Vec<_>>>() else {
         return invalid();
     };
     let mut best = None;
-    for candidate in candidates(command, &process.environment) {
+    for candidate in candidates(command, &process.environment.0) {
         let Ok(candidate) = CString::new(candidate.into_vec()) else { return invalid() };
         let error = process::exec(&candidate, &arguments, &environment);
         let missing = matches!(error.errno, nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR);

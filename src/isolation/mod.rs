@@ -22,8 +22,10 @@ mod error;
 mod host_files;
 mod ids;
 mod init;
+mod limits;
 mod mountinfo;
 mod namespace;
+mod placed;
 mod process;
 mod protocol;
 mod remedy;
@@ -36,7 +38,11 @@ pub use choose::{Chosen, Options, open};
 pub use enter::{Entered, Ground, enter};
 pub use error::Error;
 pub use init::init_main;
-pub use process::{Exit, Mount, Network, Process, User};
+pub use process::{
+    Abilities, Access, Confidential, Environment, Exit, Mount, MountSource, Mounting, Network, Obstacle, Process, User,
+};
+
+use std::path::{Path, PathBuf};
 
 use host_files::HostFiles;
 
@@ -62,6 +68,16 @@ pub trait Isolation: Send + Sync {
     /// Tells how many root file systems there can be at a time.
     fn holds(&self) -> Capacity;
 
+    /// Tells what it can do for a process.
+    fn abilities(&self) -> Abilities;
+
+    /// Returns what of the executor's container is in the way of a mount: at its target, above or below it.
+    fn obstacle(&self, target: &Path) -> Option<Obstacle>;
+
+    /// Returns a directory for what is to be mounted, on the file system that root file systems are on. It is
+    /// there once one was asked for, and gone after [`Isolation::finish`].
+    fn workspace(&self) -> Result<PathBuf, Error>;
+
     /// Ends the isolation: removes what is left of root file systems; `container` puts back what stood in `/`.
     ///
     /// To be called however the build ended. Calling it twice does nothing more.
@@ -75,14 +91,4 @@ pub enum Capacity {
     One,
     /// As many as there is disk for.
     Many,
-}
-
-/// Refuses what only mounts and namespaces of RUN's own can give, where `isolation` has none.
-fn only_in_namespaces(process: &Process, isolation: &'static str) -> Result<(), Error> {
-    let what = match (process.mounts.is_empty(), process.network) {
-        (true, Network::Host) => return Ok(()),
-        (false, _) => "a mount for RUN",
-        (true, Network::None) => "RUN without a network",
-    };
-    Err(Error::Unsupported { what, isolation, able: "namespace" })
 }

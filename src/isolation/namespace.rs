@@ -4,7 +4,7 @@
 //! *Invariant: RUN sees its root file system and what [`Process`] names, and nothing else of the executor.*
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::directories::{Directories, files};
 use super::enter::Inside;
@@ -12,7 +12,10 @@ use super::ids::Ids;
 use super::protocol::{Place, Planned, Spec, What};
 use super::stubs::Stubs;
 use super::supervise::supervise;
-use super::{Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, Process, Stream};
+use super::{
+    Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, MountSource, Mounting, Obstacle, Process,
+    Stream,
+};
 use crate::rootfs::Rootfs;
 
 /// The backend.
@@ -33,10 +36,11 @@ impl Namespace {
     /// Puts the mount points into the root file system, and says what goes on them.
     fn plan(&self, stubs: &mut Stubs, process: &Process, scratch: &Path) -> Result<Vec<Planned>, Error> {
         let mut planned = Vec::new();
-        for (path, what) in [("/proc", What::Proc), ("/sys", What::Sys), ("/dev", What::Dev)] {
+        let devices = What::Dev { shared_memory: process.shared_memory };
+        for (path, what) in [("/proc", What::Proc), ("/sys", What::Sys), ("/dev", devices)] {
             planned.push(Planned { target: stubs.directory(Path::new(path))?, what });
         }
-        for (path, content) in self.host_files.all() {
+        for (path, content) in self.host_files.with(&process.hosts) {
             // A copy, which RUN may write to as it could in a container; the mount ends with the RUN.
             let source = scratch.join(path.trim_start_matches('/').replace('/', "-"));
             fs::write(&source, content).map_err(files("writing", &source))?;
@@ -44,14 +48,19 @@ impl Namespace {
             planned.push(Planned { target, what: What::Bind { source, read_only: false } });
         }
         for mount in &process.mounts {
-            planned.push(match mount {
-                Mount::Bind { source, target, read_only } => {
+            let Mount { target, what } = mount;
+            planned.push(match what {
+                MountSource::Bind { source, read_only } | MountSource::Shared { source, read_only } => {
                     let metadata = fs::metadata(source).map_err(files("mounting", source))?;
                     let target = if metadata.is_dir() { stubs.directory(target)? } else { stubs.file(target)? };
                     Planned { target, what: What::Bind { source: source.clone(), read_only: *read_only } }
                 }
-                Mount::Tmpfs { target, size } => {
+                MountSource::Tmpfs { size } => {
                     Planned { target: stubs.directory(target)?, what: What::Tmpfs { size: *size } }
+                }
+                MountSource::File { content, access } => {
+                    let (content, access) = (content.clone(), *access);
+                    Planned { target: stubs.file(target)?, what: What::File { content, access } }
                 }
             });
         }
@@ -86,9 +95,11 @@ impl Isolation for Namespace {
     fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
         let process = self.fit(process)?;
         let scratch = self.directories.scratch()?;
+        let memory = scratch.join("memory");
+        fs::create_dir(&memory).map_err(files("making", &memory))?;
         let mut stubs = Stubs::new(&rootfs.path);
         let result = self.plan(&mut stubs, &process, &scratch).and_then(|mounts| {
-            let place = Place::Namespace { root: rootfs.path.clone(), mounts };
+            let place = Place::Namespace { root: rootfs.path.clone(), mounts, memory: memory.clone() };
             supervise(&Spec { process, place }, &self.cancel, output)
         });
         let cleared = stubs.remove().and(self.directories.remove(&scratch));
@@ -102,6 +113,18 @@ impl Isolation for Namespace {
 
     fn holds(&self) -> Capacity {
         Capacity::Many
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { isolation: "namespace", mounting: Mounting::Mounted }
+    }
+
+    fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
+        None
+    }
+
+    fn workspace(&self) -> Result<PathBuf, Error> {
+        self.directories.workspace()
     }
 
     fn finish(&self) -> Result<(), Error> {

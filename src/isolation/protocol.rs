@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, Process};
+use super::{Access, Confidential, Exit, Process};
 
 /// What `init` is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub(super) enum Place {
         root: PathBuf,
         /// What to mount, in this order, before the root is changed.
         mounts: Vec<Planned>,
+        /// An empty directory where files that are kept in memory can be mounted from.
+        #[serde(with = "super::process::path_bytes")]
+        memory: PathBuf,
     },
     /// Only another root directory.
     Chroot {
@@ -55,7 +58,10 @@ pub(super) enum What {
     /// The executor's /sys, read-only.
     Sys,
     /// A small /dev with the usual nodes.
-    Dev,
+    Dev {
+        /// The size of /dev/shm; none means the usual one.
+        shared_memory: Option<u64>,
+    },
     /// A file or directory.
     Bind {
         #[serde(with = "super::process::path_bytes")]
@@ -64,6 +70,8 @@ pub(super) enum What {
     },
     /// An empty file system in memory.
     Tmpfs { size: Option<u64> },
+    /// A file in memory, read-only.
+    File { content: Confidential, access: Access },
 }
 
 /// What `init` tells.
@@ -101,7 +109,8 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
-    use crate::isolation::{Mount, Network, User};
+    use crate::isolation::{Environment, Mount, MountSource, Network, User};
+    use crate::request::{Host, LimitedResource, ResourceLimit};
 
     #[test]
     fn a_spec_survives_the_pipe_whatever_its_bytes() {
@@ -109,12 +118,18 @@ mod tests {
         let spec = Spec {
             process: Process {
                 argv: vec![strange.clone()],
-                environment: vec![("A".into(), strange.clone())],
+                environment: Environment(vec![("A".into(), strange.clone())]),
                 directory: PathBuf::from(strange.clone()),
                 user: User { uid: 1, gid: 2, groups: vec![3] },
                 hostname: Some("h".to_owned()),
-                mounts: vec![Mount::Tmpfs { target: PathBuf::from(strange.clone()), size: Some(1) }],
+                mounts: vec![Mount {
+                    target: PathBuf::from(strange.clone()),
+                    what: MountSource::File { content: Confidential(vec![0, 0xff]), access: Access::FILE },
+                }],
                 network: Network::None,
+                hosts: vec![Host { name: "h".to_owned(), address: "::1".parse().unwrap() }],
+                shared_memory: Some(u64::MAX),
+                limits: vec![ResourceLimit { resource: LimitedResource::Nofile, soft: Some(1), hard: None }],
             },
             place: Place::Chroot { root: PathBuf::from(strange) },
         };

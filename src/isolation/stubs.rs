@@ -1,22 +1,25 @@
-//! Things put into a root file system for the time of one RUN: mount points, device nodes, `resolv.conf`.
+//! Things put into a root file system for the time of one RUN: mount points, device nodes, `resolv.conf`, and,
+//! where nothing can be mounted, what would be.
 //!
 //! The kernel mounts only on what exists, and in a chroot files must really be there; but no snapshot may
 //! ever hold them. So each is made before the RUN and taken away after it, with the times of the directory
 //! around put back both times: what BuildKit does for its mounts, here for `/proc`, `/sys` and `/dev` too.
 //! What the RUN has used since (a directory that is no longer empty) is the RUN's, and stays.
 //!
-//! *Invariant: paths are resolved as if the root were `/`; no symbolic link leads out of it.*
+//! *Invariant: paths are resolved as if the root were `/`; no symbolic link leads out of it, neither one that
+//! was there nor one that the RUN has put in the place of a directory: that is held open meanwhile.*
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Timespec, Timestamps};
 
-use super::Error;
 use super::directories::files;
+use super::{Access, Error};
 
 /// Symbolic links followed in one path before it is taken for a circle: the kernel's own limit.
 const LINKS: usize = 40;
@@ -30,13 +33,66 @@ pub(super) struct Stubs {
 
 /// One thing that was put there.
 #[derive(Debug)]
-enum Made {
-    /// A directory that was not there.
-    Directory(PathBuf),
-    /// A file or device node that was not there.
-    File(PathBuf),
-    /// A file that lies elsewhere for the time being, and its place.
-    Aside { place: PathBuf, kept: PathBuf },
+struct Made {
+    place: Place,
+    what: Undo,
+}
+
+/// What takes it away again.
+#[derive(Debug)]
+enum Undo {
+    /// It is a directory that was not there; it stays when the RUN has put something into it.
+    Directory,
+    /// It is a file, device node or link that was not there.
+    File,
+    /// It is a directory that is removed whatever is in it.
+    Tree,
+    /// It lies elsewhere for the time being, and comes back.
+    Aside { kept: PathBuf },
+    /// It is somebody's who gets it back.
+    Lent { owner: PathBuf },
+}
+
+/// A name in a directory that is held open.
+#[derive(Debug)]
+struct Place {
+    directory: OwnedFd,
+    name: OsString,
+    /// For messages: where it was when it was opened.
+    shown: PathBuf,
+}
+
+impl Place {
+    /// Opens the directory that `path`, without links, is in.
+    fn open(path: &Path) -> io::Result<Self> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(ErrorKind::InvalidInput.into());
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent, flags, Mode::empty())?;
+        Ok(Self { directory, name: name.to_owned(), shown: path.to_owned() })
+    }
+
+    /// The path by which it is reached whatever became of the directories above.
+    fn path(&self) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.directory.as_raw_fd().to_string()).join(&self.name)
+    }
+
+    /// Does something to the entry, and puts the times of the directory around it back.
+    fn keep_times(&self, change: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        let before = rustix::fs::fstat(&self.directory)?;
+        let result = change(&self.path());
+        let time = |seconds: i64, nanoseconds: u64| Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanoseconds.try_into().unwrap_or_default(),
+        };
+        let times = Timestamps {
+            last_access: time(before.st_atime, before.st_atime_nsec),
+            last_modification: time(before.st_mtime, before.st_mtime_nsec),
+        };
+        rustix::fs::futimens(&self.directory, &times)?;
+        result
+    }
 }
 
 impl Stubs {
@@ -52,7 +108,7 @@ impl Stubs {
         match fs::symlink_metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Ok(place),
             Ok(_) => Err(files("mounting on", &place)(ErrorKind::NotADirectory.into())),
-            Err(error) if error.kind() == ErrorKind::NotFound => self.make_directory(place),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.make_directory(&place).map(|()| place),
             Err(error) => Err(files("mounting on", &place)(error)),
         }
     }
@@ -68,7 +124,7 @@ impl Stubs {
             Ok(metadata) if !metadata.is_dir() => Ok(place),
             Ok(_) => Err(files("mounting on", &place)(ErrorKind::IsADirectory.into())),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.write(&place, &[])?;
+                self.make("making", &place, Undo::File, |path| write(path, &[], Access::FILE))?;
                 Ok(place)
             }
             Err(error) => Err(files("mounting on", &place)(error)),
@@ -77,18 +133,32 @@ impl Stubs {
 
     /// Puts a file with this content in the place of `path`; what was there is kept at `aside`, which must be
     /// on the same file system, and comes back afterwards whatever the RUN has done to the new one.
-    pub(super) fn replace(&mut self, path: &Path, content: &[u8], aside: &Path) -> Result<(), Error> {
-        let place = self.resolve(path)?;
-        self.make_parents(&place)?;
-        match fs::symlink_metadata(&place) {
-            Ok(_) => {
-                keep_times(&place, || fs::rename(&place, aside)).map_err(files("setting aside", &place))?;
-                self.made.push(Made::Aside { place: place.clone(), kept: aside.to_owned() });
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(files("setting aside", &place)(error)),
-        }
-        self.write(&place, content)
+    pub(super) fn replace(&mut self, path: &Path, content: &[u8], access: Access, aside: &Path) -> Result<(), Error> {
+        let place = self.vacate(path, aside)?;
+        self.make("writing", &place, Undo::File, |path| write(path, content, access))
+    }
+
+    /// Puts an empty directory in the place of `path`, likewise; it is removed with all in it.
+    pub(super) fn empty_directory(&mut self, path: &Path, mode: u32, aside: &Path) -> Result<(), Error> {
+        let place = self.vacate(path, aside)?;
+        self.make("making", &place, Undo::Tree, |path| {
+            fs::DirBuilder::new().mode(mode).create(path)?;
+            // The umask has taken from the mode.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        })
+    }
+
+    /// Puts a symbolic link to `target` in the place of `path`, likewise.
+    pub(super) fn link(&mut self, path: &Path, target: &Path, aside: &Path) -> Result<(), Error> {
+        let place = self.vacate(path, aside)?;
+        self.make("linking", &place, Undo::File, |path| std::os::unix::fs::symlink(target, path))
+    }
+
+    /// Moves the file or directory `source` to the place of `path`, likewise; afterwards it is moved back.
+    pub(super) fn lend(&mut self, path: &Path, source: &Path, aside: &Path) -> Result<(), Error> {
+        let place = self.vacate(path, aside)?;
+        let undo = Undo::Lent { owner: source.to_owned() };
+        self.make("moving something to", &place, undo, |path| fs::rename(source, path))
     }
 
     /// Makes a device node for all users at `path`. Returns false where something is there already, or where
@@ -101,14 +171,17 @@ impl Stubs {
         }
         let device = rustix::fs::makedev(major, minor);
         let mode = Mode::from_raw_mode(0o666);
-        let made = keep_times(&place, || {
-            rustix::fs::mknodat(CWD, &place, FileType::CharacterDevice, mode, device)?;
-            // The umask has taken from the mode.
-            Ok(rustix::fs::chmod(&place, mode)?)
+        let made = Place::open(&place).and_then(|place| {
+            place.keep_times(|path| {
+                rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, mode, device)?;
+                // The umask has taken from the mode.
+                Ok(rustix::fs::chmod(path, mode)?)
+            })?;
+            Ok(place)
         });
         match made {
-            Ok(()) => {
-                self.made.push(Made::File(place));
+            Ok(place) => {
+                self.made.push(Made { place, what: Undo::File });
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => Ok(false),
@@ -124,16 +197,21 @@ impl Stubs {
     /// Takes everything away again, in reverse order. Tries all, and returns the first error.
     pub(super) fn remove(mut self) -> Result<(), Error> {
         let mut result = Ok(());
-        while let Some(made) = self.made.pop() {
-            let (place, removed) = match &made {
-                Made::Directory(place) => (place, keep_times(place, || fs::remove_dir(place))),
-                Made::File(place) => (place, keep_times(place, || remove_any(place))),
-                Made::Aside { place, kept } => (place, keep_times(place, || fs::rename(kept, place))),
+        while let Some(Made { place, what }) = self.made.pop() {
+            let removed = match &what {
+                Undo::Directory => place.keep_times(|path| fs::remove_dir(path)),
+                Undo::File | Undo::Tree => place.keep_times(remove_any),
+                Undo::Aside { kept } => place.keep_times(|path| {
+                    // What the RUN has put there instead was in a mount's place, and ends with it.
+                    drop(remove_any(path));
+                    fs::rename(kept, path)
+                }),
+                Undo::Lent { owner } => place.keep_times(|path| fs::rename(path, owner)),
             };
             match removed {
                 // Not there: RUN has removed it itself. Not empty: RUN has used it, and it is RUN's.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
-                Err(error) if result.is_ok() => result = Err(files("taking away", place)(error)),
+                Err(error) if result.is_ok() => result = Err(files("taking away", &place.shown)(error)),
                 Ok(()) | Err(_) => {}
             }
         }
@@ -144,6 +222,21 @@ impl Stubs {
         resolve(&self.root, path).map_err(files("finding", path))
     }
 
+    /// Returns the place of `path`, where nothing is now: what was there is kept at `aside`.
+    fn vacate(&mut self, path: &Path, aside: &Path) -> Result<PathBuf, Error> {
+        let place = self.resolve(path)?;
+        self.make_parents(&place)?;
+        match fs::symlink_metadata(&place) {
+            Ok(_) => {
+                let undo = Undo::Aside { kept: aside.to_owned() };
+                self.make("setting aside", &place, undo, |path| fs::rename(path, aside))?;
+                Ok(place)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(place),
+            Err(error) => Err(files("setting aside", &place)(error)),
+        }
+    }
+
     fn make_parents(&mut self, place: &Path) -> Result<(), Error> {
         let root = self.root.clone();
         let missing: Vec<PathBuf> = place
@@ -152,49 +245,47 @@ impl Stubs {
             .take_while(|parent| *parent != root && fs::symlink_metadata(parent).is_err())
             .map(Path::to_owned)
             .collect();
-        missing.into_iter().rev().try_for_each(|parent| self.make_directory(parent).map(drop))
+        missing.iter().rev().try_for_each(|parent| self.make_directory(parent))
     }
 
-    fn make_directory(&mut self, place: PathBuf) -> Result<PathBuf, Error> {
-        keep_times(&place, || fs::DirBuilder::new().mode(0o755).create(&place)).map_err(files("making", &place))?;
-        self.made.push(Made::Directory(place.clone()));
-        Ok(place)
+    fn make_directory(&mut self, place: &Path) -> Result<(), Error> {
+        self.make("making", place, Undo::Directory, |path| {
+            fs::DirBuilder::new().mode(0o755).create(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        })
     }
 
-    fn write(&mut self, place: &Path, content: &[u8]) -> Result<(), Error> {
-        let write = || {
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(place)?;
-            io::Write::write_all(&mut file, content)
-        };
-        keep_times(place, write).map_err(files("writing", place))?;
-        self.made.push(Made::File(place.to_owned()));
+    /// Changes what is at `place`, and notes how that is taken back.
+    fn make(
+        &mut self,
+        doing: &'static str,
+        place: &Path,
+        what: Undo,
+        change: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let opened = Place::open(place).map_err(files(doing, place))?;
+        opened.keep_times(change).map_err(files(doing, place))?;
+        self.made.push(Made { place: opened, what });
         Ok(())
     }
+}
+
+/// Writes a new file.
+pub(super) fn write(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, content)?;
+    match std::os::unix::fs::fchown(&file, Some(access.uid), Some(access.gid)) {
+        // There is nobody else here to be root.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && (access.uid, access.gid) == (0, 0) => {}
+        result => result?,
+    }
+    file.set_permissions(fs::Permissions::from_mode(access.mode))
 }
 
 /// Removes our file, or what RUN has put in its place: in every isolation, what RUN does to these files ends
 /// with it, as it does where they are mounts.
 fn remove_any(place: &Path) -> io::Result<()> {
     if fs::symlink_metadata(place)?.is_dir() { fs::remove_dir_all(place) } else { fs::remove_file(place) }
-}
-
-/// Does something to an entry, and puts the times of the directory around it back.
-fn keep_times(place: &Path, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let directory = place.parent().unwrap_or(Path::new("/"));
-    let before = fs::metadata(directory)?;
-    let result = change();
-    set_times(directory, &before)?;
-    result
-}
-
-/// Gives a file or directory the times of `metadata`.
-pub(super) fn set_times(path: &Path, metadata: &fs::Metadata) -> io::Result<()> {
-    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-    let times = Timestamps {
-        last_access: time(metadata.atime(), metadata.atime_nsec()),
-        last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
-    };
-    Ok(rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Follows `path` as a process with `root` as its root directory would. What does not exist is taken as it is
@@ -238,7 +329,7 @@ fn parts(path: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
 
@@ -326,7 +417,7 @@ mod tests {
             fs::write(&file, "the image's").unwrap();
             let inode = fs::metadata(&file).unwrap().ino();
             let mut stubs = Stubs::new(&root);
-            stubs.replace(Path::new("/etc/hosts"), b"ours", &aside).unwrap();
+            stubs.replace(Path::new("/etc/hosts"), b"ours", Access::FILE, &aside).unwrap();
             assert_eq!(fs::read(&file).unwrap(), b"ours");
             match change {
                 "write" => fs::write(&file, "theirs").unwrap(),

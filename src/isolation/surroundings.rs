@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 
-use super::Process;
 use super::protocol::{Planned, What};
+use super::{Process, stubs};
 use crate::sys::{Error, mount};
 
 /// Device nodes of `/dev`, taken from the executor's own: a user namespace may not make any.
@@ -43,13 +43,23 @@ const MASKED: [&str; 11] = [
 /// Parts of `/proc` through which root could change the machine.
 const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
 
+/// The usual size of `/dev/shm`: 64 MiB.
+const SHARED_MEMORY: u64 = 64 << 20;
+
 /// Mounts what is planned, hides what is not for RUN, sets the host name and makes `root` the root.
-pub(super) fn make(root: &Path, mounts: &[Planned], process: &Process) -> Result<(), Error> {
+pub(super) fn make(root: &Path, mounts: &[Planned], memory: &Path, process: &Process) -> Result<(), Error> {
     mount::make_all_private()?;
     // pivot_root wants a mount point, and the mounts below must not appear in the executor's view.
     mount::bind(root, root, true)?;
-    for planned in mounts {
-        place(planned)?;
+    if mounts.iter().any(|planned| matches!(planned.what, What::File { .. })) {
+        // No swap file shall have them either; older kernels, and user namespaces, do not know how.
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        mount::filesystem("tmpfs", memory, flags, "mode=700,noswap")
+            .or_else(|_| mount::filesystem("tmpfs", memory, flags, "mode=700"))?;
+    }
+    for (number, planned) in mounts.iter().enumerate() {
+        let target = arrive(root, planned)?;
+        place(&target, &planned.what, &memory.join(number.to_string()))?;
     }
     if let Some(name) = &process.hostname {
         // Some seccomp profiles refuse it to all without CAP_SYS_ADMIN around; RUN then sees the pod's name.
@@ -58,13 +68,40 @@ pub(super) fn make(root: &Path, mounts: &[Planned], process: &Process) -> Result
     mount::pivot(root)
 }
 
-fn place(planned: &Planned) -> Result<(), Error> {
-    let target = planned.target.as_path();
+/// Returns the target as it is now that what comes before is mounted: a mount may be below another, whose links
+/// count then. What is not there yet is made.
+fn arrive(root: &Path, planned: &Planned) -> Result<PathBuf, Error> {
+    let inside = planned.target.strip_prefix(root).unwrap_or(&planned.target);
+    let failed = |call: &'static str| {
+        let path = planned.target.display().to_string();
+        move |error: std::io::Error| Error::from_io(format!("{call}({path})"), &error)
+    };
+    let target = stubs::resolve(root, inside).map_err(failed("readlink"))?;
+    if fs::symlink_metadata(&target).is_ok() {
+        return Ok(target);
+    }
+    let is_directory = match &planned.what {
+        What::Bind { source, .. } => source.is_dir(),
+        What::File { .. } => false,
+        What::Proc | What::Sys | What::Dev { .. } | What::Tmpfs { .. } => true,
+    };
+    let directory = if is_directory { Some(target.as_path()) } else { target.parent() };
+    if let Some(directory) = directory {
+        fs::create_dir_all(directory).map_err(failed("mkdir"))?;
+    }
+    if !is_directory {
+        fs::write(&target, "").map_err(failed("open"))?;
+    }
+    Ok(target)
+}
+
+/// Mounts one thing; `spare` is a path that is free for what is kept in memory.
+fn place(target: &Path, what: &What, spare: &Path) -> Result<(), Error> {
     let hardened = MountFlags::NOSUID | MountFlags::NODEV;
-    match &planned.what {
+    match what {
         What::Proc => place_proc(target),
         What::Sys => place_sys(target),
-        What::Dev => place_devices(target),
+        What::Dev { shared_memory } => place_devices(target, *shared_memory),
         What::Bind { source, read_only } => {
             mount::bind(source, target, true)?;
             if *read_only {
@@ -76,6 +113,12 @@ fn place(planned: &Planned) -> Result<(), Error> {
         What::Tmpfs { size } => {
             let size = size.map(|size| format!(",size={size}")).unwrap_or_default();
             mount::filesystem("tmpfs", target, hardened, &format!("mode=1777{size}"))
+        }
+        What::File { content, access } => {
+            stubs::write(spare, &content.0, *access)
+                .map_err(|error| Error::from_io(format!("write(file for {})", target.display()), &error))?;
+            mount::bind(spare, target, false)?;
+            mount::make_read_only(target)
         }
     }
 }
@@ -135,7 +178,7 @@ fn cover_directory(path: &Path) -> Result<(), Error> {
     mount::filesystem("tmpfs", path, flags, "mode=755,size=0")
 }
 
-fn place_devices(target: &Path) -> Result<(), Error> {
+fn place_devices(target: &Path, shared_memory: Option<u64>) -> Result<(), Error> {
     let hardened = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount::filesystem("tmpfs", target, MountFlags::NOSUID, "mode=755,size=64m")?;
     for name in DEVICES {
@@ -161,7 +204,8 @@ fn place_devices(target: &Path) -> Result<(), Error> {
     // terminals a RUN still works, but for the few programs that make some.
     let _works_without = mount::filesystem("devpts", &terminals, hardened, &format!("{options},gid=5"))
         .or_else(|_| mount::filesystem("devpts", &terminals, hardened, options));
-    mount::filesystem("tmpfs", &directory("shm")?, hardened | MountFlags::NODEV, "mode=1777,size=64m")?;
+    let size = shared_memory.unwrap_or(SHARED_MEMORY);
+    mount::filesystem("tmpfs", &directory("shm")?, hardened | MountFlags::NODEV, &format!("mode=1777,size={size}"))?;
     let queues = directory("mqueue")?;
     // A kernel without POSIX message queues refuses; then the directory stays empty.
     let _works_without = mount::filesystem("mqueue", &queues, hardened | MountFlags::NODEV, "");

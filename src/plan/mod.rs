@@ -31,7 +31,7 @@ use crate::request::{BuildRequest, GitSource, HttpsSource};
 pub use chmod::{Chmod, Clause};
 pub use error::{Error, ErrorReason};
 pub use listing::Listing;
-pub use run::{CacheMount, Mount, Mounted, RunNetwork, RunStep};
+pub use run::{CacheMount, Mount, Mounted, RunStep};
 
 /// A build, decided: every stage that the target needs, each after those it needs itself.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,8 @@ use crate::dockerfile::{
     self, CommandLine, MountError, MountKind, MountOwner, MountSpec, Program, Security, Sharing, Span,
 };
 
+use crate::request::{Host, RunNetwork};
+
 use super::stage::{Draft, absolute, clean};
 use super::{Action, CopyFrom, Error, ErrorReason, arguments, history};
 
@@ -37,18 +39,10 @@ pub struct RunStep {
     pub directory: String,
     /// Which network it sees.
     pub network: RunNetwork,
+    /// Further names for its `/etc/hosts`.
+    pub hosts: Vec<Host>,
     /// What is mounted for it, in this order: a path comes before what is below it.
     pub mounts: Vec<Mount>,
-}
-
-/// Which network a RUN sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum RunNetwork {
-    /// The executor's.
-    #[default]
-    Host,
-    /// None but loopback.
-    None,
 }
 
 /// Something that is there for one RUN only.
@@ -176,12 +170,14 @@ pub(super) fn plan_run(
         environment.push(("SSH_AUTH_SOCK".to_owned(), socket));
     }
     let network = match run.network {
-        None | Some(dockerfile::Network::Default | dockerfile::Network::Host) => RunNetwork::Host,
+        None | Some(dockerfile::Network::Default) => draft.scope.request.run.network,
+        Some(dockerfile::Network::Host) => RunNetwork::Host,
         Some(dockerfile::Network::None) => RunNetwork::None,
     };
+    let hosts = draft.scope.request.run.hosts.clone();
     let proxies = arguments::proxy_environment(draft.scope.request);
     let (user, directory) = (draft.config.user.clone(), clean(&draft.config.working_dir));
-    Ok((Action::Run(RunStep { argv, environment, proxies, user, directory, network, mounts }), created_by))
+    Ok((Action::Run(RunStep { argv, environment, proxies, user, directory, network, hosts, mounts }), created_by))
 }
 
 /// The mounts of one RUN while they are planned.

@@ -7,7 +7,7 @@ use super::*;
 use crate::dockerfile;
 use crate::oci::ImageConfig;
 use crate::request::{
-    Compression, ContextSource, DockerfileSource, IsolationChoice, ResultFiles, SnapshotMode, Snapshots,
+    Compression, ContextSource, DockerfileSource, IsolationChoice, ResultFiles, RunNetwork, SnapshotMode, Snapshots,
 };
 
 fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
@@ -36,6 +36,7 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         isolation: IsolationChoice::Auto,
         force: false,
         jobs: 1,
+        run: crate::request::RunSettings::default(),
         state_directory: PathBuf::from("/state"),
         outputs: Vec::new(),
         check_push: true,

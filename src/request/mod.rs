@@ -12,8 +12,10 @@ use std::str::FromStr;
 use crate::oci::{Digest, Platform, Reference};
 
 mod output;
+mod run;
 
 pub use output::{ArchiveForm, ImageForm, ImageFormat, OriginMarks, Output, Target};
+pub use run::{CacheMounts, Host, LimitedResource, ResourceLimit, RunNetwork, RunSettings, SecretSource};
 
 /// Everything that decides a build and where its results go.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub struct BuildRequest {
     pub materialize: bool,
     /// Which isolation RUN gets.
     pub isolation: IsolationChoice,
+    /// What all RUNs get beyond what their instructions say.
+    pub run: RunSettings,
     /// Whether `container` isolation may run where no container was found.
     pub force: bool,
     /// How many stages may be built at the same time, at least 1.

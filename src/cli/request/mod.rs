@@ -190,6 +190,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         dry_run: args.limits.dryrun,
         materialize: args.build.materialize,
         isolation: build::isolation(args.build.isolation),
+        run: crate::request::RunSettings::default(),
         force: args.build.force,
         jobs: jobs(args.build.jobs),
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
