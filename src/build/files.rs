@@ -7,22 +7,30 @@ use std::time::Instant;
 use crate::image::{self, Accounts, Inventory, Layer, LayerInventory, LayerWriter, Timestamp};
 use crate::plan::{CopyFrom, CopyStep, WorkdirStep};
 use crate::progress::{Event, Phase};
-use crate::rootfs::Tree;
+use crate::rootfs::{Exclusions, Tree};
 
 use super::copy::{Copier, Draft, ImpliedDirectory, Source};
 use super::run::Live;
 use super::stage::{Progress, Shared};
 use super::{CopyError, Error, layers};
 
-/// A COPY or ADD, with its source opened.
-struct Copying<'a> {
-    step: &'a CopyStep,
-    owner: Option<image::Owner>,
-    source: Source<'a>,
-    /// The layers that the source's files are in, where it is an image.
+/// Where files come from, opened.
+pub(super) struct Opened<'a> {
+    pub(super) source: Source<'a>,
+    /// The layers that the files are in, where they are an image's.
     layers: &'a [Layer],
-    /// The source's files on disk, where they are.
-    tree: Option<&'a Tree>,
+    /// The files on disk, where they are.
+    pub(super) tree: Option<&'a Tree>,
+}
+
+/// A COPY or ADD.
+pub(super) struct Copying<'a> {
+    pub(super) step: &'a CopyStep,
+    pub(super) owner: Option<image::Owner>,
+    /// Paths that no layer gets anything at or below.
+    pub(super) ignored: &'a Exclusions,
+    /// An empty directory of ours.
+    pub(super) spool: &'a Path,
 }
 
 impl Shared<'_> {
@@ -53,71 +61,89 @@ impl Shared<'_> {
             Some(text) => Some(owner(self, progress, text)?),
             None => None,
         };
-        let layer = match &step.from {
+        let layer = self.with_source(&step.from, |opened| self.copy_from(progress, step, owner, opened))?;
+        self.services.reporter.report(Event::Spent { phase: Phase::Copy, elapsed: start.elapsed() });
+        Ok(layer)
+    }
+
+    /// Opens what COPY or a mount takes files from, and calls `read` with it.
+    pub(super) fn with_source<T>(
+        &self,
+        from: &CopyFrom,
+        read: impl FnOnce(&Opened<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match from {
             CopyFrom::Context => {
                 let context = self.context;
                 let (tree, source) =
                     (&context.tree, Source::Context { tree: &context.tree, ignore: &context.ignore, apart: false });
-                self.copy_from(progress, &Copying { step, owner, source, layers: &[], tree: Some(tree) })?
+                read(&Opened { source, layers: &[], tree: Some(tree) })
             }
             CopyFrom::Named(name) => {
                 let missing = || CopyError::NotFound { path: name.into() };
                 let files = self.context.named.get(name).ok_or_else(missing)?;
                 let source = Source::Context { tree: &files.tree, ignore: &files.ignore, apart: false };
-                self.copy_from(progress, &Copying { step, owner, source, layers: &[], tree: Some(&files.tree) })?
+                read(&Opened { source, layers: &[], tree: Some(&files.tree) })
             }
             CopyFrom::Stage(id) => {
                 let finished = self.finished(*id);
                 let (files, live) = (finished.files(self.services)?, finished.live());
                 let tree = live.as_deref().filter(|live| live.holds_everything()).map(Live::tree);
                 let source = Source::Image { files: &files, on_disk: tree.is_some() };
-                let layers = &finished.image.layers;
-                self.copy_from(progress, &Copying { step, owner, source, layers, tree })?
+                read(&Opened { source, layers: &finished.image.layers, tree })
             }
             CopyFrom::Image(key) => {
                 let layers = self.bases.get(key).map(|base| base.image.layers.clone()).unwrap_or_default();
                 let files = layers::inventory(self.services, &layers)?;
-                let source = Source::Image { files: &files, on_disk: false };
-                self.copy_from(progress, &Copying { step, owner, source, layers: &layers, tree: None })?
+                read(&Opened { source: Source::Image { files: &files, on_disk: false }, layers: &layers, tree: None })
             }
-        };
-        self.services.reporter.report(Event::Spent { phase: Phase::Copy, elapsed: start.elapsed() });
-        Ok(layer)
+        }
     }
 
     /// Copies from one source into a layer; none where nothing was to copy.
-    fn copy_from(&self, progress: &mut Progress, copying: &Copying<'_>) -> Result<Option<Layer>, Error> {
-        let Copying { step, owner, source, layers, tree } = copying;
-        let added = self.additions.of_step(step, self.request, self.services)?;
+    fn copy_from(
+        &self,
+        progress: &mut Progress,
+        step: &CopyStep,
+        owner: Option<image::Owner>,
+        opened: &Opened<'_>,
+    ) -> Result<Option<Layer>, Error> {
         let spool = self.scratch("copy", progress)?;
-        let (now, epoch, compression) = (self.now(), self.request.epoch, self.request.compression);
+        let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool };
         let mut nothing = Inventory::new();
         let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
-        let mut draft = Draft::new(files, &self.ignored, now);
-        let mut copier = Copier {
-            step,
-            source,
-            draft: &mut draft,
-            owner: *owner,
-            spool: &spool,
-            spooled: 0,
-            sources: 0,
-            added: &added,
-        };
+        let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
+        let copied = self.write_copy(&copying, opened, files, writer)?;
+        remove_scratch(&spool)?;
+        let Some((layer, inventory)) = copied else { return Ok(None) };
+        self.added(progress, &layer, &inventory)?;
+        Ok(Some(layer))
+    }
+
+    /// Writes what is copied as a layer over an image with these files; none where nothing was to copy.
+    pub(super) fn write_copy(
+        &self,
+        copying: &Copying<'_>,
+        opened: &Opened<'_>,
+        files: &mut Inventory,
+        mut writer: LayerWriter,
+    ) -> Result<Option<(Layer, LayerInventory)>, Error> {
+        let Copying { step, owner, ignored, spool } = *copying;
+        let mut draft = Draft::new(files, ignored, self.now());
+        let source = &opened.source;
+        let added = self.additions.of_step(step, self.request, self.services)?;
+        let (draft, added) = (&mut draft, &added);
+        let mut copier = Copier { step, source, draft, owner, spool, spooled: 0, sources: 0, added };
         copier.copy()?;
         if draft.is_empty() {
             return Ok(None);
         }
         let wanted = draft.wanted();
         let services = self.services;
-        let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
-        let contents = image::extract(&mut open, &wanted, &spool)?;
-        let mut writer = LayerWriter::new(&services.store, compression, epoch)?;
-        draft.write(&mut writer, *tree, Some(&contents))?;
-        let (layer, inventory) = writer.finish()?;
-        remove_scratch(&spool)?;
-        self.added(progress, &layer, &inventory)?;
-        Ok(Some(layer))
+        let mut open = |number: u32| layers::open(services, &opened.layers[number as usize], services.keep_layers);
+        let contents = image::extract(&mut open, &wanted, spool)?;
+        draft.write(&mut writer, opened.tree, Some(&contents))?;
+        Ok(Some(writer.finish()?))
     }
 
     /// Makes a layer that was just written part of what is known of the image, and of its root file system.

@@ -4,11 +4,15 @@
 //!
 //! *Invariant: an entry is whole or not there. What is damaged counts as missing, never as right.*
 
+mod mounts;
+
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use mounts::{CacheMounts, Lease, Pruned, Use};
 
 use crate::image::LayerInventory;
 use crate::oci::Digest;

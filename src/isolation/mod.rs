@@ -11,6 +11,7 @@
 //! *Invariant: when `run` returns, no process that it started is alive, and nothing that it put into the
 //! root file system for the process's sake (mount points, device nodes, `resolv.conf`) is left there.*
 
+mod agent;
 mod aside;
 mod cancel;
 mod choose;
@@ -33,6 +34,7 @@ mod stubs;
 mod supervise;
 mod surroundings;
 
+pub use agent::{Agent, AgentSocket};
 pub use cancel::Cancel;
 pub use choose::{Chosen, Options, open};
 pub use enter::{Entered, Ground, enter};
