@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use yadokari::build;
 use yadokari::cli::args::{self, Args, Invocation};
+use yadokari::cli::commands;
 use yadokari::cli::env::Environment;
 use yadokari::cli::exit::{self, Failure, Kind};
-use yadokari::cli::index;
 use yadokari::cli::report::{Finished, Report, Settings};
 use yadokari::cli::request::{self, Resolved};
 use yadokari::cli::services;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let result = match invocation {
         Ok(Invocation::Print(text)) => print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),
-        Ok(Invocation::Index(args)) => return index::run(&args),
+        Ok(Invocation::Command(command)) => return commands::run(&command),
         Ok(Invocation::Build(args)) => return run(&args, &words),
         Err(failure) => Err(failure),
     };

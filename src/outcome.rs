@@ -43,6 +43,15 @@ pub struct IndexOutcome {
     pub pushed: Vec<Reference>,
 }
 
+/// An image, or an index of images, that was pushed as it was.
+#[derive(Clone, Debug)]
+pub struct PushOutcome {
+    /// What a reference to it points to.
+    pub image: Descriptor,
+    /// The references that it was pushed to, in the order they were given.
+    pub pushed: Vec<Reference>,
+}
+
 /// The commit that a build context is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceUsed {

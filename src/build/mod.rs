@@ -122,7 +122,7 @@ fn build_context(
     let destinations = output::registries(&request.outputs);
     let (plan, mut bases) = services.timed(Phase::Resolve, |services| {
         let planned = bases::plan_with_bases(&dockerfile, request, services)?;
-        if request.check_push {
+        if request.check_push && !request.dry_run {
             services.wait(output::check_push(&services.registry, &destinations))??;
         }
         Ok::<_, Error>(planned)

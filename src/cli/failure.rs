@@ -178,7 +178,9 @@ pub(super) fn output_kind(error: &output::Error) -> Kind {
         output::Error::Write { .. } => Kind::Output,
         output::Error::Store(_) => Kind::Disk,
         output::Error::Part { source, .. } => registry_kind(source),
-        output::Error::NoPart { .. } | output::Error::SamePlatform { .. } => Kind::Dockerfile,
+        output::Error::Packed { .. } | output::Error::NoPart { .. } | output::Error::SamePlatform { .. } => {
+            Kind::Dockerfile
+        }
         output::Error::TooLarge { .. } | output::Error::NoMediaType { .. } => Kind::Usage,
         output::Error::Task(_) => Kind::Bug,
     }

@@ -10,11 +10,14 @@
 //! secret (build argument, password in a URL) is ever printed.*
 
 pub mod args;
+pub mod commands;
 pub mod env;
 pub mod exit;
 mod failure;
-pub mod index;
+mod index;
+mod login;
 mod progress_file;
+mod push;
 pub mod report;
 pub mod request;
 pub mod services;

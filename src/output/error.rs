@@ -39,6 +39,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// There is no image that can be pushed.
+    #[error("cannot push {name}: {reason}")]
+    Packed {
+        /// The file or directory.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
     /// Two images of an index are for one platform.
     #[error("{first} and {second} are both for {platform}; an index has one image for each platform")]
     SamePlatform {

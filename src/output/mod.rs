@@ -9,6 +9,8 @@ mod assemble;
 mod error;
 mod index;
 mod layout;
+mod packed;
+mod push;
 pub mod results;
 mod staged;
 mod upload;
@@ -20,7 +22,12 @@ use crate::request::{Output, Target};
 pub use assemble::{Assembled, assemble, check_layers};
 pub use error::Error;
 pub use index::join;
-pub use results::{check_results, remove_stale, write_atomically, write_index_results, write_metadata, write_results};
+pub use packed::{Packed, open_packed, read_packed};
+pub use push::push;
+pub use results::{
+    check_results, remove_stale, write_atomically, write_index_results, write_metadata, write_push_results,
+    write_results,
+};
 pub use upload::{Uploads, check_push};
 
 /// Gives the compressed bytes of a layer to an output that needs them, wherever they are.

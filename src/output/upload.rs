@@ -43,7 +43,7 @@ pub async fn check_push(client: &Client, destinations: &[Reference]) -> Result<(
 }
 
 /// Returns one of the references for each repository, in order.
-fn repositories(destinations: &[Reference]) -> Vec<Reference> {
+pub(super) fn repositories(destinations: &[Reference]) -> Vec<Reference> {
     let mut distinct: Vec<Reference> = Vec::new();
     for reference in destinations {
         if !distinct.iter().any(|known| known.name() == reference.name()) {

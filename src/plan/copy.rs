@@ -36,6 +36,9 @@ pub(super) fn plan_add(draft: &Draft<'_>, add: &Add, span: Span) -> Result<(Acti
     let parts = Parts { keyword: "ADD", parents: false, chown, chmod, sources: &add.sources, asked: Some(&asked) };
     let (step, created_by) = parts.plan(draft, CopyFrom::Context, &add.destination, span)?;
     asked.check(&step.sources, span)?;
+    if draft.scope.request.offline && step.sources.iter().any(CopySource::is_remote) {
+        return Err(Error::at(span, ErrorReason::Offline("ADD")));
+    }
     let unpack = match add.unpack {
         None => Unpack::Local,
         Some(true) => Unpack::Everything,

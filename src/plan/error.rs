@@ -61,6 +61,9 @@ pub enum ErrorReason {
     /// Something that the language has and this executor does not do.
     #[error("{0} is not supported by this version of yadokari")]
     Unsupported(String),
+    /// Something that would be fetched, where nothing may use the network.
+    #[error("{0} would fetch this, and no network may be used")]
+    Offline(&'static str),
     /// An ONBUILD trigger of a base image that does not parse.
     #[error("ONBUILD trigger `{text}` of {base} cannot be used")]
     Trigger {

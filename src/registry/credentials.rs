@@ -353,7 +353,7 @@ fn best_key<'a>(keys: impl Iterator<Item = &'a String>, reference: &Reference) -
     matching.max_by_key(|(length, _)| *length).map(|(_, key)| key)
 }
 
-fn server_name(registry: &str) -> &str {
+pub(super) fn server_name(registry: &str) -> &str {
     if registry == DEFAULT_REGISTRY { HUB_KEY } else { registry }
 }
 

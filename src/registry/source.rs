@@ -22,6 +22,13 @@ const PIECE: usize = 256 << 10;
 pub enum BlobSource {
     /// An open file, read at its own offsets, so that clones do not disturb each other.
     File(Arc<File>),
+    /// A part of an open file, from this offset on.
+    Section {
+        /// The file.
+        file: Arc<File>,
+        /// Where the blob begins, in bytes.
+        start: u64,
+    },
     /// Bytes at hand.
     Bytes(Bytes),
 }
@@ -66,6 +73,9 @@ impl Source {
                 Ok(stream::once(async { Ok(slice) }).boxed())
             }
             Self::Local(BlobSource::File(file)) => Ok(file_stream(file.clone(), offset, length, at.clone())),
+            Self::Local(BlobSource::Section { file, start }) => {
+                Ok(file_stream(file.clone(), start + offset, length, at.clone()))
+            }
             Self::Remote(remote) => {
                 let download = remote.client.download(&remote.from, &remote.descriptor, offset).await?;
                 let state = Some((download, length));

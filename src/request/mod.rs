@@ -387,6 +387,21 @@ pub struct DescriptorAnnotation {
     pub value: String,
 }
 
+/// What decides which packed image is pushed, and where.
+#[derive(Clone, Debug)]
+pub struct PushRequest {
+    /// The image's file or directory; `-` for standard input.
+    pub path: PathBuf,
+    /// Where it goes.
+    pub destinations: Vec<Reference>,
+    /// Whether the right to push is checked first.
+    pub check_push: bool,
+    /// The directory for everything temporary.
+    pub state_directory: PathBuf,
+    /// Which files tell about it.
+    pub results: ResultFiles,
+}
+
 /// The media type of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexFormat {

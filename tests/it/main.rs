@@ -6,6 +6,7 @@
 
 mod add;
 mod command_line;
+mod commands;
 mod context_archive;
 mod context_bucket;
 mod context_credentials;

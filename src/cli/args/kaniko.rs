@@ -8,9 +8,6 @@ pub(super) struct NotYet {
     pub(super) purpose: &'static str,
 }
 
-/// Commands of kaniko's executor that are not there yet.
-pub(super) const COMMANDS: &[&str] = &["push", "login", "completion"];
-
 /// Flags of kaniko's executor that are not there yet.
 ///
 /// Source: `executor --help` of <https://github.com/osscontainertools/kaniko>, v1.28.3, hidden ones included.

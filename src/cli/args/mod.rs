@@ -6,6 +6,7 @@
 //! *Invariant: a flag of kaniko's that is not there yet is refused by name, never ignored.*
 
 mod build;
+mod commands;
 mod export;
 mod image;
 mod index;
@@ -25,6 +26,7 @@ use clap::builder::styling::Styles;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, InputArgs, MessageArgs};
+pub use commands::{CompletionArgs, LoginArgs, PushArgs};
 pub use export::ExportArgs;
 pub use image::ImageArgs;
 pub use index::IndexArgs;
@@ -47,12 +49,23 @@ use super::exit::Failure;
 pub enum Invocation {
     /// Build an image.
     Build(Box<Args>),
-    /// Join images into an index.
-    Index(Box<IndexArgs>),
+    /// Do something else.
+    Command(Command),
     /// Write a text to standard output and end well: help, version.
     Print(String),
     /// Be the first process inside a RUN's isolation; only the executor itself asks for this.
     Init,
+}
+
+/// Something other than a build, with its flags as typed.
+#[derive(Debug)]
+pub enum Command {
+    /// Join images into an index.
+    Index(Box<IndexArgs>),
+    /// Push an image that is in a file.
+    Push(Box<PushArgs>),
+    /// Keep a password.
+    Login(LoginArgs),
 }
 
 /// The flags of a build, as typed.
@@ -111,17 +124,23 @@ pub struct Args {
 )]
 struct CommandLine {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Word>,
     #[command(flatten)]
     args: Args,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Word {
     /// Prints the version.
     Version,
     /// Joins images of several platforms into one index and pushes it.
     Index(Box<IndexArgs>),
+    /// Pushes an image that is in a file or a directory.
+    Push(Box<PushArgs>),
+    /// Keeps a user's password for a registry in Docker's config.json.
+    Login(LoginArgs),
+    /// Prints a script that completes commands and flags in a shell.
+    Completion(CompletionArgs),
     /// Prepares the isolation of one RUN; started by the executor itself.
     #[command(hide = true)]
     Init,
@@ -145,16 +164,26 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
     let parsed = command()
         .try_get_matches_from(&words)
         .and_then(|matches| CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command())));
-    match parsed {
-        Ok(CommandLine { command: None, args }) => Ok(Invocation::Build(Box::new(args))),
-        Ok(CommandLine { command: Some(Command::Version), .. }) => {
-            Ok(Invocation::Print(format!("yadokari {}\n", env!("CARGO_PKG_VERSION"))))
-        }
-        Ok(CommandLine { command: Some(Command::Index(args)), .. }) => Ok(Invocation::Index(args)),
-        Ok(CommandLine { command: Some(Command::Init), .. }) => Ok(Invocation::Init),
-        Err(error) if !error.use_stderr() => Ok(Invocation::Print(error.render().to_string())),
-        Err(error) => Err(refusal::explain(&error, &words)),
-    }
+    let CommandLine { command, args } = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) if !error.use_stderr() => return Ok(Invocation::Print(error.render().to_string())),
+        Err(error) => return Err(refusal::explain(&error, &words)),
+    };
+    Ok(match command {
+        None => Invocation::Build(Box::new(args)),
+        Some(Word::Version) => Invocation::Print(format!("yadokari {}\n", env!("CARGO_PKG_VERSION"))),
+        Some(Word::Completion(args)) => Invocation::Print(completion(args.shell)),
+        Some(Word::Index(args)) => Invocation::Command(Command::Index(args)),
+        Some(Word::Push(args)) => Invocation::Command(Command::Push(args)),
+        Some(Word::Login(args)) => Invocation::Command(Command::Login(args)),
+        Some(Word::Init) => Invocation::Init,
+    })
+}
+
+fn completion(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), env!("CARGO_PKG_NAME"), &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Tells whether the words ask for JSON messages, for errors that leave no parsed flags to ask.
@@ -173,7 +202,7 @@ pub fn asks_for_json(words: &[OsString]) -> bool {
 fn command() -> clap::Command {
     CommandLine::command()
         .mut_args(with_value)
-        .mut_subcommand("index", |index| index.args_override_self(true).mut_args(with_value))
+        .mut_subcommands(|command| command.args_override_self(true).mut_args(with_value))
 }
 
 fn with_value(arg: clap::Arg) -> clap::Arg {

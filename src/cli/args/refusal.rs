@@ -14,7 +14,7 @@ pub(super) fn explain(error: &Error, words: &[OsString]) -> Failure {
         ErrorKind::UnknownArgument => unknown(error, &argument, words),
         ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or(argument);
-            if ["version", "init", "index"].contains(&word.as_str()) {
+            if super::command().find_subcommand(&word).is_some() {
                 usage(format!("the command `{word}` takes no flags of a build"))
             } else {
                 unknown(error, &word, words)
@@ -44,9 +44,6 @@ fn unknown(error: &Error, word: &str, words: &[OsString]) -> Failure {
 /// Explains a word that is no flag. Behind a build argument it may be the rest of a secret whose quotes
 /// were lost, so it is not shown there.
 fn stray(word: &str, words: &[OsString]) -> Failure {
-    if kaniko::COMMANDS.contains(&word) {
-        return usage(format!("`{word}` is a command of kaniko's that is not there yet"));
-    }
     let position = words.iter().position(|candidate| candidate == word).unwrap_or(words.len());
     let before = words[..position].iter().rev().filter_map(|word| word.to_str()).find(|word| word.starts_with('-'));
     match before.map(flag_of) {

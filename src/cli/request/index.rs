@@ -100,12 +100,12 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::cli::args::{Invocation, parse};
+    use crate::cli::args::{Command, Invocation, parse};
     use crate::cli::env::Moment;
 
     fn resolved(words: &[&str]) -> Result<IndexRequest, String> {
         let words = ["yadokari", "index", "-d", "r.io/app:1"].iter().chain(words).map(OsString::from);
-        let Ok(Invocation::Index(args)) = parse(words) else { panic!("no index") };
+        let Ok(Invocation::Command(Command::Index(args))) = parse(words) else { panic!("no index") };
         let moment = Moment { now: 0, token: "t".to_owned() };
         let environment = Environment::new([], "/work".into(), moment, false);
         let read = |path: &Path| match path.to_str() {

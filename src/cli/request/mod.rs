@@ -18,6 +18,7 @@ mod network;
 mod offline;
 mod output;
 mod pairs;
+mod push;
 mod results;
 
 use std::num::NonZeroUsize;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use index::resolve_index;
 pub use network::Network;
+pub use push::resolve_push;
 pub(super) use results::TEKTON_RESULTS;
 
 use super::args::Args;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::redact_within;
 use crate::oci::{Platform, Reference};
-use crate::outcome::{BuildOutcome, IndexOutcome, StepDone};
+use crate::outcome::{BuildOutcome, IndexOutcome, PushOutcome, StepDone};
 use crate::progress::StepResult;
 
 /// Tells all about an image.
@@ -46,6 +46,17 @@ pub(super) fn index(outcome: &IndexOutcome) -> Value {
             "mediaType": image.media_type,
             "size": image.size,
         })).collect::<Vec<_>>(),
+    })
+}
+
+/// Tells all about an image that was pushed as it was.
+pub(super) fn pushed(outcome: &PushOutcome) -> Value {
+    json!({
+        "schemaVersion": 1,
+        "status": "succeeded",
+        "digest": outcome.image.digest,
+        "mediaType": outcome.image.media_type,
+        "references": outcome.pushed.iter().map(Reference::to_string).collect::<Vec<_>>(),
     })
 }
 

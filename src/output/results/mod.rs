@@ -14,7 +14,7 @@ mod metadata;
 mod tekton;
 mod value;
 
-use crate::outcome::{BuildOutcome, IndexOutcome};
+use crate::outcome::{BuildOutcome, IndexOutcome, PushOutcome};
 use crate::progress::{Event, Reporter};
 use crate::request::{MetadataFile, ResultFiles};
 
@@ -79,6 +79,14 @@ pub fn write_metadata(file: &MetadataFile, mut metadata: serde_json::Value) -> R
         metadata["trace"] = serde_json::json!({ "traceId": trace.trace_id(), "spanId": trace.span_id() });
     }
     file::write_atomically(&file.path, metadata.to_string().as_bytes())
+}
+
+/// Writes the result files of an image that was pushed as it was.
+///
+/// # Errors
+/// As [`write_results`].
+pub fn write_push_results(outcome: &PushOutcome, results: &ResultFiles, reporter: &dyn Reporter) -> Result<(), Error> {
+    write(&outcome.into(), &metadata::pushed(outcome), results, reporter)
 }
 
 fn write(

@@ -1,7 +1,7 @@
 //! The values of result files, as text.
 
 use crate::oci::{DEFAULT_REGISTRY, Digest, Reference};
-use crate::outcome::{BaseUsed, BuildOutcome, IndexOutcome, SourceUsed};
+use crate::outcome::{BaseUsed, BuildOutcome, IndexOutcome, PushOutcome, SourceUsed};
 use crate::request::ResultValue;
 
 /// What result files tell, of an image or of an index.
@@ -34,6 +34,12 @@ impl<'a> From<&'a BuildOutcome> for Facts<'a> {
 impl<'a> From<&'a IndexOutcome> for Facts<'a> {
     fn from(outcome: &'a IndexOutcome) -> Self {
         Self { digest: &outcome.index.digest, config: None, pushed: &outcome.pushed, bases: &[], source: None }
+    }
+}
+
+impl<'a> From<&'a PushOutcome> for Facts<'a> {
+    fn from(outcome: &'a PushOutcome) -> Self {
+        Self { digest: &outcome.image.digest, config: None, pushed: &outcome.pushed, bases: &[], source: None }
     }
 }
 

@@ -1,0 +1,66 @@
+//! The commands beside a build: from their flags to the end of the process.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::args::{Command, MessageArgs};
+use super::env::Environment;
+use super::exit::{Failure, Kind};
+use super::report::{Report, Settings};
+use super::signals::Signals;
+use super::{index, login, push, services};
+use crate::isolation::Cancel;
+use crate::request::MetadataFile;
+
+/// How often a wait looks whether a signal came.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Does what a command asks for, and tells about it.
+pub fn run(command: &Command) -> ExitCode {
+    let environment = Environment::read();
+    let report = |messages: &MessageArgs| Report::to_standard_error(Settings::resolve(messages, &environment));
+    match command {
+        Command::Index(args) => {
+            let report = report(&args.messages);
+            report.conclude(index::run(args, &environment, &report))
+        }
+        Command::Push(args) => {
+            let report = report(&args.messages);
+            report.conclude(push::run(args, &environment, &report))
+        }
+        Command::Login(args) => {
+            let report = Report::to_standard_error(Settings::before_flags(&environment, false));
+            report.conclude(login::run(args, &environment, &report))
+        }
+    }
+}
+
+/// Waits for work with the network, but not longer than until a signal comes.
+pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
+    let cancel = Cancel::new().map_err(|error| system(&error))?;
+    let signals = Signals::watch(cancel.clone(), None).map_err(|error| system(&error))?;
+    let runtime = services::runtime()?;
+    let result = runtime.block_on(async {
+        let cancelled = async {
+            while !cancel.is_cancelled() {
+                tokio::time::sleep(SIGNAL_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            () = cancelled => Err(Failure::new(Kind::Terminated, "the command was interrupted")),
+        }
+    });
+    runtime.shutdown_background();
+    result.map_err(|failure| failure.ended_by(signals.kind()))
+}
+
+/// Writes what went wrong into the metadata file, if one was asked for.
+pub(super) fn told<T>(result: Result<T, Failure>, metadata: Option<&MetadataFile>) -> Result<T, Failure> {
+    if let Err(failure) = &result {
+        failure.write_metadata(metadata);
+    }
+    result
+}

@@ -1,0 +1,50 @@
+//! `yadokari push`: an image in a file or directory goes to registries.
+
+use std::path::Path;
+
+use super::args::PushArgs;
+use super::commands::{told, wait};
+use super::env::Environment;
+use super::exit::{Failure, Kind};
+use super::failure::output_kind;
+use super::report::Report;
+use super::state::StateDirectory;
+use super::{request, services};
+use crate::output::{self, Packed};
+use crate::progress::{Event, Reporter as _};
+use crate::request::PushRequest;
+use crate::store::Store;
+
+pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Report) -> Result<(), Failure> {
+    let (request, network) = request::resolve_push(args, environment)?;
+    let failed = |error: output::Error| Failure::from_error(output_kind(&error), &error);
+    let pushed = output::remove_stale(&request.results).map_err(failed).and_then(|()| {
+        let disk = |error: &dyn std::error::Error| Failure::from_error(Kind::Disk, error);
+        let state = StateDirectory::create(&request.state_directory).map_err(|error| disk(&error))?;
+        let store = Store::open(&request.state_directory.join("store")).map_err(|error| disk(&error))?;
+        let client = services::client(&network)?;
+        let outcome = wait(async {
+            if request.check_push {
+                output::check_push(&client, &request.destinations).await.map_err(failed)?;
+            }
+            let packed = packed(&request, &store).await.map_err(failed)?;
+            output::push(&packed, &request.destinations, &client, report).await.map_err(failed)
+        })?;
+        output::write_push_results(&outcome, &request.results, report).map_err(failed)?;
+        for reference in &outcome.pushed {
+            report.report(Event::Note(&format!("Pushed {}@{}", reference.name(), outcome.image.digest)));
+        }
+        state.remove().map_err(|error| disk(&error))
+    });
+    told(pushed, request.results.metadata.as_ref())
+}
+
+/// Opens the image on a thread where reading and compressing may take their time.
+async fn packed(request: &PushRequest, store: &Store) -> Result<Packed, output::Error> {
+    let (path, store) = (request.path.clone(), store.clone());
+    let opened = tokio::task::spawn_blocking(move || match path.as_path() {
+        path if path == Path::new("-") => output::read_packed(std::io::stdin(), &store),
+        path => output::open_packed(path, &store),
+    });
+    opened.await.map_err(|error| output::Error::Task(error.to_string()))?
+}

@@ -1,0 +1,55 @@
+//! Pushing an image that is packed already: its blobs and documents go to every destination as they are.
+//!
+//! *Invariant: a document is pushed after all that it names, so that no reference ever leads to something incomplete.*
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::upload::repositories;
+use super::{Error, Packed};
+use crate::oci::Reference;
+use crate::outcome::PushOutcome;
+use crate::progress::{Delivery, Event, Reporter};
+use crate::registry::{Client, Progress, Pushed};
+
+/// How many blobs are asked for at a time; the client itself bounds how many are sent.
+const AT_A_TIME: usize = 8;
+
+/// Pushes the image to every destination.
+///
+/// # Errors
+/// [`Error::Registry`]; then a destination after the one that failed has no new tag.
+pub async fn push(
+    packed: &Packed,
+    destinations: &[Reference],
+    client: &Client,
+    reporter: &dyn Reporter,
+) -> Result<PushOutcome, Error> {
+    let repositories = repositories(destinations);
+    for (position, repository) in repositories.iter().enumerate() {
+        // The first repository has all blobs by then: a registry may take them from there.
+        let from = repositories.first().filter(|_| position > 0);
+        let blobs = stream::iter(&packed.blobs).map(async |(descriptor, blob)| {
+            let unheard: Progress = Arc::new(|_| {});
+            let pushed = client.push_blob(repository, blob, descriptor, from, &unheard).await?;
+            let delivery = match pushed {
+                Pushed::Existed => Delivery::Existed,
+                Pushed::Mounted => Delivery::Mounted,
+                Pushed::Uploaded { .. } => Delivery::Uploaded,
+            };
+            let (digest, size) = (&descriptor.digest, descriptor.size);
+            reporter.report(Event::Pushed { repository: &repository.name(), digest, size, delivery });
+            Ok::<(), Error>(())
+        });
+        blobs.buffer_unordered(AT_A_TIME).try_collect::<()>().await?;
+        for (descriptor, bytes) in &packed.parts {
+            let by_digest = repository.with_digest(descriptor.digest.clone());
+            client.push_manifest(&by_digest, &descriptor.media_type, bytes.clone()).await?;
+        }
+    }
+    for destination in destinations {
+        client.push_manifest(destination, &packed.root.media_type, packed.root_bytes.clone()).await?;
+    }
+    Ok(PushOutcome { image: packed.root.clone(), pushed: destinations.to_vec() })
+}
