@@ -217,7 +217,8 @@ impl Writer {
             };
             self.count(path, count as u64)?;
             let piece = &self.buffer[..count];
-            ends_in_hole = count >= HOLE && piece.iter().all(|byte| *byte == 0);
+            // Every byte is as the one before it, and the first is zero.
+            ends_in_hole = count >= HOLE && piece[0] == 0 && piece[1..] == piece[..count - 1];
             if !ends_in_hole {
                 file.write_all_at(piece, position).map_err(failed)?;
             }

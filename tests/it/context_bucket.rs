@@ -1,5 +1,7 @@
 //! Contexts from object stores: archives and directories of objects, versions, and logins that are refused.
 
+use std::path::Path;
+
 use crate::context_archive::{built, expected, sources};
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
@@ -41,9 +43,9 @@ fn s3_archives_directories_and_versions() {
     let (sources, plain) = (sources(), plain());
     let [archive, context] = [sources.join("c.tar.gz"), plain.join("context")].map(|path| path.display().to_string());
     let version = store.python(S3, &[&archive, &context]);
-    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: s3")) {
+    if Isolation::Namespace.allowed("context: s3") {
         let build = |sources: &Scratch, context: &str| {
-            let mut executor = Executor::new(isolation, sources.path());
+            let mut executor = Executor::new(Isolation::Namespace, sources.path());
             executor.env("S3_ENDPOINT", &store.url).env("S3_FORCE_PATH_STYLE", "true");
             executor.env("AWS_ACCESS_KEY_ID", "AK").env("AWS_SECRET_ACCESS_KEY", "SK").env("AWS_REGION", "us-east-1");
             built(&mut executor, context)
@@ -78,17 +80,21 @@ for base, _, names in os.walk(context):
         put('tree/' + os.path.relpath(path, context), open(path, 'rb').read())
 ";
 
+/// Puts an archive into the bucket `bucket`, as `context.tar.gz` and `dir/c.tgz`, and the files of a directory as `tree/`.
+pub(crate) fn gcs_objects(store: &ObjectStore, archive: &Path, context: &Path) {
+    store.python(GCS, &[&archive.display().to_string(), &context.display().to_string()]);
+}
+
 #[test]
 fn gcs_archives_and_directories() {
     let Some(store) = ObjectStore::gcs() else {
         return skips::skip("context: gcs", "fake-gcs-server is not installed: see tests/run.sh");
     };
     let (sources, plain) = (sources(), plain());
-    let [archive, context] = [sources.join("c.tar.gz"), plain.join("context")].map(|path| path.display().to_string());
-    store.python(GCS, &[&archive, &context]);
-    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: gcs")) {
+    gcs_objects(&store, &sources.join("c.tar.gz"), &plain.join("context"));
+    if Isolation::Namespace.allowed("context: gcs") {
         let build = |sources: &Scratch, context: &str| {
-            let mut executor = Executor::new(isolation, sources.path());
+            let mut executor = Executor::new(Isolation::Namespace, sources.path());
             executor.env("STORAGE_EMULATOR_HOST", &store.url);
             built(&mut executor, context)
         };
@@ -123,16 +129,21 @@ signature = base64.b64encode(digest).decode()
 print(urllib.parse.urlencode({'sv': version, 'sr': 'b', 'sp': 'r', 'se': expiry, 'sig': signature}))
 ";
 
+/// Puts an archive into the container `box`, as `c.tgz`, and returns a signature for it.
+pub(crate) fn azure_blob(store: &ObjectStore, archive: &Path) -> String {
+    store.python(AZURE, &[AZURE_ACCOUNT, AZURE_KEY, &archive.display().to_string()])
+}
+
 #[test]
 fn azure_blobs_with_key_and_signature() {
     let Some(store) = ObjectStore::azure() else {
         return skips::skip("context: azure", "Azurite is not installed (it needs npm): see tests/run.sh");
     };
     let sources = sources();
-    let signature = store.python(AZURE, &[AZURE_ACCOUNT, AZURE_KEY, &sources.join("c.tar.gz").display().to_string()]);
+    let signature = azure_blob(&store, &sources.join("c.tar.gz"));
     let url = format!("https://{AZURE_ACCOUNT}.blob.core.windows.net/box/c.tgz");
-    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: azure")) {
-        let mut executor = Executor::new(isolation, sources.path());
+    if Isolation::Namespace.allowed("context: azure") {
+        let mut executor = Executor::new(Isolation::Namespace, sources.path());
         executor.env("AZURE_STORAGE_SERVICE_ENDPOINT", &store.url).env("AZURE_STORAGE_ACCESS_KEY", AZURE_KEY);
         assert_eq!(built(&mut executor, &url), expected(&sources));
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::context_archive::{built, expected, sources};
 use crate::support::executor::Executor;
-use crate::support::git::{Sshd, daemon, script};
+use crate::support::git::{Sshd, script};
 use crate::support::image::sha256;
 use crate::support::isolation::Isolation;
 use crate::support::registry::{PASSWORD, USER};
@@ -34,40 +34,35 @@ fn executor(isolation: Isolation, sources: &Scratch, web: &Web) -> Executor {
 }
 
 #[test]
-fn every_form_gives_the_same_image() {
+fn every_way_to_name_a_commit_gives_the_same_image() {
+    if !Isolation::Namespace.allowed("context: names of commits") {
+        return;
+    }
     let (sources, web) = (sources(), Web::start());
     let commit = repository(&sources, &web);
-    let (daemon, _service) = daemon(&web.scratch.join("root"));
-    let https = &web.address;
-    let short = &commit[..9];
-    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: git")) {
-        let image = expected(&sources);
-        let mut forms = vec![
-            format!("https://{https}/git/repo.git"),
-            format!("https://{https}/git/repo.git#{commit}"),
-            format!("git://{https}/git/repo.git#refs/heads/main#{commit}"),
-        ];
-        if isolation == Isolation::Namespace {
-            forms.extend([
-                format!("https://{https}/git/repo.git#main"),
-                format!("https://{https}/git/repo.git#v1"),
-                format!("https://{https}/git/repo.git#v1a"),
-                format!("https://{https}/git/repo.git#refs/pull/7/head"),
-                format!("https://{https}/git/repo.git?tag=v1"),
-                format!("https://{https}/git/repo.git#{short}"),
-                format!("git://{https}/git/repo.git#other#{short}"),
-                format!("file://{}/root/repo.git", web.scratch.path().display()),
-                format!("file://{}/root/work#{short}", web.scratch.path().display()),
-            ]);
-        }
-        for form in forms {
-            let mut executor = executor(isolation, &sources, &web);
-            assert_eq!(built(&mut executor, &form), image, "{form} in {}", isolation.name());
-        }
-        let mut executor = executor(isolation, &sources, &web);
-        executor.env("GIT_PULL_METHOD", "git");
-        assert_eq!(built(&mut executor, &format!("git://{daemon}/repo.git#main")), image, "git daemon");
+    let (image, short) = (expected(&sources), &commit[..9]);
+    let url = format!("{}/git/repo.git", web.address);
+    for form in [
+        format!("https://{url}"),
+        format!("https://{url}#{commit}"),
+        format!("git://{url}#refs/heads/main#{commit}"),
+        format!("https://{url}#v1"),
+        format!("https://{url}#v1a"),
+        format!("https://{url}#refs/pull/7/head"),
+        format!("https://{url}?tag=v1"),
+        format!("https://{url}?branch=main&commit={short}"),
+        format!("https://{url}?commit={commit}&fetch-by-commit=1"),
+        format!("https://{url}#{short}"),
+        format!("git://{url}#other#{short}"),
+        format!("file://{}/root/work#{short}", web.scratch.path().display()),
+    ] {
+        let mut executor = executor(Isolation::Namespace, &sources, &web);
+        assert_eq!(built(&mut executor, &form), image, "{form}");
     }
+    let mut executor = executor(Isolation::Namespace, &sources, &web);
+    executor.only_layout().add(&[&format!("--context=https://{url}?branch=other&commit={commit}")]);
+    let refused = executor.run().expect(76);
+    assert!(refused.stderr.contains("was asked for"), "{}", refused.stderr);
 }
 
 #[test]

@@ -20,6 +20,12 @@ const WORKSPACE: &str = "/workspace";
 const OUT: &str = "/step-results";
 const CREDENTIALS: &str = "/step-credentials";
 
+/// Runs a program and tells the largest resident memory of it and its descendants.
+const MEASURE: &str = "import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print('peak memory in KiB:', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)";
+
 /// A run of the executor in the making.
 ///
 /// Paths differ between a run on the machine and one in a pod, so flags that name files go through methods.
@@ -34,6 +40,7 @@ pub(crate) struct Executor {
     umask: String,
     stdin: PathBuf,
     stdout: Option<String>,
+    measured: bool,
     limit: Duration,
 }
 
@@ -85,6 +92,7 @@ impl Executor {
             source: source.to_owned(),
             umask: "022".to_owned(),
             stdin: "/dev/null".into(),
+            measured: false,
             stdout: None,
             limit: LONG,
         };
@@ -140,6 +148,25 @@ impl Executor {
     /// Makes the standard output of a run on the machine itself a file that is read back as `name`.
     pub(crate) fn stdout(&mut self, name: &str) -> &mut Self {
         self.stdout = Some(name.to_owned());
+        self
+    }
+
+    /// Returns where the executor finds the sources.
+    pub(crate) fn sources(&self) -> String {
+        self.inside(WORKSPACE, &self.source)
+    }
+
+    /// Runs the build with a file, at the path that the executor knows it by, as its standard input.
+    pub(crate) fn run_with_stdin(&mut self, file: &str) -> Build {
+        if self.pod.is_some() {
+            return self.run_script(&format!("exec /kaniko/executor \"$@\" <{file}"));
+        }
+        self.stdin(Path::new(file)).run()
+    }
+
+    /// Lets a run on the machine itself tell how much memory it had; see [`Build::peak_memory`].
+    pub(crate) fn measured(&mut self) -> &mut Self {
+        self.measured = true;
         self
     }
 
@@ -238,7 +265,11 @@ impl Executor {
         let mut command = Command::new("sh");
         let script = "umask \"$1\"; exec <\"$2\"; [ -z \"$3\" ] || exec >\"$3\"; shift 3; exec \"$@\"";
         let stdout = self.stdout.as_ref().map(|name| scratch.join("out").join(name)).unwrap_or_default();
-        command.args(["-c", script, "sh", &self.umask]).arg(&self.stdin).arg(stdout).arg(EXECUTOR);
+        command.args(["-c", script, "sh", &self.umask]).arg(&self.stdin).arg(stdout);
+        if self.measured {
+            command.args(["python3", "-c", MEASURE]);
+        }
+        command.arg(EXECUTOR);
         command.args(&self.arguments).env_clear().env("HOME", scratch.join("home"));
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").envs(&self.environment);
         // What a build must never show; see `Build::read`.
@@ -276,6 +307,12 @@ impl Ongoing {
 }
 
 impl Build {
+    /// Returns the resident memory, in bytes, of the largest process of a run that was measured, at its largest.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let told = self.stderr.lines().find_map(|line| line.strip_prefix("peak memory in KiB: "));
+        told.and_then(|number| number.parse::<u64>().ok()).expect("it was measured") << 10
+    }
+
     /// Panics with the whole log unless the build ended with `code`.
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "exit code; the log:\n{}{}", self.stdout, self.stderr);

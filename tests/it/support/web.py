@@ -51,33 +51,35 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.refuse(302, Location="/files/" + rest)
         try:
             with open(os.path.join(ROOT, rest), "rb") as file:
-                data = file.read()
-        except OSError:
-            return self.refuse(404)
-        self.file(data, way, count)
+                self.file(file, way, count)
+        except FileNotFoundError:
+            self.refuse(404)
 
-    def file(self, data, way, count):
-        first, last, status = 0, len(data) - 1, 200
+    def file(self, file, way, count):
+        size = os.fstat(file.fileno()).st_size
+        first, last, status = 0, size - 1, 200
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         ranges = way != "plain"
         if asked and ranges:
             status, first = 206, int(asked[1])
             last = min(int(asked[2] or last), last)
-        part = data[first : last + 1]
         self.send_response(status)
-        self.send_header("Content-Length", str(len(part)))
+        self.send_header("Content-Length", str(last + 1 - first))
         if ranges:
             self.send_header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
             self.send_header("Accept-Ranges", "bytes")
-            self.send_header("ETag", '"%s"' % hashlib.sha256(data[:65536] + data[-65536:]).hexdigest()[:16])
+            self.send_header("ETag", '"%s"' % hashlib.sha256(file.read(65536) + b"%d" % size).hexdigest()[:16])
         if status == 206:
-            self.send_header("Content-Range", "bytes %d-%d/%d" % (first, last, len(data)))
+            self.send_header("Content-Range", "bytes %d-%d/%d" % (first, last, size))
         self.end_headers()
+        left = last + 1 - first
         if way == "cut" and count % 2 == 1:
-            part = part[: len(part) * 3 // 5]
+            left = left * 3 // 5
             self.close_connection = True
+        file.seek(first)
         try:
-            self.wfile.write(part)
+            while left > 0:
+                left -= self.wfile.write(file.read(min(left, 1 << 20)))
         except OSError:
             self.close_connection = True
 
