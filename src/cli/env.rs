@@ -39,6 +39,8 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "KANIKO_DIR", effect: "default of --state-dir" },
     Variable { name: "KANIKO_NO_PUSH", effect: "true or false; overrides --no-push" },
     Variable { name: "KANIKO_PRINT_PLAN", effect: "true or false; true is --print-plan" },
+    Variable { name: "KANIKO_REGISTRY_MIRROR", effect: "one more --registry-mirror" },
+    Variable { name: "KANIKO_REGISTRY_MAP", effect: "one more --registry-map" },
     Variable { name: "SOURCE_DATE_EPOCH", effect: "time of the image and its files, in seconds since 1970" },
     Variable { name: "SSL_CERT_FILE", effect: "PEM file of trusted certificates" },
     Variable { name: "SSL_CERT_DIR", effect: "directories of trusted certificates, separated by colons" },
@@ -89,9 +91,6 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "AZURE_FEDERATED_TOKEN_FILE", effect: "the pod's token for Azure workload identity" },
     Variable { name: "AZURE_AUTHORITY_HOST", effect: "URL of Azure's login service" },
 ];
-
-/// Variables of kaniko's that are not there yet: a warning says so, since they cannot be refused.
-const NOT_YET: &[&str] = &["KANIKO_REGISTRY_MIRROR", "KANIKO_REGISTRY_MAP"];
 
 /// What the process finds around itself.
 ///
@@ -229,11 +228,6 @@ impl Environment {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().filter_map(|name| name.to_str())
     }
-
-    /// Returns the names of kaniko's variables that are set and not there yet.
-    pub(super) fn not_yet(&self) -> impl Iterator<Item = &'static str> {
-        NOT_YET.iter().copied().filter(|name| self.is_set(name))
-    }
 }
 
 /// A variable whose value is not UTF-8.
@@ -290,6 +284,13 @@ mod tests {
             ("KANIKO_DIR", "/k", |e| format!("{:?}", e.directories.state), "\"/k\""),
             ("KANIKO_NO_PUSH", "true", |e| format!("{:?}", e.variable("KANIKO_NO_PUSH")), "Ok(Some(\"true\"))"),
             ("KANIKO_PRINT_PLAN", "1", |e| format!("{:?}", e.variable("KANIKO_PRINT_PLAN")), "Ok(Some(\"1\"))"),
+            (
+                "KANIKO_REGISTRY_MIRROR",
+                "m",
+                |e| format!("{:?}", e.variable("KANIKO_REGISTRY_MIRROR")),
+                "Ok(Some(\"m\"))",
+            ),
+            ("KANIKO_REGISTRY_MAP", "a=b", |e| format!("{:?}", e.variable("KANIKO_REGISTRY_MAP")), "Ok(Some(\"a=b\"))"),
             ("SOURCE_DATE_EPOCH", "1", |e| format!("{:?}", e.variable("SOURCE_DATE_EPOCH")), "Ok(Some(\"1\"))"),
             ("SSL_CERT_FILE", "/c", |e| format!("{:?}", e.roots.file), "Some(\"/c\")"),
             ("SSL_CERT_DIR", "/c:/d", |e| format!("{:?}", e.roots.directories), "[\"/c\", \"/d\"]"),

@@ -63,7 +63,7 @@ pub fn open(
     let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
     let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let registry = Client::new(agent.clone(), network.registry.clone(), credentials);
+    let registry = Client::reporting(agent.clone(), network.registry.clone(), credentials, Arc::clone(&reporter));
     let store = Store::open(&request.state_directory.join("store"));
     Ok(Services {
         agent,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION};
-use reqwest::{Certificate, Method, NoProxy, Proxy, Url};
+use reqwest::{Certificate, Identity, Method, NoProxy, Proxy, Url};
 use tokio::net::TcpStream;
 
 use super::dns::Resolver;
@@ -21,11 +21,13 @@ use super::{Call, Error, Options, Proxies, Response, Retry, Timeouts, redact, ro
 const MOST_REDIRECTS: usize = 10;
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// What one client differs in from another: whether it knows certificates, whose extra ones, and whether it verifies.
+/// What one client differs in from another: whether it knows certificates, whose extra ones, as whom it comes, and
+/// whether it verifies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Profile {
     tls: bool,
     host: Option<String>,
+    identity: Option<String>,
     skip_verify: bool,
 }
 
@@ -33,6 +35,7 @@ struct Profile {
 struct HostTls {
     skip_verify: bool,
     certificates: Vec<Certificate>,
+    identity: Option<Identity>,
 }
 
 pub(super) struct Clients {
@@ -62,7 +65,9 @@ impl Clients {
             for path in &tls.certificates {
                 certificates.append(&mut roots::named(path)?);
             }
-            hosts.insert(host, HostTls { skip_verify: tls.skip_verify, certificates });
+            let identity =
+                tls.identity.as_ref().map(|(certificate, key)| roots::identity(certificate, key)).transpose()?;
+            hosts.insert(host, HostTls { skip_verify: tls.skip_verify, certificates, identity });
         }
         let version = env!("CARGO_PKG_VERSION");
         let user_agent = match &options.upstream {
@@ -199,9 +204,12 @@ impl Clients {
         let found = names.into_iter().flatten().find_map(|name| self.hosts.get_key_value(name));
         let skip_verify = call.skip_verify || found.is_some_and(|(_, tls)| tls.skip_verify);
         let host = found.filter(|(_, tls)| !tls.certificates.is_empty()).map(|(name, _)| name.clone());
+        // Who we are is for the host itself, not for the token server or the blob store that it names.
+        let has_identity = |name: &&str| self.hosts.get(*name).is_some_and(|tls| tls.identity.is_some());
+        let identity = names[..2].iter().copied().flatten().find(has_identity).map(str::to_owned);
         // A client parses all roots when it is made, some milliseconds that a plain exchange need not wait for.
         let tls = url.scheme() != "http" || self.proxy_has_tls;
-        Profile { tls, host, skip_verify }
+        Profile { tls, host, identity, skip_verify }
     }
 
     fn build(&self, profile: &Profile, certificates: Vec<Certificate>) -> Result<reqwest::Client, reqwest::Error> {
@@ -219,6 +227,10 @@ impl Clients {
             .dns_resolver(self.resolver.clone())
             .tls_certs_only(certificates)
             .tls_danger_accept_invalid_certs(profile.skip_verify);
+        let identity = profile.identity.as_ref().and_then(|host| self.hosts.get(host)?.identity.clone());
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
         for proxy in &self.proxies {
             builder = builder.proxy(proxy.clone());
         }

@@ -87,6 +87,8 @@ pub struct Tls {
     pub skip_verify: bool,
     /// PEM files with further trusted certificates, for this host only.
     pub certificates: Vec<PathBuf>,
+    /// PEM files with the certificate that we show to this host alone, and with its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// How long the parts of an exchange may take.
@@ -161,7 +163,7 @@ impl Agent {
     /// Makes an agent, reading every file that it will ever need.
     ///
     /// # Errors
-    /// [`Error::Certificate`] for a certificate file of [`Options::hosts`] that cannot be used, and
+    /// [`Error::Certificate`] for a certificate or key file of [`Options::hosts`] that cannot be used, and
     /// [`Error::Proxy`]. Missing platform roots or name servers are no error until a request needs them.
     pub fn new(options: Options) -> Result<Self, Error> {
         Ok(Self(Arc::new(client::Clients::new(options)?)))
@@ -193,7 +195,15 @@ impl Agent {
     /// # Errors
     /// [`Error`] when there is no answer, or none after all attempts.
     pub async fn send_retrying(&self, call: &Call) -> Result<Response, Error> {
-        let mut backoff = Backoff::new(self.retry());
+        self.send_retrying_as(call, self.retry()).await
+    }
+
+    /// Does the same under another policy than the agent's own.
+    ///
+    /// # Errors
+    /// As [`Agent::send_retrying`].
+    pub async fn send_retrying_as(&self, call: &Call, retry: Retry) -> Result<Response, Error> {
+        let mut backoff = Backoff::new(retry);
         loop {
             let result = self.send(call).await;
             let wait = match &result {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use reqwest::Certificate;
+use reqwest::{Certificate, Identity};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -74,6 +74,25 @@ pub(super) fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
         return Err(error("a certificate in it is malformed".to_owned()));
     }
     Ok(certificates)
+}
+
+/// Reads the certificate that we show, and its key; one file may hold both.
+pub(super) fn identity(certificate: &Path, key: &Path) -> Result<Identity, Error> {
+    let error = |path: &Path, reason: String| Error::Certificate { path: path.to_owned(), reason };
+    let read = |path: &Path| std::fs::read(path).map_err(|e| error(path, e.to_string()));
+    let (mut text, key_text) = (read(certificate)?, read(key)?);
+    if parse(&text).is_empty() {
+        return Err(error(certificate, "there is no PEM certificate in it".to_owned()));
+    }
+    if certificate != key {
+        text.push(b'\n');
+        text.extend(key_text);
+    }
+    // The library's own message is left out: nothing of a key may be in a message.
+    let identity = Identity::from_pem(&text).map_err(|_| error(key, "there is no PEM key in it".to_owned()))?;
+    let usable = reqwest::Client::builder().no_proxy().tls_certs_only([]).identity(identity.clone()).build();
+    let unfit = format!("the key is not that of the certificate in {}", certificate.display());
+    usable.map(|_| identity).map_err(|_| error(key, unfit))
 }
 
 /// Leaves only those certificates that the TLS library takes; it refuses a whole set for one that it cannot parse.

@@ -174,7 +174,7 @@ impl Authoriser {
             }
             call
         };
-        let sent = target.client.0.agent.send_retrying(&call).await;
+        let sent = target.client.0.agent.send_retrying_as(&call, target.retry).await;
         let response = sent.map_err(|source| target.transport(source))?;
         let response = target.expect(response, &[200]).await?;
         let body = response.bytes(LARGEST_TOKEN).await.map_err(|source| target.transport(source))?;

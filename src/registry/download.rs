@@ -67,7 +67,7 @@ pub(super) struct Download {
 impl Download {
     /// Prepares to get a blob from `offset` on.
     pub(super) fn new(target: Target, descriptor: &Descriptor, offset: u64) -> Self {
-        let backoff = Backoff::new(target.client.0.agent.retry());
+        let backoff = Backoff::new(target.retry);
         Self {
             target,
             size: descriptor.size,

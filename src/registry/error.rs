@@ -104,6 +104,14 @@ pub enum Error {
         /// Those that there are, comma-separated.
         offered: String,
     },
+    /// None of the places that may have it gave it.
+    #[error("{last}; mirrors before it failed: {}", tried.join("; "))]
+    Places {
+        /// What each mirror before the last place said.
+        tried: Vec<String>,
+        /// What the last place said.
+        last: Box<Error>,
+    },
     /// The registry broke the protocol.
     #[error("{at}: {reason}")]
     Protocol {
@@ -180,6 +188,7 @@ impl Error {
                 StatusCode::BAD_REQUEST => ErrorKind::Invalid,
                 _ => ErrorKind::Other,
             },
+            Self::Places { last, .. } => last.kind(),
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Platform { .. } => ErrorKind::NotFound,
             Self::Digest { .. }
@@ -188,6 +197,19 @@ impl Error {
             | Self::Config { .. }
             | Self::Protocol { .. } => ErrorKind::Invalid,
         }
+    }
+
+    /// Tells whether the registry does not let anybody move a tag.
+    ///
+    /// By its words, since the statuses differ: ECR and Artifact Registry answer 400, Harbor 412, others 403 or 409.
+    pub fn is_immutable_tag(&self) -> bool {
+        let detail = match self {
+            Self::Status { detail, status, .. } if matches!(status.as_u16(), 400 | 405 | 409 | 412) => detail,
+            Self::Denied { denied, .. } => &denied.detail,
+            _ => return false,
+        };
+        let detail = detail.to_lowercase();
+        detail.contains("immutab") || detail.contains("tag_immutable")
     }
 
     /// Tells whether it was the other side's certificate.

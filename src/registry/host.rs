@@ -9,7 +9,7 @@ use super::auth::{Authoriser, Token};
 use super::challenge::{self, Challenge};
 use super::error::{At, Error, detail};
 use super::{Client, Options, Registry};
-use crate::http::{self, AUTHORIZATION, Backoff, Call, HeaderValue, Method, Response, StatusCode, Url, redact};
+use crate::http::{self, AUTHORIZATION, Backoff, Call, HeaderValue, Method, Response, Retry, StatusCode, Url, redact};
 use crate::oci::{DEFAULT_REGISTRY, Reference};
 
 /// How much of an error's body is read.
@@ -20,6 +20,14 @@ const LARGEST_ERROR: usize = 8 << 10;
 pub(super) enum Purpose {
     Pull,
     Push,
+}
+
+/// What is wanted of a repository, as messages name it, and how persistently.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) purpose: Purpose,
+    pub(super) operation: &'static str,
+    pub(super) retry: Retry,
 }
 
 /// All registries that were met.
@@ -43,6 +51,7 @@ pub(super) struct Target {
     pub(super) host: Arc<Host>,
     pub(super) reference: Reference,
     pub(super) at: At,
+    pub(super) retry: Retry,
     base: Url,
     authoriser: Arc<Authoriser>,
 }
@@ -56,22 +65,34 @@ impl Client {
         operation: &'static str,
         also: Option<&Reference>,
     ) -> Result<Target, Error> {
+        let wanted = Wanted { purpose, operation, retry: self.0.agent.retry() };
+        self.target_as(reference, wanted, also).await
+    }
+
+    /// Does the same with another persistence.
+    pub(super) async fn target_as(
+        &self,
+        reference: &Reference,
+        wanted: Wanted,
+        also: Option<&Reference>,
+    ) -> Result<Target, Error> {
+        let Wanted { purpose, operation, retry } = wanted;
         let at = At { operation, subject: reference.to_string() };
         let host = self.0.hosts.get(&self.0.options, &reference.registry, purpose);
-        let base = host.base.get_or_try_init(|| self.ping(&host, &at)).await?.clone();
+        let base = host.base.get_or_try_init(|| self.ping(&host, &at, retry)).await?.clone();
         let found = self.0.credentials.find(reference).await;
         let scopes = scopes(reference, purpose, also);
         let authoriser = Arc::new(Authoriser::new(found, scopes));
-        Ok(Target { client: self.clone(), host, reference: reference.clone(), at, base, authoriser })
+        Ok(Target { client: self.clone(), host, reference: reference.clone(), at, retry, base, authoriser })
     }
 
     /// Finds the registry's address and its challenge.
     ///
     /// With `insecure`, plain http comes first; https follows where it is refused, so that one flag for all
     /// destinations does not break those that speak TLS.
-    async fn ping(&self, host: &Host, at: &At) -> Result<Url, Error> {
+    async fn ping(&self, host: &Host, at: &At, retry: Retry) -> Result<Url, Error> {
         let schemes: &[&str] = if host.settings.insecure { &["http", "https"] } else { &["https"] };
-        let mut backoff = Backoff::new(self.0.agent.retry());
+        let mut backoff = Backoff::new(retry);
         loop {
             let mut best: Option<Error> = None;
             let mut asked = None;
@@ -237,7 +258,7 @@ impl Target {
     }
 
     async fn send_as_is(&self, call: &Call) -> Result<Response, Error> {
-        self.client.0.agent.send_retrying(call).await.map_err(|source| self.transport(source))
+        self.client.0.agent.send_retrying_as(call, self.retry).await.map_err(|source| self.transport(source))
     }
 }
 

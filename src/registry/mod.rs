@@ -15,6 +15,7 @@ mod error;
 mod helper;
 mod host;
 mod login;
+mod mirrors;
 mod pull;
 mod push;
 mod read;
@@ -24,6 +25,7 @@ mod tests;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -32,6 +34,7 @@ pub use credentials::{Credential, Credentials, CredentialsError, Found, Secret};
 pub use download::BlobStream;
 pub use error::{At, Denied, Error, ErrorKind};
 pub use login::{LoginError, store as store_login};
+pub use mirrors::{Mirror, MirrorError, Mirrors};
 pub use pull::Resolved;
 pub use push::{Progress, Pushed};
 pub use read::read_blocking;
@@ -39,6 +42,7 @@ pub use source::BlobSource;
 
 use crate::http;
 use crate::oci::DEFAULT_REGISTRY;
+use crate::progress::{Event, Reporter};
 
 /// How registries are spoken to; certificates are [`http::Options::hosts`].
 #[derive(Clone, Debug)]
@@ -49,6 +53,10 @@ pub struct Options {
     pub pull: Registry,
     /// What holds for every registry that is pushed to.
     pub push: Registry,
+    /// Where else a registry's content is.
+    pub mirrors: Mirrors,
+    /// Whether a tag that the registry does not let us move is no failure.
+    pub ignore_immutable_tags: bool,
     /// How many blobs are pulled at a time, and how many pushed. Streams that are opened and not read hold
     /// their place: open them in the order in which they are read.
     pub parallel: usize,
@@ -71,6 +79,8 @@ impl Default for Options {
             registries: BTreeMap::new(),
             pull: Registry::default(),
             push: Registry::default(),
+            mirrors: Mirrors::default(),
+            ignore_immutable_tags: false,
             parallel: 4,
             chunk: 16 << 20,
         }
@@ -81,12 +91,13 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     agent: http::Agent,
     options: Options,
     credentials: Credentials,
     hosts: host::Hosts,
+    answered: mirrors::Answered,
+    reporter: Option<Arc<dyn Reporter>>,
     pulls: Arc<Semaphore>,
     pushes: Arc<Semaphore>,
 }
@@ -94,15 +105,48 @@ struct Shared {
 impl Client {
     /// Makes a client; nothing is asked of any registry yet.
     pub fn new(agent: http::Agent, options: Options, credentials: Credentials) -> Self {
+        Self::make(agent, options, credentials, None)
+    }
+
+    /// Makes a client that tells what it did in place of what was asked: went by a mirror, left a tag alone.
+    pub fn reporting(
+        agent: http::Agent,
+        options: Options,
+        credentials: Credentials,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
+        Self::make(agent, options, credentials, Some(reporter))
+    }
+
+    fn make(
+        agent: http::Agent,
+        options: Options,
+        credentials: Credentials,
+        reporter: Option<Arc<dyn Reporter>>,
+    ) -> Self {
         let parallel = options.parallel.clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Shared {
             agent,
             options,
             credentials,
             hosts: host::Hosts::default(),
+            answered: mirrors::Answered::default(),
+            reporter,
             pulls: Arc::new(Semaphore::new(parallel)),
             pushes: Arc::new(Semaphore::new(parallel)),
         }))
+    }
+
+    fn report(&self, event: Event<'_>) {
+        if let Some(reporter) = &self.0.reporter {
+            reporter.report(event);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
     }
 }
 

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::download::{BlobStream, Download};
-use super::host::{Purpose, Target};
+use super::host::{Purpose, Target, Wanted};
 use super::{Client, Error};
-use crate::http::{Call, HeaderName, HeaderValue, Method, Response};
+use crate::http::{Call, HeaderName, HeaderValue, Method, Response, Retry};
 use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference, media_type};
 
 /// Source: OCI distribution-spec, "Pushing Manifests": registries take at least 4 MiB.
@@ -45,17 +45,38 @@ impl Client {
     /// [`Error`]: of kind `NotFound` when there is no such image or none for the platform, of kind `Invalid`
     /// when the content is not what its digest says.
     pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, Error> {
-        let target = self.target(reference, Purpose::Pull, "pull the manifest of", None).await?;
+        let mut places = self.places(reference);
+        loop {
+            let (place, retry) = places.next().expect("the last place that fails returns its error");
+            match self.resolve_at(reference, &place, platform, retry).await {
+                Ok(resolved) => {
+                    places.answered(&place);
+                    return Ok(resolved);
+                }
+                Err(error) => places.failed(&place, error)?,
+            }
+        }
+    }
+
+    async fn resolve_at(
+        &self,
+        asked: &Reference,
+        place: &Reference,
+        platform: &Platform,
+        retry: Retry,
+    ) -> Result<Resolved, Error> {
+        let wanted = Wanted { purpose: Purpose::Pull, operation: "pull the manifest of", retry };
+        let target = self.target_as(place, wanted, None).await?;
         let mut index_digest = None;
-        let mut identifier = reference.identifier().to_owned();
-        let mut expected = reference.digest.clone();
+        let mut identifier = place.identifier().to_owned();
+        let mut expected = place.digest.clone();
         for _ in 0..DEEPEST {
             let (bytes, digest, served_as) = manifest(&target, &identifier, expected.as_ref()).await?;
             let document = Document::parse(&served_as, &bytes);
             match document.map_err(|source| Error::Manifest { at: target.at.clone(), source })? {
                 Document::Manifest(manifest) => {
-                    let (config, config_bytes) = self.config(reference, &manifest.config).await?;
-                    let reference = reference.clone();
+                    let (config, config_bytes) = self.config(place, &manifest.config, retry).await?;
+                    let reference = asked.clone();
                     let manifest_bytes = bytes;
                     return Ok(Resolved {
                         reference,
@@ -87,24 +108,52 @@ impl Client {
     /// [`Error`] when the registry refuses; the stream's items carry later ones.
     pub async fn blob(&self, repository: &Reference, descriptor: &Descriptor) -> Result<BlobStream, Error> {
         let permit = self.0.pulls.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let mut download = self.download(repository, descriptor, 0).await?;
-        download.open().await?;
+        let download = self.open(repository, descriptor, 0).await?;
         Ok(BlobStream::new(download, permit))
     }
 
-    pub(super) async fn download(
+    /// Opens a blob at the first place that gives it.
+    pub(super) async fn open(
         &self,
         repository: &Reference,
         descriptor: &Descriptor,
         offset: u64,
     ) -> Result<Download, Error> {
-        let reference = repository.with_digest(descriptor.digest.clone());
-        let target = self.target(&reference, Purpose::Pull, "pull the blob", None).await?;
-        Ok(Download::new(target, descriptor, offset))
+        let mut places = self.places(repository);
+        loop {
+            let (place, retry) = places.next().expect("the last place that fails returns its error");
+            match self.open_at(&place, descriptor, offset, retry).await {
+                Ok(download) => {
+                    places.answered(&place);
+                    return Ok(download);
+                }
+                Err(error) => places.failed(&place, error)?,
+            }
+        }
     }
 
-    async fn config(&self, reference: &Reference, descriptor: &Descriptor) -> Result<(ImageConfig, Bytes), Error> {
-        let mut download = self.download(reference, descriptor, 0).await?;
+    async fn open_at(
+        &self,
+        place: &Reference,
+        descriptor: &Descriptor,
+        offset: u64,
+        retry: Retry,
+    ) -> Result<Download, Error> {
+        let reference = place.with_digest(descriptor.digest.clone());
+        let wanted = Wanted { purpose: Purpose::Pull, operation: "pull the blob", retry };
+        let target = self.target_as(&reference, wanted, None).await?;
+        let mut download = Download::new(target, descriptor, offset);
+        download.open().await?;
+        Ok(download)
+    }
+
+    async fn config(
+        &self,
+        place: &Reference,
+        descriptor: &Descriptor,
+        retry: Retry,
+    ) -> Result<(ImageConfig, Bytes), Error> {
+        let mut download = self.open_at(place, descriptor, 0, retry).await?;
         let at = download.at().clone();
         if descriptor.size > LARGEST_CONFIG {
             let reason = format!("its configuration has {} bytes, more than {LARGEST_CONFIG}", descriptor.size);

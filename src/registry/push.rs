@@ -9,8 +9,9 @@ use super::pull::{announced_digest, manifest_call};
 use super::source::{BlobSource, Remote, Source};
 use super::upload::Upload;
 use super::{Client, Error};
-use crate::http::{CONTENT_TYPE, HeaderValue, Method, Response};
+use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Response};
 use crate::oci::{Descriptor, Digest, Reference};
+use crate::progress::Event;
 
 /// How a blob came to be in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +136,18 @@ impl Client {
             .map_err(|_| target.protocol(format!("`{media_type}` is not a media type")))?;
         let mut call = target.call(Method::PUT, target.url(&format!("manifests/{identifier}"))?);
         call.body = bytes;
-        let response = target.send(call.header(CONTENT_TYPE, content_type)).await?;
-        let response = target.expect(response, &[200, 201, 202]).await?;
+        let call = call.header(CONTENT_TYPE, content_type);
+        let response = target.send(call.clone()).await?;
+        let response = match target.expect(response, &[200, 201, 202]).await {
+            Err(error) if self.0.options.ignore_immutable_tags && error.is_immutable_tag() => {
+                let message = format!("{to} stays what it is, and the image is there as {digest}: {error}");
+                self.report(Event::Warning { rule: "ImmutableTag", line: None, message: &message });
+                // What the results name must be there.
+                let call = Call { url: target.url(&format!("manifests/{digest}"))?, ..call };
+                target.expect(target.send(call).await?, &[200, 201, 202]).await?
+            }
+            result => result?,
+        };
         match announced_digest(&response).as_ref().and_then(differs) {
             Some(error) => Err(error),
             None => Ok(digest),
@@ -152,7 +163,9 @@ impl Client {
         progress: &Progress,
     ) -> Result<Pushed, Error> {
         let _permit = self.0.pushes.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let from = from.filter(|from| can_mount(to, from));
+        // What came by a mirror can be mounted from there, too.
+        let from = from.map(|from| self.place_of(from)).filter(|from| can_mount(to, from));
+        let from = from.as_ref();
         let target = self.blob_target(to, descriptor, from).await?;
         if exists(&target, descriptor).await? {
             return Ok(Pushed::Existed);

@@ -77,7 +77,7 @@ impl Source {
                 Ok(file_stream(file.clone(), start + offset, length, at.clone()))
             }
             Self::Remote(remote) => {
-                let download = remote.client.download(&remote.from, &remote.descriptor, offset).await?;
+                let download = remote.client.open(&remote.from, &remote.descriptor, offset).await?;
                 let state = Some((download, length));
                 Ok(stream::unfold(state, async |state| {
                     let (mut download, left) = state?;

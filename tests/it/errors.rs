@@ -19,8 +19,7 @@ const WRONG_USAGE: &[(&[&str], &str)] = &[
     (&["--no-push", "--build-arg"], "build-arg"),
     (&["--no-push", "--label=novalue"], "novalue"),
     (&["--no-push", "--custom-platform=a/b/c/d"], "a/b/c/d"),
-    // Flags of kaniko's that are not there yet are named, never ignored.
-    (&["--no-push", "--registry-mirror=mirror.invalid"], "registry-mirror"),
+    (&["--no-push", "--registry-mirror=http://mirror.invalid"], "registry-mirror"),
     (&["--no-push", "--warmer"], "warmer"),
 ];
 

@@ -19,12 +19,6 @@ pub(super) const FLAGS: &[NotYet] = &[
     NotYet { name: "cache-run-layers", purpose: "the layer cache" },
     NotYet { name: "cache-ttl", purpose: "the layer cache" },
     NotYet { name: "credential-helpers", purpose: "choosing credential helpers" },
-    NotYet { name: "image-download-retry", purpose: "retries of pulls; transient failures are always retried here" },
     NotYet { name: "no-push-cache", purpose: "the layer cache" },
-    NotYet { name: "push-ignore-immutable-tag-errors", purpose: "tags that cannot be moved" },
-    NotYet { name: "registry-client-cert", purpose: "TLS client certificates" },
-    NotYet { name: "registry-map", purpose: "mirrors of registries" },
-    NotYet { name: "registry-mirror", purpose: "mirrors of Docker Hub" },
     NotYet { name: "secret", purpose: "secrets for RUN" },
-    NotYet { name: "skip-default-registry-fallback", purpose: "mirrors of registries" },
 ];

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::MirrorArgs;
+
 /// How registries are spoken to.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
@@ -33,4 +35,7 @@ pub struct RegistryArgs {
     /// Do not ask the registry before the build whether we may push.
     #[arg(long)]
     pub skip_push_permission_check: bool,
+    /// Which registries stand in for others.
+    #[command(flatten)]
+    pub mirrors: MirrorArgs,
 }

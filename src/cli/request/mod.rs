@@ -14,6 +14,7 @@ mod form;
 mod git;
 mod index;
 mod legacy;
+mod mirrors;
 mod network;
 mod offline;
 mod output;
@@ -159,8 +160,7 @@ impl From<UsageError> for Failure {
 /// # Errors
 /// [`UsageError`] for values that cannot be used, flags that exclude each other, and what is not there yet.
 pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, UsageError> {
-    let mut warnings: Vec<Warning> = environment.not_yet().map(not_yet_variable).collect();
-    warnings.extend(legacy::warnings(&args.legacy, environment));
+    let mut warnings: Vec<Warning> = legacy::warnings(&args.legacy, environment).into_iter().collect();
     let build_args = pairs::build_args(&args.input.build_arg, environment, &mut warnings)?;
     let times = build::times(args, environment, build_args)?;
     let outputs = output::outputs(args, environment)?;
@@ -207,11 +207,6 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let progress_file = environment.variable("ARGO_PROGRESS_FILE")?.filter(|path| !path.is_empty()).map(PathBuf::from);
     let timeout = args.limits.timeout;
     Ok(Resolved { request, network, names_container, messages, warnings, progress_file, timeout })
-}
-
-fn not_yet_variable(name: &'static str) -> Warning {
-    let message = format!("the environment variable {name} of kaniko's is not there yet and does nothing; unset it");
-    Warning { rule: "NotThereYet", message }
 }
 
 /// Lists the paths that are left alone.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{UsageError, access, pairs};
+use super::{UsageError, access, mirrors, pairs};
 use crate::cli::args::RegistryArgs;
 use crate::cli::env::{Environment, KANIKO};
 use crate::context::Access;
@@ -34,6 +34,9 @@ pub(super) fn network(args: &RegistryArgs, environment: &Environment) -> Result<
     for (name, certificates) in pairs::certificates(&args.registry_certificate, &directories.working)? {
         hosts.entry(name).or_default().certificates = certificates;
     }
+    for (name, identity) in mirrors::identities(&args.mirrors.registry_client_cert, &directories.working)? {
+        hosts.entry(name).or_default().identity = Some(identity);
+    }
     for given in &args.skip_tls_verify_registry {
         let name = registry("--skip-tls-verify-registry", given)?;
         registries.entry(name.clone()).or_default().skip_verify = true;
@@ -48,8 +51,7 @@ pub(super) fn network(args: &RegistryArgs, environment: &Environment) -> Result<
             proxies: environment.proxies.clone(),
             hosts,
             upstream: environment.variable("UPSTREAM_CLIENT_TYPE")?.filter(|name| !name.is_empty()).map(str::to_owned),
-            // What kaniko counts on top of its client's own attempts.
-            retry: Retry { attempts: Retry::default().attempts.saturating_add(args.push_retry), ..Retry::default() },
+            retry: retry(args),
             ..http::Options::default()
         },
         registry: registry::Options {
@@ -60,6 +62,8 @@ pub(super) fn network(args: &RegistryArgs, environment: &Environment) -> Result<
                 skip_verify: args.skip_tls_verify || args.skip_tls_verify_pull,
             },
             push: Registry { insecure: args.insecure, skip_verify: args.skip_tls_verify },
+            mirrors: mirrors::mirrors(&args.mirrors, environment)?,
+            ignore_immutable_tags: args.mirrors.push_ignore_immutable_tag_errors,
             ..registry::Options::default()
         },
         credential_files: credential_files(directories.docker_config.as_deref(), directories.home.as_deref()),
@@ -67,6 +71,12 @@ pub(super) fn network(args: &RegistryArgs, environment: &Environment) -> Result<
         context: access::access(environment)?,
         check_push_permission: !args.skip_push_permission_check,
     })
+}
+
+/// Adds what kaniko counts on top of its client's own attempts; pushes and pulls have one policy here.
+fn retry(args: &RegistryArgs) -> Retry {
+    let more = args.push_retry.max(args.mirrors.image_download_retry);
+    Retry { attempts: Retry::default().attempts.saturating_add(more), ..Retry::default() }
 }
 
 /// Reads the name of a registry as references have it.

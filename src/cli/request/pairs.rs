@@ -57,7 +57,8 @@ pub(super) fn certificates(given: &[String], working: &Path) -> Result<BTreeMap<
     Ok(files)
 }
 
-fn pair<'a>(flag: &'static str, text: &'a str) -> Result<(&'a str, &'a str), UsageError> {
+/// Splits `NAME=VALUE` at the first `=`.
+pub(super) fn pair<'a>(flag: &'static str, text: &'a str) -> Result<(&'a str, &'a str), UsageError> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name, value)),
         _ => {

@@ -91,6 +91,15 @@ fn unverified(resolved: &Resolved) -> String {
     reach(resolved, |registry| registry.skip_verify)
 }
 
+fn mirrored(resolved: &Resolved) -> String {
+    let mirrors = resolved.network.registry.mirrors.of.iter();
+    let texts = mirrors.map(|(name, places)| {
+        let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+        format!("{name}: [{}]", places.join(", "))
+    });
+    format!("{{{}}}", texts.collect::<Vec<_>>().join(", "))
+}
+
 /// Shows the files of one value.
 fn values(resolved: &Resolved) -> String {
     let files = resolved.request.results.values.iter();
@@ -249,13 +258,31 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     (
         "--skip-tls-verify-registry=r",
         |r| shown(&r.network.http.hosts),
-        "{r: Tls { skip_verify: true, certificates: [] }}",
+        "{r: Tls { skip_verify: true, certificates: [], identity: None }}",
     ),
     (
         "--registry-certificate=r=a=b.pem --registry-certificate=https://r/=/c.pem",
         |r| shown(&r.network.http.hosts),
-        "{r: Tls { skip_verify: false, certificates: [/work/a=b.pem, /c.pem] }}",
+        "{r: Tls { skip_verify: false, certificates: [/work/a=b.pem, /c.pem], identity: None }}",
     ),
+    (
+        "--registry-client-cert=r:5000=c.pem,/k=1.pem",
+        |r| shown(&r.network.http.hosts["r:5000"].identity),
+        "Some((/work/c.pem, /k=1.pem))",
+    ),
+    (
+        "--registry-map=index.docker.io=m.example/hub;q.example=m.example:5000 --registry-map=q.example=n.example",
+        mirrored,
+        "{docker.io: [m.example/hub], q.example: [m.example:5000, n.example]}",
+    ),
+    (
+        "--registry-mirror=m.example --registry-mirror https://n.example/x/",
+        mirrored,
+        "{docker.io: [m.example, n.example/x]}",
+    ),
+    ("--skip-default-registry-fallback", |r| shown(r.network.registry.mirrors.only), "true"),
+    ("--push-ignore-immutable-tag-errors", |r| shown(r.network.registry.ignore_immutable_tags), "true"),
+    ("--image-download-retry=2 --push-retry=1", |r| shown(r.network.http.retry.attempts), "8"),
     ("--push-retry=3", |r| shown(r.network.http.retry.attempts), "9"),
     ("--skip-push-permission-check", |r| shown(r.network.check_push_permission), "false"),
     ("--verbosity=debug", |r| shown(r.messages.verbosity), "Debug"),
@@ -367,8 +394,9 @@ fn variables_arrive() {
     let proxies = resolved(&["--no-push"], &[("HTTPS_PROXY", "http://p:1")]).network.http.proxies;
     assert_eq!(proxies.https.as_deref(), Some("http://p:1"));
 
-    let warned = resolved(&["--no-push"], &[("KANIKO_REGISTRY_MIRROR", "m")]).warnings;
-    assert!(warned[0].message.contains("KANIKO_REGISTRY_MIRROR"), "{warned:?}");
+    let variables = [("KANIKO_REGISTRY_MIRROR", "m.example"), ("KANIKO_REGISTRY_MAP", "q.example=m.example/q")];
+    let mapped = resolved(&["--no-push", "--registry-mirror=f.example"], &variables);
+    assert_eq!(mirrored(&mapped), "{docker.io: [f.example, m.example], q.example: [m.example/q]}");
 }
 
 #[test]
@@ -431,6 +459,10 @@ fn what_makes_no_sense_is_refused() {
         ("--no-push --context-sub-path=a/../b", "it leaves the context by `..`"),
         ("--no-push --dockerfile=http://h/D", "a Dockerfile must come over https://"),
         ("--no-push --build-arg==secret", "--build-arg needs a name before its value"),
+        ("--no-push --registry-map=a", "--registry-map cannot be `a`: write NAME=VALUE"),
+        ("--no-push --registry-map=a=http://u:secret@m.example", "without http://"),
+        ("--no-push --registry-mirror=m.example/UPPER", "a mirror is host[:port]"),
+        ("--no-push --registry-client-cert=r=c.pem", "write REGISTRY=CERT,KEY"),
         ("--no-push --label=a", "--label cannot be `a`: write NAME=VALUE"),
         ("--no-push --label==a", "--label cannot be `=a`: write NAME=VALUE"),
         ("--no-push --target=a,b", "more than one --target is not there yet"),

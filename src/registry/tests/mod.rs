@@ -1,5 +1,6 @@
 //! The client against scripted servers and a real registry.
 
+mod mirrors;
 mod real;
 mod scripted;
 

@@ -281,7 +281,7 @@ async fn tls_with_an_authority_of_its_own() {
     };
     let tls = |skip_verify: bool, certificates: &[&str]| {
         let certificates = certificates.iter().map(|name| registry.directory.path().join(name)).collect();
-        BTreeMap::from([(registry.address.clone(), Tls { skip_verify, certificates })])
+        BTreeMap::from([(registry.address.clone(), Tls { skip_verify, certificates, identity: None })])
     };
     let error = strict(&|_, _| ()).check_push(&to).await.expect_err("not trusted");
     let hint = format!("--registry-certificate {}=FILE", registry.address);
@@ -300,6 +300,33 @@ async fn tls_with_an_authority_of_its_own() {
         options.push.insecure = true;
     });
     insecure.check_push(&to).await.expect("https after http was refused");
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_a_certificate_of_ours() {
+    let lines = |directory: &Path| {
+        make_certificates(directory);
+        let tls = "  tls: {certificate: DIR/server.pem, key: DIR/server.key, clientcas: [DIR/ca.pem]}";
+        (tls, String::new())
+    };
+    let Some(registry) = start(lines).await else { return };
+    let to = reference(&registry.address, "app:1");
+    let file = |name: &str| registry.directory.path().join(name);
+    let with = |identity: Option<(PathBuf, PathBuf)>| {
+        let tls = Tls { skip_verify: false, certificates: vec![file("ca.pem")], identity };
+        client("", |http_options, options| {
+            (options.pull, options.push) = (Registry::default(), Registry::default());
+            http_options.hosts = BTreeMap::from([(registry.address.clone(), tls)]);
+        })
+    };
+    with(None).check_push(&to).await.expect_err("nobody in particular");
+    push_image(&with(Some((file("server.pem"), file("server.key")))), &to, b"layer").await;
+    for (certificate, key) in [("server.pem", "ca.key"), ("server.key", "server.key"), ("server.pem", "none")] {
+        let tls = Tls { identity: Some((file(certificate), file(key))), ..Tls::default() };
+        let options = http::Options { hosts: BTreeMap::from([("r".to_owned(), tls)]), ..http::Options::default() };
+        let error = http::Agent::new(options).expect_err("unfit").to_string();
+        assert!(error.contains(certificate) || error.contains(key), "{error}");
+    }
 }
 
 #[tokio::test]
