@@ -48,6 +48,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    /// What the names of temporary files begin with, after a dot.
+    prefix: String,
     next_temporary: AtomicU64,
 }
 
@@ -59,7 +61,17 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, Error> {
         let blobs = root.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(|source| Error::Io { action: "create", path: blobs, source })?;
-        Ok(Self { inner: Arc::new(Inner { root: root.to_owned(), next_temporary: AtomicU64::new(0) }) })
+        Ok(Self::new(root, std::process::id().to_string()))
+    }
+
+    /// Names a store that several machines may use at the same time; `token` is a name that no other user has. Its
+    /// directories are made with the first blob.
+    pub fn shared(root: &Path, token: &str) -> Self {
+        Self::new(root, token.to_owned())
+    }
+
+    fn new(root: &Path, prefix: String) -> Self {
+        Self { inner: Arc::new(Inner { root: root.to_owned(), prefix, next_temporary: AtomicU64::new(0) }) }
     }
 
     /// Returns the directory that holds the store.
@@ -75,6 +87,14 @@ impl Store {
     /// Tells whether a blob is there.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.path(digest).exists()
+    }
+
+    /// Uses a blob of another store in place, if that has it and this has not. The other store must stay where it is.
+    pub fn borrow(&self, other: &Store, digest: &Digest) {
+        if other.contains(digest) && !self.contains(digest) {
+            // Without the link the blob is fetched as if the other store had not had it.
+            let _ = std::os::unix::fs::symlink(other.path(digest), self.path(digest));
+        }
     }
 
     /// Opens a blob for reading; [`Store::verified`] also checks its bytes.
@@ -99,8 +119,10 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when the temporary file cannot be made.
     pub fn create(&self) -> Result<BlobWriter, Error> {
+        let blobs = self.inner.root.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(|source| Error::Io { action: "create", path: blobs, source })?;
         let number = self.inner.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.inner.root.join("blobs").join(format!(".{}-{number}.tmp", std::process::id()));
+        let path = self.inner.root.join("blobs").join(format!(".{}-{number}.tmp", self.inner.prefix));
         let file = File::create(&path).map_err(|source| Error::Io { action: "create", path: path.clone(), source })?;
         Ok(BlobWriter { store: self.clone(), path, file: Some(file), hasher: Hasher::new(), size: 0 })
     }

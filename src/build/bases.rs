@@ -35,11 +35,15 @@ fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result
     if let Some(path) = &key.layout {
         return layout::resolve(path, &key.reference, &platform, &services.store).map_err(bad);
     }
-    if request.offline {
-        return Err(Error::Offline { reference });
-    }
-    let resolved = services.wait(services.registry.resolve(&key.reference, &platform))?;
-    let resolved = resolved.map_err(|source| Error::Base { reference: reference.clone(), source })?;
+    let resolved = match services.base_images.find(&key.reference, &platform) {
+        Some(known) => known,
+        None if request.offline => return Err(Error::Offline { reference }),
+        None => {
+            let resolved = services.wait(services.registry.resolve(&key.reference, &platform))?;
+            resolved.map_err(|source| Error::Base { reference: reference.clone(), source })?
+        }
+    };
+    services.base_images.lend(&resolved.manifest, &services.store);
     let digest = resolved.index_digest.clone().unwrap_or_else(|| resolved.digest.clone());
     let pinned = key.reference.with_digest(digest);
     let manifest = resolved.digest.clone();

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::cache::Inventories;
+use crate::cache::{BaseImages, Inventories};
 use crate::context::{self, Access, Context};
 use crate::dockerfile;
 use crate::http::Agent;
@@ -58,6 +58,8 @@ pub struct Services {
     pub runtime: Handle,
     /// Holds the blobs of this build.
     pub store: Store,
+    /// Base images that a warmer brought.
+    pub base_images: BaseImages,
     /// What earlier builds know of base layers.
     pub inventories: Inventories,
     /// Holds root file systems and runs processes.

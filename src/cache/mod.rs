@@ -4,6 +4,7 @@
 //!
 //! *Invariant: an entry is whole or not there. What is damaged counts as missing, never as right.*
 
+mod bases;
 mod mounts;
 
 use std::fs::{self, File};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use bases::{BaseError, BaseImages};
 pub use mounts::{CacheMounts, Lease, Pruned, Use};
 
 use crate::image::LayerInventory;

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+
 use super::args::{Command, MessageArgs};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
 use super::signals::Signals;
-use super::{index, login, push, services};
+use super::{index, login, push, services, warm};
 use crate::isolation::Cancel;
 use crate::request::MetadataFile;
 
@@ -29,6 +31,10 @@ pub fn run(command: &Command) -> ExitCode {
             let report = report(&args.messages);
             report.conclude(push::run(args, &environment, &report))
         }
+        Command::Warm(args) => {
+            let report = report(&args.messages);
+            report.conclude(warm::run(args, &environment, &report))
+        }
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));
             report.conclude(login::run(args, &environment, &report))
@@ -38,10 +44,17 @@ pub fn run(command: &Command) -> ExitCode {
 
 /// Waits for work with the network, but not longer than until a signal comes.
 pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = services::runtime()?;
+    let result = wait_on(&runtime, work);
+    runtime.shutdown_background();
+    result
+}
+
+/// Waits likewise, on a runtime that is there already.
+pub(super) fn wait_on<T>(runtime: &Runtime, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
     let cancel = Cancel::new().map_err(|error| system(&error))?;
     let signals = Signals::watch(cancel.clone(), None).map_err(|error| system(&error))?;
-    let runtime = services::runtime()?;
     let result = runtime.block_on(async {
         let cancelled = async {
             while !cancel.is_cancelled() {
@@ -53,7 +66,6 @@ pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<
             () = cancelled => Err(Failure::new(Kind::Terminated, "the command was interrupted")),
         }
     });
-    runtime.shutdown_background();
     result.map_err(|failure| failure.ended_by(signals.kind()))
 }
 

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use super::exit::{Failure, Kind, Place};
 use crate::build::{Error, Failed};
+use crate::cache::BaseError;
 use crate::context;
 use crate::dockerfile::Span;
 use crate::isolation::{self, Exit};
@@ -164,6 +165,15 @@ pub(super) fn isolation_kind(error: &isolation::Error) -> Kind {
         isolation::Error::Files { .. } | isolation::Error::PutBack { .. } | isolation::Error::Rootfs(_) => Kind::Disk,
         isolation::Error::WorkingDirectory { .. } => Kind::Dockerfile,
         _ => Kind::System,
+    }
+}
+
+/// Which kind a failure of the warmer is.
+pub(super) fn base_kind(error: &BaseError) -> Kind {
+    match error {
+        BaseError::Registry(error) => registry_kind(error),
+        BaseError::Store(_) => Kind::Disk,
+        BaseError::Layer { source, .. } => fetch_kind(source),
     }
 }
 

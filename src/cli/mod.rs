@@ -24,3 +24,4 @@ pub mod services;
 pub mod signals;
 pub mod state;
 mod termination;
+mod warm;

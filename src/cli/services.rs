@@ -13,6 +13,7 @@ use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
 use super::request::{Network, Resolved};
 use crate::build::{Fetching, Services};
+use crate::cache::BaseImages;
 use crate::cache::Inventories;
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground};
@@ -71,6 +72,7 @@ pub fn open(
         registry,
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
+        base_images: BaseImages::new(&request.base_images, "build"),
         inventories: Inventories::new(&inventories(&request.state_directory)),
         isolation,
         fidelity: chosen.fidelity,
@@ -79,6 +81,14 @@ pub fn open(
         fetching: Fetching::default(),
         keep_layers: false,
     })
+}
+
+/// Makes the agent of all requests; reads certificates.
+///
+/// # Errors
+/// [`Failure`] of kind usage when one of them cannot be read.
+pub(super) fn agent(network: &Network) -> Result<Agent, Failure> {
+    Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))
 }
 
 /// Makes the client of registries; reads certificates and credentials.

@@ -48,6 +48,17 @@ pub(super) fn read(source: &DockerfileSource, tree: &Tree, means: &Means<'_>) ->
     }
 }
 
+/// Reads a Dockerfile that has no context: a path is one of this machine.
+pub(super) fn read_alone(source: &DockerfileSource, means: &Means<'_>) -> Result<Dockerfile, Error> {
+    match source {
+        DockerfileSource::Path { given, absolute } => {
+            Ok(Dockerfile { name: given.clone(), text: read_file(absolute)? })
+        }
+        DockerfileSource::Url(url) => read_url(url, means).map(|(dockerfile, _)| dockerfile),
+        DockerfileSource::Stdin => read_stdin().map(|(dockerfile, _)| dockerfile),
+    }
+}
+
 fn read_url(url: &SecretUrl, means: &Means<'_>) -> Result<(Dockerfile, Beside), Error> {
     let mut shown = https::parse(&url.0)?;
     https::strip(&mut shown);

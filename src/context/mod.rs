@@ -135,6 +135,14 @@ pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error
     Ok(Context { tree, dockerfile, ignore, origin, named })
 }
 
+/// Reads a Dockerfile that has no context.
+///
+/// # Errors
+/// [`Error`] when it is not there, or cannot be read.
+pub fn read_dockerfile(source: &DockerfileSource, means: &Means<'_>) -> Result<Dockerfile, Error> {
+    dockerfile::read_alone(source, means)
+}
+
 /// Files that are here, and what is known of their way if they were fetched.
 struct Brought {
     tree: Tree,

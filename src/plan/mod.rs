@@ -310,5 +310,24 @@ pub fn plan(dockerfile: &Dockerfile, bases: &Bases, request: &BuildRequest) -> R
     Ok(Planned::Complete(BuildPlan { stages, warnings }))
 }
 
+/// Lists the images that a Dockerfile names, for whatever target.
+///
+/// # Errors
+/// As [`plan`], for names that cannot be expanded.
+pub fn images(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Vec<BaseKey>, Error> {
+    let mut images = Vec::new();
+    for number in 0..dockerfile.stages.len() {
+        let request = BuildRequest { target: Some(number.to_string()), ..request.clone() };
+        let globals = arguments::global_arguments(dockerfile, &request)?;
+        let resolved = graph::resolve(dockerfile, &globals, &Bases::new(), &request)?;
+        if let graph::Resolved::Needs(keys) = resolved {
+            images.extend(keys.into_iter().map(|(key, _)| key));
+        }
+    }
+    images.sort();
+    images.dedup();
+    Ok(images)
+}
+
 #[cfg(test)]
 mod tests;

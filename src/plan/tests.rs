@@ -30,6 +30,7 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         snapshot_mode: SnapshotMode::Full,
         compression: Compression::Uncompressed,
         ignore_paths: Vec::new(),
+        base_images: PathBuf::from("/cache"),
         offline: false,
         dry_run: false,
         materialize: false,

@@ -10,6 +10,7 @@
 mod auth;
 mod challenge;
 mod credentials;
+mod document;
 mod download;
 mod error;
 mod helper;

@@ -169,7 +169,7 @@ impl Client {
 }
 
 /// Gets a manifest or index, and its digest and media type.
-async fn manifest(
+pub(super) async fn manifest(
     target: &Target,
     identifier: &str,
     expected: Option<&Digest>,

@@ -54,6 +54,8 @@ pub struct BuildRequest {
     pub form: ImageForm,
     /// Paths of the root file system that are neither unpacked nor put into layers.
     pub ignore_paths: Vec<PathBuf>,
+    /// The directory that a warmer fills with base images; it need not be there.
+    pub base_images: PathBuf,
     /// Whether nothing may use the network.
     pub offline: bool,
     /// Whether to stop once the plan is made.

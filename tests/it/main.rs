@@ -35,3 +35,4 @@ mod reproducible;
 mod results;
 mod support;
 mod twice;
+mod warmer;

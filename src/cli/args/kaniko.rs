@@ -14,7 +14,6 @@ pub(super) struct NotYet {
 pub(super) const FLAGS: &[NotYet] = &[
     NotYet { name: "cache", purpose: "the layer cache" },
     NotYet { name: "cache-copy-layers", purpose: "the layer cache" },
-    NotYet { name: "cache-dir", purpose: "a directory of base images" },
     NotYet { name: "cache-repo", purpose: "the layer cache" },
     NotYet { name: "cache-run-layers", purpose: "the layer cache" },
     NotYet { name: "cache-ttl", purpose: "the layer cache" },

@@ -19,9 +19,11 @@ mod refusal;
 mod registry;
 mod results;
 mod values;
+mod warmer;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::builder::styling::Styles;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -42,9 +44,13 @@ pub use values::{
     CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
     SnapshotModeName, Verbosity,
 };
+pub use warmer::{BaseArgs, WarmerArgs};
 
 use super::env;
 use super::exit::Failure;
+
+/// What kaniko's program is called that brings base images.
+const WARMER: &str = "warmer";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ pub enum Command {
     Push(Box<PushArgs>),
     /// Keep a password.
     Login(LoginArgs),
+    /// Bring base images.
+    Warm(Box<WarmerArgs>),
 }
 
 /// The flags of a build, as typed.
@@ -94,6 +102,9 @@ pub struct Args {
     /// What it may take.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Where base images are.
+    #[command(flatten)]
+    pub bases: BaseArgs,
     /// What does nothing.
     #[command(flatten)]
     pub legacy: LegacyArgs,
@@ -141,6 +152,8 @@ enum Word {
     Push(Box<PushArgs>),
     /// Keeps a user's password for a registry in Docker's config.json.
     Login(LoginArgs),
+    /// Brings base images into a directory, for builds with the same --cache-dir.
+    Warmer(Box<WarmerArgs>),
     /// Prints a script that completes commands and flags in a shell.
     Completion(CompletionArgs),
     /// Prepares the isolation of one RUN; started by the executor itself.
@@ -149,8 +162,11 @@ enum Word {
 }
 
 /// Reads the words of the command line, the first of which is the program's name; returns them as they are once
-/// files of arguments are read, and what they ask for.
-pub fn read(words: Vec<OsString>) -> (Vec<OsString>, Result<Invocation, Failure>) {
+/// files of arguments are read, and what they ask for. A program of the name `warmer` is that command.
+pub fn read(mut words: Vec<OsString>) -> (Vec<OsString>, Result<Invocation, Failure>) {
+    if words.first().is_some_and(|program| Path::new(program).file_name() == Some(OsStr::new(WARMER))) {
+        words.insert(1, WARMER.into());
+    }
     match words::expand(words.iter().cloned()) {
         Ok(words) => (words.clone(), parse(words)),
         Err(failure) => (words, Err(failure)),
@@ -178,6 +194,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Some(Word::Index(args)) => Invocation::Command(Command::Index(args)),
         Some(Word::Push(args)) => Invocation::Command(Command::Push(args)),
         Some(Word::Login(args)) => Invocation::Command(Command::Login(args)),
+        Some(Word::Warmer(args)) => Invocation::Command(Command::Warm(args)),
         Some(Word::Init) => Invocation::Init,
     })
 }

@@ -23,9 +23,15 @@ const SWITCH: &str = "FF_KANIKO_";
 
 /// Lists what was given and does nothing.
 pub(super) fn warnings(args: &LegacyArgs, environment: &Environment) -> Vec<Warning> {
-    let flags = args.given();
+    let mut warnings: Vec<Warning> = args.given().into_iter().map(does_nothing).collect();
+    warnings.extend(of_environment(environment));
+    warnings
+}
+
+/// Lists the variables that are set and do nothing.
+pub(super) fn of_environment(environment: &Environment) -> Vec<Warning> {
     let variables = VARIABLES.iter().copied().filter(|(name, _)| environment.is_set(name));
-    let mut warnings: Vec<Warning> = flags.into_iter().chain(variables).map(does_nothing).collect();
+    let mut warnings: Vec<Warning> = variables.map(does_nothing).collect();
     let switches: Vec<&str> = environment.names().filter(|name| name.starts_with(SWITCH)).collect();
     if let Some((first, others)) = switches.split_first() {
         let others = match others.len() {
@@ -38,7 +44,7 @@ pub(super) fn warnings(args: &LegacyArgs, environment: &Environment) -> Vec<Warn
     warnings
 }
 
-fn does_nothing((name, reason): (&str, &str)) -> Warning {
+pub(super) fn does_nothing((name, reason): (&str, &str)) -> Warning {
     Warning { rule: RULE, message: format!("{name} does nothing: {reason}") }
 }
 

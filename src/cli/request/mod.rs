@@ -21,6 +21,7 @@ mod output;
 mod pairs;
 mod push;
 mod results;
+mod warm;
 
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
@@ -30,6 +31,7 @@ pub use index::resolve_index;
 pub use network::Network;
 pub use push::resolve_push;
 pub(super) use results::TEKTON_RESULTS;
+pub use warm::{WarmRequest, resolve_warm};
 
 use super::args::Args;
 use super::env::{Environment, NotText};
@@ -188,6 +190,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         compression,
         form,
         ignore_paths: ignore_paths(args)?,
+        base_images: absolute(&args.bases.cache_dir, &environment.directories.working),
         offline: args.limits.offline,
         dry_run: args.limits.dryrun,
         materialize: args.build.materialize,

@@ -208,6 +208,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--preserve-context", notes, "--preserve-context does nothing"),
     ("--skip-unused-stages", notes, "--skip-unused-stages does nothing"),
     ("--use-new-run", notes, "--use-new-run does nothing"),
+    ("--cache-dir=c", |r| shown(&r.request.base_images), "/work/c"),
     ("--timeout=1h30m", |r| shown(r.timeout), "Some(5400s)"),
     ("--offline", |r| shown(r.request.offline && r.network.http.offline), "true"),
     ("--force", |r| shown(r.request.force), "true"),

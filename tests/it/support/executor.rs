@@ -183,6 +183,14 @@ impl Executor {
         self.env("HOME", &home)
     }
 
+    /// Shows a directory of the machine to the executor, and returns the path that it knows it by.
+    pub(crate) fn shared_directory(&mut self, directory: &Path) -> String {
+        if let Some(pod) = &mut self.pod {
+            pod.mount_writable(directory, "/shared");
+        }
+        self.inside("/shared", directory)
+    }
+
     /// Puts a file where a result will be written: what an earlier build left.
     pub(crate) fn stale(&mut self, name: &str, content: &str) -> &mut Self {
         self.scratch.file(&format!("out/{name}"), content);

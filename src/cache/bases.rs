@@ -1,0 +1,162 @@
+//! Base images in a directory that many builds share: documents and layers by their digests, as in an OCI layout.
+//!
+//! Builds only read it, a warmer fills it; several at a time may do either. What an image consists of is written before
+//! its documents, so that one whose manifest is there is whole unless somebody removed a part.
+//!
+//! *Invariant: nothing is taken from it that does not have the digest that it is asked for by.*
+
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::runtime::Handle;
+
+use crate::oci::{Descriptor, Digest, Document, Index, Manifest, Platform, Reference, media_type};
+use crate::registry::{self, Client, Resolved, read_blocking};
+use crate::store::{self, Store};
+
+/// The part of the cache directory that base images are in.
+const DIRECTORY: &str = "bases";
+/// Manifests, indexes and configurations are smaller.
+const LARGEST_DOCUMENT: u64 = 16 << 20;
+/// How often an index may lead to another one.
+const DEEPEST: usize = 4;
+/// How many layers are asked for at a time; the client bounds how many are fetched.
+const AT_A_TIME: usize = 4;
+
+/// A base image that cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    /// The registry fails or refuses.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A layer cannot be kept.
+    #[error("cannot keep layer {digest}")]
+    Layer {
+        /// Its digest.
+        digest: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Base images by digest.
+#[derive(Clone, Debug)]
+pub struct BaseImages {
+    store: Store,
+}
+
+impl BaseImages {
+    /// Names the base images of a cache directory, which need not be there; `token` is a name that no other run has.
+    pub fn new(cache: &Path, token: &str) -> Self {
+        Self { store: Store::shared(&cache.join(DIRECTORY), token) }
+    }
+
+    /// Finds the image that a pinned reference names; none where it is not pinned, or not known.
+    pub fn find(&self, reference: &Reference, platform: &Platform) -> Option<Resolved> {
+        let pinned = reference.digest.clone()?;
+        let (mut digest, mut index_digest) = (pinned.clone(), None);
+        for _ in 0..DEEPEST {
+            let bytes = self.document(&digest)?;
+            match parse(&bytes)? {
+                Document::Index(index) => {
+                    digest = choose(&index, platform)?;
+                    index_digest = Some(pinned.clone());
+                }
+                Document::Manifest(manifest) => {
+                    let config_bytes = self.document(&manifest.config.digest)?;
+                    let config = serde_json::from_slice(&config_bytes).ok()?;
+                    let (reference, manifest_bytes) = (reference.clone(), bytes);
+                    return Some(Resolved {
+                        reference,
+                        manifest,
+                        manifest_bytes,
+                        digest,
+                        index_digest,
+                        config,
+                        config_bytes,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Lets another store have those of a manifest's layers that are here.
+    pub fn lend(&self, manifest: &Manifest, to: &Store) {
+        for layer in &manifest.layers {
+            to.borrow(&self.store, &layer.digest);
+        }
+    }
+
+    /// Brings an image here, but for what is here already; with `again` that too. Returns what the reference points to.
+    ///
+    /// # Errors
+    /// [`BaseError`]; what came until then stays, and is used by the next attempt.
+    pub async fn keep(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        client: &Client,
+        again: bool,
+    ) -> Result<Reference, BaseError> {
+        if !again && let Some(known) = self.find(reference, platform).filter(|known| self.has_layers(&known.manifest)) {
+            return Ok(known.reference);
+        }
+        let resolved = client.resolve(reference, platform).await?;
+        let layers = stream::iter(&resolved.manifest.layers).map(|layer| self.layer(reference, layer, client, again));
+        layers.buffer_unordered(AT_A_TIME).try_collect::<()>().await?;
+        self.store.put(&resolved.config_bytes)?;
+        self.store.put(&resolved.manifest_bytes)?;
+        let pinned = resolved.index_digest.unwrap_or(resolved.digest);
+        if !self.store.contains(&pinned) {
+            self.store.put(&client.document(&reference.with_digest(pinned.clone())).await?)?;
+        }
+        Ok(reference.with_digest(pinned))
+    }
+
+    async fn layer(&self, from: &Reference, layer: &Descriptor, client: &Client, again: bool) -> Result<(), BaseError> {
+        if !again && self.store.contains(&layer.digest) {
+            return Ok(());
+        }
+        let stream = client.blob(from, layer).await?;
+        let (store, runtime) = (self.store.clone(), Handle::current());
+        let failure = |source| BaseError::Layer { digest: layer.digest.to_string(), source };
+        let written = tokio::task::spawn_blocking(move || write(read_blocking(stream, &runtime), &store)).await;
+        written.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failure)
+    }
+
+    fn has_layers(&self, manifest: &Manifest) -> bool {
+        manifest.layers.iter().all(|layer| self.store.contains(&layer.digest))
+    }
+
+    /// Reads a document, if it is here and what it should be.
+    fn document(&self, digest: &Digest) -> Option<Bytes> {
+        let mut bytes = Vec::new();
+        self.store.read(digest).ok()?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes).ok()?;
+        (Digest::of(&bytes) == *digest).then(|| bytes.into())
+    }
+}
+
+/// Writes a layer; the stream ends with an error where digest or size are wrong, and then there is no blob.
+fn write(mut stream: impl io::Read, store: &Store) -> io::Result<()> {
+    let mut writer = store.create().map_err(io::Error::other)?;
+    io::copy(&mut stream, &mut writer)?;
+    writer.finish().map(drop).map_err(io::Error::other)
+}
+
+/// Reads a document that may not name its own type.
+fn parse(bytes: &[u8]) -> Option<Document> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let usual = if value.get("manifests").is_some() { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST };
+    Document::parse(usual, bytes).ok()
+}
+
+fn choose(index: &Index, platform: &Platform) -> Option<Digest> {
+    index.select(platform).map(|chosen| chosen.digest.clone())
+}
