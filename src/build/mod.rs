@@ -8,6 +8,7 @@
 mod additions;
 mod bases;
 mod copy;
+mod deliver;
 mod error;
 mod files;
 mod layers;
@@ -150,11 +151,7 @@ fn build_context(
     services.isolation.finish()?;
     let (image, form) = origin::marked(image, request, target_base.as_ref(), context);
     let image = output::assemble(&image, &form)?;
-    let pushed = services.timed(Phase::Push, |services| {
-        let open = |layer: &_| layers::open(services, layer, false);
-        output::write_files(&request.outputs, &image, &open)?;
-        Ok::<_, Error>(services.wait(uploads.finish(&image))??)
-    })?;
+    let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
     Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),
         config: image.config.clone(),

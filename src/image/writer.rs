@@ -166,7 +166,7 @@ fn refused(path: &Path, reason: &str) -> Error {
 }
 
 /// Makes the header of an entry, and the PAX records for what has no room in it, sorted by key.
-fn encode(entry: &Entry, records: &mut Vec<u8>) -> Header {
+pub(super) fn encode(entry: &Entry, records: &mut Vec<u8>) -> Header {
     let mut header = Header::new_ustar();
     let old = header.as_old_mut();
     for (name, value) in &entry.xattrs {
@@ -289,7 +289,7 @@ fn fits(field: &mut [u8], text: &[u8]) -> bool {
 }
 
 /// Makes the header that stands before PAX records; its name is for readers that do not know PAX.
-fn meta_header(path: &Path, length: usize) -> Header {
+pub(super) fn meta_header(path: &Path, length: usize) -> Header {
     let mut header = Header::new_ustar();
     let name = path.file_name().unwrap_or_default().as_bytes();
     let old = header.as_old_mut();

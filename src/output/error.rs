@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{registry, store};
+use crate::{image, registry, rootfs, store};
 
 /// A destination or result file that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,16 @@ pub enum Error {
         /// What it is.
         media_type: String,
     },
+    /// The files of the image cannot be taken out of its layers.
+    #[error("cannot write the image's files")]
+    Files {
+        /// Why.
+        #[source]
+        source: image::Error,
+    },
+    /// The files of the image cannot be written to the disk.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
     /// The store of blobs fails.
     #[error(transparent)]
     Store(#[from] store::Error),

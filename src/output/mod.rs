@@ -1,4 +1,4 @@
-//! Where a finished image goes: registries, OCI layouts, archives; and the files that tell about it.
+//! Where a finished image goes: registries, OCI layouts, archives, its bare files; and the files that tell about it.
 //!
 //! Knows destinations; does not change the image.
 //!
@@ -7,6 +7,7 @@
 mod archive;
 mod assemble;
 mod error;
+mod files;
 mod index;
 mod layout;
 mod packed;
@@ -15,8 +16,9 @@ pub mod results;
 mod staged;
 mod upload;
 
-use crate::image::Layer;
+use crate::image::{Inventory, Layer};
 use crate::oci::Reference;
+use crate::progress::{Event, Reporter};
 use crate::request::{Output, Target};
 
 pub use assemble::{Assembled, assemble, check_layers};
@@ -33,26 +35,56 @@ pub use upload::{Uploads, check_push};
 /// Gives the compressed bytes of a layer to an output that needs them, wherever they are.
 pub type OpenLayer<'a> = dyn Fn(&Layer) -> std::io::Result<Box<dyn std::io::Read + Send>> + 'a;
 
+/// What outputs that are files are made of.
+pub struct Delivery<'a> {
+    /// The image.
+    pub image: &'a Assembled,
+    /// Which files it has; there where an output asks ([`needs_files`]).
+    pub files: Option<&'a Inventory>,
+    /// Opens its layers.
+    pub open: &'a OpenLayer<'a>,
+    /// Is told what had to be left out.
+    pub reporter: &'a dyn Reporter,
+}
+
 /// Writes the outputs that are files; standard output last, since what went there cannot be taken back.
 ///
 /// # Errors
 /// [`Error`] with the path; what is half-written is removed.
-pub fn write_files(outputs: &[Output], image: &Assembled, open: &OpenLayer<'_>) -> Result<(), Error> {
+pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Error> {
+    let Delivery { image, open, .. } = delivery;
+    let nothing = Inventory::new();
+    let files = delivery.files.unwrap_or(&nothing);
     let (last, first): (Vec<&Output>, Vec<&Output>) = outputs.iter().partition(|output| is_stdout(output));
     for output in first.into_iter().chain(last) {
         match output {
             Output::Registry(_) => {}
             Output::Layout { path, names } => layout::write(path, image, names, open)?,
             Output::Archive { form, target, names } => archive::write(*form, target, names, image, open)?,
+            Output::Tar(target) => files::write_tar(target, delivery, files)?,
+            Output::Directory { path, mode } => {
+                let warnings = files::write_directory(path, *mode, delivery, files)?;
+                for message in warnings.iter().map(ToString::to_string) {
+                    delivery.reporter.report(Event::Warning { rule: "NotExported", line: None, message: &message });
+                }
+            }
         }
     }
     Ok(())
 }
 
+/// Tells whether an output asks for the image's files, and not for the image.
+pub fn needs_files(output: &Output) -> bool {
+    match output {
+        Output::Registry(_) | Output::Layout { .. } | Output::Archive { .. } => false,
+        Output::Tar(_) | Output::Directory { .. } => true,
+    }
+}
+
 fn is_stdout(output: &Output) -> bool {
     match output {
-        Output::Registry(_) | Output::Layout { .. } => false,
-        Output::Archive { target, .. } => *target == Target::Stdout,
+        Output::Registry(_) | Output::Layout { .. } | Output::Directory { .. } => false,
+        Output::Archive { target, .. } | Output::Tar(target) => *target == Target::Stdout,
     }
 }
 
@@ -60,7 +92,7 @@ fn is_stdout(output: &Output) -> bool {
 pub fn registries(outputs: &[Output]) -> Vec<Reference> {
     let references = outputs.iter().filter_map(|output| match output {
         Output::Registry(reference) => Some(reference.clone()),
-        Output::Layout { .. } | Output::Archive { .. } => None,
+        Output::Layout { .. } | Output::Archive { .. } | Output::Tar(_) | Output::Directory { .. } => None,
     });
     references.collect()
 }

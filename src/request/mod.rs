@@ -14,7 +14,7 @@ use crate::oci::{Digest, Platform, Reference};
 mod output;
 mod run;
 
-pub use output::{ArchiveForm, ImageForm, ImageFormat, OriginMarks, Output, Target};
+pub use output::{ArchiveForm, DirectoryMode, ImageForm, ImageFormat, OriginMarks, Output, Target};
 pub use run::{CacheMounts, Host, LimitedResource, ResourceLimit, RunNetwork, RunSettings, SecretSource};
 
 /// Everything that decides a build and where its results go.

@@ -26,6 +26,24 @@ pub enum Output {
         /// The names the image gets when it is loaded.
         names: Vec<Reference>,
     },
+    /// The image's files in one tar, without the image.
+    Tar(Target),
+    /// The image's files in a directory.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What becomes of files that are there and not in the image.
+        mode: DirectoryMode,
+    },
+}
+
+/// What becomes of files in a directory that are not in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectoryMode {
+    /// They stay.
+    Copy,
+    /// They are removed.
+    Delete,
 }
 
 /// The forms of an image in one tar file.

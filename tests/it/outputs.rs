@@ -1,6 +1,7 @@
 //! Outputs: every form, compression and destination of an image, read by skopeo, umoci and podman.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 use crate::support::bases;
 use crate::support::executor::{Build, Executor};
 use crate::support::git;
-use crate::support::image::{Image, json_file};
+use crate::support::image::{Image, json_file, sha256};
 use crate::support::isolation::Isolation;
+use crate::support::listing::difference;
 use crate::support::pod::{EXECUTOR, Pod, podman};
 use crate::support::process::{self, LONG, SHORT};
 use crate::support::registry::{self, Registry};
@@ -208,6 +210,93 @@ fn standard_output_is_the_archive_in_every_isolation() {
             assert_eq!(own.digest, image.digest, "{}", isolation.name());
         }
         assert!(build.stderr.contains("printed by RUN"), "{}", build.stderr);
+    }
+}
+
+const ODD_FILES: &str = "FROM $BASE
+COPY --chown=1000:50 file /srv/file
+RUN mkdir -p /odd/d && cd /odd && echo a > a && ln a hard && ln -s a soft && ln -s /nowhere dangling && mkfifo fifo \\
+    && chown 7:8 a && chmod 4755 a && : > empty && ln empty empty2 && rm /bin/vi && touch -d @1000000000 d \\
+    && dd if=/dev/zero of=sparse bs=1 count=1 seek=3000000 2>/dev/null && mv /home /moved
+";
+
+/// All below a directory: kind, mode, owner, time, number of names, and what is in it.
+fn tree(directory: &Path, owners: bool) -> String {
+    let format = if owners { "%P|%y %m %U:%G %Ts %n %l\\n" } else { "%P|%y %m %Ts %n %l\\n" };
+    let mut find = Command::new("find");
+    let listed = process::run(find.arg(directory).args(["-mindepth", "1", "-printf", format]), SHORT).success();
+    let line = |line: &str| {
+        let (path, told) = line.split_once('|').expect("the format has one");
+        let is_file = told.starts_with("f ");
+        let content = is_file.then(|| sha256(&mut fs::File::open(directory.join(path)).expect("a file")));
+        format!("/{path} {told} {}\n", content.unwrap_or_default())
+    };
+    let mut lines: Vec<_> = listed.lines().map(line).collect();
+    lines.sort();
+    lines.concat()
+}
+
+/// Panics with the lines that differ.
+fn same(expected: &str, found: &str, told: &str) {
+    assert_eq!(difference(expected, found), "", "{told}");
+    assert_eq!(expected, found, "{told}");
+}
+
+#[test]
+fn bare_files_are_those_that_umoci_unpacks() {
+    let source = source(ODD_FILES, &[("file", "content\n")]);
+    for isolation in Isolation::ALL.into_iter().filter(|one| one.allowed("outputs: bare files")) {
+        let mut executor = built(isolation, &source, &[]);
+        executor.output("--oci-layout-path", "layout").output("--output=type=tar,dest", "files.tar");
+        executor.output("--output=type=local,dest", "new/files").output("--output", "there");
+        executor.stale("there/odd/a", "is replaced").stale("there/own", "stays");
+        executor
+            .output("--output=type=local,mode=delete,dest", "only")
+            .stale("only/own/file", "goes")
+            .stale("only/odd/x", "too");
+        let build = executor.run().expect(0);
+        let scratch = Scratch::new("bare");
+        let image = format!("{}:latest", build.path("layout").display());
+        let bundle = scratch.join("bundle");
+        process::run(Command::new("umoci").args(["unpack", "--image", &image]).arg(&bundle), LONG).success();
+        let rootfs = bundle.join("rootfs");
+        let unpacked = scratch.directory("unpacked");
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(&unpacked).args(["--numeric-owner", "--xattrs", "-xpf"]).arg(build.path("files.tar"));
+        process::run(&mut tar, LONG).success();
+        let told = isolation.name();
+        same(&tree(&rootfs, true), &tree(&unpacked, true), &format!("{told}: tar"));
+        let expected = tree(&rootfs, false);
+        assert!(expected.contains("/odd/hard ") && !expected.contains("/bin/vi "), "{expected}");
+        same(&expected, &tree(&build.path("new/files"), false), &format!("{told}: a new directory"));
+        same(&expected, &tree(&build.path("only"), false), &format!("{told}: one where the rest is removed"));
+        let there = tree(&build.path("there"), false);
+        assert!(there.contains("/own f "), "{told}: what was there stays");
+        let there: String =
+            there.lines().filter(|line| !line.starts_with("/own ")).map(|line| format!("{line}\n")).collect();
+        same(&expected, &there, &format!("{told}: one that was there"));
+        let owner = fs::metadata(build.path("new/files/odd/a")).expect("a file").uid();
+        assert_eq!(owner, rustix::process::getuid().as_raw(), "{told}: they belong to who asked for them");
+    }
+}
+
+#[test]
+fn files_of_a_build_that_fails_are_not_there() {
+    if !Isolation::Namespace.allowed("outputs: failing files") {
+        return;
+    }
+    let source = one_file();
+    let registry = Registry::plain();
+    Executor::new(Isolation::Namespace, source.path()).push_plain(&registry, "base:1").run().expect(0);
+    let layer = checked(&format!("docker://{}/base:1", registry.address)).manifest["layers"][0]["digest"].clone();
+    registry.forget_blob(layer.as_str().expect("a digest"));
+    let derived = crate::support::source::source(&format!("FROM {}/base:1\nENV A=1\n", registry.address), &[]);
+    for kind in ["local", "tar"] {
+        let mut executor =
+            built(Isolation::Namespace, &derived, &[&format!("--insecure-registry={}", registry.address)]);
+        let build = executor.output(&format!("--output=type={kind},dest"), "files").run();
+        assert_ne!(build.code, 0, "{}", build.stderr);
+        assert_eq!(build.results(), [""; 0], "{kind}");
     }
 }
 

@@ -7,12 +7,15 @@ use super::values::{ImageFormatName, OriginName};
 /// Where the image goes, and what form it has there.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Put the image somewhere: `type=registry|oci|docker[,NAME=VALUE…]`; may be given many times.
+    /// Put the image, or its files, somewhere: `type=registry|oci|docker|local|tar[,NAME=VALUE…]`; may be given many
+    /// times.
     ///
     /// registry (or `image,push=true`): `name=REFERENCE`, several in quotes (`"name=a,b"`).
     /// oci, docker: an archive in `dest=FILE`, to standard output without it or with `-`; `tar=false` makes it a layout
     /// directory; `name=…`, else the names of --destination.
-    /// All of these: `compression=…`, `compression-level=…`, `force-compression=BOOL`, `oci-mediatypes=BOOL`,
+    /// local: the files in `dest=DIRECTORY`, owned by who runs this; `mode=delete` removes what else is there. tar: the
+    /// files, with the image's owners, in `dest=FILE` or to standard output. A path alone is local, `-` alone is tar.
+    /// Of an image: `compression=…`, `compression-level=…`, `force-compression=BOOL`, `oci-mediatypes=BOOL`,
     /// `annotation[-TYPE].KEY=VALUE`, which hold for the whole build, as the flags of that name do: it makes one image.
     #[arg(long, short, value_name = "FIELDS", help_heading = "Output")]
     pub output: Vec<String>,

@@ -10,7 +10,7 @@ use super::{UsageError, absolute};
 use crate::cli::args::{CompressionName, ImageFormatName, boolean};
 use crate::dockerfile::csv;
 use crate::oci::Reference;
-use crate::request::{ArchiveForm, Output, Target};
+use crate::request::{ArchiveForm, DirectoryMode, Output, Target};
 
 pub(super) const FLAG: &str = "--output";
 
@@ -47,6 +47,12 @@ struct Fields(Vec<(String, String)>);
 impl Fields {
     fn read(text: &str) -> Result<Self, String> {
         let split = csv(text).map_err(|error| error.to_string())?;
+        let of = |fields: [(&str, &str); 2]| Self(fields.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        match split.as_slice() {
+            [only] if only == "-" => return Ok(of([("type", "tar"), ("dest", "-")])),
+            [only] if !only.contains('=') => return Ok(of([("type", "local"), ("dest", only)])),
+            _ => {}
+        }
         let mut fields: Vec<(String, String)> = Vec::new();
         for field in split {
             let (key, value) = field.split_once('=').ok_or_else(|| format!("`{field}` is not NAME=VALUE"))?;
@@ -78,12 +84,14 @@ impl Fields {
     }
 
     fn export(&mut self, names: &[Reference], working: &Path) -> Result<Export, String> {
-        let kind = self.take("type").ok_or("it needs a type: registry, oci or docker")?;
+        let kind = self.take("type").ok_or("it needs a type: registry, oci, docker, local or tar")?;
         match &*kind {
             "registry" | "image" => self.registry(kind == "registry"),
             "oci" => self.image(ArchiveForm::Oci, names, working),
             "docker" => self.image(ArchiveForm::Docker, names, working),
-            other => Err(format!("`{other}` is no type; it can be registry, image, oci or docker")),
+            "tar" => self.tar(working),
+            "local" => self.directory(working),
+            other => Err(format!("`{other}` is no type; it can be registry, image, oci, docker, local or tar")),
         }
     }
 
@@ -113,6 +121,35 @@ impl Fields {
             _ => None,
         };
         Ok(Export { outputs: vec![output], path, says: self.says()? })
+    }
+
+    fn tar(&mut self, working: &Path) -> Result<Export, String> {
+        self.one_platform()?;
+        let target = self.target(working);
+        let path = if let Target::File(path) = &target { Some(path.clone()) } else { None };
+        Ok(Export { outputs: vec![Output::Tar(target)], path, says: Says::default() })
+    }
+
+    fn directory(&mut self, working: &Path) -> Result<Export, String> {
+        self.one_platform()?;
+        let mode = match self.take("mode").as_deref() {
+            None | Some("" | "copy") => DirectoryMode::Copy,
+            Some("delete") => DirectoryMode::Delete,
+            Some(other) => return Err(format!("mode cannot be `{other}`: it can be copy or delete")),
+        };
+        let Target::File(path) = self.target(working) else {
+            return Err("it needs a directory: dest=DIRECTORY".to_owned());
+        };
+        let outputs = vec![Output::Directory { path: path.clone(), mode }];
+        Ok(Export { outputs, path: Some(path), says: Says::default() })
+    }
+
+    /// A build is for one platform: there is nothing to split.
+    fn one_platform(&mut self) -> Result<(), String> {
+        match self.boolean("platform-split")? {
+            Some(true) => Err("platform-split: a build is for one platform".to_owned()),
+            Some(false) | None => Ok(()),
+        }
     }
 
     /// Reads `dest`: no value, and `-`, are standard output, as for BuildKit.
@@ -173,6 +210,8 @@ mod tests {
             Output::Registry(name) => format!("push {name}"),
             Output::Layout { path, names } => format!("layout {} {}", path.display(), names[0]),
             Output::Archive { form, target, names } => format!("{form:?} {target:?} {}", names[0]).replace('"', ""),
+            Output::Tar(target) => format!("tar {target:?}").replace('"', ""),
+            Output::Directory { path, mode } => format!("{mode:?} {}", path.display()),
         };
         outputs.iter().map(one).collect::<Vec<_>>().join("; ")
     }
@@ -187,6 +226,12 @@ mod tests {
             ("type=oci,dest=/o,tar=false,name=r.io/x:9", "layout /o r.io/x:9"),
             ("type=docker", "Docker Stdout r.io/given:1"),
             ("type=docker,dest=-,name=a:1", "Docker Stdout docker.io/library/a:1"),
+            ("type=tar", "tar Stdout"),
+            ("-", "tar Stdout"),
+            ("type=tar,dest=t,platform-split=false", "tar File(/work/t)"),
+            ("type=local,dest=d", "Copy /work/d"),
+            ("some/d", "Copy /work/some/d"),
+            ("type=local,dest=d,mode=delete", "Delete /work/d"),
             ("TYPE=docker,DEST=d,name=", "Docker File(/work/d) r.io/given:1"),
         ];
         for (text, expected) in rows {
@@ -225,6 +270,11 @@ mod tests {
             ("type=oci,dest=o,rewrite-timestamp=false", "SOURCE_DATE_EPOCH"),
             ("type=oci,\"dest=o", "cannot split"),
             ("type=oci,dest", "not NAME=VALUE"),
+            ("type=local", "needs a directory"),
+            ("type=local,dest=-", "needs a directory"),
+            ("type=local,dest=d,mode=mirror", "mode cannot be"),
+            ("type=tar,platform-split=true", "one platform"),
+            ("type=tar,compression=gzip", "`compression` is not known"),
         ];
         for (text, expected) in rows {
             let error = read(text).map(|export| export.outputs).expect_err(text);

@@ -90,7 +90,7 @@ fn add(
     }
     let has_index = |output: &Output| match output {
         Output::Layout { .. } | Output::Archive { .. } => true,
-        Output::Registry(_) => false,
+        Output::Registry(_) | Output::Tar(_) | Output::Directory { .. } => false,
     };
     match annotation.level {
         None | Some(Level::Manifest) => annotation::add(&mut form.annotations, annotation),

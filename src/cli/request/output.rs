@@ -75,15 +75,15 @@ fn docker_archive(target: Target, destinations: Vec<Reference>) -> Output {
 fn is_push(output: &Output) -> bool {
     match output {
         Output::Registry(_) => true,
-        Output::Layout { .. } | Output::Archive { .. } => false,
+        Output::Layout { .. } | Output::Archive { .. } | Output::Tar(_) | Output::Directory { .. } => false,
     }
 }
 
 /// Standard output takes one stream, and terminals do not take it well.
 fn check_standard_output(images: &[Output], environment: &Environment) -> Result<(), UsageError> {
     let is_stdout = |output: &&Output| match output {
-        Output::Archive { target, .. } => *target == Target::Stdout,
-        Output::Registry(_) | Output::Layout { .. } => false,
+        Output::Archive { target, .. } | Output::Tar(target) => *target == Target::Stdout,
+        Output::Registry(_) | Output::Layout { .. } | Output::Directory { .. } => false,
     };
     match images.iter().filter(is_stdout).count() {
         0 => Ok(()),

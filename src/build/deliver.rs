@@ -1,0 +1,22 @@
+//! The last step: the image goes to its files and registries.
+
+use crate::oci::Reference;
+use crate::output::{self, Assembled, Delivery, Uploads};
+use crate::request::BuildRequest;
+
+use super::{Error, Services, layers};
+
+/// Writes the outputs that are files, then finishes the push; returns the references that were pushed.
+pub(super) fn deliver(
+    request: &BuildRequest,
+    services: &Services,
+    image: &Assembled,
+    uploads: Uploads,
+) -> Result<Vec<Reference>, Error> {
+    let needs_files = request.outputs.iter().any(output::needs_files);
+    let files = needs_files.then(|| layers::inventory(services, &image.layers)).transpose()?;
+    let open = |layer: &_| layers::open(services, layer, false);
+    let delivery = Delivery { image, files: files.as_ref(), open: &open, reporter: &*services.reporter };
+    output::write_files(&request.outputs, &delivery)?;
+    Ok(services.wait(uploads.finish(image))??)
+}
