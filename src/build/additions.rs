@@ -97,16 +97,16 @@ fn fetch(
     request: &BuildRequest,
     services: &Services,
 ) -> Result<Option<Added>, Error> {
-    let (means, limit) = (services.means(request), request.context_max_size);
+    let means = services.means(request);
     let parent = request.state_directory.join("added");
     fs::create_dir_all(&parent).map_err(|source| Error::State { action: "create", path: parent.clone(), source })?;
     let path = parent.join(number.to_string());
     Ok(match source {
         CopySource::Path(_) | CopySource::Inline { .. } => None,
         CopySource::Url { name, source } => {
-            let download = context::download(source, &path, limit, &means)?;
+            let download = context::download(source, &path, request, &means)?;
             Some(Added::File { name: name.clone(), path, download })
         }
-        CopySource::Git(source) => Some(Added::Tree(context::clone(source, &request.context, &path, limit, &means)?)),
+        CopySource::Git(source) => Some(Added::Tree(context::clone(source, &path, request, &means)?)),
     })
 }

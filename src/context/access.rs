@@ -44,6 +44,8 @@ pub enum Secret {
         /// The password.
         password: String,
     },
+    /// The whole value of the header `Authorization`.
+    Header(String),
 }
 
 impl fmt::Debug for Login {
@@ -58,6 +60,7 @@ impl Secret {
         use base64::Engine as _;
         match self {
             Self::Bearer(token) => format!("Bearer {token}"),
+            Self::Header(value) => value.clone(),
             Self::Basic { user, password } => {
                 let text = format!("{user}:{password}");
                 format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))

@@ -14,9 +14,20 @@ use crate::request::{HttpsSource, SecretUrl};
 /// Describes the download of an archive.
 pub(super) fn archive(source: &HttpsSource, means: &Means<'_>) -> Result<Archive, Error> {
     let (url, login) = address(&source.url, means)?;
+    Ok(described(source, url, login.as_ref()))
+}
+
+/// The same with a login that goes before the others, but for that of the URL.
+pub(super) fn archive_with(source: &HttpsSource, login: Option<Login>, means: &Means<'_>) -> Result<Archive, Error> {
+    let (url, other) = address(&source.url, means)?;
+    let own = in_url(&parse(&source.url.0)?);
+    Ok(described(source, url, own.or(login).or(other).as_ref()))
+}
+
+fn described(source: &HttpsSource, url: Url, login: Option<&Login>) -> Archive {
     let what = redact(&url);
-    let remote = Remote { what, tried: tried(login.as_ref()), make: get(url, login.as_ref()) };
-    Ok(Archive { remote, checksum: source.checksum.clone() })
+    let remote = Remote { what, tried: tried(login), make: get(url, login) };
+    Archive { remote, checksum: source.checksum.clone() }
 }
 
 /// Reads a small file; none where the server has none.

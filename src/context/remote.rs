@@ -5,16 +5,18 @@
 //! *Invariant: a login that was given for the context goes to the context's own server only, whatever URL the Dockerfile
 //! has; those of files go to the hosts that stand beside them.*
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::access::{Login, Secret};
 use super::stream;
 use super::{Access, Error, Means, from_git, https};
 use crate::http::Url;
 use crate::image::Timestamp;
 use crate::oci::Digest;
 use crate::progress::Event;
-use crate::request::{ContextSource, GitSource, HttpsSource, SecretUrl};
+use crate::request::{BuildRequest, ContextSource, GitSource, HttpsSource, SecretSource, SecretUrl};
 use crate::rootfs::Tree;
 
 /// A file that was downloaded.
@@ -37,33 +39,76 @@ pub struct Checkout {
     pub commit: String,
 }
 
-/// Downloads what is behind a URL into the new file `path`.
+/// Downloads what is behind a URL into the new file `path`. The secrets `HTTP_AUTH_HEADER_<host>` and
+/// `HTTP_AUTH_TOKEN_<host>` are for it, as in BuildKit.
 ///
 /// # Errors
-/// [`Error`] when it cannot be had, is larger than `limit` bytes, or has another digest than asked for.
-pub fn download(source: &HttpsSource, path: &Path, limit: u64, means: &Means<'_>) -> Result<Download, Error> {
+/// [`Error`] when it cannot be had, is too large, or has another digest than asked for.
+pub fn download(
+    source: &HttpsSource,
+    path: &Path,
+    request: &BuildRequest,
+    means: &Means<'_>,
+) -> Result<Download, Error> {
     let parent = path.parent().unwrap_or(path);
     fs::create_dir_all(parent).map_err(|source| Error::State { doing: "make", path: parent.to_owned(), source })?;
-    let archive = https::archive(source, means)?;
-    let saved = stream::save(&archive, path, limit, means)?;
+    let host = host(&source.url).unwrap_or_default();
+    let login = match secret(&request.run.secrets, &[format!("HTTP_AUTH_HEADER_{host}")])? {
+        Some((source, value)) => Some(Login { source, secret: Secret::Header(value) }),
+        None => secret(&request.run.secrets, &[format!("HTTP_AUTH_TOKEN_{host}")])?
+            .map(|(source, token)| Login { source, secret: Secret::Bearer(token) }),
+    };
+    let archive = https::archive_with(source, login, means)?;
+    let saved = stream::save(&archive, path, request.context_max_size, means)?;
     means.reporter.report(Event::Note(&format!("{}: {} bytes received", archive.remote.what, saved.size)));
     Ok(Download { digest: saved.digest, size: saved.size, modified: saved.modified })
 }
 
-/// Fetches a repository and writes the files of one commit into `directory`. `context` is where the build's own files
-/// come from.
+/// Fetches a repository and writes the files of one commit into `directory`. The secrets `GIT_AUTH_HEADER` and
+/// `GIT_AUTH_TOKEN`, also with `.<host>` behind, are for it, and the agent `default`, as in BuildKit.
 ///
 /// # Errors
-/// [`Error`] when it cannot be had, or is larger than `limit` bytes.
+/// [`Error`] when it cannot be had, or is too large.
 pub fn clone(
     source: &GitSource,
-    context: &ContextSource,
     directory: &Path,
-    limit: u64,
+    request: &BuildRequest,
     means: &Means<'_>,
 ) -> Result<Checkout, Error> {
     let mut access: Access = means.access.clone();
-    let of_context = match context {
+    let host = host(&source.url);
+    if host.is_none() || host != host_of_context(&request.context) {
+        access.git.login = None;
+    }
+    let names = |name: &str| [host.as_ref().map_or(String::new(), |host| format!("{name}.{host}")), name.to_owned()];
+    let ([own_header, header], [own_token, token]) = (names("GIT_AUTH_HEADER"), names("GIT_AUTH_TOKEN"));
+    if let Some((source, value)) = secret(&request.run.secrets, &[own_header, own_token, header, token])? {
+        let is_token = source.contains("TOKEN");
+        let user = "x-access-token".to_owned();
+        let secret = if is_token { Secret::Basic { user, password: value } } else { Secret::Header(value) };
+        access.git.login = Some(Login { source, secret });
+    }
+    access.git.agent = request.run.agents.get("default").cloned().or(access.git.agent);
+    let means = Means { access: &access, ..means.clone() };
+    let (tree, fetched) = from_git(source, directory, request.context_max_size, &means)?;
+    Ok(Checkout { tree, commit: fetched.commit.unwrap_or_default() })
+}
+
+/// Returns where the first secret comes from that has one of these ids, and its value.
+fn secret(secrets: &BTreeMap<String, SecretSource>, ids: &[String]) -> Result<Option<(String, String)>, Error> {
+    let found = ids.iter().find_map(|id| Some((id, secrets.get(id)?)));
+    let Some((id, source)) = found else { return Ok(None) };
+    let value = match source {
+        SecretSource::Value(value) => value.clone(),
+        SecretSource::File(path) => {
+            fs::read_to_string(path).map_err(|source| Error::Open { path: path.clone(), source })?
+        }
+    };
+    Ok(Some((format!("the secret {id}"), value.trim_end_matches(['\n', '\r']).to_owned())))
+}
+
+fn host_of_context(context: &ContextSource) -> Option<String> {
+    match context {
         ContextSource::Git(context) => host(&context.url),
         ContextSource::Directory(_)
         | ContextSource::Tar(_)
@@ -72,16 +117,10 @@ pub fn clone(
         | ContextSource::Gcs(_)
         | ContextSource::S3(_)
         | ContextSource::Azblob(_) => None,
-    };
-    if of_context.is_none() || of_context != host(&source.url) {
-        access.git.login = None;
     }
-    let means = Means { access: &access, ..means.clone() };
-    let (tree, fetched) = from_git(source, directory, limit, &means)?;
-    Ok(Checkout { tree, commit: fetched.commit.unwrap_or_default() })
 }
 
-/// Returns the host of a Git URL, in whatever spelling.
+/// Returns the host of a URL, also in Git's spelling.
 fn host(url: &SecretUrl) -> Option<String> {
     match url.0.split_once("://") {
         Some(_) => Url::parse(&url.0).ok()?.host_str().map(str::to_owned),
@@ -92,6 +131,22 @@ fn host(url: &SecretUrl) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_secret_that_is_there_is_taken_without_its_newline() {
+        let home = tempfile::tempdir().expect("tempdir");
+        let file = home.path().join("token");
+        fs::write(&file, "t\n").expect("write");
+        let ids = ["GIT_AUTH_TOKEN.h", "GIT_AUTH_TOKEN"].map(str::to_owned);
+        let mut secrets = BTreeMap::from([(ids[1].clone(), SecretSource::Value("v".to_owned()))]);
+        let taken = |secrets: &BTreeMap<String, SecretSource>| secret(secrets, &ids).expect("readable");
+        assert_eq!(taken(&secrets), Some(("the secret GIT_AUTH_TOKEN".to_owned(), "v".to_owned())));
+        secrets.insert(ids[0].clone(), SecretSource::File(file));
+        assert_eq!(taken(&secrets), Some(("the secret GIT_AUTH_TOKEN.h".to_owned(), "t".to_owned())));
+        assert_eq!(taken(&BTreeMap::new()), None);
+        secrets.insert(ids[0].clone(), SecretSource::File(home.path().join("none")));
+        assert!(secret(&secrets, &ids).is_err());
+    }
 
     #[test]
     fn a_host_is_known_in_every_spelling() {

@@ -68,21 +68,24 @@ url, archive, context = sys.argv[1:4]
 def post(path, body, kind):
     request = urllib.request.Request(url + path, data=body, headers={'Content-Type': kind}, method='POST')
     return json.load(urllib.request.urlopen(request))
-post('/storage/v1/b', json.dumps({'name': 'bucket'}).encode(), 'application/json')
+post('/storage/v1/b', json.dumps({'name': 'bucket', 'versioning': {'enabled': True}}).encode(), 'application/json')
 def put(name, body):
     path = '/upload/storage/v1/b/bucket/o?uploadType=media&name=' + urllib.parse.quote(name, safe='')
     return post(path, body, 'application/octet-stream')
 put('dir/c.tgz', open(archive, 'rb').read())
 put('context.tar.gz', open(archive, 'rb').read())
+print(put('dir/pinned.tgz', open(archive, 'rb').read())['generation'])
+put('dir/pinned.tgz', b'something else')
 for base, _, names in os.walk(context):
     for name in names:
         path = os.path.join(base, name)
         put('tree/' + os.path.relpath(path, context), open(path, 'rb').read())
 ";
 
-/// Puts an archive into the bucket `bucket`, as `context.tar.gz` and `dir/c.tgz`, and the files of a directory as `tree/`.
-pub(crate) fn gcs_objects(store: &ObjectStore, archive: &Path, context: &Path) {
-    store.python(GCS, &[&archive.display().to_string(), &context.display().to_string()]);
+/// Puts an archive into the bucket `bucket`, as `context.tar.gz` and `dir/c.tgz`, and the files of a directory as `tree/`;
+/// returns the generation of `dir/pinned.tgz` that is the archive.
+pub(crate) fn gcs_objects(store: &ObjectStore, archive: &Path, context: &Path) -> String {
+    store.python(GCS, &[&archive.display().to_string(), &context.display().to_string()])
 }
 
 #[test]
@@ -91,7 +94,7 @@ fn gcs_archives_and_directories() {
         return skips::skip("context: gcs", "fake-gcs-server is not installed: see tests/run.sh");
     };
     let (sources, plain) = (sources(), plain());
-    gcs_objects(&store, &sources.join("c.tar.gz"), &plain.join("context"));
+    let generation = gcs_objects(&store, &sources.join("c.tar.gz"), &plain.join("context"));
     if Isolation::Namespace.allowed("context: gcs") {
         let build = |sources: &Scratch, context: &str| {
             let mut executor = Executor::new(Isolation::Namespace, sources.path());
@@ -100,6 +103,7 @@ fn gcs_archives_and_directories() {
         };
         assert_eq!(build(&sources, "gs://bucket"), expected(&sources));
         assert_eq!(build(&sources, "gs://bucket/dir/c.tgz"), expected(&sources));
+        assert_eq!(build(&sources, &format!("gs://bucket/dir/pinned.tgz#{generation}")), expected(&sources));
         assert_eq!(build(&plain, "gs://bucket/tree/"), expected(&plain));
     }
 }

@@ -162,6 +162,11 @@ fn ssh_with_key_and_known_host() {
     assert_eq!(with(&sshd.known(), true).expect(0).image().digest, expected(&sources));
     let unknown = with("", true).expect(77);
     assert!(unknown.stderr.contains("not trusted"), "{}", unknown.stderr);
+    let (socket, _agent) = sshd.agent();
+    let mut by_agent = Executor::new(Isolation::Namespace, sources.path());
+    by_agent.credential(".ssh/known_hosts", sshd.known());
+    by_agent.at_home().env("SSH_AUTH_SOCK", &socket);
+    assert_eq!(built(&mut by_agent, &url), expected(&sources));
     let nobody = with(&sshd.known(), false).expect(77);
     assert!(nobody.stderr.contains("no key was found"), "{}", nobody.stderr);
 }
@@ -205,6 +210,24 @@ fn submodules_and_lfs() {
     let url = format!("https://{}/git/outer.git", web.address);
     assert_eq!(layout(&url).expect(0).image().digest, expected);
     assert_ne!(layout(&format!("{url}?submodules=false")).expect(0).image().digest, expected);
+    let sshd = Sshd::start().map_err(|reason| skips::skip("context: LFS over SSH", &reason)).ok();
+    let over_ssh = |sshd: &Sshd| {
+        let mut executor = executor(Isolation::Namespace, &sources, &web);
+        executor.credential(".ssh/known_hosts", sshd.known());
+        executor.credential(".ssh/id_ed25519", sshd.key());
+        let url = format!("ssh://root@127.0.0.1:{}{}/outer.git", sshd.port, root.display());
+        executor.at_home().only_layout().add(&[&format!("--context={url}"), "--reproducible"]);
+        executor.run()
+    };
+    if let Some(sshd) = &sshd {
+        let none = over_ssh(sshd).expect(76);
+        assert!(none.stderr.contains("big.bin"), "{}", none.stderr);
+        let endpoint = url.replace("/git/", "/gitauth/");
+        sshd.serve_lfs(&format!("{endpoint}/info/lfs"), &format!("Bearer {PASSWORD}"));
+        assert_eq!(over_ssh(sshd).expect(0).image().digest, expected);
+        sshd.serve_lfs(&format!("{endpoint}/info/lfs"), "Bearer wrong");
+        assert!(over_ssh(sshd).expect(77).stderr.contains("big.bin"));
+    }
     fs::remove_file(root.join(&id)).expect("it is there");
     let missing = layout(&url).expect(76);
     assert!(missing.stderr.contains("big.bin"), "{}", missing.stderr);

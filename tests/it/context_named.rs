@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use crate::support::bases;
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
+use crate::support::listing::Listing;
 use crate::support::scratch::Scratch;
 use crate::support::source::source;
 
@@ -53,6 +55,26 @@ fn files_stand_before_stages_and_images_of_their_name() {
     assert_eq!(layers(&digest, &kept), layers(&reference, &reference_kept));
     let (digest, kept) = layout(&source("FROM name\n", &[]), &[&argument]);
     assert_eq!(layers(&digest, &kept), layers(&reference, &reference_kept), "FROM begins with the files");
+}
+
+#[test]
+fn images_and_layouts_are_bases_and_sources_in_every_isolation() {
+    let image = bases::base("BASE");
+    let (_, kept) = layout(&source("FROM scratch\nCOPY file /from-layout\n", &[("file", "one\n")]), &[]);
+    let text = "FROM Start\nRUN echo ran >/ran\nCOPY --from=oven /from-layout /copied\n\
+                COPY --from=start /etc/passwd /again\nFROM oven\nCOPY --from=0 /ran /copied /again /\n";
+    let dockerfile = source(text, &[]);
+    copy(&kept.join("layout"), &dockerfile.join("layout"));
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("context: named images")) {
+        let mut executor = Executor::new(isolation, dockerfile.path());
+        let layout = format!("--build-context=oven=oci-layout://{}/layout", executor.sources());
+        let image = format!("--build-context=start=docker-image://{}", image.reference);
+        let build = executor.only_layout().add(&[&layout, &image]).run().expect(0);
+        let listing = Listing::of(&build.image());
+        let paths: Vec<&str> = listing.0.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["/again", "/copied", "/from-layout", "/ran"], "{}", isolation.name());
+        assert!(listing.0["/copied"].text.ends_with("\"one\\n\""), "{:?}", listing.0["/copied"]);
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ mod tests {
             let found = from_files(&[home.path().to_owned()], &[], &url.parse().expect("url"));
             let users = found.into_iter().map(|login| match login.secret {
                 Secret::Basic { user, .. } => user,
-                Secret::Bearer(_) => "bearer".to_owned(),
+                Secret::Bearer(_) | Secret::Header(_) => "bearer".to_owned(),
             });
             users.collect::<Vec<_>>().join(" ")
         };

@@ -71,11 +71,20 @@ impl Sshd {
         let at = |name: &str| scratch.join(name).display().to_string();
         let text = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nSetEnv GIT_CONFIG_COUNT=1 \
+             UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nForceCommand {}\nSetEnv GIT_CONFIG_COUNT=1 \
              GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*\n",
             at("host"),
-            at("user.pub")
+            at("user.pub"),
+            at("command")
         );
+        // A server with LFS has a program of this name; here it says what a test has put beside it.
+        let command = format!(
+            "#!/bin/sh\ncase $SSH_ORIGINAL_COMMAND in git-lfs-authenticate*) exec cat {} ;; esac\n\
+             exec sh -c \"$SSH_ORIGINAL_COMMAND\"\n",
+            at("lfs.json")
+        );
+        let command = scratch.file("command", command);
+        fs::set_permissions(command, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
         let configuration = scratch.file("sshd_config", text).display().to_string();
         let arguments = ["-D".to_owned(), "-e".to_owned(), "-f".to_owned(), configuration];
         let service = Service::start("/usr/sbin/sshd", &arguments, &scratch.join("log"));
@@ -83,6 +92,22 @@ impl Sshd {
             return Ok(Self { port, scratch, _service: service });
         }
         Err(format!("sshd does not start: {}", fs::read_to_string(scratch.join("log")).unwrap_or_default()))
+    }
+
+    /// Says where its files of LFS are.
+    pub(crate) fn serve_lfs(&self, href: &str, authorization: &str) {
+        let text = format!("{{\"href\": \"{href}\", \"header\": {{\"Authorization\": \"{authorization}\"}}}}");
+        self.scratch.file("lfs.json", text);
+    }
+
+    /// Starts an agent that has its key; returns the socket.
+    pub(crate) fn agent(&self) -> (String, Service) {
+        let socket = self.scratch.join("agent").display().to_string();
+        let service = Service::start("ssh-agent", &["-D", "-a", &socket], &self.scratch.join("agent.log"));
+        assert!(wait_until(Duration::from_secs(10), || Path::new(&socket).exists()), "ssh-agent starts");
+        let mut add = Command::new("ssh-add");
+        process::run(add.arg("-q").arg(self.scratch.join("user")).env("SSH_AUTH_SOCK", &socket), SHORT).success();
+        (socket, service)
     }
 
     /// Returns the private key that it takes.
