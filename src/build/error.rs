@@ -109,6 +109,14 @@ pub enum Error {
         /// What would help.
         hint: String,
     },
+    /// A RUN needs what was not given to the build.
+    #[error("{what} is required and was not given")]
+    NotGiven {
+        /// What.
+        what: String,
+        /// Which flag gives it.
+        hint: String,
+    },
     /// RUN's process failed.
     #[error("RUN failed: {}", exit_text(*exit))]
     Run {

@@ -176,6 +176,11 @@ impl Drop for Turn {
     }
 }
 
+/// Makes a reader fail once the build is cancelled.
+pub(super) fn interruptible<R: Read>(services: &Services, reader: R) -> impl Read + use<R> {
+    Interruptible { reader, cancel: services.cancel.clone() }
+}
+
 /// A reader that fails once the build is cancelled, so that no long copy outlives a signal.
 struct Interruptible<R> {
     reader: R,

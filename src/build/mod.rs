@@ -46,6 +46,7 @@ use crate::store::Store;
 pub use copy::Error as CopyError;
 pub use error::{Error, Place};
 pub use layers::Fetching;
+pub use mounts::RunServices;
 
 /// The services that a build uses, opened once.
 pub struct Services {
@@ -65,6 +66,8 @@ pub struct Services {
     pub inventories: Inventories,
     /// Holds root file systems and runs processes.
     pub isolation: Box<dyn Isolation>,
+    /// What RUNs may ask for.
+    pub run: RunServices,
     /// What happens where the isolation cannot give a file its owner or attributes.
     pub fidelity: Fidelity,
     /// Tells what happens.
@@ -99,6 +102,7 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
     let without = |error| Failed { error, dockerfile: None };
     let context = services.timed(Phase::Context, |services| services.fetch_context(request)).map_err(without)?;
     let built = build_context(request, &context, services);
+    mounts::prune(request, services);
     let finished = services.isolation.finish().map_err(Error::from);
     let outcome = built.and_then(|outcome| finished.map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
@@ -131,7 +135,7 @@ fn build_context(
         Ok::<_, Error>(planned)
     })?;
     check_results(request, context, &destinations, &bases)?;
-    mounts::check(&plan)?;
+    mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
     let target_base = origin::target_base(&plan, &bases);
     recompress::check(request, target_base.as_ref())?;
     for warning in &plan.warnings {

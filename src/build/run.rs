@@ -8,6 +8,7 @@ use crate::image::{Credentials, Inventory, Layer, LayerContent, LayerInventory, 
 use crate::isolation::{Environment, Exit, Network, Process, User};
 use crate::plan::RunStep;
 use crate::progress::{Event, Phase, StepId, Stream};
+use crate::request::RunNetwork;
 use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
 
 use super::stage::{Progress, Shared};
@@ -65,7 +66,7 @@ impl Live {
     }
 }
 
-fn report(services: &Services, warnings: &[rootfs::Warning]) {
+pub(super) fn report(services: &Services, warnings: &[rootfs::Warning]) {
     for warning in warnings {
         let message = warning.to_string();
         services.reporter.report(Event::Warning { rule: "NotUnpacked", line: None, message: &message });
@@ -87,7 +88,16 @@ impl Shared<'_> {
         let directory = PathBuf::from(&step.directory);
         // As runc does: a working directory that does not exist is made, and so is in the layer.
         live.rootfs.tree.create_directories(&directory, 0o755)?;
-        self.execute(&live.rootfs, &process(step, &credentials, directory), id)?;
+        let mut process = process(step, &credentials, directory);
+        let mut prepared = self.prepare(step, progress, &process.user)?;
+        process.mounts = std::mem::take(&mut prepared.mounts);
+        process.shared_memory = self.request.run.shared_memory;
+        process.limits.clone_from(&self.request.run.limits);
+        for (name, value) in std::mem::take(&mut prepared.variables) {
+            set(&mut process.environment.0, name, value);
+        }
+        let executed = self.execute(&live.rootfs, &process, id);
+        executed.and(prepared.finish(self))?;
         let start = Instant::now();
         let changes = snapshot.changes(&live.rootfs, mode)?;
         if changes.is_empty() {
@@ -146,11 +156,7 @@ impl Shared<'_> {
 fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Process {
     let mut environment: Vec<(OsString, OsString)> = Vec::new();
     for (name, value) in step.proxies.iter().chain(&step.environment) {
-        let (name, value) = (OsString::from(name), OsString::from(value));
-        match environment.iter_mut().find(|(known, _)| *known == name) {
-            Some(known) => known.1 = value,
-            None => environment.push((name, value)),
-        }
+        set(&mut environment, name.into(), value.into());
     }
     if !environment.iter().any(|(name, _)| name == "HOME") {
         environment.push(("HOME".into(), credentials.home.clone().into_os_string()));
@@ -165,9 +171,20 @@ fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Pro
         user: User { uid: credentials.uid, gid: credentials.gid, groups },
         hostname: None,
         mounts: Vec::new(),
-        network: Network::Host,
-        hosts: Vec::new(),
+        network: match step.network {
+            RunNetwork::Host => Network::Host,
+            RunNetwork::None => Network::None,
+        },
+        hosts: step.hosts.clone(),
         shared_memory: None,
         limits: Vec::new(),
+    }
+}
+
+/// Sets a variable; one that exists keeps its place.
+fn set(environment: &mut Vec<(OsString, OsString)>, name: OsString, value: OsString) {
+    match environment.iter_mut().find(|(known, _)| *known == name) {
+        Some(known) => known.1 = value,
+        None => environment.push((name, value)),
     }
 }

@@ -111,7 +111,7 @@ impl CacheMounts {
             return Ok(Pruned::default());
         }
         let now = self.now().map_err(failure)?;
-        let mut caches: Vec<(i64, PathBuf, u64)> = Vec::new();
+        let mut caches: Vec<((i64, i64), PathBuf, u64)> = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(failure)? {
             let path = entry.map_err(failure)?.path();
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -119,7 +119,7 @@ impl CacheMounts {
                 // Its owner was killed, or is at it: either way it is nobody's.
                 let _another_has_removed_it = fs::remove_dir_all(&path);
             } else if name.len() == NAME_LENGTH && name.iter().all(u8::is_ascii_hexdigit) {
-                let used = fs::metadata(path.join("used")).map_or(0, |metadata| metadata.mtime());
+                let used = fs::metadata(path.join("used")).map_or((0, 0), |used| (used.mtime(), used.mtime_nsec()));
                 let size = max_size.map_or(0, |_| size_of_tree(&path));
                 caches.push((used, path, size));
             }
@@ -127,7 +127,8 @@ impl CacheMounts {
         caches.sort();
         let mut pruned = Pruned { left: caches.iter().map(|(_, _, size)| size).sum(), ..Pruned::default() };
         for (used, path, size) in caches {
-            let too_old = max_age.is_some_and(|age| now.saturating_sub(used) > i64::try_from(age).unwrap_or(i64::MAX));
+            let too_old =
+                max_age.is_some_and(|age| now.saturating_sub(used.0) > i64::try_from(age).unwrap_or(i64::MAX));
             let too_much = max_size.is_some_and(|limit| pruned.left > limit);
             if (too_old || too_much) && self.remove(&path).map_err(failure)? {
                 pruned.removed += 1;

@@ -74,6 +74,7 @@ fn describe(error: &Error) -> Failure {
             Some(hint) => of_kind(Kind::Dockerfile).hint(hint.clone()),
             None => of_kind(Kind::Dockerfile),
         },
+        Error::NotGiven { hint, .. } => of_kind(Kind::Usage).hint(hint.clone()),
         Error::Unable { hint, .. } => of_kind(Kind::System).hint(hint.clone()),
         Error::Offline { .. } => of_kind(Kind::Dockerfile)
             .hint("give it with --build-context NAME=oci-layout://DIRECTORY, or leave --offline out"),

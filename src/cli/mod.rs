@@ -20,6 +20,7 @@ mod progress_file;
 mod push;
 pub mod report;
 pub mod request;
+mod run_services;
 pub mod services;
 pub mod signals;
 pub mod state;

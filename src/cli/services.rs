@@ -3,7 +3,7 @@
 //! *Invariant: all that the executor needs of its own root file system (certificates, resolver configuration,
 //! credentials) is read here, before anything is unpacked: in `container` isolation `/` is another image later.*
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -19,6 +19,7 @@ use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground};
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Credentials};
+use crate::request::BuildRequest;
 use crate::store::Store;
 
 /// Makes the runtime that drives the network's tasks.
@@ -50,7 +51,7 @@ pub fn open(
     let options = isolation::Options {
         choice: request.isolation,
         state_directory: request.state_directory.clone(),
-        ignore_paths: request.ignore_paths.clone(),
+        ignore_paths: left_alone(request),
         force: request.force,
         named_by_environment: resolved.names_container,
         cancel: cancel.clone(),
@@ -75,6 +76,7 @@ pub fn open(
         base_images: BaseImages::new(&request.base_images, "build"),
         inventories: Inventories::new(&inventories(&request.state_directory)),
         isolation,
+        run: super::run_services::open(&request.run)?,
         fidelity: chosen.fidelity,
         reporter,
         cancel,
@@ -89,6 +91,11 @@ pub fn open(
 /// [`Failure`] of kind usage when one of them cannot be read.
 pub(super) fn agent(network: &Network) -> Result<Agent, Failure> {
     Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))
+}
+
+/// Returns the paths of `/` that `container` isolation leaves alone: those of --ignore-path, and the cache mounts.
+fn left_alone(request: &BuildRequest) -> Vec<PathBuf> {
+    request.ignore_paths.iter().cloned().chain(request.run.caches.directory.clone()).collect()
 }
 
 /// Makes the client of registries; reads certificates and credentials.

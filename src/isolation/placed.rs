@@ -6,10 +6,13 @@
 use std::path::Path;
 
 use super::stubs::Stubs;
-use super::{Abilities, Error, Mount, MountSource, Mounting, Network, Process};
+use super::{Abilities, Access, Error, Mount, MountSource, Mounting, Network, Process};
 
 /// The mode of a file system in memory.
 const TMPFS_MODE: u32 = 0o1777;
+
+/// Where a script really is that a link in `/dev` leads to.
+const SCRIPTS: &str = "/run/.yadokari-scripts";
 
 /// Puts the mounts of a process in place; what was there is kept in `aside`, on the same file system.
 pub(super) fn place(stubs: &mut Stubs, mounts: &[Mount], aside: &Path, abilities: Abilities) -> Result<(), Error> {
@@ -22,10 +25,20 @@ pub(super) fn place(stubs: &mut Stubs, mounts: &[Mount], aside: &Path, abilities
                 Mounting::Mounted | Mounting::Moved => stubs.lend(target, source, &kept)?,
             },
             MountSource::Tmpfs { .. } => stubs.empty_directory(target, TMPFS_MODE, &kept)?,
+            MountSource::File { content, access } if is_barred(target, *access, abilities) => {
+                let file = Path::new(SCRIPTS).join(number.to_string());
+                stubs.replace(&file, &content.0, *access, &aside.join(format!("kept-{number}-file")))?;
+                stubs.link(target, &file, &kept)?;
+            }
             MountSource::File { content, access } => stubs.replace(target, &content.0, *access, &kept)?,
         }
     }
     Ok(())
+}
+
+/// Tells whether nothing can be executed at the target: containers have a `/dev` that is mounted so.
+fn is_barred(target: &Path, access: Access, abilities: Abilities) -> bool {
+    abilities.mounting == Mounting::Linked && access.mode & 0o111 != 0 && target.starts_with("/dev")
 }
 
 /// Refuses what only namespaces of RUN's own can give.

@@ -33,6 +33,7 @@ mod push;
 mod readback;
 mod reproducible;
 mod results;
+mod run_mounts;
 mod support;
 mod twice;
 mod warmer;

@@ -91,10 +91,7 @@ impl Copier<'_, '_> {
     fn copy_one(&mut self, path: &Path) -> Result<(), Error> {
         self.sources += 1;
         let Some(real) = self.source.resolve(path)? else {
-            return Err(match self.source.ignored_by(path) {
-                Some(pattern) => Error::Ignored { path: path.to_owned(), pattern },
-                None => Error::NotFound { path: path.to_owned() },
-            });
+            return Err(self.source.missing(path));
         };
         let file = self.source.file(&real)?;
         if self.step.unpack != Unpack::Nothing
@@ -121,10 +118,7 @@ impl Copier<'_, '_> {
     fn copy_with_parents(&mut self, path: &str) -> Result<(), Error> {
         let (root, pattern) = path.split_once("/./").unwrap_or(("", path));
         let pattern = pattern.trim_start_matches("./").trim_matches('/');
-        let missing = |path: PathBuf| match self.source.ignored_by(&path) {
-            Some(pattern) => Error::Ignored { path, pattern },
-            None => Error::NotFound { path },
-        };
+        let missing = |path: PathBuf| self.source.missing(&path);
         let literal = !glob::has_wildcards(root.as_bytes()) && !glob::has_wildcards(pattern.as_bytes());
         if literal && self.source.resolve(&Path::new(root).join(pattern))?.is_none() {
             return Err(missing(Path::new(root).join(pattern)));

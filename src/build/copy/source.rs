@@ -57,8 +57,28 @@ impl Source<'_> {
         }
     }
 
+    /// Returns the metadata of what a path leads to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::Ignored`] for what is left out.
+    pub(in crate::build) fn find(&self, path: &Path) -> Result<Entry, Error> {
+        match self.resolve(path)? {
+            Some(real) => Ok(self.file(&real)?.entry),
+            None => Err(self.missing(path)),
+        }
+    }
+
+    /// Says why nothing is at a path.
+    pub(super) fn missing(&self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self.ignored_by(&path) {
+            Some(pattern) => Error::Ignored { path, pattern },
+            None => Error::NotFound { path },
+        }
+    }
+
     /// Says which pattern of the ignore file leaves a path out, for a message.
-    pub(super) fn ignored_by(&self, path: &Path) -> Option<String> {
+    fn ignored_by(&self, path: &Path) -> Option<String> {
         match self {
             Self::Context { tree, ignore, .. } => {
                 let real = tree.real_path(path).ok()??;

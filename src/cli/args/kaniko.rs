@@ -19,5 +19,4 @@ pub(super) const FLAGS: &[NotYet] = &[
     NotYet { name: "cache-ttl", purpose: "the layer cache" },
     NotYet { name: "credential-helpers", purpose: "choosing credential helpers" },
     NotYet { name: "no-push-cache", purpose: "the layer cache" },
-    NotYet { name: "secret", purpose: "secrets for RUN" },
 ];

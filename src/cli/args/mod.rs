@@ -18,6 +18,7 @@ mod output;
 mod refusal;
 mod registry;
 mod results;
+mod run;
 mod values;
 mod warmer;
 mod words;
@@ -39,6 +40,7 @@ pub use mirrors::MirrorArgs;
 pub use output::OutputArgs;
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
+pub use run::{CacheMountArgs, NetworkName, RunArgs};
 pub(super) use values::boolean;
 pub use values::{
     CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
@@ -99,6 +101,9 @@ pub struct Args {
     /// How the build goes about it.
     #[command(flatten)]
     pub build: BuildArgs,
+    /// What RUN gets.
+    #[command(flatten)]
+    pub run: RunArgs,
     /// What it may take.
     #[command(flatten)]
     pub limits: LimitArgs,

@@ -45,7 +45,7 @@ pub(super) fn sources(
     Ok(Sources {
         context,
         sub_path: input.context_sub_path.as_deref().map(sub_path).transpose()?.flatten(),
-        max_size: size(&input.context_max_size)?,
+        max_size: size("--context-max-size", &input.context_max_size)?,
         named,
         dockerfile,
     })
@@ -204,7 +204,7 @@ fn dockerfile(given: &str, working: &Path) -> Result<DockerfileSource, UsageErro
 }
 
 /// Reads a size: bytes, or a number with k, M, G or T, in powers of 1024.
-fn size(given: &str) -> Result<u64, UsageError> {
+pub(super) fn size(flag: &'static str, given: &str) -> Result<u64, UsageError> {
     let text = given.trim().trim_end_matches(['b', 'B']).trim_end_matches('i');
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match &text[digits.len()..] {
@@ -217,7 +217,7 @@ fn size(given: &str) -> Result<u64, UsageError> {
     };
     let bytes = shift.and_then(|shift| digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift));
     bytes.filter(|bytes| *bytes > 0).ok_or_else(|| UsageError::Value {
-        flag: "--context-max-size",
+        flag,
         value: given.to_owned(),
         reason: "write a number of bytes, or one with k, M, G or T".to_owned(),
     })

@@ -1,7 +1,7 @@
 //! Flags and environment become a request: complete, valid, with every default applied.
 //!
-//! Knows what flags mean together and which combinations make no sense. Reads no file and opens no
-//! connection: what a path or a registry holds is for the build to find out.
+//! Knows what flags mean together and which combinations make no sense. Opens no connection and
+//! reads no file but those of --build-arg-file: what a path or a registry holds is for the build to find out.
 //!
 //! *Invariant: after [`resolve`] every path is absolute, and nobody needs to know how a flag was called.*
 
@@ -21,6 +21,7 @@ mod output;
 mod pairs;
 mod push;
 mod results;
+mod run;
 mod warm;
 
 use std::num::NonZeroUsize;
@@ -163,7 +164,9 @@ impl From<UsageError> for Failure {
 /// [`UsageError`] for values that cannot be used, flags that exclude each other, and what is not there yet.
 pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, UsageError> {
     let mut warnings: Vec<Warning> = legacy::warnings(&args.legacy, environment).into_iter().collect();
-    let build_args = pairs::build_args(&args.input.build_arg, environment, &mut warnings)?;
+    let mut given = run::build_arg_files(&args.run.build_arg_file, environment)?;
+    given.extend_from_slice(&args.input.build_arg);
+    let build_args = pairs::build_args(&given, environment, &mut warnings)?;
     let times = build::times(args, environment, build_args)?;
     let outputs = output::outputs(args, environment)?;
     let input = &args.input;
@@ -195,7 +198,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         dry_run: args.limits.dryrun,
         materialize: args.build.materialize,
         isolation: build::isolation(args.build.isolation),
-        run: crate::request::RunSettings::default(),
+        run: run::settings(&args.run, environment)?,
         force: args.build.force,
         jobs: jobs(args.build.jobs),
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),

@@ -295,9 +295,42 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--no-push=false --no-push", |r| shown(&r.request.outputs), "[]"),
 ];
 
+const RUN: &[Row] = &[
+    ("--build-arg-file= --build-arg A=b", |r| shown(&r.request.build_args), "{A: b}"),
+    ("--secret id=a,src=b --secret=", |r| shown(&r.request.run.secrets), "{a: File(/work/b)}"),
+    ("--ssh a=b --ssh c=/d", |r| shown(&r.request.run.agents), "{a: /work/b, c: /d}"),
+    ("--network=none", |r| shown(r.request.run.network), "None"),
+    ("--network Host", |r| shown(r.request.run.network), "Host"),
+    ("--add-host a:1.2.3.4", |r| shown(&r.request.run.hosts), "[Host { name: a, address: 1.2.3.4 }]"),
+    ("--shm-size=1G", |r| shown(r.request.run.shared_memory), "Some(1073741824)"),
+    (
+        "--ulimit core=0:-1",
+        |r| shown(&r.request.run.limits),
+        "[ResourceLimit { resource: Core, soft: Some(0), hard: None }]",
+    ),
+    ("--allow=network.host", |r| shown(r.request.run.network), "Host"),
+    (
+        "--cache-mounts=c --cache-mounts-max-size=2k --cache-mounts-max-age=1h",
+        |r| shown(&r.request.run.caches),
+        "CacheMounts { directory: Some(/work/c), max_size: Some(2048), max_age: Some(3600) }",
+    ),
+    ("--cache-mounts=", |r| shown(&r.request.run.caches.directory), "None"),
+];
+
+#[test]
+fn arguments_come_from_files_too_and_flags_go_before_them() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "# of the project\nA=file\n\n  B=b=c  \nHOME\n").expect("writes");
+    let flag = format!("--build-arg-file={}", file.path().display());
+    let found = resolved(&[&flag, "--build-arg=A=flag", "--no-push"], &[("HOME", "/h")]);
+    assert_eq!(shown(found.request.build_args), "{A: flag, B: b=c, HOME: /h}");
+    assert!(refused(&["--build-arg-file=/nonexistent", "--no-push"], &[]).contains("/nonexistent"));
+    assert!(refused(&["--cache-mounts-max-age=1h", "--no-push"], &[]).contains("need --cache-mounts"));
+}
+
 #[test]
 fn every_flag_arrives() {
-    let rows = [IMAGE_AND_BUILD, OUTPUT_REGISTRY_AND_MESSAGES].concat();
+    let rows = [IMAGE_AND_BUILD, OUTPUT_REGISTRY_AND_MESSAGES, RUN].concat();
     for (words, probe, expected) in &rows {
         let words: Vec<&str> = words.split(' ').chain(["--no-push"]).collect();
         assert_eq!(probe(&resolved(&words, &[])), *expected, "{words:?}");

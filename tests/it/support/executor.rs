@@ -307,6 +307,11 @@ impl Ongoing {
         }
     }
 
+    /// Sends a signal to a run on the machine itself, to its first process alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
     /// Waits for the end within the run's own limit.
     pub(crate) fn finish(self) -> Build {
         let limit = self.limit;

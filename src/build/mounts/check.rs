@@ -1,0 +1,123 @@
+//! What the isolation in use cannot give to a RUN, or nobody has given: found before anything is built.
+//!
+//! Knows abilities and the plan; makes nothing. *Invariant: what passes here fails later only for what a file system
+//! or a program does.*
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::isolation::{Abilities, Isolation, Mounting};
+use crate::plan::{BuildPlan, Mount, Mounted, RunStep, Stage, Step};
+use crate::progress::{Event, Reporter, StepId};
+use crate::request::{RunNetwork, RunSettings};
+
+use super::{Error, RunServices};
+
+/// Refuses what RUNs ask for and cannot get.
+///
+/// # Errors
+/// [`Error::Unable`] and [`Error::NotGiven`], at the instruction.
+pub(in crate::build) fn check(
+    plan: &BuildPlan,
+    settings: &RunSettings,
+    services: &RunServices,
+    isolation: &dyn Isolation,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
+    let check = Check { settings, services, isolation, abilities: isolation.abilities(), reporter };
+    for stage in &plan.stages {
+        for (number, step) in stage.steps.iter().enumerate() {
+            if let crate::plan::Action::Run(run) = &step.action {
+                check.run(run, step).map_err(|error| error.at(step.span, Some(&id(stage, number))))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn id(stage: &Stage, number: usize) -> StepId {
+    StepId { stage: stage.name.clone(), number: number + 1, total: stage.steps.len() }
+}
+
+struct Check<'a> {
+    settings: &'a RunSettings,
+    services: &'a RunServices,
+    isolation: &'a dyn Isolation,
+    abilities: Abilities,
+    reporter: &'a dyn Reporter,
+}
+
+impl Check<'_> {
+    fn run(&self, run: &RunStep, step: &Step) -> Result<(), Error> {
+        let is_mounted = self.abilities.mounting == Mounting::Mounted;
+        if run.network == RunNetwork::None && !is_mounted {
+            return Err(self.unable("RUN without a network"));
+        }
+        if self.settings.shared_memory.is_some() && !is_mounted {
+            return Err(self.unable("a /dev/shm of another size (--shm-size)"));
+        }
+        if !run.hosts.is_empty() && self.abilities.mounting == Mounting::Linked {
+            let what = "an /etc/hosts of RUN's own (--add-host)";
+            let hint = "use --isolation namespace or chroot, or give the pod `hostAliases`";
+            return Err(self.unable_with(what, hint));
+        }
+        let mut caches = BTreeSet::new();
+        for mount in &run.mounts {
+            self.mount(mount, step)?;
+            if let Mounted::Cache(cache) = &mount.what
+                && !caches.insert(&cache.id)
+                && !is_mounted
+            {
+                return Err(self.unable(&format!("the cache `{}` at two places at once", cache.id)));
+            }
+        }
+        Ok(())
+    }
+
+    fn mount(&self, mount: &Mount, step: &Step) -> Result<(), Error> {
+        match &mount.what {
+            Mounted::Secret { id, required: true, .. } if !self.services.secrets.contains_key(id) => {
+                let hint = format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE");
+                return Err(Error::NotGiven { what: format!("the secret `{id}`"), hint });
+            }
+            Mounted::Ssh { id, required: true, .. } if !self.services.agents.contains_key(id) => {
+                let hint = format!("give it with --ssh {id} or --ssh {id}=SOCKET");
+                return Err(Error::NotGiven { what: format!("the SSH agent `{id}`"), hint });
+            }
+            Mounted::Tmpfs { size: Some(_) } if self.abilities.mounting != Mounting::Mounted => {
+                let isolation = self.abilities.isolation;
+                let message = format!("the size of a tmpfs is not enforced in {isolation} isolation");
+                let (rule, line) = ("MountNotEnforced", Some(step.span.first_line));
+                self.reporter.report(Event::Warning { rule, line, message: &message });
+            }
+            Mounted::Secret { .. }
+            | Mounted::Ssh { .. }
+            | Mounted::Tmpfs { .. }
+            | Mounted::Bind { .. }
+            | Mounted::Cache(_)
+            | Mounted::Script(_) => {}
+        }
+        self.target(mount)
+    }
+
+    /// Refuses a target that something of the container's is in the way of.
+    fn target(&self, mount: &Mount) -> Result<(), Error> {
+        let Some(target) = mount.target.as_deref() else { return Ok(()) };
+        let Some(obstacle) = self.isolation.obstacle(Path::new(target)) else { return Ok(()) };
+        let is_file = matches!(mount.what, Mounted::Secret { .. } | Mounted::Script(_));
+        if is_file && !obstacle.is_below(Path::new(target)) {
+            return Ok(());
+        }
+        let what = format!("a mount at {target}, where the container has {},", obstacle.0.display());
+        Err(self.unable(&what))
+    }
+
+    fn unable(&self, what: &str) -> Error {
+        self.unable_with(what, "use --isolation namespace where the cluster allows it")
+    }
+
+    fn unable_with(&self, what: &str, hint: &str) -> Error {
+        let (what, hint) = (what.to_owned(), hint.to_owned());
+        Error::Unable { what, isolation: self.abilities.isolation, hint }
+    }
+}

@@ -1,0 +1,537 @@
+//! What is there for one RUN only: files of other stages, caches, secrets, agents.
+//!
+//! Knows how what the plan names gets onto the disk, and whose it is meanwhile; how it gets into the root file system
+//! is the isolation's.
+//!
+//! *Invariant: after [`Prepared::finish`] nothing of it is left but what caches hold.*
+
+mod check;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cache::{CacheMounts, Lease, Pruned, Use};
+use crate::dockerfile::{MountOwner, Sharing};
+use crate::image::{EntryKind, Inventory, Layer, LayerReader, LayerWriter};
+use crate::isolation::{Access, Agent, AgentSocket, Confidential, Mount, MountSource, Mounting, User};
+use crate::oci::Digest;
+use crate::plan::{CacheMount, CopyFrom, CopySource, CopyStep, Mounted, RunStep, Unpack};
+use crate::progress::Event;
+use crate::request::{BuildRequest, Compression, SnapshotMode};
+use crate::rootfs::{self, Contents, Exclusions, Fidelity, Rootfs, RootfsKind, Snapshot, Tree};
+use crate::store::Store;
+
+pub(in crate::build) use check::check;
+
+use super::copy::Source;
+use super::files::{Copying, Opened};
+use super::run::{Live, report};
+use super::stage::{Progress, Shared};
+use super::{Error, Services, layers};
+
+/// What RUNs may ask for.
+#[derive(Debug, Default)]
+pub struct RunServices {
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, Confidential>,
+    /// SSH agents by id.
+    pub agents: BTreeMap<String, Agent>,
+    /// Cache mounts that outlive the build; none when they do not.
+    pub caches: Option<CacheMounts>,
+}
+
+/// All that is there for one RUN.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// What the isolation puts into the root file system, in order.
+    pub(super) mounts: Vec<Mount>,
+    /// Variables that the process gets beside its environment.
+    pub(super) variables: Vec<(OsString, OsString)>,
+    leases: BTreeMap<Digest, Lease>,
+    agents: Vec<AgentSocket>,
+    /// Root file systems that are mounted from.
+    lives: Vec<Arc<Live>>,
+    /// Copies of caches, and the instances that they replace afterwards.
+    copies: Vec<(PathBuf, PathBuf)>,
+    /// Where copies and sockets are.
+    directory: Option<PathBuf>,
+}
+
+/// A RUN's mounts while they are made.
+struct Preparation<'a, 's> {
+    shared: &'a Shared<'s>,
+    mounting: Mounting,
+    user: &'a User,
+    directory: PathBuf,
+    prepared: Prepared,
+    copied: usize,
+}
+
+const DIRECTORY: u32 = 0o755;
+const SCRIPT: u32 = 0o755;
+const SECRET: u32 = 0o400;
+const SOCKET: u32 = 0o600;
+
+impl Shared<'_> {
+    /// Makes what a RUN has mounts for; to be ended with [`Prepared::finish`] whatever becomes of the RUN.
+    pub(super) fn prepare(&self, step: &RunStep, progress: &Progress, user: &User) -> Result<Prepared, Error> {
+        if step.mounts.is_empty() {
+            return Ok(Prepared::default());
+        }
+        let isolation = &self.services.isolation;
+        let directory = isolation.workspace()?.join(format!("stage-{}", progress.id.0));
+        let prepared = Prepared { directory: Some(directory.clone()), ..Prepared::default() };
+        let mounting = isolation.abilities().mounting;
+        let mut preparation = Preparation { shared: self, mounting, user, directory, prepared, copied: 0 };
+        match preparation.all(step) {
+            Ok(()) => Ok(preparation.prepared),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = preparation.prepared.finish(self);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Keeps the cache mounts that outlive the build within their limits.
+pub(super) fn prune(request: &BuildRequest, services: &Services) {
+    let limits = &request.run.caches;
+    let Some(caches) = &services.run.caches else { return };
+    match caches.prune(limits.max_age, limits.max_size) {
+        Ok(Pruned { removed: 0, .. }) => {}
+        Ok(Pruned { removed, freed, left }) => {
+            let mounts = if removed == 1 { "cache mount" } else { "cache mounts" };
+            let sizes =
+                if limits.max_size.is_some() { format!(", {freed} bytes; {left} are left") } else { String::new() };
+            services.reporter.report(Event::Note(&format!("removed {removed} {mounts}{sizes}")));
+        }
+        Err(error) => {
+            let message = format!("cache mounts are not kept within their limits: {error}");
+            services.reporter.report(Event::Warning { rule: "CacheMountsNotPruned", line: None, message: &message });
+        }
+    }
+}
+
+impl Prepared {
+    /// Takes all away, and gives caches back what is theirs.
+    pub(super) fn finish(mut self, shared: &Shared<'_>) -> Result<(), Error> {
+        self.agents.clear();
+        self.lives.clear();
+        let mut result = Ok(());
+        for (copy, instance) in &self.copies {
+            result = result.and(shared.replace(copy, instance));
+        }
+        self.leases.clear();
+        if let Some(directory) = self.directory.take().filter(|directory| directory.exists()) {
+            result = result.and(super::files::remove_scratch(&directory));
+        }
+        result
+    }
+}
+
+impl Preparation<'_, '_> {
+    fn all(&mut self, step: &RunStep) -> Result<(), Error> {
+        self.lease(step)?;
+        for mount in &step.mounts {
+            let target = mount.target.as_deref().map(PathBuf::from);
+            let what = match &mount.what {
+                Mounted::Bind { from, source, read_only } => Some(self.bind(from, source, *read_only)?),
+                Mounted::Cache(cache) => Some(self.cache(cache)?),
+                Mounted::Tmpfs { size } => Some(MountSource::Tmpfs { size: *size }),
+                Mounted::Secret { id, variable, owner, .. } => self.secret(id, variable.as_deref(), *owner),
+                Mounted::Ssh { id, owner, .. } => self.agent(id, *owner)?,
+                Mounted::Script(text) => {
+                    let access = Access { mode: SCRIPT, ..Access::FILE };
+                    Some(MountSource::File { content: Confidential(text.clone().into_bytes()), access })
+                }
+            };
+            if let (Some(target), Some(what)) = (target, what) {
+                self.prepared.mounts.push(Mount { target, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a directory for one thing.
+    fn room(&mut self) -> Result<PathBuf, Error> {
+        self.copied += 1;
+        let room = self.directory.join(self.copied.to_string());
+        create(&room)?;
+        Ok(room)
+    }
+
+    fn secret(&mut self, id: &str, variable: Option<&str>, owner: MountOwner) -> Option<MountSource> {
+        // One that is required is there: that was checked before anything was built.
+        let content = self.shared.services.run.secrets.get(id)?.clone();
+        if let Some(name) = variable {
+            self.prepared.variables.push((name.into(), OsString::from_vec(content.0.clone())));
+        }
+        Some(MountSource::File { content, access: access(owner, SECRET) })
+    }
+
+    fn agent(&mut self, id: &str, owner: MountOwner) -> Result<Option<MountSource>, Error> {
+        let Some(agent) = self.shared.services.run.agents.get(id) else { return Ok(None) };
+        let source = self.room()?.join("agent");
+        self.prepared.agents.push(agent.listen(&source, access(owner, SOCKET))?);
+        Ok(Some(MountSource::Bind { source, read_only: false }))
+    }
+
+    fn bind(&mut self, from: &CopyFrom, source: &str, read_only: bool) -> Result<MountSource, Error> {
+        let path = Path::new(source.trim_start_matches('/'));
+        if read_only
+            && self.mounting == Mounting::Mounted
+            && let Some(source) = self.on_disk(from, path)?
+        {
+            return Ok(MountSource::Bind { source, read_only });
+        }
+        let room = self.room()?;
+        Ok(MountSource::Bind { source: self.shared.copy_out(from, path, &room)?, read_only })
+    }
+
+    /// Finds files that are on disk already as RUN shall see them.
+    fn on_disk(&mut self, from: &CopyFrom, path: &Path) -> Result<Option<PathBuf>, Error> {
+        if let CopyFrom::Stage(id) = from {
+            let Some(live) = self.shared.finished(*id).live().filter(|live| live.holds_everything()) else {
+                return Ok(None);
+            };
+            let Some(real) = live.tree().real_path(path)? else { return Ok(None) };
+            let found = live.tree().path().join(real);
+            self.prepared.lives.push(live);
+            return Ok(Some(found));
+        }
+        self.shared.with_source(from, |opened| match &opened.source {
+            Source::Context { tree, ignore, .. } if ignore.patterns().is_empty() => {
+                let real = tree.real_path(path)?;
+                // Files of a context belong to nobody: RUN sees them as root's.
+                let Some(real) = real else { return Ok(None) };
+                Ok(if is_roots(tree, &real)? { Some(tree.path().join(real)) } else { None })
+            }
+            Source::Context { .. } | Source::Image { .. } => Ok(None),
+        })
+    }
+
+    /// Takes all leases that the RUN needs, in an order that is the same for all RUNs: none waits for another in
+    /// a circle.
+    fn lease(&mut self, step: &RunStep) -> Result<(), Error> {
+        let mut wanted: BTreeMap<Digest, (Use, &CacheMount)> = BTreeMap::new();
+        for mount in &step.mounts {
+            if let Mounted::Cache(cache) = &mount.what {
+                let how = self.how(cache.sharing);
+                let first = wanted.entry(identity(cache)).or_insert((how, cache));
+                if how == Use::Alone {
+                    first.0 = how;
+                }
+            }
+        }
+        let caches = self.caches()?;
+        let services = self.shared.services;
+        for (identity, (how, cache)) in wanted {
+            let mut told = false;
+            let mut wait = || {
+                if services.cancel.is_cancelled() {
+                    return Err(Error::Interrupted);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    let note = format!("waiting for the cache mount {}, which another RUN uses", cache.id);
+                    services.reporter.report(Event::Note(&note));
+                }
+                Ok(())
+            };
+            let lease = caches.lease(&identity, &cache.id, how, &mut wait)?;
+            self.prepared.leases.insert(identity, lease);
+        }
+        Ok(())
+    }
+
+    fn caches(&self) -> Result<CacheMounts, Error> {
+        match &self.shared.services.run.caches {
+            Some(caches) => Ok(caches.clone()),
+            None => Ok(CacheMounts::new(&self.shared.services.isolation.workspace()?.join("caches"))),
+        }
+    }
+
+    /// Says how a cache is used: what is moved or copied in place is nobody else's meanwhile.
+    fn how(&self, sharing: Sharing) -> Use {
+        let lasts = self.shared.services.run.caches.is_some();
+        match (sharing, self.mounting) {
+            (Sharing::Private, _) => Use::Private,
+            (Sharing::Locked, _) => Use::Alone,
+            (Sharing::Shared, Mounting::Mounted) => Use::Shared,
+            (Sharing::Shared, Mounting::Linked) if lasts => Use::Shared,
+            (Sharing::Shared, Mounting::Linked | Mounting::Moved) => Use::Alone,
+        }
+    }
+
+    fn cache(&mut self, cache: &CacheMount) -> Result<MountSource, Error> {
+        let data = self.prepared.leases.get(&identity(cache)).map(|lease| lease.data.clone());
+        let data = data.expect("all were leased");
+        self.shared.begin_cache(cache, &data)?;
+        let lasts = self.shared.services.run.caches.is_some();
+        let read_only = cache.read_only;
+        let inside = |base: &Path| match (&cache.from, cache.source.trim_start_matches('/')) {
+            (Some(_), _) | (None, "") => Ok(base.to_owned()),
+            (None, below) => {
+                let tree = Tree::open(base)?;
+                tree.create_directories(Path::new(below), 0o755)?;
+                let real = tree.real_path(Path::new(below))?;
+                Ok::<_, Error>(base.join(real.unwrap_or_else(|| below.into())))
+            }
+        };
+        match self.mounting {
+            Mounting::Mounted => Ok(MountSource::Shared { source: inside(&data)?, read_only }),
+            Mounting::Linked if lasts => {
+                let source = inside(&data)?;
+                self.must_be_reachable(&source)?;
+                Ok(MountSource::Shared { source, read_only })
+            }
+            Mounting::Moved if lasts => {
+                let copy = self.room()?.join("cache");
+                self.shared.duplicate(&data, &copy)?;
+                if !read_only {
+                    self.prepared.copies.push((copy.clone(), data));
+                }
+                Ok(MountSource::Bind { source: inside(&copy)?, read_only })
+            }
+            Mounting::Linked | Mounting::Moved => Ok(MountSource::Bind { source: inside(&data)?, read_only }),
+        }
+    }
+
+    /// A link leads RUN only where its user may go.
+    fn must_be_reachable(&self, path: &Path) -> Result<(), Error> {
+        if self.user.uid == 0 {
+            return Ok(());
+        }
+        let closed = path.ancestors().skip(1).find(|parent| {
+            fs::metadata(parent).is_ok_and(|metadata| metadata.mode() & 0o001 == 0 && metadata.uid() != self.user.uid)
+        });
+        let Some(closed) = closed else { return Ok(()) };
+        Err(Error::Unable {
+            what: format!("a cache mount below {} for a user who may not enter it", closed.display()),
+            isolation: self.shared.services.isolation.abilities().isolation,
+            hint: format!("let everybody enter it (chmod o+x {}), or use --isolation namespace", closed.display()),
+        })
+    }
+}
+
+impl Shared<'_> {
+    /// Makes a new cache's directory with what it begins with; does nothing where it is there.
+    fn begin_cache(&self, cache: &CacheMount, data: &Path) -> Result<(), Error> {
+        if fs::symlink_metadata(data).is_ok_and(|metadata| metadata.is_dir()) {
+            return Ok(());
+        }
+        let room = self.beside(data, "new");
+        create(&room)?;
+        let new = match &cache.from {
+            Some(from) => self.copy_out(from, Path::new(cache.source.trim_start_matches('/')), &room)?,
+            None => {
+                let new = room.join("new");
+                create(&new)?;
+                new
+            }
+        };
+        let owner = cache.owner;
+        if cache.from.is_none() || owner != MountOwner::default() {
+            self.give(&new, access(owner, DIRECTORY))?;
+        }
+        match fs::rename(&new, data) {
+            // Another pod was faster.
+            Err(_) if data.is_dir() => {}
+            result => result.map_err(state("make", data))?,
+        }
+        super::files::remove_scratch(&room)
+    }
+
+    /// Names a directory of this build's own beside an instance of a cache, which may be on a shared file system.
+    fn beside(&self, data: &Path, what: &str) -> PathBuf {
+        let run = self.request.state_directory.file_name().unwrap_or_default().to_string_lossy();
+        let instance = data.file_name().unwrap_or_default().to_string_lossy();
+        data.with_file_name(format!(".{instance}-{what}-{run}"))
+    }
+
+    /// Copies files into `room`, which is empty, and returns where they are.
+    fn copy_out(&self, from: &CopyFrom, path: &Path, room: &Path) -> Result<PathBuf, Error> {
+        let [files, spool, blobs] = ["files", "spool", "blobs"].map(|name| room.join(name));
+        create(&files)?;
+        create(&spool)?;
+        let store = Store::open(&blobs)?;
+        let step = CopyStep {
+            from: from.clone(),
+            sources: vec![CopySource::Path(literal(path))],
+            destination: "/content".to_owned(),
+            chown: None,
+            chmod: None,
+            link: true,
+            parents: false,
+            excludes: Vec::new(),
+            unpack: Unpack::Nothing,
+        };
+        let nothing = Exclusions::default();
+        let copying = Copying { step: &step, owner: None, ignored: &nothing, spool: &spool };
+        let (entry, layer) = self.with_source(from, |opened: &Opened<'_>| {
+            let entry = opened.source.find(path)?;
+            let writer = LayerWriter::new(&store, Compression::Uncompressed, None)?;
+            Ok((entry, self.write_copy(&copying, opened, &mut Inventory::new(), writer)?))
+        })?;
+        if let Some((layer, _)) = layer {
+            self.unpack_to(&store, &layer, &files)?;
+        }
+        let content = files.join("content");
+        if entry.kind == EntryKind::Directory {
+            create(&content)?;
+            self.give(&content, Access { mode: entry.mode, uid: entry.uid, gid: entry.gid })?;
+        }
+        super::files::remove_scratch(&blobs)?;
+        super::files::remove_scratch(&spool)?;
+        Ok(content)
+    }
+
+    /// Copies a whole directory, as it is on disk, to `to`, which does not exist.
+    fn duplicate(&self, directory: &Path, to: &Path) -> Result<(), Error> {
+        let blobs = to.with_extension("blobs");
+        let store = Store::open(&blobs)?;
+        create(to)?;
+        let from = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
+        let begin = Snapshot::take(&Rootfs::open(to, Vec::new(), RootfsKind::Plain)?, &Contents::default())?;
+        let changes = begin.changes(&from, SnapshotMode::Full)?;
+        let mut writer = LayerWriter::new(&store, Compression::Uncompressed, None)?;
+        report(self.services, &rootfs::pack(&from, &changes, &mut writer, &mut Contents::default())?);
+        let (layer, _) = writer.finish()?;
+        self.unpack_to(&store, &layer, to)?;
+        super::files::remove_scratch(&blobs)
+    }
+
+    /// Puts the copy of a cache that a RUN has worked with in the place of the instance.
+    fn replace(&self, copy: &Path, instance: &Path) -> Result<(), Error> {
+        if !copy.is_dir() {
+            // RUN has removed it, as it could not have removed a mount.
+            return Ok(());
+        }
+        let (new, old) = (self.beside(instance, "new"), self.beside(instance, "old"));
+        self.duplicate(copy, &new)?;
+        fs::rename(instance, &old).map_err(state("move", instance))?;
+        fs::rename(&new, instance).map_err(state("make", instance))?;
+        super::files::remove_scratch(&old)
+    }
+
+    fn unpack_to(&self, store: &Store, layer: &Layer, to: &Path) -> Result<(), Error> {
+        let blob = store.read(&layer.descriptor.digest)?;
+        let mut rootfs = Rootfs::open(to, Vec::new(), RootfsKind::Plain)?;
+        let tar = layers::interruptible(self.services, io::BufReader::new(blob));
+        let mut reader = LayerReader::new(tar);
+        let unpacked = rootfs::unpack(&mut rootfs, &mut reader, self.services.fidelity, &mut Contents::default());
+        report(self.services, &unpacked?);
+        Ok(())
+    }
+
+    /// Sets mode and owner.
+    fn give(&self, path: &Path, access: Access) -> Result<(), Error> {
+        let owned = std::os::unix::fs::lchown(path, Some(access.uid), Some(access.gid));
+        match owned {
+            Err(_) if self.services.fidelity == Fidelity::Lossy => {}
+            result => result.map_err(state("give away", path))?,
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(state("open", path))
+    }
+}
+
+/// Tells all cache mounts apart that are not one: what they begin with, and whose they are, counts too, as in
+/// BuildKit.
+fn identity(cache: &CacheMount) -> Digest {
+    let CacheMount { id, sharing: _, from, source, owner, read_only: _ } = cache;
+    let from = match from {
+        Some(CopyFrom::Stage(_)) => format!("stage {source}"),
+        Some(from) => format!("{from:?} {source}"),
+        None => String::new(),
+    };
+    let owner = (owner.mode.unwrap_or(DIRECTORY), owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
+    Digest::of(format!("{}:{id}\0{}:{from}\0{owner:?}", id.len(), from.len()).as_bytes())
+}
+
+/// Writes a path as a pattern that matches it alone.
+fn literal(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
+/// Tells whether all that is at or below a path is owner 0's.
+fn is_roots(tree: &Tree, path: &Path) -> Result<bool, Error> {
+    let Some(stat) = tree.stat(path)? else { return Ok(false) };
+    if (stat.uid, stat.gid) != (0, 0) {
+        return Ok(false);
+    }
+    if stat.kind == rootfs::FileKind::Directory {
+        for name in tree.read_dir(path)? {
+            if !is_roots(tree, &path.join(name.as_os_str()))? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn access(owner: MountOwner, mode: u32) -> Access {
+    Access { mode: owner.mode.unwrap_or(mode), uid: owner.uid.unwrap_or(0), gid: owner.gid.unwrap_or(0) }
+}
+
+fn create(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(state("create", path))
+}
+
+fn state(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::State { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::glob;
+
+    #[test]
+    fn a_literal_pattern_matches_its_path_alone() {
+        for path in ["plain", "a*b", "a?b", "[x]", "back\\slash"] {
+            let pattern = literal(Path::new(path));
+            assert!(glob::matches(pattern.as_bytes(), path.as_bytes()).expect(&pattern), "{pattern}");
+        }
+        assert!(!glob::matches(literal(Path::new("a*")).as_bytes(), b"ab").expect("a pattern"));
+    }
+
+    #[test]
+    fn caches_differ_by_all_that_makes_them_what_they_are() {
+        let cache = CacheMount {
+            id: "a".to_owned(),
+            sharing: Sharing::Shared,
+            from: None,
+            source: "/".to_owned(),
+            owner: MountOwner::default(),
+            read_only: false,
+        };
+        let same = [
+            CacheMount { sharing: Sharing::Locked, ..cache.clone() },
+            CacheMount { read_only: true, ..cache.clone() },
+            CacheMount { source: "/below".to_owned(), ..cache.clone() },
+            CacheMount { owner: MountOwner { mode: Some(0o755), uid: Some(0), gid: None }, ..cache.clone() },
+        ];
+        let other = [
+            CacheMount { id: "b".to_owned(), ..cache.clone() },
+            CacheMount { from: Some(CopyFrom::Context), ..cache.clone() },
+            CacheMount { owner: MountOwner { uid: Some(1), ..MountOwner::default() }, ..cache.clone() },
+        ];
+        assert!(same.iter().all(|one| identity(one) == identity(&cache)));
+        assert!(other.iter().all(|one| identity(one) != identity(&cache)));
+    }
+}

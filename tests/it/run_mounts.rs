@@ -1,0 +1,249 @@
+//! What RUN gets for itself alone: secrets, agents, caches; and that none of it is found afterwards.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::executor::{Build, Executor};
+use crate::support::isolation::Isolation;
+use crate::support::listing::Listing;
+use crate::support::pod::Pod;
+use crate::support::process::{processes_with, wait_until};
+use crate::support::scratch::Scratch;
+use crate::support::source::source;
+
+const SECRET: &str = "hush-4f1d9a";
+const STARTED: Duration = Duration::from_secs(60);
+
+/// Runs a build in each isolation that is allowed here.
+fn each(what: &str, dockerfile: &str, check: impl Fn(Isolation, &mut Executor)) {
+    for isolation in Isolation::ALL {
+        if isolation.allowed(what) {
+            let source = source(dockerfile, &[("file", "content\n")]);
+            let mut executor = Executor::new(isolation, source.path());
+            executor.only_layout();
+            check(isolation, &mut executor);
+        }
+    }
+}
+
+/// Returns the line of a file of the image, which ends with its content.
+fn content(build: &Build, path: &str) -> String {
+    let image = build.image();
+    image.verify();
+    let listing = Listing::of(&image);
+    listing.0.get(path).unwrap_or_else(|| panic!("{path} is not there")).text.clone()
+}
+
+/// Panics when a file below the directory holds the secret.
+fn nowhere_in(directory: &Path, what: &str) {
+    let mut pending = vec![directory.to_owned()];
+    while let Some(path) = pending.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            pending.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        } else if metadata.is_file() {
+            let bytes = fs::read(&path).unwrap_or_default();
+            let found = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+            assert!(!found, "{what}: {} holds the secret", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_there_for_its_run_and_nowhere_else() {
+    let dockerfile = "FROM $BASE
+RUN --mount=type=secret,id=file --mount=type=secret,id=variable,env=TOKEN \\
+    wc -c < /run/secrets/file > /lengths && echo ${#TOKEN} >> /lengths && stat -c '%a %u:%g' /run/secrets/file >> /lengths
+RUN --mount=type=secret,id=file,target=/etc/deep/er/key,mode=0440,uid=12,gid=34 stat -c '%a %u:%g' /etc/deep/er/key >> /lengths
+RUN --mount=type=secret,id=file,target=key,env=KEY cd / && test \"$(cat key)\" = \"$KEY\" && echo same >> /lengths
+RUN find / -name file -path '*secrets*' 2>/dev/null > /found; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | \\
+    grep -c hush-4 > /environments; test ! -e /etc/deep; test -z \"$TOKEN$KEY\"
+";
+    each("secrets", dockerfile, |isolation, executor| {
+        let file = executor.credential("secret", SECRET);
+        executor.add(&[&format!("--secret=id=file,src={file}"), "--secret=id=variable,env=THE_SECRET"]);
+        executor.env("THE_SECRET", SECRET);
+        let build = executor.run().expect(0);
+        let length = SECRET.len();
+        let expected = format!("{length}\n{length}\n400 0:0\n440 12:34\nsame\n");
+        assert!(content(&build, "/lengths").contains(&format!("{expected:?}")), "{}", content(&build, "/lengths"));
+        assert!(!content(&build, "/found").contains("secrets"), "{}", isolation.name());
+        // In a container the executor itself, with its environment, is one of the processes that are seen.
+        if isolation == Isolation::Namespace {
+            assert!(content(&build, "/environments").contains("\"0\\n\""), "a later RUN sees the secret");
+        }
+        let listing = format!("{:?}", Listing::of(&build.image()));
+        assert!(!listing.contains("/run/secrets") && !listing.contains("/etc/deep"), "{listing}");
+        assert!(!build.stderr.contains(SECRET), "{}", build.stderr);
+        nowhere_in(&build.path(""), isolation.name());
+    });
+}
+
+#[test]
+fn nothing_of_a_secret_is_on_disk_after_a_kill() {
+    if !Isolation::Namespace.allowed("secrets: SIGKILL") {
+        return;
+    }
+    let marker = "sleep 41827";
+    let dockerfile = format!("FROM $BASE\nRUN --mount=type=secret,id=s cat /run/secrets/s > /dev/null && {marker}\n");
+    let source = source(&dockerfile, &[]);
+    let scratch = Scratch::new("killed");
+    let state = scratch.directory("state");
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    executor.only_layout().env("THE_SECRET", SECRET);
+    executor.add(&["--secret=id=s,env=THE_SECRET", &format!("--state-dir={}", state.display())]);
+    let ongoing = executor.start();
+    let begun = || processes_with(marker).iter().any(|line| line.contains(&format!(" {marker}")));
+    assert!(wait_until(STARTED, begun), "the RUN did not start: {}", ongoing.finish().stderr);
+    nowhere_in(&state, "while it runs");
+    ongoing.signal(Signal::KILL);
+    assert!(wait_until(STARTED, || processes_with(marker).is_empty()), "the RUN outlives the executor");
+    let files = fs::read_dir(&state).expect("it is there").count();
+    assert!(files > 0, "a kill leaves the state, or this test shows nothing");
+    nowhere_in(&state, "after the kill");
+}
+
+#[test]
+fn secrets_that_cannot_be_read_are_refused_at_the_start() {
+    if !Isolation::Namespace.allowed("secrets: refused") {
+        return;
+    }
+    let source = source("FROM $BASE\nRUN true\n", &[]);
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    let build = executor.only_layout().add(&["--secret=id=a,src=/nonexistent/secret"]).run().expect(72);
+    assert!(build.stderr.contains("cannot read the secret a from /nonexistent/secret"), "{}", build.stderr);
+}
+
+#[test]
+fn an_agents_socket_is_there_for_its_run() {
+    // That it answers, and what it does not pass on, is tested where it is made: the base has no client.
+    let dockerfile = "FROM $BASE
+RUN --mount=type=ssh,required stat -c '%a %F' $SSH_AUTH_SOCK > /socket && echo $SSH_AUTH_SOCK >> /socket
+RUN --mount=type=ssh,id=other,mode=0666,uid=5,target=/tmp/agent stat -c '%a %u' /tmp/agent >> /socket
+RUN test ! -e /run/buildkit && test ! -e /tmp/agent
+";
+    let scratch = Scratch::new("agent");
+    let path = scratch.path().join("socket");
+    let _listener = UnixListener::bind(&path).expect("a socket");
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("agents")) {
+        let source = source(dockerfile, &[]);
+        let mut pod = Pod::plain();
+        pod.mount(scratch.path(), "/agent-of-the-step");
+        let (mut executor, socket) = match isolation {
+            Isolation::Namespace => (Executor::new(isolation, source.path()), path.display().to_string()),
+            _ => (Executor::in_pod(isolation, pod, source.path()), "/agent-of-the-step/socket".to_owned()),
+        };
+        executor.only_layout().env("SSH_AUTH_SOCK", &socket);
+        let build = executor.add(&["--ssh=default", &format!("--ssh=other={socket}")]).run().expect(0);
+        let socket = content(&build, "/socket");
+        assert!(socket.contains("600 socket\\n/run/buildkit/ssh_agent.0\\n666 5\\n"), "{}: {socket}", isolation.name());
+    }
+}
+
+/// Appends to a file in small pieces, and fails when somebody else does so meanwhile.
+const APPEND: &str = "for i in 1 2 3 4 5 6 7 8 9 10; do \\
+    n=$(cat /c/count 2>/dev/null || echo 0); sleep 0.05; echo $((n + 1)) > /c/count; done";
+
+#[test]
+fn builds_that_lock_a_cache_wait_for_each_other() {
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("cache mounts: locked")) {
+        let scratch = Scratch::new("caches");
+        let caches = scratch.directory("caches");
+        let dockerfile = format!(
+            "FROM $BASE\nARG N\nRUN --mount=type=cache,id=count,target=/c,sharing=locked {APPEND}; cp /c/count /count\n"
+        );
+        let source = source(&dockerfile, &[]);
+        let ongoing: Vec<_> = (0..2)
+            .map(|number| {
+                let (mut executor, directory) = with_caches(isolation, &caches, source.path());
+                executor.add(&[&format!("--cache-mounts={directory}"), &format!("--build-arg=N={number}")]);
+                executor.only_layout().start()
+            })
+            .collect();
+        let builds: Vec<Build> = ongoing.into_iter().map(|build| build.finish().expect(0)).collect();
+        let mut counts: Vec<String> = builds.iter().map(|build| content(build, "/count")).collect();
+        counts.sort();
+        assert!(counts[0].contains("10\\n") && counts[1].contains("20\\n"), "{}: {counts:?}", isolation.name());
+        let kept = walk(&caches);
+        assert!(kept.iter().any(|path| path.ends_with("count")), "{kept:?}");
+        assert!(!kept.iter().any(|path| path.contains("-new-") || path.contains("-old-")), "{kept:?}");
+    }
+}
+
+/// Prepares a build that finds the directory of caches, in a pod as a volume; returns its name there.
+fn with_caches(isolation: Isolation, caches: &Path, source: &Path) -> (Executor, String) {
+    if isolation == Isolation::Namespace {
+        return (Executor::new(isolation, source), caches.display().to_string());
+    }
+    let mut pod = Pod::plain();
+    pod.mount_writable(caches, "/caches-of-the-team");
+    (Executor::in_pod(isolation, pod, source), "/caches-of-the-team".to_owned())
+}
+
+fn walk(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(path) = pending.pop() {
+        pending.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        found.push(path.display().to_string());
+    }
+    found
+}
+
+#[test]
+fn a_cache_lasts_and_is_kept_small() {
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("cache mounts: last")) {
+        let scratch = Scratch::new("caches");
+        let caches = scratch.directory("caches");
+        let run = |dockerfile: &str, flags: &[&str]| {
+            let source = source(dockerfile, &[]);
+            let (mut executor, directory) = with_caches(isolation, &caches, source.path());
+            executor.add(&[&format!("--cache-mounts={directory}")]).add(flags);
+            executor.only_layout().run().expect(0)
+        };
+        let write = "FROM $BASE\nRUN --mount=type=cache,target=/c yes | head -c 3000000 > /c/large && \\
+                     ln /c/large /c/second && ln -s large /c/link && chown 7:8 /c/large && mkdir /c/directory\n";
+        run(write, &[]);
+        let read = "FROM $BASE\nRUN --mount=type=cache,target=/c stat -c '%s %h %u:%g' /c/large > /seen; \\
+                    readlink /c/link >> /seen; rm -r /c/directory; ls /c >> /seen\n";
+        let seen = content(&run(read, &[]), "/seen");
+        assert!(seen.contains("3000000 2 7:8\\nlarge\\nlarge\\nlink\\nsecond\\n"), "{}: {seen}", isolation.name());
+        let other = "FROM $BASE\nRUN --mount=type=cache,id=b,target=/c,sharing=private echo small > /c/file\n";
+        let build = run(other, &["--cache-mounts-max-size=1M"]);
+        assert!(build.stderr.contains("removed 1 cache mount"), "{}: {}", isolation.name(), build.stderr);
+        let left = walk(&caches);
+        assert!(!left.iter().any(|path| path.ends_with("large")), "{left:?}");
+        assert!(left.iter().any(|path| path.ends_with("data-0/file")), "{left:?}");
+    }
+}
+
+#[test]
+fn hosts_limits_and_shared_memory() {
+    let dockerfile = "FROM $BASE\nRUN grep -h given /etc/hosts > /seen || true; ulimit -n >> /seen; \\
+                      df -k /dev/shm 2>/dev/null | awk 'NR==2 { print $2 }' >> /seen\n";
+    each("hosts and limits", dockerfile, |isolation, executor| {
+        executor.add(&["--ulimit=nofile=321:654"]);
+        let more = ["--add-host=given.example:10.9.8.7", "--shm-size=8M"];
+        if isolation == Isolation::Namespace {
+            executor.add(&more);
+        }
+        let seen = content(&executor.run().expect(0), "/seen");
+        assert!(seen.contains("321\\n"), "{}: {seen}", isolation.name());
+        if isolation == Isolation::Namespace {
+            assert!(seen.contains("10.9.8.7\\tgiven.example\\n321\\n8192\\n"), "{seen}");
+        }
+    });
+    each("hosts: refused", dockerfile, |isolation, executor| {
+        let (flag, code) = match isolation {
+            Isolation::Namespace => ("--network=none", 0),
+            Isolation::Container => ("--add-host=a=10.0.0.1", 71),
+            Isolation::Chroot | Isolation::Auto => ("--shm-size=1M", 71),
+        };
+        let build = executor.add(&[flag]).run().expect(code);
+        assert!(code == 0 || build.stderr.contains("--isolation namespace"), "{}", build.stderr);
+    });
+}
