@@ -18,6 +18,7 @@ mod corpus;
 mod debian;
 mod errors;
 mod faults;
+mod flags;
 mod hostile;
 mod interrupted;
 mod nospace;

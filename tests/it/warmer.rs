@@ -120,7 +120,7 @@ fn a_dockerfile_names_the_images() {
     let (scratch, cache) = (Scratch::new("dockerfile"), Scratch::new("cache"));
     let path = scratch.file("Dockerfile", dockerfile).display().to_string();
     let insecure = format!("--insecure-registry={address}");
-    let words = ["-d", &path, "--build-arg", "VERSION=1", &insecure];
+    let words = ["--dockerfile", &path, "--build-arg", "VERSION=1", &insecure];
     let first = warm(cache.path(), &words);
     assert_eq!(first.code, 0, "{}", first.stderr);
     for (name, told) in [("a:1", "is kept as"), ("b:1", "is kept as"), ("missing:1", "cannot pull")] {

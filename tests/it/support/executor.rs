@@ -42,6 +42,7 @@ pub(crate) struct Executor {
     stdout: Option<String>,
     measured: bool,
     limit: Duration,
+    kept: Vec<Scratch>,
 }
 
 /// A run that ended.
@@ -95,6 +96,7 @@ impl Executor {
             measured: false,
             stdout: None,
             limit: LONG,
+            kept: Vec::new(),
         };
         let source = executor.inside(WORKSPACE, source);
         executor.add(&[
@@ -112,6 +114,12 @@ impl Executor {
     /// Adds arguments as they are.
     pub(crate) fn add(&mut self, arguments: &[&str]) -> &mut Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Keeps files as long as the run is in the making.
+    pub(crate) fn keep(&mut self, files: Scratch) -> &mut Self {
+        self.kept.push(files);
         self
     }
 
