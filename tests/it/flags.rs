@@ -484,7 +484,7 @@ const OF_THE_WARMER: &[Row] = &[
     ("skip-tls-verify-pull", "as for a build", In("flags")),
     ("skip-tls-verify-registry", "as for a build", In("flags")),
     ("registry-certificate", "as for a build", In("flags")),
-    ("registry-client-cert", "as for a build", In("flags")),
+    ("registry-client-cert", "as for a build", In("src/cli/request/tests.rs")),
     ("registry-map", "as for a build", In("flags")),
     ("registry-mirror", "as for a build", In("flags")),
     ("skip-default-registry-fallback", "as for a build", In("flags")),
