@@ -48,11 +48,7 @@ RUN useradd --create-home sailor && su sailor -c 'touch ~/knot'
     );
     let source = source(&dockerfile, &[]);
     let mut executor = Executor::new(isolation, source.path());
-    for name in ["http_proxy", "https_proxy", "no_proxy"] {
-        if let Some(value) = variable(name) {
-            executor.add(&["--build-arg", &format!("{name}={value}")]);
-        }
-    }
+    executor.add(&proxies().iter().map(String::as_str).collect::<Vec<_>>());
     let build = executor.only_layout().run().expect(0);
     let image = build.image();
     image.verify();
@@ -66,8 +62,14 @@ RUN useradd --create-home sailor && su sailor -c 'touch ~/knot'
     assert_eq!(strangers.map(line), [""; 4], "what is not the image's is not in it");
 }
 
+/// Returns the build arguments by which a RUN reaches what this machine reaches.
+pub(crate) fn proxies() -> Vec<String> {
+    let names = ["http_proxy", "https_proxy", "no_proxy"];
+    names.into_iter().filter_map(|name| Some(format!("--build-arg={name}={}", variable(name)?))).collect()
+}
+
 /// Returns the reference of a Debian base in the shared registry, or why there is none.
-fn base() -> Result<String, String> {
+pub(crate) fn base() -> Result<String, String> {
     static BASE: OnceLock<Mutex<Option<Result<String, String>>>> = OnceLock::new();
     let mut base = BASE.get_or_init(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     base.get_or_insert_with(|| {

@@ -10,21 +10,28 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::debian;
 use crate::pipelines_files::python;
 use crate::support::bases;
 use crate::support::executor::{Build, Executor};
+use crate::support::git;
 use crate::support::isolation::Isolation;
 use crate::support::listing::Listing;
 use crate::support::pod::{EXECUTOR, Pod, podman};
 use crate::support::process::{self, LONG, SHORT};
 use crate::support::registry::{self, Registry};
 use crate::support::scratch::Scratch;
+use crate::support::skips;
 use crate::support::source::source;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Builds one of the images; it is pushed to the registry that all cases share.
 fn built(target: &str) -> Build {
+    built_with(target, &[])
+}
+
+fn built_with(target: &str, arguments: &[String]) -> Build {
     let scratch = Scratch::new("images");
     let (context, host) = (scratch.join("context"), "amd64");
     let script = Path::new(ROOT).join("examples/image-context.sh");
@@ -33,6 +40,7 @@ fn built(target: &str) -> Build {
     let mut executor = Executor::new(Isolation::Namespace, scratch.path());
     executor.push_plain(registry::shared(), &format!("yadokari:{target}")).output("--oci-layout-path", "layout");
     executor.add(&[&format!("--target={target}"), &format!("--build-arg=BUSYBOX={}", bases::base("BASE").reference)]);
+    executor.add(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     executor.run().expect(0)
 }
 
@@ -151,6 +159,9 @@ fn three_builds_at_a_time_in_one_debug_container() {
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
+/// Where Tekton has the results of a step that is called `build`.
+const STEP_RESULTS: &str = "/tekton/steps/step-build/results";
+
 /// A step of an engine, with all variables in it replaced.
 struct Step {
     command: Vec<String>,
@@ -158,6 +169,7 @@ struct Step {
     directory: Option<String>,
     security: Value,
     mounts: Vec<String>,
+    environment: Vec<String>,
 }
 
 fn document(file: &str) -> Option<Value> {
@@ -191,7 +203,7 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_str().map(str::to_owned).into_iter().chain(list.filter_map(Value::as_str).map(str::to_owned)).collect()
 }
 
-/// Reads the one step of a Task, with these parameters.
+/// Reads the one step of a Task, or a StepAction, with these parameters.
 fn tekton_step(file: &str, given: &[(&str, &[&str])]) -> Option<Step> {
     let spec = document(file)?["spec"].take();
     let mut values = BTreeMap::new();
@@ -202,9 +214,18 @@ fn tekton_step(file: &str, given: &[(&str, &[&str])]) -> Option<Step> {
         values.insert(format!("params.{name}"), value.unwrap_or_else(|| texts(&parameter["default"])));
     }
     values.insert("workspaces.source.path".to_owned(), vec!["/workspace/source".to_owned()]);
-    let step = &spec["steps"][0];
     let marks = ("$(", ")");
+    let step = if spec["steps"].is_array() { &spec["steps"][0] } else { &spec };
+    for result in spec["results"].as_array().into_iter().flatten().filter_map(|result| result["name"].as_str()) {
+        values.insert(format!("step.results.{result}.path"), vec![format!("{STEP_RESULTS}/{result}")]);
+    }
+    let environment = step["env"].as_array().into_iter().flatten().map(|variable| {
+        let value = words(&Value::Array(vec![variable["value"].clone()]), &values, marks).concat();
+        format!("{}={value}", variable["name"].as_str().expect("a name"))
+    });
+    let environment = environment.collect();
     Some(Step {
+        environment,
         command: words(&step["command"], &values, marks),
         arguments: words(&step["args"], &values, marks),
         directory: step["workingDir"].as_str().map(|_| "/workspace/source".to_owned()),
@@ -228,6 +249,7 @@ fn argo_step(template: &str, given: &[(&str, &str)]) -> Option<Step> {
     let container = &template["container"];
     let marks = ("{{", "}}");
     Some(Step {
+        environment: Vec::new(),
         command: words(&container["command"], &values, marks),
         arguments: words(&container["args"], &values, marks),
         directory: None,
@@ -266,6 +288,9 @@ impl Step {
         }
         if self.security["capabilities"]["drop"][0] == "ALL" {
             pod.add(&["--cap-drop=ALL"]);
+        }
+        for variable in &self.environment {
+            pod.add(&[&format!("--env={variable}")]);
         }
         pod.add(&[&format!("--entrypoint={}", self.command[0])]);
         let arguments: Vec<&str> = self.command[1..].iter().chain(&self.arguments).map(String::as_str).collect();
@@ -368,4 +393,105 @@ fn the_containers_of_the_argo_templates_run() {
     let finished = step.run(pod(Pod::strict(), &[&step.user()]), &[(outputs.path(), "/outputs", true)]);
     assert_eq!(finished.code, 0, "index:\n{}{}", finished.stdout, finished.stderr);
     assert_eq!(std::fs::read_to_string(outputs.join("image-digest")).ok(), registry.digest("app:1"));
+}
+
+#[test]
+fn the_step_action_and_the_task_that_joins_run() {
+    if !Isolation::Container.allowed("pipelines: step action") {
+        return;
+    }
+    let registry = Registry::plain();
+    let source = source("FROM $BASE\nCOPY file /file\nRUN test -e /file\n", &[("file", "x\n")]);
+    let insecure =
+        [&registry.address, &registry::shared().address].map(|address| format!("--insecure-registry={address}"));
+    let image = registry.repository("app:amd64");
+    let parameters: [(&str, &[&str]); 4] = [
+        ("image", &[&image]),
+        ("context", &["/workspace/source/context"]),
+        ("dockerfile", &["/workspace/source/Dockerfile"]),
+        ("extra-args", &[&insecure[0], &insecure[1]]),
+    ];
+    let Some(step) = tekton_step("tekton/stepaction/yadokari/0.1/yadokari.yaml", &parameters) else { return };
+    assert_eq!(step.environment, ["DOCKER_CONFIG=/tekton/creds/.docker"]);
+    let results = Scratch::new("step-results");
+    let volumes = [(source.path(), "/workspace/source", false), (results.path(), STEP_RESULTS, true)];
+    let user = step.user();
+    let finished = step.run(pod(Pod::plain(), &[&user]), &volumes);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    let read = |place: &Scratch, name: &str| std::fs::read_to_string(place.join(name)).expect("a result");
+    assert_eq!(Some(read(&results, "IMAGE_DIGEST")), registry.digest("app:amd64"));
+    assert_eq!(read(&results, "IMAGE_URL"), image);
+    let other = registry.repository("app:arm64");
+    let small = source_of_arm64();
+    let mut executor = Executor::new(Isolation::Namespace, small.path());
+    executor.push_plain(&registry, "app:arm64").add(&["--custom-platform=linux/arm64"]).run().expect(0);
+    let index = registry.repository("app:1");
+    let references = [read(&results, "IMAGE_REF"), other];
+    let references: Vec<&str> = references.iter().map(String::as_str).collect();
+    let parameters: [(&str, &[&str]); 3] =
+        [("IMAGE", &[&index]), ("IMAGE_REFS", &references), ("EXTRA_ARGS", &[&insecure[0]])];
+    let file = "tekton/task/yadokari-index/0.1/yadokari-index.yaml";
+    let Some(step) = tekton_step(file, &parameters) else { return };
+    let results = Scratch::new("tekton");
+    let user = step.user();
+    let finished = step.run(pod(Pod::strict(), &[&user]), &[(results.path(), "/tekton/results", true)]);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    assert_eq!(Some(read(&results, "IMAGE_DIGEST")), registry.digest("app:1"));
+    assert_eq!(read(&results, "IMAGES"), format!("{index}@{}", read(&results, "IMAGE_DIGEST")));
+}
+
+fn source_of_arm64() -> Scratch {
+    source("FROM scratch\nCOPY file /file\n", &[("file", "x\n")])
+}
+
+#[test]
+fn the_argo_template_that_fetches_its_context_runs() {
+    if !Isolation::Container.allowed("pipelines: argo from a URL") {
+        return;
+    }
+    let (registry, repositories) = (Registry::plain(), Scratch::new("repositories"));
+    let dockerfile = format!("FROM {}\nCOPY Dockerfile /\nRUN test -e /Dockerfile\n", bases::base("BASE").reference);
+    repositories.directory("app/below");
+    repositories.file("app/below/Dockerfile", dockerfile);
+    let made = "git init -q -b main app && git -C app add . && git -C app commit -qm one && git -C app rev-parse HEAD";
+    let commit = git::script(repositories.path(), made);
+    let (address, _daemon) = git::daemon(repositories.path());
+    let (image, url) = (registry.repository("app:1"), format!("git://{address}/app#refs/heads/main"));
+    let given = [("image", image.as_str()), ("context", url.as_str()), ("context-sub-path", "below")];
+    let Some(mut step) = argo_step("build-from-url", &given) else { return };
+    for address in [&registry.address, &registry::shared().address] {
+        step.arguments.push(format!("--insecure-registry={address}"));
+    }
+    // The server of this test speaks Git's own protocol, not HTTPS.
+    step.environment.push("GIT_PULL_METHOD=git".to_owned());
+    let outputs = Scratch::new("argo-outputs");
+    let user = step.user();
+    let finished = step.run(pod(Pod::plain(), &[&user]), &[(outputs.path(), "/outputs", true)]);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    let read = |name: &str| std::fs::read_to_string(outputs.join(name)).ok();
+    assert_eq!((read("git-commit"), read("image-digest")), (Some(commit), registry.digest("app:1")));
+}
+
+#[test]
+fn the_ci_image_is_debian_with_git() {
+    let what = "images: ci";
+    if !Isolation::Container.allowed(what) {
+        return;
+    }
+    let base = match debian::base() {
+        Ok(base) => base,
+        Err(reason) => return skips::skip(what, &reason),
+    };
+    let mut arguments = vec![format!("--build-arg=DEBIAN={base}")];
+    arguments.extend(debian::proxies());
+    let build = built_with("ci", &arguments);
+    let image = build.image();
+    image.verify();
+    let listing = Listing::of(&image);
+    for path in ["/usr/bin/git", "/usr/bin/jq", "/kaniko/executor", "/etc/ssl/certs/ca-certificates.crt"] {
+        assert!(listing.0.contains_key(path), "{path}");
+    }
+    let image = registry::shared().repository("yadokari:ci");
+    let finished = Pod::plain().start_image(&image, &["sh", "-c", "git --version && executor version"]).wait(LONG);
+    assert!(finished.stdout.contains("git version") && finished.stdout.contains("yadokari "), "{}", finished.stderr);
 }
