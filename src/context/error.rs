@@ -227,7 +227,7 @@ fn download_kind(error: &download::Error) -> ErrorKind {
 }
 
 /// Writes an error with its causes on one line.
-#[cfg(any(feature = "git", feature = "s3"))]
+#[cfg(any(feature = "git", feature = "s3", feature = "gcs"))]
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use google_cloud_auth::errors::CredentialsError;
 use serde::Deserialize;
 
 use super::bucket::{self, Object};
+use super::error::chain;
 use super::stream::{self, Archive, Remote};
 use super::writer::Writer;
 use super::{Error, Fetched, Means};
@@ -19,6 +21,12 @@ use crate::rootfs::Tree;
 
 const ENDPOINT: &str = "https://storage.googleapis.com";
 const LARGEST_PAGE: usize = 16 << 20;
+
+/// Who we are where nothing says it: a public bucket wants nothing.
+const NO_CREDENTIALS: &str =
+    "without credentials: GOOGLE_APPLICATION_CREDENTIALS is not set, and there is no metadata server";
+/// The metadata server's name, which is known within Google's cloud only.
+const METADATA_SERVER: &str = "metadata.google.internal";
 
 /// The service, and who we are to it.
 #[derive(Clone)]
@@ -82,11 +90,17 @@ impl Service {
         let endpoint = super::https::parse(ENDPOINT)?;
         // The credentials start a task that renews them.
         let _runtime = means.runtime.enter();
-        let (credentials, tried) = match Builder::default().build_access_token_credentials() {
-            Ok(credentials) => (Some(credentials), "with Application Default Credentials".to_owned()),
-            Err(error) => (None, format!("without credentials: {error}")),
+        let credentials = match Builder::default().build_access_token_credentials() {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                return Ok(Self { endpoint, credentials: None, tried: format!("without credentials: {error}") });
+            }
         };
-        Ok(Self { endpoint, credentials, tried })
+        let token = means.wait(credentials.access_token())?;
+        if token.is_err_and(|error| is_without_metadata_server(&error)) {
+            return Ok(Self { endpoint, credentials: None, tried: NO_CREDENTIALS.to_owned() });
+        }
+        Ok(Self { endpoint, credentials: Some(credentials), tried: "with Application Default Credentials".to_owned() })
     }
 
     fn url(&self, parts: &[&str]) -> Url {
@@ -119,7 +133,7 @@ impl Service {
                 if let Some(credentials) = credentials {
                     let token = credentials.access_token().await;
                     let token = token.map_err(|error| -> MakeError {
-                        if error.is_transient() { Unavailable(error.to_string()).into() } else { error.into() }
+                        if error.is_transient() { Unavailable(chain(&error)).into() } else { error.into() }
                     })?;
                     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.token))?;
                     value.set_sensitive(true);
@@ -162,6 +176,12 @@ impl Service {
             }
         }
     }
+}
+
+/// Tells whether the default credentials would come from a metadata server that this machine has not.
+fn is_without_metadata_server(error: &CredentialsError) -> bool {
+    let text = chain(error);
+    text.contains(METADATA_SERVER) && text.contains("dns error")
 }
 
 impl Item {

@@ -161,6 +161,16 @@ fn google() {
         ),
     ];
     each(&clouds, &sources, "gs://bucket/c.tgz", |_| {}, rows);
+    // Without any credentials, and nowhere near a metadata server, there are still public objects.
+    fs::copy(sources.join("c.tar.gz"), clouds.scratch.join("root/public.tgz")).expect("scratch is writable");
+    for (object, code) in [("public.tgz", 0), ("c.tgz", 77)] {
+        let mut executor = Executor::new(Isolation::Namespace, sources.path());
+        let ca = executor.credential("ca.crt", fs::read(clouds.scratch.join("ca.crt")).expect("the CA is made"));
+        executor.env("SSL_CERT_FILE", &ca).env("HTTPS_PROXY", &format!("http://{}", clouds.address));
+        executor.only_layout().add(&[&format!("--context=gs://bucket/{object}"), "--dockerfile=Dockerfile"]);
+        let build = executor.run().expect(code);
+        assert!(code == 0 || build.stderr.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{}", build.stderr);
+    }
 }
 
 #[test]

@@ -114,7 +114,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def store(self, host, path, query):
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        if token != TOKEN and not (host == "storage.googleapis.com" and signed_by_google(token)):
+        is_public = "o/public" in path
+        if token != TOKEN and not is_public and not (host == "storage.googleapis.com" and signed_by_google(token)):
             return 401, {"error": "who are you?"}
         if host == "storage.googleapis.com" and query.get("alt") == "media":
             name = urllib.parse.unquote(re.fullmatch(r"/storage/v1/b/bucket/o/([^/]+)", path)[1])
