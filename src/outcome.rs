@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::oci::{Descriptor, Digest, Platform, Reference};
-use crate::progress::{StepId, StepResult};
+use crate::progress::{Miss, StepId, StepResult};
 
 /// A build that succeeded.
 #[derive(Clone, Debug)]
@@ -92,6 +92,8 @@ pub struct StepDone {
     pub text: String,
     /// What came of it.
     pub result: StepResult,
+    /// Why the cache did not have it; none where it had, or was not asked.
+    pub miss: Option<Miss>,
     /// How long it took.
     pub elapsed: Duration,
 }

@@ -52,8 +52,26 @@ pub enum StepResult {
         /// The compressed layer's size in bytes.
         size: u64,
     },
+    /// It is known from the cache that it makes no layer.
+    CachedNoLayer,
     /// It changed nothing but the configuration.
     NoLayer,
+}
+
+impl StepResult {
+    /// Tells whether the step was not done, because its result was known.
+    pub fn is_cached(&self) -> bool {
+        matches!(self, Self::Cached { .. } | Self::CachedNoLayer)
+    }
+}
+
+/// Why a step had to be done though there is a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// What is otherwise than before: `file src/a changed`.
+    pub because: String,
+    /// When the result was made that does not fit any more, in seconds since 1970.
+    pub since: Option<i64>,
 }
 
 /// A part of the work whose time the summary tells.
@@ -75,6 +93,8 @@ pub enum Phase {
     Copy,
     /// Sending blobs and manifests.
     Push,
+    /// Waiting until the cache has what was made.
+    Cache,
 }
 
 /// How a blob came to be in the destination.
@@ -109,6 +129,13 @@ pub enum Event<'a> {
         /// The plan as text.
         plan: &'a dyn fmt::Display,
     },
+    /// The key of the whole build is known.
+    BuildKey {
+        /// The key: 64 hexadecimal digits.
+        key: &'a str,
+        /// Whether it is all that was asked for.
+        is_asked: bool,
+    },
     /// A stage begins.
     StageStarted {
         /// Its name, or its number where it has none.
@@ -122,6 +149,13 @@ pub enum Event<'a> {
         step: &'a StepId,
         /// The instruction's text.
         text: &'a str,
+    },
+    /// The cache does not have a step's result, so that it is done.
+    Missed {
+        /// Which one.
+        step: &'a StepId,
+        /// Why not.
+        miss: &'a Miss,
     },
     /// RUN wrote something.
     Output {

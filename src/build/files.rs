@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::image::{self, Accounts, Inventory, Layer, LayerInventory, LayerWriter, Timestamp};
-use crate::plan::{CopyFrom, CopyStep, WorkdirStep};
+use crate::plan::{CopyFrom, CopyStep, StageId, WorkdirStep};
 use crate::progress::{Event, Phase};
 use crate::rootfs::{Exclusions, Tree};
 
@@ -18,7 +18,7 @@ use super::{CopyError, Error, layers};
 pub(super) struct Opened<'a> {
     pub(super) source: Source<'a>,
     /// The layers that the files are in, where they are an image's.
-    layers: &'a [Layer],
+    pub(super) layers: &'a [Layer],
     /// The files on disk, where they are.
     pub(super) tree: Option<&'a Tree>,
 }
@@ -108,7 +108,7 @@ impl Shared<'_> {
         owner: Option<image::Owner>,
         opened: &Opened<'_>,
     ) -> Result<Option<Layer>, Error> {
-        let spool = self.scratch("copy", progress)?;
+        let spool = self.scratch("copy", progress.id)?;
         let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool };
         let mut nothing = Inventory::new();
         let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
@@ -153,6 +153,10 @@ impl Shared<'_> {
         layer: &Layer,
         inventory: &LayerInventory,
     ) -> Result<(), Error> {
+        if self.caching.is_on {
+            // A build that finds this layer in the cache need not read it to know what it holds.
+            layers::keep_inventory(self.services, &layer.descriptor.digest, inventory);
+        }
         if let Some(files) = &mut progress.files {
             let number = u32::try_from(progress.image.layers.len()).unwrap_or(u32::MAX);
             files.apply(number, inventory)?;
@@ -169,8 +173,8 @@ impl Shared<'_> {
     }
 
     /// Makes an empty directory of a stage's own.
-    pub(super) fn scratch(&self, name: &str, progress: &Progress) -> Result<PathBuf, Error> {
-        let path = self.request.state_directory.join(format!("{name}-{}", progress.id.0));
+    pub(super) fn scratch(&self, name: &str, id: StageId) -> Result<PathBuf, Error> {
+        let path = self.request.state_directory.join(format!("{name}-{}", id.0));
         fs::create_dir_all(&path).map_err(|source| Error::State { action: "create", path: path.clone(), source })?;
         Ok(path)
     }
@@ -190,7 +194,7 @@ fn owner(shared: &Shared<'_>, progress: &mut Progress, text: &str) -> Result<ima
 /// Reads the image's passwd and group files, from its inventory or from its layers.
 pub(super) fn accounts(shared: &Shared<'_>, progress: &mut Progress) -> Result<Accounts, Error> {
     let layers = progress.image.layers.clone();
-    let spool = shared.scratch("accounts", progress)?;
+    let spool = shared.scratch("accounts", progress.id)?;
     let files = shared.files(progress)?;
     let services = shared.services;
     let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);

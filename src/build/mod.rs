@@ -7,10 +7,14 @@
 
 mod additions;
 mod bases;
+mod cached;
 mod copy;
 mod deliver;
 mod error;
+mod existing;
 mod files;
+mod inputs;
+mod keys;
 mod layers;
 mod layout;
 mod mounts;
@@ -27,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::cache::{BaseImages, Inventories};
+use crate::cache::{BaseImages, Cache, Inventories};
 use crate::context::{self, Access, Context};
 use crate::dockerfile;
 use crate::http::Agent;
@@ -62,6 +66,8 @@ pub struct Services {
     pub store: Store,
     /// Base images that a warmer brought.
     pub base_images: BaseImages,
+    /// What earlier builds made of steps.
+    pub cache: Arc<Cache>,
     /// What earlier builds know of base layers.
     pub inventories: Inventories,
     /// Holds root file systems and runs processes.
@@ -147,15 +153,30 @@ fn build_context(
     if request.dry_run {
         return Ok(None);
     }
+    let build_key = existing::key_if_asked(request, &plan, &bases, context, services)?;
+    if request.cache.print_key {
+        return Ok(None);
+    }
+    if let Some(existing) = existing::find(request, build_key.as_ref(), services)? {
+        return Ok(Some(existing.outcome(request, context, target_base.as_ref(), bases_used(&bases))));
+    }
     recompress::force(request, services, target_base.as_ref(), &mut bases)?;
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
     let mut uploads = services.uploads(destinations);
-    let (image, steps) = stage::build_stages(request, &plan, &bases, context, services, &mut uploads)?;
+    let built = stage::build_stages(request, &plan, &bases, context, services, &mut uploads);
     // The container's own files come back before outputs are written among them.
-    services.isolation.finish()?;
-    let (image, form) = origin::marked(image, request, target_base.as_ref(), context);
-    let image = output::assemble(&image, &form)?;
-    let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
+    let built = services.isolation.finish().map_err(Error::from).and(built);
+    let delivered = built.and_then(|(image, steps)| {
+        let (image, form) = origin::marked(image, request, target_base.as_ref(), context);
+        let image = output::assemble(&image, &form)?;
+        let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
+        existing::tag(&image, build_key.as_ref(), &pushed, services)?;
+        Ok((image, steps, pushed))
+    });
+    // Also after a failure: the steps that went well need not be done again.
+    let has_layers = delivered.as_ref().map(|(_, _, pushed)| &**pushed).unwrap_or_default();
+    services.timed(Phase::Cache, |services| services.cache.finish(has_layers));
+    let (image, steps, pushed) = delivered?;
     Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),
         config: image.config.clone(),

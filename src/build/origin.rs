@@ -19,8 +19,10 @@ pub(super) fn marked(
     context: &Context,
 ) -> (Image, ImageForm) {
     let mut form = request.form.clone();
+    // The same image from the cache is not another one because it is later.
+    let created = image.config.created.clone().unwrap_or_else(|| rfc3339(request.created));
     let add = |known: &mut BTreeMap<String, String>| {
-        for (key, value) in marks(request, base, context) {
+        for (key, value) in marks(&created, base, context) {
             known.entry(format!("org.opencontainers.image.{key}")).or_insert(value);
         }
     };
@@ -57,7 +59,7 @@ fn is_origin(label: &str) -> bool {
 }
 
 fn marks(
-    request: &BuildRequest,
+    created: &str,
     base: Option<&(BaseKey, Base)>,
     context: &Context,
 ) -> impl Iterator<Item = (&'static str, String)> {
@@ -65,7 +67,7 @@ fn marks(
     // A layout's directory is no place that a reader of the image could look at.
     let base = base.filter(|(key, _)| key.layout.is_none());
     let values = [
-        Some(rfc3339(request.created)),
+        Some(created.to_owned()),
         source.map(|source| source.commit.clone()),
         source.map(|source| source.url.clone()),
         base.map(|(key, _)| key.reference.to_string()),

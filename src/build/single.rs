@@ -33,7 +33,7 @@ impl Shared<'_> {
         let first_own = u32::try_from(beginning.image.layers.len()).unwrap_or(u32::MAX);
         let files = self.files(progress)?.clone();
         let (plan, removed) = difference(&beginning.files, &files, first_own);
-        let spool = self.scratch("single", progress)?;
+        let spool = self.scratch("single", progress.id)?;
         let (services, all) = (self.services, &progress.image.layers);
         let mut open = |number: u32| layers::open(services, &all[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &plan.wanted(), &spool)?;

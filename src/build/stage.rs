@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::context::Context;
 use crate::image::{Image, Inventory, Layer};
@@ -17,6 +17,7 @@ use crate::request::{BuildRequest, Snapshots};
 use crate::rootfs::Exclusions;
 
 use super::additions::Additions;
+use super::cached::{self, Caching, StageCache};
 use super::run::Live;
 use super::schedule::Schedule;
 use super::{Error, Services, layers};
@@ -40,11 +41,13 @@ pub(super) struct Shared<'a> {
     in_target: BTreeSet<StageId>,
     /// `--ignore-path`.
     pub(super) ignored: Exclusions,
+    pub(super) caching: Caching,
 }
 
 /// A stage that is done.
 pub(super) struct Finished {
     pub(super) image: Image,
+    pub(super) cached: StageCache,
     steps: Vec<StepDone>,
     /// Which files it has, if that was needed, and while a later stage can still need it.
     files: Mutex<Option<Arc<Inventory>>>,
@@ -60,6 +63,9 @@ pub(super) struct Progress {
     pub(super) files: Option<Inventory>,
     /// The image's files on disk, if a step needed them.
     pub(super) live: Option<Live>,
+    pub(super) cached: StageCache,
+    /// How many steps are done.
+    done: usize,
     steps: Vec<StepDone>,
 }
 
@@ -72,28 +78,16 @@ pub(super) fn build_stages(
     services: &Services,
     uploads: &mut Uploads,
 ) -> Result<(Image, Vec<StepDone>), Error> {
-    let additions = Additions::new(plan);
+    let shared = Shared::new(request, plan, bases, context, services, uploads);
     if services.isolation.holds() == Capacity::One {
-        additions.fetch_all(plan, request, services)?;
+        shared.additions.fetch_all(plan, request, services)?;
     }
-    let shared = Shared {
-        request,
-        plan,
-        bases,
-        context,
-        additions,
-        services,
-        uploads: Mutex::new(uploads),
-        schedule: Schedule::new(plan),
-        finished: plan.stages.iter().map(|_| OnceLock::new()).collect(),
-        in_target: target_chain(plan),
-        ignored: Exclusions::new(&request.ignore_paths),
-    };
     let jobs = match services.isolation.holds() {
         Capacity::One => 1,
         Capacity::Many => request.jobs,
     };
     shared.schedule.run(jobs, &|id| shared.build_stage(id), &|| services.cancel.abandon())?;
+    shared.keep_trail(shared.finished.iter().filter_map(OnceLock::get).flat_map(|f| f.cached.trail.clone()).collect());
     let mut image = Image { config: ImageConfig::scratch(request.platform.clone()), layers: Vec::new() };
     let mut steps = Vec::new();
     for finished in shared.finished.into_iter().filter_map(OnceLock::into_inner) {
@@ -144,6 +138,33 @@ impl Finished {
 /// Locks; a thread that died with the lock takes the whole process with it.
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Shared<'a> {
+    /// Makes ready; nothing is built or fetched yet.
+    pub(super) fn new(
+        request: &'a BuildRequest,
+        plan: &'a BuildPlan,
+        bases: &'a Bases,
+        context: &'a Context,
+        services: &'a Services,
+        uploads: &'a mut Uploads,
+    ) -> Self {
+        Self {
+            request,
+            plan,
+            bases,
+            context,
+            additions: Additions::new(plan),
+            services,
+            uploads: Mutex::new(uploads),
+            schedule: Schedule::new(plan),
+            finished: plan.stages.iter().map(|_| OnceLock::new()).collect(),
+            in_target: target_chain(plan),
+            ignored: Exclusions::new(&request.ignore_paths),
+            caching: Caching::new(request, services),
+        }
+    }
 }
 
 impl Shared<'_> {
@@ -197,9 +218,11 @@ impl Shared<'_> {
             self.upload(id, &progress.image.layers.clone());
         }
         self.configure(stage, &mut progress.image);
+        self.date(&mut progress, stage);
         let files = Mutex::new(progress.files.map(Arc::new));
         Ok(Finished {
             image: progress.image,
+            cached: progress.cached,
             steps: progress.steps,
             files,
             live: Mutex::new(progress.live.map(Arc::new)),
@@ -208,16 +231,18 @@ impl Shared<'_> {
 
     /// Starts a stage from its base; a root file system of the base that nobody else needs is taken over.
     fn begin(&self, id: StageId, stage: &Stage) -> Result<Progress, Error> {
-        let (image, files, live) = match &stage.base {
+        let (image, files, live, cached) = match &stage.base {
             StageBase::Scratch => {
                 let image = Image { config: ImageConfig::scratch(stage.platform.clone()), layers: Vec::new() };
-                (image, Some(Inventory::new()), None)
+                (image, Some(Inventory::new()), None, StageCache::of_base(&[], stage))
             }
             StageBase::Image(key) => {
                 let image = self.bases.get(key).map(|base| base.image.clone());
                 let missing =
                     || Error::BadBase { reference: key.reference.to_string(), reason: "not resolved".to_owned() };
-                (image.ok_or_else(missing)?, None, None)
+                let image = cached::without_inline(image.ok_or_else(missing)?);
+                let cached = StageCache::of_base(&image.layers, stage);
+                (image, None, None, cached)
             }
             StageBase::Stage(base) => {
                 let last_use = self.schedule.has_one_user(*base) && !stage.reads(*base);
@@ -226,10 +251,11 @@ impl Shared<'_> {
                 let finished = self.finished(*base);
                 let live = if takes_over { finished.take_live() } else { None };
                 let files = unpoisoned(&finished.files).clone();
-                (finished.image.clone(), files.map(Arc::unwrap_or_clone), live)
+                let image = cached::without_inline(finished.image.clone());
+                (image, files.map(Arc::unwrap_or_clone), live, StageCache::of_stage(finished))
             }
         };
-        Ok(Progress { id, image, files, live, steps: Vec::new() })
+        Ok(Progress { id, image, files, live, cached, done: 0, steps: Vec::new() })
     }
 
     fn build_step(&self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(), Error> {
@@ -238,32 +264,50 @@ impl Shared<'_> {
         }
         let start = Instant::now();
         self.services.reporter.report(Event::StepStarted { step: id, text: &step.text });
-        let layer = match &step.action {
-            Action::Configure => None,
-            Action::Workdir(workdir) => self.workdir(progress, workdir)?,
-            Action::Copy(copy) => self.copy(progress, copy)?,
-            Action::Run(run) => self.run(progress, run, id)?,
+        let mut sought = self.seek(progress, step, id)?;
+        let (layer, result) = match sought.as_ref().and_then(cached::Sought::hit) {
+            Some(hit) => {
+                let result = self.reuse(progress, step, &hit)?;
+                (hit.layer, result)
+            }
+            None => self.do_step(progress, step, id)?,
+        };
+        let miss = sought.as_mut().and_then(|sought| sought.miss.take());
+        self.settle(progress, step, id, sought, layer.as_ref());
+        progress.done += 1;
+        let elapsed = start.elapsed();
+        self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });
+        let (line, text) = (step.span.first_line, step.text.clone());
+        progress.steps.push(StepDone { step: id.clone(), line, text, result, miss, elapsed });
+        Ok(())
+    }
+
+    fn do_step(&self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(Option<Layer>, StepResult), Error> {
+        let (layer, created) = match &step.action {
+            Action::Configure => (None, self.history_time()),
+            Action::Workdir(workdir) => (self.workdir(progress, workdir)?, Some(rfc3339(self.request.created))),
+            Action::Copy(copy) => (self.copy(progress, copy)?, Some(rfc3339(self.request.created))),
+            Action::Run(run) => (self.run(progress, run, id)?, Some(rfc3339(self.request.created))),
         };
         let result = match &layer {
             Some(layer) => StepResult::Layer { digest: layer.descriptor.digest.clone(), size: layer.descriptor.size },
             None => StepResult::NoLayer,
         };
-        self.record(progress, step, layer);
-        self.finish_step(progress, step, id, result, start.elapsed());
-        Ok(())
-    }
-
-    fn finish_step(&self, progress: &mut Progress, step: &Step, id: &StepId, result: StepResult, elapsed: Duration) {
-        self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });
-        let (line, text) = (step.span.first_line, step.text.clone());
-        progress.steps.push(StepDone { step: id.clone(), line, text, result, elapsed });
+        self.record(progress, step, layer.clone(), created);
+        Ok((layer, result))
     }
 
     /// Puts a step into the image's history, with its layer if it made one, and starts to upload that.
-    fn record(&self, progress: &mut Progress, step: &Step, layer: Option<Layer>) {
+    pub(super) fn record(
+        &self,
+        progress: &mut Progress,
+        step: &Step,
+        layer: Option<Layer>,
+        created: impl Into<Option<String>>,
+    ) {
         let Some(created_by) = &step.created_by else { return };
         let history = History {
-            created: Some(rfc3339(self.request.created)),
+            created: created.into(),
             created_by: Some(created_by.clone()),
             comment: Some(HISTORY_COMMENT.to_owned()),
             ..History::default()
@@ -283,8 +327,13 @@ impl Shared<'_> {
         };
     }
 
+    /// Tells whether a stage's layers are in the target's image.
+    pub(super) fn is_in_target(&self, id: StageId) -> bool {
+        self.in_target.contains(&id)
+    }
+
     fn upload(&self, id: StageId, layers: &[Layer]) {
-        if self.in_target.contains(&id) {
+        if self.is_in_target(id) {
             let mut uploads = unpoisoned(&self.uploads);
             for layer in layers {
                 uploads.layer(layer);
@@ -301,9 +350,11 @@ impl Shared<'_> {
     }
 
     /// Returns the files of the image. Where nothing has asked for them before, its layers are read: into a root
-    /// file system if a step of the stage needs one anyway, so that each is read once, else for their headers only.
+    /// file system if a step that is still to come needs one anyway, so that each is read once, else for their headers
+    /// only.
     pub(super) fn files<'p>(&self, progress: &'p mut Progress) -> Result<&'p mut Inventory, Error> {
-        let needs_rootfs = self.plan.stages[progress.id.0].steps.iter().any(|step| step.action.needs_rootfs());
+        let mut left = self.plan.stages[progress.id.0].steps.iter().skip(progress.done);
+        let needs_rootfs = left.any(|step| step.action.needs_rootfs());
         if progress.files.is_none() && needs_rootfs && progress.live.is_none() {
             progress.live = Some(self.unpack(progress)?);
         }

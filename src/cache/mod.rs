@@ -1,107 +1,155 @@
-//! What earlier builds have found out: for now, which files the layers of base images hold.
+//! What earlier builds have found out: the layers of steps, the files of layers, and what steps depended on.
 //!
-//! Knows a directory; does not decide whether something is worth keeping.
+//! Knows keys and stores (a directory, a registry's repository, an image's own configuration); does not decide what a
+//! key is made of, nor whether something is worth keeping: `build` says both.
 //!
-//! *Invariant: an entry is whole or not there. What is damaged counts as missing, never as right.*
+//! *Invariant: an entry is whole or not there. What is damaged, under another's name, or not what its digest says counts
+//! as missing, never as right; a store that fails makes a build slower, never another image.*
 
 mod bases;
+mod directory;
+mod entry;
+mod error;
+mod inline;
+mod inventories;
+pub mod key;
 mod mounts;
+mod place;
+mod registry;
+mod tiers;
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
 pub use bases::{BaseError, BaseImages};
+pub use directory::Directory;
+pub use entry::{Entry, Trail, TrailStep};
+pub use error::Error;
+pub use inline::{INLINE_FIELD, Inline, InlineCache, InlineStep};
+pub use inventories::Inventories;
+pub use key::CacheKey;
 pub use mounts::{CacheMounts, Lease, Pruned, Use};
+pub use place::{Collected, Limits, Listed, Place, prune};
+pub use registry::{Network, Repository};
+pub use tiers::{Cache, Found, Hit, Options};
 
-use crate::image::LayerInventory;
-use crate::oci::Digest;
+use crate::image::LayerContent;
+use crate::oci::{Descriptor, Reference};
+use crate::store::Store;
 
-/// A cache that cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file or directory cannot be made or written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
+/// A place that keeps documents under names, each with at most one blob.
+///
+/// Many builds use one at the same time, each may be killed at any moment.
+pub trait LayerCache: Send + Sync {
+    /// Names it, for messages.
+    fn describe(&self) -> String;
 
-/// Inventories of layers, by the digest of the compressed layer.
-#[derive(Clone, Debug)]
-pub struct Inventories {
-    directory: PathBuf,
-    /// Stages may keep the same one at the same time.
-    next_temporary: Arc<AtomicU64>,
-}
-
-impl Inventories {
-    /// Uses a directory, which is made when the first inventory is kept.
-    pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), next_temporary: Arc::default() }
-    }
-
-    /// Returns the inventory of a layer, if it is known.
-    pub fn get(&self, layer: &Digest) -> Option<LayerInventory> {
-        let file = File::open(self.path(layer)).ok()?;
-        // A damaged entry is one that is not there: it is made anew from the layer.
-        LayerInventory::read_from(&mut BufReader::new(file)).ok()
-    }
-
-    /// Keeps the inventory of a layer.
+    /// Finds an entry; none where there is none.
     ///
     /// # Errors
-    /// [`Error::Write`]; the build can go on without it.
-    pub fn put(&self, layer: &Digest, inventory: &LayerInventory) -> Result<(), Error> {
-        let path = self.path(layer);
-        let failure = |source| Error::Write { path: path.clone(), source };
-        fs::create_dir_all(&self.directory).map_err(failure)?;
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.directory.join(format!(".{}.{}-{number}.tmp", layer.hex(), std::process::id()));
-        let written = write(&temporary, inventory).and_then(|()| fs::rename(&temporary, &path));
-        if written.is_err() {
-            // The error that made it useless is told; that it could not be removed adds nothing.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(failure)
-    }
+    /// [`Error::Refused`] for an entry that is not what it should be, others when the place cannot be read.
+    fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error>;
 
-    fn path(&self, layer: &Digest) -> PathBuf {
-        self.directory.join(layer.hex())
+    /// Keeps an entry, in place of one of the same name.
+    ///
+    /// # Errors
+    /// When the place cannot be written; then the entry of before may still be there.
+    fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error>;
+
+    /// Makes the blob of an entry a layer's content: checked and in `store`, or to be read, and checked, from where it is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the blob is not there or not what its digest says.
+    fn layer(&self, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error>;
+
+    /// Reads a small blob.
+    ///
+    /// # Errors
+    /// As [`LayerCache::layer`].
+    fn read(&self, blob: &Descriptor) -> Result<Vec<u8>, Error>;
+}
+
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A step's result, by its key.
+    Step,
+    /// When an image was first made, by the key of all that is in it.
+    Image,
+    /// The files of a layer, by the layer's digest.
+    Inventory,
+    /// What the steps of a build depended on, by what the build is called.
+    Trail,
+}
+
+impl EntryKind {
+    const ALL: [Self; 4] = [Self::Step, Self::Image, Self::Inventory, Self::Trail];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Image => "image",
+            Self::Inventory => "inventory",
+            Self::Trail => "trail",
+        }
     }
 }
 
-fn write(path: &Path, inventory: &LayerInventory) -> io::Result<()> {
-    let mut output = BufWriter::new(File::create(path)?);
-    inventory.write_to(&mut output).map_err(io::Error::other)?;
-    output.flush()
+/// The name of an entry: a kind, and 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryName {
+    /// What it is about.
+    pub kind: EntryKind,
+    /// The digits.
+    pub hex: String,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_damaged_entry_counts_as_missing() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let inventories = Inventories::new(&directory.path().join("new"));
-        let layer = Digest::of(b"layer");
-        assert!(inventories.get(&layer).is_none());
-        let empty = LayerInventory::read(io::Cursor::new(vec![0; 1024])).expect("an empty layer");
-        inventories.put(&layer, &empty).expect("writes");
-        assert!(inventories.get(&layer).is_some());
-        let path = inventories.path(&layer);
-        let mut bytes = fs::read(&path).expect("reads");
-        if let Some(last) = bytes.last_mut() {
-            *last ^= 1;
-        }
-        fs::write(&path, bytes).expect("damages");
-        assert!(inventories.get(&layer).is_none());
+impl EntryName {
+    /// Names the entry of a key.
+    pub fn new(kind: EntryKind, key: &CacheKey) -> Self {
+        Self { kind, hex: key.hex().to_owned() }
     }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, hex) = text.rsplit_once('-')?;
+        let kind = EntryKind::ALL.into_iter().find(|known| known.name() == kind)?;
+        hex.parse::<CacheKey>().is_ok().then(|| Self { kind, hex: hex.to_owned() })
+    }
+}
+
+impl std::fmt::Display for EntryName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.kind.name(), self.hex)
+    }
+}
+
+/// An entry that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What it says.
+    pub document: String,
+    /// Its blob, which is not looked at yet.
+    pub blob: Option<Descriptor>,
+}
+
+/// The blob of an entry that is to be kept.
+#[derive(Clone, Debug)]
+pub enum Blob {
+    /// There is none.
+    None,
+    /// Bytes at hand.
+    Bytes {
+        /// What they are.
+        media_type: &'static str,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// A layer.
+    Layer {
+        /// What describes it.
+        descriptor: Box<Descriptor>,
+        /// The file that has its bytes.
+        path: PathBuf,
+        /// Repositories that have it, too.
+        from: Vec<Reference>,
+    },
 }

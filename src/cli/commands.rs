@@ -11,7 +11,7 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
 use super::signals::Signals;
-use super::{index, login, push, services, warm};
+use super::{cache, index, login, push, services, warm};
 use crate::isolation::Cancel;
 use crate::request::MetadataFile;
 
@@ -34,6 +34,10 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Warm(args) => {
             let report = report(&args.messages);
             report.conclude(warm::run(args, &environment, &report))
+        }
+        Command::Cache(command) => {
+            let report = std::sync::Arc::new(report(command.messages()));
+            report.conclude(cache::run(command, &environment, &report))
         }
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));

@@ -10,6 +10,7 @@
 //! secret (build argument, password in a URL) is ever printed.*
 
 pub mod args;
+mod cache;
 pub mod commands;
 pub mod env;
 pub mod exit;

@@ -13,10 +13,10 @@ use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
 use super::request::{Network, Resolved};
 use crate::build::{Fetching, Services};
-use crate::cache::BaseImages;
-use crate::cache::Inventories;
+use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Repository};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground};
+use crate::oci::Reference;
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Credentials};
 use crate::request::BuildRequest;
@@ -67,6 +67,17 @@ pub fn open(
     let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let registry = Client::reporting(agent.clone(), network.registry.clone(), credentials, Arc::clone(&reporter));
     let store = Store::open(&request.state_directory.join("store"));
+    let (stopped, heard) = (cancel.clone(), Arc::clone(&reporter));
+    let cache = Arc::new(cache(
+        request,
+        &cache::Network {
+            client: registry.clone(),
+            runtime: runtime.handle().clone(),
+            reporter: heard,
+            is_cancelled: Arc::new(move || stopped.is_interrupted()),
+        },
+    ));
+    let known = Inventories::new(&inventories(&request.state_directory)).shared(Arc::clone(&cache));
     Ok(Services {
         agent,
         access: network.context.clone(),
@@ -74,7 +85,8 @@ pub fn open(
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
         base_images: BaseImages::new(&request.base_images, "build"),
-        inventories: Inventories::new(&inventories(&request.state_directory)),
+        cache,
+        inventories: known,
         isolation,
         run: super::run_services::open(&request.run)?,
         fidelity: chosen.fidelity,
@@ -83,6 +95,46 @@ pub fn open(
         fetching: Fetching::default(),
         keep_layers: false,
     })
+}
+
+/// Opens the stores of the cache, the nearest first; nothing is read yet.
+fn cache(request: &BuildRequest, network: &cache::Network) -> Cache {
+    let asked = &request.cache;
+    let options = cache::Options { now: asked.now, ttl: asked.ttl };
+    let mut cache = Cache::new(options, network.runtime.clone(), Arc::clone(&network.reporter));
+    // The run's own directory has a name that no other run has, on any machine.
+    let token = request.state_directory.file_name().unwrap_or_default().to_string_lossy();
+    // What is above a namespace is read, too; only the namespace itself is written.
+    let levels: Vec<&[String]> = (0..=asked.namespace.len()).rev().map(|level| &asked.namespace[..level]).collect();
+    for (position, namespace) in levels.iter().enumerate() {
+        if let Some(directory) = &asked.directory {
+            let directory = Directory::new(&directory_of(directory, namespace), &token);
+            cache.add(Box::new(directory), asked.writes && position == 0, false);
+        }
+    }
+    for (position, namespace) in levels.iter().enumerate() {
+        if let Some(repository) = &asked.repository {
+            let repository = Repository::new(network.clone(), repository_of(repository, namespace));
+            cache.add(Box::new(repository), asked.writes && position == 0, true);
+        }
+    }
+    for image in &asked.images {
+        let image = Inline::new(network.clone(), image.clone(), request.platform.clone());
+        cache.add(Box::new(image), false, false);
+    }
+    cache
+}
+
+/// Returns the directory of a part of a cache.
+pub(super) fn directory_of(root: &Path, namespace: &[String]) -> std::path::PathBuf {
+    namespace.iter().fold(root.to_owned(), |path, name| path.join("namespaces").join(name))
+}
+
+/// Returns the repository of a part of a cache.
+pub(super) fn repository_of(root: &Reference, namespace: &[String]) -> Reference {
+    let names = std::iter::once(&root.repository).chain(namespace);
+    let repository = names.map(String::as_str).collect::<Vec<_>>().join("/");
+    Reference { repository, ..root.clone() }
 }
 
 /// Makes the agent of all requests; reads certificates.

@@ -38,6 +38,7 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         force: false,
         jobs: 1,
         run: crate::request::RunSettings::default(),
+        cache: crate::request::CacheRequest::default(),
         state_directory: PathBuf::from("/state"),
         outputs: Vec::new(),
         check_push: true,

@@ -20,6 +20,8 @@ const LARGEST_ERROR: usize = 8 << 10;
 pub(super) enum Purpose {
     Pull,
     Push,
+    /// To remove something; registries want a right of its own for that.
+    Delete,
 }
 
 /// What is wanted of a repository, as messages name it, and how persistently.
@@ -154,7 +156,7 @@ impl Host {
         let own = options.registries.get(registry).cloned().unwrap_or_default();
         let all = match purpose {
             Purpose::Pull => &options.pull,
-            Purpose::Push => &options.push,
+            Purpose::Push | Purpose::Delete => &options.push,
         };
         let insecure = own.insecure || all.insecure;
         Self {
@@ -280,6 +282,7 @@ fn scopes(reference: &Reference, purpose: Purpose, also: Option<&Reference>) -> 
     let actions = match purpose {
         Purpose::Pull => "pull",
         Purpose::Push => "pull,push",
+        Purpose::Delete => "pull,delete",
     };
     let mut scopes = vec![format!("repository:{}:{actions}", reference.repository)];
     let same_registry = also.filter(|other| other.registry == reference.registry);

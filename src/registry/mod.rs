@@ -8,6 +8,7 @@
 //! one chunk of an upload and nothing of a download to them, and uses memory that does not grow with size.*
 
 mod auth;
+mod catalog;
 mod challenge;
 mod credentials;
 mod document;

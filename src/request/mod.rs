@@ -2,12 +2,15 @@
 //!
 //! Knows no flag names, no environment variables and no clap types; defaults are already applied.
 
+mod cache;
 mod git;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+pub use cache::{CacheRequest, CachedSteps};
 
 use crate::oci::{Digest, Platform, Reference};
 
@@ -70,6 +73,8 @@ pub struct BuildRequest {
     pub force: bool,
     /// How many stages may be built at the same time, at least 1.
     pub jobs: usize,
+    /// What is taken from earlier builds, and kept for later ones.
+    pub cache: CacheRequest,
     /// The directory for everything temporary.
     pub state_directory: PathBuf,
     /// Where the image goes.

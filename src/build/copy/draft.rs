@@ -38,15 +38,15 @@ struct Planned {
 
 /// Tells apart the files that have several names in the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Link {
+pub(in crate::build) struct Link {
     /// The number of the source it came with: each is a copy of its own, even of the same file, as in BuildKit.
-    pub(super) source: usize,
-    pub(super) file: LinkedFile,
+    pub(in crate::build) source: usize,
+    pub(in crate::build) file: LinkedFile,
 }
 
 /// Which file a name is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum LinkedFile {
+pub(in crate::build) enum LinkedFile {
     /// A file on disk.
     Inode(Inode),
     /// A file of an image.
@@ -163,6 +163,11 @@ impl<'a> Draft<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Returns what was put into the layer, by path; names with equal links are of one file.
+    pub(in crate::build) fn planned(&self) -> impl Iterator<Item = (&Entry, &Content, Option<Link>)> {
+        self.plan.entries.values().map(|planned| (&planned.entry, &planned.content, planned.link))
     }
 
     /// Tells whether nothing was put into the layer.

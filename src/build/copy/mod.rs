@@ -23,11 +23,11 @@ use crate::plan::{Chmod, CopySource, CopyStep, Unpack};
 
 use super::additions::Added;
 
-use draft::{Link, absolute};
+use draft::absolute;
 use filter::{Filter, Verdict};
 use source::{SourceFile, base_name};
 
-pub(super) use draft::{Content, Draft, ImpliedDirectory, LayerPlan};
+pub(super) use draft::{Content, Draft, ImpliedDirectory, LayerPlan, Link};
 pub use error::Error;
 pub(super) use source::Source;
 

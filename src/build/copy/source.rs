@@ -156,7 +156,7 @@ impl Source<'_> {
     ///
     /// The part before the first wildcard may go through links, the rest may not: so does BuildKit (fsutil,
     /// `ResolveWildcards`).
-    pub(super) fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, Error> {
+    pub(in crate::build) fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, Error> {
         let components: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         let Some(first) = components.iter().position(|component| glob::has_wildcards(component.as_bytes())) else {
             return Ok(vec![components.iter().collect()]);

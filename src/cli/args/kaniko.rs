@@ -11,12 +11,4 @@ pub(super) struct NotYet {
 /// Flags of kaniko's executor that are not there yet.
 ///
 /// Source: `executor --help` of <https://github.com/osscontainertools/kaniko>, v1.28.3, hidden ones included.
-pub(super) const FLAGS: &[NotYet] = &[
-    NotYet { name: "cache", purpose: "the layer cache" },
-    NotYet { name: "cache-copy-layers", purpose: "the layer cache" },
-    NotYet { name: "cache-repo", purpose: "the layer cache" },
-    NotYet { name: "cache-run-layers", purpose: "the layer cache" },
-    NotYet { name: "cache-ttl", purpose: "the layer cache" },
-    NotYet { name: "credential-helpers", purpose: "choosing credential helpers" },
-    NotYet { name: "no-push-cache", purpose: "the layer cache" },
-];
+pub(super) const FLAGS: &[NotYet] = &[NotYet { name: "credential-helpers", purpose: "choosing credential helpers" }];

@@ -6,6 +6,7 @@
 //! *Invariant: a flag of kaniko's that is not there yet is refused by name, never ignored.*
 
 mod build;
+mod cache;
 mod commands;
 mod export;
 mod image;
@@ -30,6 +31,7 @@ use clap::builder::styling::Styles;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, InputArgs, MessageArgs};
+pub use cache::{CacheAction, CacheArgs, CacheCommand, CacheListArgs, CacheModeName, CachePlaceArgs, CachePruneArgs};
 pub use commands::{CompletionArgs, LoginArgs, PushArgs};
 pub use export::ExportArgs;
 pub use image::ImageArgs;
@@ -78,6 +80,8 @@ pub enum Command {
     Login(LoginArgs),
     /// Bring base images.
     Warm(Box<WarmerArgs>),
+    /// List or collect a cache.
+    Cache(Box<CacheCommand>),
 }
 
 /// The flags of a build, as typed.
@@ -104,6 +108,9 @@ pub struct Args {
     /// What RUN gets.
     #[command(flatten)]
     pub run: RunArgs,
+    /// What is taken from earlier builds.
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// What it may take.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -161,6 +168,8 @@ enum Word {
     Warmer(Box<WarmerArgs>),
     /// Prints a script that completes commands and flags in a shell.
     Completion(CompletionArgs),
+    /// Lists and collects a cache.
+    Cache(Box<CacheCommand>),
     /// Prepares the isolation of one RUN; started by the executor itself.
     #[command(hide = true)]
     Init,
@@ -198,6 +207,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Some(Word::Completion(args)) => Invocation::Print(completion(args.shell)),
         Some(Word::Index(args)) => Invocation::Command(Command::Index(args)),
         Some(Word::Push(args)) => Invocation::Command(Command::Push(args)),
+        Some(Word::Cache(args)) => Invocation::Command(Command::Cache(args)),
         Some(Word::Login(args)) => Invocation::Command(Command::Login(args)),
         Some(Word::Warmer(args)) => Invocation::Command(Command::Warm(args)),
         Some(Word::Init) => Invocation::Init,
@@ -224,9 +234,10 @@ pub fn asks_for_json(words: &[OsString]) -> bool {
 /// For clap the value must stand behind `=`: `--no-push registry/app` must not swallow a word that belongs
 /// elsewhere. [`words::expand`] has joined what may be joined.
 fn command() -> clap::Command {
-    CommandLine::command()
-        .mut_args(with_value)
-        .mut_subcommands(|command| command.args_override_self(true).mut_args(with_value))
+    CommandLine::command().mut_args(with_value).mut_subcommands(|command| {
+        let own = |command: clap::Command| command.args_override_self(true).mut_args(with_value);
+        own(command).mut_subcommands(own)
+    })
 }
 
 fn with_value(arg: clap::Arg) -> clap::Arg {

@@ -11,11 +11,12 @@ use super::{MessageArgs, RegistryArgs, values};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cache")]
 pub struct BaseArgs {
-    /// A directory, such as a volume that many builds share, with base images that the warmer brought.
+    /// A directory, such as a volume that many builds share, with base images that the warmer brought; `/cache` by
+    /// itself. With --cache, also the layers of steps, in `layers`; it is asked before --cache-repo.
     ///
-    /// Their layers are not fetched; of an image that is named by digest, no registry is asked at all.
-    #[arg(long, value_name = "DIRECTORY", default_value = "/cache", value_parser = values::path)]
-    pub cache_dir: PathBuf,
+    /// The layers of such a base image are not fetched; where it is named by digest, no registry is asked at all.
+    #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// Brings base images into a directory, for builds with the same --cache-dir.

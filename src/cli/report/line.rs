@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::units;
 use crate::cli::args::Verbosity;
 use crate::oci::Digest;
-use crate::progress::{Delivery, StepId, StepResult, Stream};
+use crate::progress::{Delivery, Miss, StepId, StepResult, Stream};
 
 /// The longest instruction that is shown in full, in characters.
 const LONGEST_INSTRUCTION: usize = 160;
@@ -127,8 +127,13 @@ pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elap
         ),
         StepResult::Cached { digest, size } => (
             Verbosity::Info,
-            format!("Using caching version of cmd: {text} ({}, {})", short(digest), units::bytes(*size)),
+            format!("Using caching version of cmd: {text} (CACHED: {}, {})", short(digest), units::bytes(*size)),
             json!({ "result": "cached", "digest": digest, "size": size }),
+        ),
+        StepResult::CachedNoLayer => (
+            Verbosity::Info,
+            format!("Using caching version of cmd: {text} (CACHED: no layer)"),
+            json!({ "result": "cached" }),
         ),
         // Of ENV and its like there is nothing to tell; of a RUN that took its time there is.
         StepResult::NoLayer if elapsed >= Duration::from_secs(1) => {
@@ -138,6 +143,24 @@ pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elap
     };
     facts["elapsed_ms"] = units::milliseconds(elapsed).into();
     Line::new(level, "step_finished", message, facts).of_step(step)
+}
+
+/// Tells why a step has to be done.
+pub(super) fn missed(step: &StepId, miss: &Miss) -> Line {
+    let since = miss.since.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let message = match since {
+        Some(since) => format!("MISS because {} since {since}", miss.because),
+        None => format!("MISS because {}", miss.because),
+    };
+    let mut facts = json!({ "because": miss.because });
+    if let Some(since) = since {
+        facts["since"] = since.to_string().into();
+    }
+    Line::new(Verbosity::Info, "cache_miss", message, facts).of_step(step)
+}
+
+pub(super) fn build_key(key: &str) -> Line {
+    Line::new(Verbosity::Info, "build_key", format!("build key {key}"), json!({ "key": key }))
 }
 
 pub(super) fn pushed(repository: &str, digest: &Digest, size: u64, delivery: Delivery) -> Line {

@@ -14,7 +14,7 @@ mod settings;
 mod summary;
 mod text;
 mod transfer;
-mod units;
+pub(super) mod units;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -185,6 +185,14 @@ impl Reporter for Report {
             }
             // Each step says itself how many there are in its stage.
             Event::Planned { steps: _, plan } => return self.print_plan(plan),
+            Event::BuildKey { key, is_asked } => {
+                if is_asked {
+                    // Whoever closed standard output does not want it any more.
+                    let _ = writeln!(io::stdout(), "{key}");
+                }
+                line::build_key(key)
+            }
+            Event::Missed { step, miss } => line::missed(step, miss),
             Event::Spent { phase, elapsed } => return self.state().tally.spent(phase, elapsed),
         };
         self.print(&mut self.state(), &line);

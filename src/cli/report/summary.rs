@@ -41,6 +41,8 @@ struct Step {
     id: StepId,
     text: String,
     cached: bool,
+    /// The size of the layer that the cache had, in bytes.
+    saved: u64,
     elapsed: Duration,
 }
 
@@ -52,8 +54,12 @@ struct Count {
 
 impl Tally {
     pub(super) fn step(&mut self, step: &StepId, text: String, result: &StepResult, elapsed: Duration) {
-        let cached = matches!(result, StepResult::Cached { .. });
-        self.steps.push(Step { id: step.clone(), text, cached, elapsed });
+        let cached = result.is_cached();
+        let saved = match result {
+            StepResult::Cached { size, .. } => *size,
+            StepResult::Layer { .. } | StepResult::CachedNoLayer | StepResult::NoLayer => 0,
+        };
+        self.steps.push(Step { id: step.clone(), text, cached, saved, elapsed });
     }
 
     pub(super) fn spent(&mut self, phase: Phase, elapsed: Duration) {
@@ -104,17 +110,24 @@ impl Tally {
     }
 
     fn layers(&self, finished: &Finished<'_>) -> String {
-        let own = finished.outcome.layers.saturating_sub(finished.outcome.base_layers);
+        let reused = self.steps.iter().filter(|step| step.cached && step.saved > 0).count();
+        let own = finished.outcome.layers.saturating_sub(finished.outcome.base_layers).saturating_sub(reused);
         let cached = self.steps.iter().filter(|step| step.cached).count();
-        format!(
-            "layers: {} reused from the base, {own} built; steps from the cache: {cached}",
-            finished.outcome.base_layers
-        )
+        let base = finished.outcome.base_layers;
+        let text = format!("layers: {base} reused from the base, {own} built; steps from the cache: {cached}");
+        match self.saved() {
+            0 => text,
+            saved => format!("{text}, {} not made again", units::bytes(saved)),
+        }
+    }
+
+    fn saved(&self) -> u64 {
+        self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.saved))
     }
 
     fn transfers(&self) -> String {
         format!(
-            "pulled {} of base layers; pushed {} in {}, mounted {}, already there {}",
+            "pulled {} of layers; pushed {} in {}, mounted {}, already there {}",
             units::bytes(self.pulled),
             units::bytes(self.uploaded.bytes),
             blobs(self.uploaded),
@@ -160,6 +173,7 @@ impl Tally {
             "uploaded": count(self.uploaded),
             "mounted": count(self.mounted),
             "existed": count(self.existed),
+            "saved": { "steps": self.steps.iter().filter(|step| step.cached).count(), "bytes": self.saved() },
             "elapsed_ms": units::milliseconds(finished.elapsed),
             "phases_ms": phases,
             "steps": steps,
@@ -181,5 +195,6 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Snapshot => "snapshot",
         Phase::Copy => "copy",
         Phase::Push => "push",
+        Phase::Cache => "cache",
     }
 }

@@ -127,12 +127,12 @@ fn a_build_as_text() {
     last
     [app 1/3] done in 3.2 s: layer sha256:dac1d7cfa950, 12.3 MB
     [app 2/3] COPY a /b
-    [app 2/3] Using caching version of cmd: COPY a /b (sha256:3673014e72b6, 1.2 kB)
+    [app 2/3] Using caching version of cmd: COPY a /b (CACHED: sha256:3673014e72b6, 1.2 kB)
     [app 3/3] ENV A=b
     sha256:dac1d7cfa950 (12.3 MB) uploaded to r.io/a
     image    sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
-    size     15.0 MB; layers: 2 reused from the base, 2 built; steps from the cache: 1
-    network  pulled 3.4 MB of base layers; pushed 12.3 MB in 1 blob, mounted 1 blob, already there 1 blob
+    size     15.0 MB; layers: 2 reused from the base, 1 built; steps from the cache: 1, 1.2 kB not made again
+    network  pulled 3.4 MB of layers; pushed 12.3 MB in 1 blob, mounted 1 blob, already there 1 blob
     time     4.6 s (run 3.0 s, push 0.50 s)
            3.2 s  [app 1/3] RUN make && curl https://***@h/x?***
           0.01 s  [app 2/3] COPY a /b

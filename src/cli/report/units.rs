@@ -5,7 +5,7 @@ use std::time::Duration;
 const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
 
 /// Writes a size with three digits or so: `999 B`, `1.5 kB`, `12.3 MB`.
-pub(super) fn bytes(size: u64) -> String {
+pub(in crate::cli) fn bytes(size: u64) -> String {
     if size < 1000 {
         return format!("{size} B");
     }

@@ -8,6 +8,7 @@
 mod access;
 mod annotation;
 mod build;
+mod cache;
 mod context;
 mod export;
 mod form;
@@ -28,8 +29,10 @@ use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use cache::{cache_place, prune_limits};
 pub use index::resolve_index;
 pub use network::Network;
+pub(super) use network::network as registry_network;
 pub use push::resolve_push;
 pub(super) use results::TEKTON_RESULTS;
 pub use warm::{WarmRequest, resolve_warm};
@@ -68,7 +71,7 @@ impl Resolved {
     /// # Errors
     /// A [`Failure`] when one of them cannot be removed.
     pub fn begin(self) -> Result<Self, Failure> {
-        if self.request.dry_run {
+        if self.request.dry_run || self.request.cache.print_key {
             return Ok(self);
         }
         let removed = crate::output::remove_stale(&self.request.results);
@@ -175,6 +178,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let mut network = network::network(&args.registry, environment)?;
     network.http.offline = args.limits.offline;
     let (compression, form) = form::form(args, outputs.says, &outputs.images, &platform)?;
+    let cache = cache::cache(args, &crate::output::registries(&outputs.images), environment)?;
     let request = BuildRequest {
         context: sources.context,
         context_sub_path: sources.sub_path,
@@ -193,7 +197,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         compression,
         form,
         ignore_paths: ignore_paths(args)?,
-        base_images: absolute(&args.bases.cache_dir, &environment.directories.working),
+        base_images: cache::base_images(args, environment),
         offline: args.limits.offline,
         dry_run: args.limits.dryrun,
         materialize: args.build.materialize,
@@ -201,6 +205,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         run: run::settings(&args.run, environment)?,
         force: args.build.force,
         jobs: jobs(args.build.jobs),
+        cache,
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
         outputs: outputs.images,
         check_push: network.check_push_permission,

@@ -27,7 +27,7 @@ pub struct Network {
     pub check_push_permission: bool,
 }
 
-pub(super) fn network(args: &RegistryArgs, environment: &Environment) -> Result<Network, UsageError> {
+pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) -> Result<Network, UsageError> {
     let directories = &environment.directories;
     let mut hosts: BTreeMap<String, Tls> = BTreeMap::new();
     let mut registries: BTreeMap<String, Registry> = BTreeMap::new();

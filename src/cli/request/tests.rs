@@ -25,14 +25,14 @@ fn outcome(words: &[&str], variables: &[(&str, &str)]) -> Result<Resolved, Failu
     resolve(&args, &environment).map_err(Failure::from)
 }
 
-fn resolved(words: &[&str], variables: &[(&str, &str)]) -> Resolved {
+pub(super) fn resolved(words: &[&str], variables: &[(&str, &str)]) -> Resolved {
     match outcome(words, variables) {
         Ok(resolved) => resolved,
         Err(failure) => panic!("{words:?}: {failure:?}"),
     }
 }
 
-fn refused(words: &[&str], variables: &[(&str, &str)]) -> String {
+pub(super) fn refused(words: &[&str], variables: &[(&str, &str)]) -> String {
     match outcome(words, variables) {
         Ok(_) => panic!("{words:?} was taken"),
         Err(failure) => {
@@ -222,6 +222,23 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--kaniko-dir=/s", |r| shown(&r.request.state_directory), "/s/yadokari-token"),
 ];
 
+const CACHE: &[Row] = &[
+    ("--cache --cache-repo=oci:c", |r| shown(&r.request.cache.directory), "Some(/work/c)"),
+    ("--cache --cache-dir=c", |r| shown(&r.request.cache.directory), "Some(/work/c/layers)"),
+    ("--cache-ttl=90m", |r| shown(r.request.cache.ttl), "5400"),
+    ("--cache-copy-layers=false", |r| shown(r.request.cache.steps.copies), "false"),
+    ("--cache-copy-layers", |r| shown(r.request.cache.steps.copies), "true"),
+    ("--cache-run-layers=false", |r| shown(r.request.cache.steps.runs), "false"),
+    ("--cache-mode=RO", |r| shown(r.request.cache.writes), "false"),
+    ("--no-push-cache", |r| shown(r.request.cache.writes), "false"),
+    ("--cache-namespace=pr/12", |r| shown(&r.request.cache.namespace), "[pr, 12]"),
+    ("--cache-namespace=", |r| shown(&r.request.cache.namespace), "[]"),
+    ("--cache-from=r.io/a --cache-from=", |r| shown(r.request.cache.images.len()), "1"),
+    ("--cache-inline", |r| shown(r.request.cache.inline), "true"),
+    ("--print-build-key", |r| shown(r.request.cache.print_key), "true"),
+    ("--skip-existing", |r| shown(r.request.cache.skip_existing), "true"),
+];
+
 const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--oci-layout-path=l", |r| shown(&r.request.outputs), "[Layout { path: /work/l, names: [] }]"),
     ("--oci-layout-path=", |r| shown(&r.request.outputs), "[]"),
@@ -330,7 +347,7 @@ fn arguments_come_from_files_too_and_flags_go_before_them() {
 
 #[test]
 fn every_flag_arrives() {
-    let rows = [IMAGE_AND_BUILD, OUTPUT_REGISTRY_AND_MESSAGES, RUN].concat();
+    let rows = [IMAGE_AND_BUILD, CACHE, OUTPUT_REGISTRY_AND_MESSAGES, RUN].concat();
     for (words, probe, expected) in &rows {
         let words: Vec<&str> = words.split(' ').chain(["--no-push"]).collect();
         assert_eq!(probe(&resolved(&words, &[])), *expected, "{words:?}");

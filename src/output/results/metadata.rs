@@ -64,6 +64,7 @@ fn step(done: &StepDone) -> Value {
     let (cache, layer) = match &done.result {
         StepResult::Layer { digest, size } => ("built", Some((digest, size))),
         StepResult::Cached { digest, size } => ("cached", Some((digest, size))),
+        StepResult::CachedNoLayer => ("cached", None),
         StepResult::NoLayer => ("none", None),
     };
     let mut value = json!({
@@ -74,6 +75,9 @@ fn step(done: &StepDone) -> Value {
         "milliseconds": u64::try_from(done.elapsed.as_millis()).unwrap_or(u64::MAX),
         "cache": cache,
     });
+    if let Some(miss) = &done.miss {
+        value["miss"] = json!({ "because": miss.because, "since": miss.since });
+    }
     if let Some((digest, size)) = layer {
         value["layer"] = json!({ "digest": digest, "size": size });
     }

@@ -1,0 +1,320 @@
+//! Steps and the cache: what is looked for before a step is done, what is kept after it, and why something was missing.
+//!
+//! A step's key has three kinds of parts: what stands for the files before it (the *state*), what the plan says of it,
+//! and the digests of what it reads. The state after a COPY or WORKDIR is its key, since that decides what it makes; the
+//! state after a RUN is the layer that it made, since the next time it may make another one.
+//!
+//! *Invariant: no layer is put on top of another one than that which it was made on, but for times of files.*
+
+use crate::cache::key::{Parts, difference};
+use crate::cache::{CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineCache, InlineStep, Trail, TrailStep, key::Frames};
+use crate::image::{Image, Layer};
+use crate::plan::{Action, CopyFrom, CopyStep, Stage, StageBase, Step};
+use crate::progress::{Event, Miss, StepId, StepResult};
+use crate::request::{BuildRequest, Snapshots};
+
+use super::Error;
+use super::keys::{self, Settings};
+use super::stage::{Finished, Progress, Shared, rfc3339};
+
+/// What is known of a stage for the cache.
+#[derive(Clone, Debug)]
+pub(super) struct StageCache {
+    /// What stands for the files that the image has.
+    pub(super) state: CacheKey,
+    /// What the state came from, for messages.
+    origin: &'static str,
+    /// Whether a step had to be done.
+    pub(super) has_missed: bool,
+    /// The steps whose layers the image has.
+    pub(super) inline: Vec<InlineStep>,
+    /// What the steps depended on.
+    pub(super) trail: Vec<TrailStep>,
+}
+
+/// A step that was looked for.
+pub(super) struct Sought {
+    parts: Parts,
+    key: CacheKey,
+    /// Whether its result is kept and found again.
+    is_kept: bool,
+    hit: Option<Box<Hit>>,
+    pub(super) miss: Option<Miss>,
+}
+
+/// What the cache needs to know of a build as a whole.
+pub(super) struct Caching {
+    pub(super) settings: Settings,
+    pub(super) is_on: bool,
+    /// Whether a destination gets the target's layers anyway.
+    is_pushed: bool,
+    /// Names the trail of this build.
+    trail_key: CacheKey,
+    trail: std::sync::OnceLock<Option<Trail>>,
+}
+
+impl Caching {
+    pub(super) fn new(request: &BuildRequest, services: &super::Services) -> Self {
+        let settings = Settings::new(request, services.fidelity);
+        // One layer for all steps belongs to none of them.
+        let is_on = (services.cache.is_on() || request.cache.inline) && request.snapshots == Snapshots::EachStep;
+        let is_pushed = !crate::output::registries(&request.outputs).is_empty();
+        Self { settings, is_on, is_pushed, trail_key: trail_key(request), trail: std::sync::OnceLock::new() }
+    }
+}
+
+/// Names a build among those that share a cache: so that it is compared with its own past.
+fn trail_key(request: &BuildRequest) -> CacheKey {
+    let names = crate::output::registries(&request.outputs);
+    let names = names.first().map(crate::oci::Reference::name);
+    Frames::new("trail")
+        .option(names)
+        .with(format!("{:?}", request.dockerfile))
+        .option(request.target.as_ref())
+        .with(request.platform.to_string())
+        .key()
+}
+
+impl StageCache {
+    /// Starts with a base that is no stage.
+    pub(super) fn of_base(layers: &[Layer], stage: &Stage) -> Self {
+        let state = keys::base_state(layers, &stage.platform);
+        Self { state, origin: "the base image", has_missed: false, inline: Vec::new(), trail: Vec::new() }
+    }
+
+    /// Starts with a stage.
+    pub(super) fn of_stage(finished: &Finished) -> Self {
+        Self { origin: "the stage it is based on", trail: Vec::new(), ..finished.cached.clone() }
+    }
+
+    fn advance(&mut self, effect: &CacheKey) {
+        self.state = keys::state_after(&self.state, effect);
+        self.origin = "an earlier step";
+    }
+}
+
+impl Shared<'_> {
+    /// Looks for a step's result; none where the cache is off, or the step has none of its own.
+    pub(super) fn seek(&self, progress: &Progress, step: &Step, id: &StepId) -> Result<Option<Sought>, Error> {
+        if !self.caching.is_on {
+            return Ok(None);
+        }
+        let steps = self.request.cache.steps;
+        let is_kept = match &step.action {
+            Action::Configure => return Ok(None),
+            Action::Run(_) | Action::Workdir(_) => steps.runs,
+            Action::Copy(_) => steps.copies,
+        };
+        // What cannot be read is the step's own failure, when it is done.
+        let Ok(parts) = self.parts(progress, step) else { return Ok(None) };
+        let mut sought = Sought { key: parts.key(), parts, is_kept, hit: None, miss: None };
+        if is_kept {
+            self.look_up(progress, step, id, &mut sought);
+            if let Some(miss) = &sought.miss {
+                self.services.reporter.report(Event::Missed { step: id, miss });
+            }
+        }
+        Ok(Some(sought))
+    }
+
+    fn look_up(&self, progress: &Progress, step: &Step, id: &StepId, sought: &mut Sought) {
+        let found = self.services.cache.step(&sought.key, &self.services.store);
+        let found = match (found, &step.action) {
+            (Found::Hit(hit), _) => Found::Hit(hit),
+            (other, Action::Copy(copy)) => self.look_up_contents(progress, copy, sought).unwrap_or(other),
+            (other, Action::Configure | Action::Run(_) | Action::Workdir(_)) => other,
+        };
+        let miss = |because: String, since| Some(Miss { because, since });
+        sought.miss = match found {
+            Found::Hit(hit) => {
+                sought.hit = Some(hit);
+                None
+            }
+            Found::Expired { made } => miss("its result is older than --cache-ttl".to_owned(), Some(made)),
+            Found::Refused { reason } => miss(format!("its result was refused: {reason}"), None),
+            Found::Nothing => self.explain(step, id, &sought.parts),
+        };
+    }
+
+    /// Looks for a COPY from a stage by the contents that it copies: the stage may have been done again, with the same
+    /// files in the end. From now on these are what counts.
+    fn look_up_contents(&self, progress: &Progress, copy: &CopyStep, sought: &mut Sought) -> Option<Found> {
+        let CopyFrom::Stage(id) = copy.from else { return None };
+        if !self.finished(id).cached.has_missed {
+            return None;
+        }
+        let contents = self.contents(progress.id, copy).ok()?;
+        sought.parts = keys::copy(self.start(progress, "copy", is_apart(copy)), copy, contents, &self.caching.settings);
+        let first = std::mem::replace(&mut sought.key, sought.parts.key());
+        let found = self.services.cache.step(&sought.key, &self.services.store);
+        if let Found::Hit(hit) = &found {
+            // The next build finds it without reading the files.
+            let entry = Entry { key: first, ..hit.entry.clone() };
+            self.services.cache.keep_step(&entry, hit.layer.as_ref(), &self.services.store, false);
+        }
+        Some(found)
+    }
+
+    fn explain(&self, step: &Step, id: &StepId, parts: &Parts) -> Option<Miss> {
+        let trail = self.caching.trail.get_or_init(|| self.services.cache.trail(&self.caching.trail_key));
+        let Some(known) = trail.as_ref().and_then(|trail| trail.find(&id.stage, id.number, &step.text)) else {
+            let because = if trail.is_some() { "the step is new" } else { "nothing is known of an earlier build" };
+            return Some(Miss { because: because.to_owned(), since: None });
+        };
+        let because = match difference(&known.parts, &parts.trace()) {
+            Some(difference) => difference,
+            None => "its result is no longer there".to_owned(),
+        };
+        Some(Miss { because, since: Some(known.made) })
+    }
+
+    fn start(&self, progress: &Progress, kind: &'static str, apart: bool) -> Parts {
+        let platform = self.plan.stages[progress.id.0].platform.to_string();
+        let parts = Parts::new(kind).value("the platform", platform);
+        if apart { parts } else { parts.value(progress.cached.origin, progress.cached.state.hex()) }
+    }
+
+    fn parts(&self, progress: &Progress, step: &Step) -> Result<Parts, Error> {
+        let settings = &self.caching.settings;
+        Ok(match &step.action {
+            Action::Configure => Parts::new("configure"),
+            Action::Workdir(workdir) => keys::workdir(self.start(progress, "workdir", false), workdir, settings),
+            Action::Run(run) => {
+                keys::run(self.start(progress, "run", false), run, self.mounted(progress.id, run)?, settings)
+            }
+            Action::Copy(copy) => keys::copy(
+                self.start(progress, "copy", is_apart(copy)),
+                copy,
+                self.copied(progress.id, copy)?,
+                settings,
+            ),
+        })
+    }
+
+    /// Takes a result that was found: as a layer, and as part of what is on disk and what is known already.
+    pub(super) fn reuse(&self, progress: &mut Progress, step: &Step, hit: &Hit) -> Result<StepResult, Error> {
+        if let Some(layer) = &hit.layer {
+            match (&mut progress.live, &mut progress.files) {
+                (Some(live), files) => {
+                    let inventory = live.unpack(self.services, layer)?;
+                    let number = u32::try_from(progress.image.layers.len()).unwrap_or(u32::MAX);
+                    files.as_mut().map_or(Ok(()), |files| files.apply(number, &inventory))?;
+                }
+                // What it holds is read when a step must know it.
+                (None, files) => *files = None,
+            }
+        }
+        self.record(progress, step, hit.layer.clone(), hit.entry.created.clone());
+        Ok(match &hit.layer {
+            Some(layer) => StepResult::Cached { digest: layer.descriptor.digest.clone(), size: layer.descriptor.size },
+            None => StepResult::CachedNoLayer,
+        })
+    }
+
+    /// Keeps a result, found or made, and takes note of it for the steps that follow.
+    pub(super) fn settle(
+        &self,
+        progress: &mut Progress,
+        step: &Step,
+        id: &StepId,
+        sought: Option<Sought>,
+        layer: Option<&Layer>,
+    ) {
+        if !self.caching.is_on || matches!(step.action, Action::Configure) {
+            return;
+        }
+        let made = keys::made(layer.map(|layer| &layer.descriptor.digest));
+        let Some(sought) = sought else {
+            progress.cached.has_missed = true;
+            return progress.cached.advance(&made);
+        };
+        let hit = sought.hit.unwrap_or_else(|| {
+            progress.cached.has_missed = true;
+            let effect = match &step.action {
+                Action::Copy(_) | Action::Workdir(_) => sought.key.clone(),
+                Action::Run(_) | Action::Configure => made,
+            };
+            let (diff_id, text) = (layer.map(|layer| layer.diff_id.clone()), step.text.clone());
+            let (key, now, created) = (sought.key, self.services.cache.now(), rfc3339(self.request.created));
+            let entry = Entry { key, effect, made: now, created, diff_id, text };
+            if sought.is_kept {
+                let later = self.is_in_target(progress.id) && self.caching.is_pushed;
+                self.services.cache.keep_step(&entry, layer, &self.services.store, later);
+            }
+            Box::new(Hit { entry, layer: layer.cloned() })
+        });
+        let (stage, number, text) = (id.stage.clone(), id.number, step.text.clone());
+        let (made, parts) = (hit.entry.made, sought.parts.trace());
+        progress.cached.trail.push(TrailStep { stage, number, text, made, parts });
+        if sought.is_kept {
+            progress.cached.inline.push(hit.inline());
+        }
+        progress.cached.advance(&hit.entry.effect);
+    }
+
+    /// Gives the lines of the history that have no layer their times, and the image its own, so that the same steps with
+    /// the same layers are the same image, whenever it is built.
+    pub(super) fn date(&self, progress: &mut Progress, stage: &Stage) {
+        if !self.caching.is_on {
+            return;
+        }
+        let inherited = match &stage.base {
+            StageBase::Scratch => 0,
+            StageBase::Image(key) => self.bases.get(key).map_or(0, |base| base.image.config.history.len()),
+            StageBase::Stage(id) => self.finished(*id).image.config.history.len(),
+        };
+        let image = &mut progress.image;
+        // A line without a layer has the time of the step after it that makes one.
+        let mut next: Option<String> = None;
+        for line in image.config.history.iter_mut().skip(inherited).rev() {
+            match &line.created {
+                Some(created) => next = Some(created.clone()),
+                None => line.created.clone_from(&next),
+            }
+        }
+        if !self.is_in_target(progress.id) {
+            return;
+        }
+        let key = keys::image(&image.config, &image.layers);
+        let known = self.services.cache.image(&key, rfc3339(self.request.created));
+        for line in image.config.history.iter_mut().skip(inherited).filter(|line| line.created.is_none()) {
+            line.created = Some(known.created.clone());
+        }
+        image.config.created = Some(known.created.clone());
+        if self.request.cache.inline {
+            let inline = InlineCache { steps: progress.cached.inline.clone(), image: Some(known) };
+            let inline = serde_json::to_value(&inline).expect("strings and numbers always serialize");
+            image.config.extra.insert(INLINE_FIELD.to_owned(), inline);
+        }
+    }
+
+    /// Keeps what this build depended on, so that the next one can say what has changed.
+    pub(super) fn keep_trail(&self, steps: Vec<TrailStep>) {
+        if self.caching.is_on && !steps.is_empty() {
+            self.services.cache.keep_trail(&self.caching.trail_key, &Trail { steps });
+        }
+    }
+
+    /// Returns the time of a line of the history: none yet where the cache decides it later.
+    pub(super) fn history_time(&self) -> Option<String> {
+        (!self.caching.is_on).then(|| rfc3339(self.request.created))
+    }
+}
+
+/// Tells whether a COPY does not depend on the image at all; the names of --chown are looked up in it.
+fn is_apart(copy: &CopyStep) -> bool {
+    copy.link && copy.chown.is_none()
+}
+
+impl Sought {
+    /// Returns the result that was found.
+    pub(super) fn hit(&self) -> Option<Hit> {
+        self.hit.as_deref().cloned()
+    }
+}
+
+/// Returns a base without what it says of its own steps: they are not those of an image that is based on it.
+pub(super) fn without_inline(mut image: Image) -> Image {
+    image.config.extra.remove(INLINE_FIELD);
+    image
+}

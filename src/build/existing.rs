@@ -1,0 +1,230 @@
+//! The key of a whole build, and images that were already built of the same.
+//!
+//! *Invariant: the key changes with everything that decides the image, but for the time of the build where no epoch is
+//! given. Nothing is built to find it, and no layer is read.*
+
+use crate::cache::CacheKey;
+use crate::cache::key::{Frames, Part, Parts};
+use crate::context::Context;
+use crate::oci::{Descriptor, Digest, Reference};
+use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::output;
+use crate::plan::{
+    Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopySource, CopyStep, Mounted, Stage, StageBase, StageId, Unpack,
+};
+use crate::progress::Event;
+use crate::request::{BuildRequest, ImageForm, ImageFormat, Snapshots};
+
+use super::stage::Shared;
+use super::{Error, Services, keys};
+
+/// What the tag of an image begins with that is found by its build's key.
+const TAG: &str = "build-";
+
+/// Returns the key of a build where something asks for it, and tells it.
+pub(super) fn key_if_asked(
+    request: &BuildRequest,
+    plan: &BuildPlan,
+    bases: &Bases,
+    context: &Context,
+    services: &Services,
+) -> Result<Option<CacheKey>, Error> {
+    if !request.cache.print_key && !request.cache.skip_existing {
+        return Ok(None);
+    }
+    let key = build_key(request, plan, bases, context, services)?;
+    services.reporter.report(Event::BuildKey { key: key.hex(), is_asked: request.cache.print_key });
+    Ok(Some(key))
+}
+
+/// Returns the key of a build.
+fn build_key(
+    request: &BuildRequest,
+    plan: &BuildPlan,
+    bases: &Bases,
+    context: &Context,
+    services: &Services,
+) -> Result<CacheKey, Error> {
+    let mut nowhere = services.uploads(Vec::new());
+    let shared = Shared::new(request, plan, bases, context, services, &mut nowhere);
+    let settings = &shared.caching.settings;
+    let single = request.snapshots == Snapshots::Single;
+    let mut frames = Frames::new("build").with(settings.runs.hex()).with(single.to_string());
+    frames = frames.with(request.cache.inline.to_string()).list(form(&request.form));
+    for (number, stage) in plan.stages.iter().enumerate() {
+        let base = match &stage.base {
+            StageBase::Scratch => "scratch".to_owned(),
+            StageBase::Image(key) => bases.get(key).map(|base| base.manifest.to_string()).unwrap_or_default(),
+            StageBase::Stage(id) => format!("stage {}", id.0),
+        };
+        frames = frames.with(base).with(stage.platform.to_string()).with(keys::json(&stage.config));
+        frames = frames
+            .option(stage.author.as_ref())
+            .list(shared.step_keys(StageId(number), stage)?.iter().map(Digest::hex));
+    }
+    Ok(frames.key())
+}
+
+impl Shared<'_> {
+    fn step_keys(&self, id: StageId, stage: &Stage) -> Result<Vec<Digest>, Error> {
+        let settings = &self.caching.settings;
+        let mut digests = Vec::new();
+        for step in &stage.steps {
+            let place = |error: Error| error.at(step.span, None);
+            let parts = match &step.action {
+                Action::Configure => Parts::new("configure"),
+                Action::Workdir(workdir) => keys::workdir(Parts::new("workdir"), workdir, settings),
+                Action::Copy(copy) => {
+                    keys::copy(Parts::new("copy"), copy, self.planned(id, copy).map_err(place)?, settings)
+                }
+                Action::Run(run) => {
+                    let mut shown = Vec::new();
+                    for mount in &run.mounts {
+                        shown.push(match &mount.what {
+                            Mounted::Bind { from, source, .. } => {
+                                Some(self.planned(id, &mounted_files(from, source)).map_err(place)?)
+                            }
+                            Mounted::Cache(_)
+                            | Mounted::Tmpfs { .. }
+                            | Mounted::Secret { .. }
+                            | Mounted::Ssh { .. }
+                            | Mounted::Script(_) => None,
+                        });
+                    }
+                    keys::run(Parts::new("run"), run, shown, settings)
+                }
+            };
+            digests.push(Frames::new("step").option(step.created_by.as_ref()).with(parts.key().hex()).digest());
+        }
+        Ok(digests)
+    }
+
+    /// Digests what a step copies, before any stage is built.
+    fn planned(&self, id: StageId, copy: &CopyStep) -> Result<Part, Error> {
+        match &copy.from {
+            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => self.copied(id, copy),
+            CopyFrom::Stage(stage) => {
+                let digest = Frames::new("planned stage").with(stage.0.to_string()).digest();
+                Ok(Part { name: "stage".to_owned(), digest, files: Vec::new() })
+            }
+        }
+    }
+}
+
+/// What a mount shows, as if it were copied.
+pub(super) fn mounted_files(from: &CopyFrom, source: &str) -> CopyStep {
+    CopyStep {
+        from: from.clone(),
+        sources: vec![CopySource::Path(source.to_owned())],
+        destination: "/".to_owned(),
+        chown: None,
+        chmod: None,
+        link: true,
+        parents: false,
+        excludes: Vec::new(),
+        unpack: Unpack::Nothing,
+    }
+}
+
+/// What the documents of the image look like; an origin is of the context, whose contents count anyway.
+fn form(form: &ImageForm) -> Vec<Vec<u8>> {
+    let ImageForm { format, recompress, annotations, descriptor_annotations: _, origin } = form;
+    let format = match format {
+        ImageFormat::Oci => "oci",
+        ImageFormat::Docker => "docker",
+    };
+    let marks = format!("{recompress} {} {}", origin.annotations, origin.labels);
+    vec![format.into(), marks.into(), keys::json(annotations)]
+}
+
+/// Looks for an image of the same key in the repositories of all destinations; where each has it, it gets their tags.
+pub(super) fn find(
+    request: &BuildRequest,
+    key: Option<&CacheKey>,
+    services: &Services,
+) -> Result<Option<Existing>, Error> {
+    let Some(key) = key.filter(|_| request.cache.skip_existing) else { return Ok(None) };
+    let destinations = output::registries(&request.outputs);
+    // An archive or a layout is written of layers, which would have to be fetched: that is what a build does.
+    if request.outputs.len() > destinations.len() {
+        return Ok(None);
+    }
+    let mut found: Option<(bytes::Bytes, Digest)> = None;
+    for destination in &destinations {
+        let Some(image) =
+            services.wait(services.registry.manifest(&tagged(destination, key)))?.map_err(output::Error::from)?
+        else {
+            return Ok(None);
+        };
+        match &found {
+            Some((_, digest)) if *digest != image.1 => return Ok(None),
+            Some(_) => {}
+            None => found = Some(image),
+        }
+    }
+    let (Some((bytes, digest)), Some(first)) = (found, destinations.first()) else { return Ok(None) };
+    let resolved = services.wait(services.registry.resolve(&first.with_digest(digest), &request.platform))?;
+    let resolved = resolved.map_err(output::Error::from)?;
+    for destination in &destinations {
+        let media_type = &resolved.manifest.media_type;
+        let pushed = services.wait(services.registry.push_manifest(destination, media_type, bytes.clone()))?;
+        pushed.map_err(output::Error::from)?;
+    }
+    let media_type = resolved.manifest.media_type.clone();
+    let manifest = Descriptor::of(&media_type, &bytes);
+    let note = format!("already built: {} has the key {key}", manifest.digest);
+    services.reporter.report(Event::Note(&note));
+    Ok(Some(Existing { manifest, document: resolved.manifest, pushed: destinations }))
+}
+
+/// An image that was found.
+pub(super) struct Existing {
+    pub(super) manifest: Descriptor,
+    pub(super) document: crate::oci::Manifest,
+    pub(super) pushed: Vec<Reference>,
+}
+
+impl Existing {
+    /// Tells about it as about an image that was built.
+    pub(super) fn outcome(
+        self,
+        request: &BuildRequest,
+        context: &Context,
+        base: Option<&(BaseKey, Base)>,
+        bases: Vec<BaseUsed>,
+    ) -> BuildOutcome {
+        let layers: u64 = self.document.layers.iter().map(|layer| layer.size).sum();
+        BuildOutcome {
+            size: layers + self.document.config.size + self.manifest.size,
+            manifest: self.manifest,
+            layers: self.document.layers.len(),
+            config: self.document.config,
+            base_layers: base.map_or(0, |(_, base)| base.image.layers.len()),
+            platform: request.platform.clone(),
+            pushed: self.pushed,
+            bases,
+            context: context.origin.clone(),
+            steps: Vec::new(),
+        }
+    }
+}
+
+/// Lets an image be found by the key of its build.
+pub(super) fn tag(
+    image: &output::Assembled,
+    key: Option<&CacheKey>,
+    pushed: &[Reference],
+    services: &Services,
+) -> Result<(), Error> {
+    for (destination, key) in pushed.iter().zip(key.into_iter().cycle()) {
+        let tagged = tagged(destination, key);
+        let (media_type, bytes) = (&image.manifest.media_type, image.manifest_bytes.clone());
+        let tagged = services.wait(services.registry.push_manifest(&tagged, media_type, bytes))?;
+        tagged.map_err(output::Error::from)?;
+    }
+    Ok(())
+}
+
+fn tagged(destination: &Reference, key: &CacheKey) -> Reference {
+    Reference { tag: Some(format!("{TAG}{key}")), digest: None, ..destination.clone() }
+}

@@ -1,0 +1,194 @@
+//! The digests of what steps read from outside: files of contexts, of stages, of images.
+//!
+//! A COPY is put together as if its destination were empty, and what comes out is hashed: names, kinds, modes, owners,
+//! attributes, contents. *Invariant: times do not count, since a fresh clone has others; nor does where a context lies.*
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::cache::key::{FileDigest, Frames, Part};
+use crate::image::{self, Entry, EntryKind, Inventory, Spool, Timestamp};
+use crate::oci::{Digest, Hasher};
+use crate::plan::{CopyFrom, CopySource, CopyStep, Mount, Mounted, RunStep, StageId, Unpack};
+use crate::request::GitSource;
+use crate::rootfs::{Exclusions, Tree};
+
+use super::copy::{Content, Copier, Draft, Link};
+use super::files::Opened;
+use super::stage::Shared;
+use super::{CopyError, Error, existing, files, layers};
+
+/// As many digits as a Git commit id has.
+const COMMIT_DIGITS: usize = 40;
+
+impl Shared<'_> {
+    /// Digests what a COPY or ADD copies; stages and images by what they were made of.
+    pub(super) fn copied(&self, id: StageId, step: &CopyStep) -> Result<Part, Error> {
+        match &step.from {
+            CopyFrom::Context | CopyFrom::Named(_) => self.contents(id, step),
+            CopyFrom::Stage(stage) => {
+                let (name, state) = (&self.plan.stages[stage.0].name, &self.finished(*stage).cached.state);
+                let digest = Frames::new("files of a stage").with(state.hex()).digest();
+                Ok(Part { name: format!("stage {name}"), digest, files: Vec::new() })
+            }
+            CopyFrom::Image(key) => {
+                let layers = self.bases.get(key).map(|base| &*base.image.layers).unwrap_or_default();
+                let digests = layers.iter().map(|layer| layer.descriptor.digest.hex());
+                let digest = Frames::new("files of an image").list(digests).digest();
+                Ok(Part { name: format!("image {}", key.reference), digest, files: Vec::new() })
+            }
+        }
+    }
+
+    /// Digests what each mount of a RUN shows, none for those that show nothing of the plan's.
+    pub(super) fn mounted(&self, id: StageId, step: &RunStep) -> Result<Vec<Option<Part>>, Error> {
+        let show = |mount: &Mount| {
+            let (from, source) = match &mount.what {
+                Mounted::Bind { from, source, read_only: _ } => (from, source),
+                // What a cache begins with is only there the first time.
+                Mounted::Cache(_)
+                | Mounted::Tmpfs { .. }
+                | Mounted::Secret { .. }
+                | Mounted::Ssh { .. }
+                | Mounted::Script(_) => return Ok(None),
+            };
+            let copy = existing::mounted_files(from, source);
+            self.copied(id, &copy).map(Some)
+        };
+        step.mounts.iter().map(show).collect()
+    }
+
+    /// Digests what a COPY or ADD copies, file by file.
+    pub(super) fn contents(&self, id: StageId, step: &CopyStep) -> Result<Part, Error> {
+        let name = match &step.from {
+            CopyFrom::Context => "the context".to_owned(),
+            CopyFrom::Named(name) => format!("context {name}"),
+            CopyFrom::Stage(stage) => format!("stage {}", self.plan.stages[stage.0].name),
+            CopyFrom::Image(key) => format!("image {}", key.reference),
+        };
+        self.with_source(&step.from, |opened| self.digest(id, step, opened, &name))
+    }
+
+    fn digest(&self, id: StageId, step: &CopyStep, opened: &Opened<'_>, name: &str) -> Result<Part, Error> {
+        let Opened { source, layers, tree } = opened;
+        let spool = self.scratch("digest", id)?;
+        let neutral = neutral(step);
+        let added = self.additions.of_step(&neutral, self.request, self.services)?;
+        let mut nothing = Inventory::new();
+        let ignored = Exclusions::new(&[]);
+        let mut draft = Draft::new(&mut nothing, &ignored, Timestamp::default());
+        Copier {
+            step: &neutral,
+            source,
+            draft: &mut draft,
+            owner: None,
+            spool: &spool,
+            spooled: 0,
+            sources: 0,
+            added: &added,
+        }
+        .copy()?;
+        let services = self.services;
+        let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
+        let contents = image::extract(&mut open, &draft.wanted(), &spool)?;
+        let mut matches = Frames::new("names");
+        for pattern in neutral.sources.iter().filter_map(path).filter(|_| !neutral.parents) {
+            let found = source.matches(pattern)?;
+            matches = matches.list(found.iter().map(|path| path.as_os_str().as_bytes()));
+        }
+        let mut files = Vec::new();
+        let mut links = HashMap::new();
+        for (entry, content, link) in draft.planned() {
+            let number = links.len();
+            let link = link.map(|link: Link| *links.entry(link).or_insert(number));
+            let digest = file(entry, content, link, *tree, &contents)?;
+            let path = match content {
+                Content::Tree(path) => path.clone(),
+                Content::None | Content::Inline(_) | Content::Layer(_) | Content::Spool(_) => entry.path.clone(),
+            };
+            files.push(FileDigest { path: path.display().to_string(), digest });
+        }
+        files::remove_scratch(&spool)?;
+        let all = matches.list(files.iter().map(|file| file.digest.hex()));
+        Ok(Part { name: format!("what {name} has to copy"), digest: all.digest(), files })
+    }
+}
+
+/// Returns a step that copies the same, but does nothing with it; without what its own text pins.
+///
+/// Into a directory: whether the destination is one depends on the image, and there every file counts, under its name.
+fn neutral(step: &CopyStep) -> CopyStep {
+    let sources = step.sources.iter().filter(|source| !is_pinned(source)).cloned().collect();
+    let destination = "/".to_owned();
+    CopyStep { sources, destination, chown: None, chmod: None, unpack: Unpack::Nothing, ..step.clone() }
+}
+
+/// Tells whether the text of a source decides its content.
+fn is_pinned(source: &CopySource) -> bool {
+    match source {
+        CopySource::Path(_) => false,
+        CopySource::Inline { .. } => true,
+        CopySource::Url { source, .. } => source.checksum.is_some(),
+        CopySource::Git(GitSource { commit, checksum, .. }) => {
+            [commit, checksum].into_iter().flatten().any(|id| id.len() == COMMIT_DIGITS)
+        }
+    }
+}
+
+fn path(source: &CopySource) -> Option<&str> {
+    match source {
+        CopySource::Path(path) => Some(path),
+        CopySource::Inline { .. } | CopySource::Url { .. } | CopySource::Git(_) => None,
+    }
+}
+
+/// Digests a file: all that the layer will say of it but its time.
+fn file(
+    entry: &Entry,
+    content: &Content,
+    link: Option<usize>,
+    tree: Option<&Tree>,
+    spool: &Spool,
+) -> Result<Digest, Error> {
+    let Entry { path, kind, mode, uid, gid, mtime: _, xattrs } = entry;
+    let kind = match kind {
+        EntryKind::File { size } => Frames::new("file").with(size.to_le_bytes()),
+        EntryKind::Directory => Frames::new("directory"),
+        EntryKind::Symlink { target } => Frames::new("symlink").with(target.as_os_str().as_bytes()),
+        EntryKind::HardLink { target } => Frames::new("hard link").with(target.as_os_str().as_bytes()),
+        EntryKind::CharacterDevice { major, minor } => {
+            Frames::new("character device").with(major.to_le_bytes()).with(minor.to_le_bytes())
+        }
+        EntryKind::BlockDevice { major, minor } => {
+            Frames::new("block device").with(major.to_le_bytes()).with(minor.to_le_bytes())
+        }
+        EntryKind::Fifo => Frames::new("fifo"),
+    };
+    let content = hashed(content, path, tree, spool)?;
+    let xattrs = xattrs.iter().flat_map(|(name, value)| [name, value]);
+    let all = kind.with(path.as_os_str().as_bytes()).with(mode.to_le_bytes()).with(uid.to_le_bytes());
+    let all = all.with(gid.to_le_bytes()).list(xattrs).option(content.as_ref().map(Digest::hex));
+    Ok(all.option(link.map(|number| number.to_string())).digest())
+}
+
+fn hashed(content: &Content, path: &Path, tree: Option<&Tree>, spool: &Spool) -> Result<Option<Digest>, Error> {
+    let missing = || CopyError::NotExtracted { path: path.to_owned() };
+    let read = |source| CopyError::ReadSource { path: path.to_owned(), source };
+    let mut reader: Box<dyn Read + '_> = match content {
+        Content::None => return Ok(None),
+        Content::Inline(bytes) => Box::new(bytes.as_slice()),
+        Content::Tree(file) => Box::new(tree.ok_or_else(missing)?.open_file(file)?),
+        Content::Spool(file) => Box::new(opened(file)?),
+        Content::Layer(source) => Box::new(spool.open(*source).ok_or_else(missing)?),
+    };
+    let mut hasher = Hasher::new();
+    io::copy(&mut reader, &mut hasher).map_err(read)?;
+    Ok(Some(hasher.finish()))
+}
+
+fn opened(path: &PathBuf) -> Result<File, CopyError> {
+    File::open(path).map_err(|source| CopyError::Spool { path: path.clone(), source })
+}

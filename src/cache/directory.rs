@@ -1,0 +1,382 @@
+//! A cache in a directory, such as a volume that many builds share.
+//!
+//! ```text
+//! <directory>/entries/<kind>-<key>     a checksum, a newline, the entry as JSON
+//! <directory>/blobs/sha256/<digest>
+//! ```
+//!
+//! *Invariant: files appear under their names by rename, blobs before the entries that name them, and what is read is
+//! checked against its digest; so a build that is killed, or a disk that lies, costs an entry and nothing else.*
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Blob, EntryName, Error, Kept, LayerCache};
+use crate::image::LayerContent;
+use crate::oci::{Descriptor, Digest};
+use crate::store::Store;
+
+/// Entries are smaller.
+const LARGEST_ENTRY: u64 = 4 << 20;
+/// Blobs that are read into memory are smaller.
+pub(super) const LARGEST_BLOB: u64 = 512 << 20;
+
+/// A directory of entries; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    root: PathBuf,
+    blobs: Store,
+    token: String,
+    next_temporary: Arc<AtomicU64>,
+}
+
+/// An entry's file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    name: String,
+    document: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blob: Option<Descriptor>,
+}
+
+/// An entry, as the directory lists it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) name: EntryName,
+    pub(super) kept: Kept,
+    pub(super) used: SystemTime,
+}
+
+impl Directory {
+    /// Uses a directory, which is made with the first entry; `token` is a name that no other process has, on any machine.
+    pub fn new(root: &Path, token: &str) -> Self {
+        let blobs = Store::shared(root, token);
+        Self { root: root.to_owned(), blobs, token: token.to_owned(), next_temporary: Arc::default() }
+    }
+
+    /// Returns the directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Reads an entry's file; none where there is none.
+    fn record(&self, name: &EntryName) -> Result<Option<Record>, Error> {
+        let path = self.path(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        let mut bytes = Vec::new();
+        let read = file.take(LARGEST_ENTRY).read_to_end(&mut bytes);
+        read.map_err(|source| Error::Read { path, source })?;
+        let refused = |reason: &str| Error::refused(name, reason);
+        let split = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| refused("it is cut off"))?;
+        let (checksum, json) = (&bytes[..split], &bytes[split + 1..]);
+        if checksum != Digest::of(json).hex().as_bytes() {
+            return Err(refused("it was damaged"));
+        }
+        let record: Record = serde_json::from_slice(json).map_err(|_| refused("it is malformed"))?;
+        if record.name != name.to_string() {
+            return Err(refused("it belongs to another key"));
+        }
+        Ok(Some(record))
+    }
+
+    /// Returns all whole entries, and removes those that are not.
+    pub(super) fn list(&self) -> Result<Vec<Found>, Error> {
+        let path = self.root.join("entries");
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        let mut found = Vec::new();
+        for entry in entries.flatten() {
+            let Some(name) = entry.file_name().to_str().and_then(EntryName::parse) else { continue };
+            match self.record(&name) {
+                Ok(Some(record)) => {
+                    let used = entry.metadata().and_then(|metadata| metadata.modified());
+                    let kept = Kept { document: record.document, blob: record.blob };
+                    found.push(Found { name, kept, used: used.unwrap_or(SystemTime::UNIX_EPOCH) });
+                }
+                Ok(None) => {}
+                Err(_) => self.remove(&name)?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes an entry; its blob stays until [`Directory::sweep`].
+    pub(super) fn remove(&self, name: &EntryName) -> Result<(), Error> {
+        remove(&self.path(name))
+    }
+
+    /// Removes blobs that no entry names, and temporary files, unless they are younger than `grace`: somebody may be
+    /// about to name them. Returns how many bytes that freed.
+    pub(super) fn sweep(&self, named: &[Digest], grace: SystemTime) -> Result<u64, Error> {
+        let mut freed = 0;
+        for directory in ["entries", "blobs", "blobs/sha256"] {
+            for entry in fs::read_dir(self.root.join(directory)).into_iter().flatten().flatten() {
+                let (Ok(metadata), name) = (entry.metadata(), entry.file_name()) else { continue };
+                let name = name.to_string_lossy().into_owned();
+                let needed = directory == "entries" && !name.starts_with('.') || named.iter().any(|d| d.hex() == name);
+                let young = metadata.modified().is_ok_and(|modified| modified > grace);
+                if metadata.is_file() && !needed && !young {
+                    remove(&entry.path())?;
+                    freed += metadata.len();
+                }
+            }
+        }
+        Ok(freed)
+    }
+
+    fn path(&self, name: &EntryName) -> PathBuf {
+        self.root.join("entries").join(name.to_string())
+    }
+
+    fn temporary(&self, directory: &str) -> Result<PathBuf, Error> {
+        let directory = self.root.join(directory);
+        fs::create_dir_all(&directory).map_err(|source| Error::Write { path: directory.clone(), source })?;
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        Ok(directory.join(format!(".{}-{number}.tmp", self.token)))
+    }
+
+    fn keep(&self, blob: &Blob) -> Result<Option<Descriptor>, Error> {
+        match blob {
+            Blob::None => Ok(None),
+            Blob::Bytes { media_type, bytes } => {
+                let descriptor = Descriptor::of(media_type, bytes);
+                self.keep_blob(&descriptor, None, |path| fs::write(path, bytes))?;
+                Ok(Some(descriptor))
+            }
+            Blob::Layer { descriptor, path, from: _ } => {
+                // A link costs nothing; the build's own store is mostly on another file system.
+                let copy = |to: &Path| fs::hard_link(path, to).or_else(|_| fs::copy(path, to).map(drop));
+                self.keep_blob(descriptor, Some(path), copy)?;
+                Ok(Some((**descriptor).clone()))
+            }
+        }
+    }
+
+    fn keep_blob(
+        &self,
+        descriptor: &Descriptor,
+        path: Option<&Path>,
+        write: impl Fn(&Path) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let target = self.blobs.path(&descriptor.digest);
+        if let Ok(file) = File::open(&target)
+            && file.metadata().is_ok_and(|metadata| metadata.len() == descriptor.size)
+        {
+            touch(&file);
+            return Ok(());
+        }
+        if let Some(path) = path.filter(|path| !path.exists()) {
+            return Err(Error::refused(&descriptor.digest, format!("{} is not there", path.display())));
+        }
+        let temporary = self.temporary("blobs/sha256")?;
+        let kept = write(&temporary).and_then(|()| fs::rename(&temporary, &target));
+        // Still there when something failed, or when both names were the same file.
+        let _ = fs::remove_file(&temporary);
+        kept.map_err(|source| Error::Write { path: target, source })
+    }
+
+    /// Opens a blob whose size is right.
+    fn open(&self, blob: &Descriptor) -> Result<File, Error> {
+        let file = self.blobs.read(&blob.digest).map_err(|_| Error::refused(&blob.digest, "its blob is not there"))?;
+        let size = file.metadata().map_err(|source| Error::Read { path: self.blobs.path(&blob.digest), source })?.len();
+        if size == blob.size {
+            return Ok(file);
+        }
+        self.discard(blob, format!("its blob has {size} bytes instead of {}", blob.size))
+    }
+
+    /// Removes a damaged blob, so that the next build can keep a whole one.
+    fn discard<T>(&self, blob: &Descriptor, reason: impl Into<String>) -> Result<T, Error> {
+        // Where we may not write, it stays, and is refused again.
+        let _ = fs::remove_file(self.blobs.path(&blob.digest));
+        Err(Error::refused(&blob.digest, reason))
+    }
+}
+
+impl LayerCache for Directory {
+    fn describe(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error> {
+        let Some(record) = self.record(name)? else { return Ok(None) };
+        if let Ok(file) = File::open(self.path(name)) {
+            touch(&file);
+        }
+        Ok(Some(Kept { document: record.document, blob: record.blob }))
+    }
+
+    fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error> {
+        let blob = self.keep(blob)?;
+        let record = Record { name: name.to_string(), document: document.to_owned(), blob };
+        let json = serde_json::to_vec(&record).expect("strings and numbers always serialize");
+        let temporary = self.temporary("entries")?;
+        let path = self.path(name);
+        let write = |mut file: File| file.write_all(format!("{}\n", Digest::of(&json).hex()).as_bytes()).map(|()| file);
+        let written = File::create(&temporary).and_then(write).and_then(|mut file| file.write_all(&json));
+        let written = written.and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            // The error that made it useless is told; that it could not be removed adds nothing.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.map_err(|source| Error::Write { path, source })
+    }
+
+    fn layer(&self, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error> {
+        let mut file = self.open(blob)?;
+        let (kept, path) = (store.path(&blob.digest), self.blobs.path(&blob.digest));
+        let read = |source| Error::Read { path: path.clone(), source };
+        if kept.exists() {
+            return Ok(LayerContent::Stored);
+        }
+        if fs::hard_link(&path, &kept).is_ok() {
+            let mut hasher = crate::oci::Hasher::new();
+            io::copy(&mut file, &mut hasher).map_err(read)?;
+            if hasher.finish() == blob.digest {
+                return Ok(LayerContent::Stored);
+            }
+            fs::remove_file(&kept).map_err(|source| Error::Write { path: kept, source })?;
+            return self.discard(blob, "its content was damaged");
+        }
+        let mut writer = store.create()?;
+        io::copy(&mut file, &mut writer).map_err(read)?;
+        match writer.finish()? {
+            (digest, _) if digest == blob.digest => Ok(LayerContent::Stored),
+            _ => self.discard(blob, "its content was damaged"),
+        }
+    }
+
+    fn read(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let read = self.open(blob)?.take(LARGEST_BLOB).read_to_end(&mut bytes);
+        read.map_err(|source| Error::Read { path: self.blobs.path(&blob.digest), source })?;
+        if Digest::of(&bytes) == blob.digest { Ok(bytes) } else { self.discard(blob, "its content was damaged") }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Write { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes note that a file is in use; where we may not write, it just looks older than it is.
+fn touch(file: &File) {
+    let _ = rustix::fs::futimens(file, &NOW);
+}
+
+const NOW: rustix::fs::Timestamps = rustix::fs::Timestamps {
+    last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+    last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{EntryKind, key::Frames};
+    use crate::oci::media_type;
+
+    struct Place {
+        directory: tempfile::TempDir,
+        cache: Directory,
+        store: Store,
+        descriptor: Descriptor,
+    }
+
+    fn name(text: &str) -> EntryName {
+        EntryName::new(EntryKind::Step, &Frames::new("test").with(text).key())
+    }
+
+    /// A cache with one entry, `a`, whose layer is `bytes`.
+    fn place() -> Place {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let cache = Directory::new(&directory.path().join("cache"), "one");
+        let store = Store::open(&directory.path().join("store")).expect("opens");
+        let digest = store.put(b"bytes").expect("puts");
+        let descriptor = Descriptor::new(media_type::OCI_LAYER, digest.clone(), 5);
+        let blob =
+            Blob::Layer { descriptor: Box::new(descriptor.clone()), path: store.path(&digest), from: Vec::new() };
+        cache.put(&name("a"), "says", &blob).expect("puts");
+        fs::remove_file(store.path(&digest)).expect("the build's own copy");
+        Place { directory, cache, store, descriptor }
+    }
+
+    #[test]
+    fn what_was_kept_is_found_whole() {
+        let Place { cache, store, descriptor, directory: _directory } = place();
+        assert_eq!(cache.get(&name("b")).expect("reads"), None);
+        let kept = cache.get(&name("a")).expect("reads").expect("is there");
+        assert_eq!(kept, Kept { document: "says".to_owned(), blob: Some(descriptor.clone()) });
+        assert_eq!(cache.layer(&descriptor, &store).expect("is whole"), LayerContent::Stored);
+        assert_eq!(fs::read(store.path(&descriptor.digest)).expect("reads"), b"bytes");
+        assert_eq!(cache.read(&descriptor).expect("reads"), b"bytes");
+    }
+
+    #[test]
+    fn a_poisoned_entry_is_refused() {
+        type Poison = fn(&Place);
+        let rows: [(&str, Poison, &str); 6] = [
+            (
+                "another key",
+                |p| fs::rename(p.cache.path(&name("a")), p.cache.path(&name("b"))).expect("renames"),
+                "another key",
+            ),
+            ("damaged", |p| fs::write(p.cache.path(&name("b")), "00\n{}").expect("writes"), "damaged"),
+            ("cut off", |p| fs::write(p.cache.path(&name("b")), "00").expect("writes"), "cut off"),
+            ("no blob", |p| fs::remove_file(p.cache.blobs.path(&p.descriptor.digest)).expect("removes"), "not there"),
+            ("short", |p| fs::write(p.cache.blobs.path(&p.descriptor.digest), "byt").expect("writes"), "3 bytes"),
+            ("changed", |p| fs::write(p.cache.blobs.path(&p.descriptor.digest), "bytEs").expect("writes"), "damaged"),
+        ];
+        for (what, poison, reason) in rows {
+            let place = place();
+            poison(&place);
+            let found = place.cache.get(&name("b")).map(drop);
+            let layer = place.cache.layer(&place.descriptor, &place.store).map(drop);
+            let read = place.cache.read(&place.descriptor).map(drop);
+            let errors: Vec<String> =
+                [found, layer, read].into_iter().filter_map(|r| r.err().map(|e| e.to_string())).collect();
+            assert!(!errors.is_empty() && errors.iter().any(|e| e.contains(reason)), "{what}: {errors:?}");
+            assert!(!place.store.contains(&place.descriptor.digest) || what.len() > 6, "{what}: nothing wrong is used");
+        }
+    }
+
+    #[test]
+    fn a_damaged_blob_is_replaced_by_the_next_put() {
+        let place = place();
+        fs::write(place.cache.blobs.path(&place.descriptor.digest), "bytEs").expect("writes");
+        assert!(place.cache.layer(&place.descriptor, &place.store).is_err());
+        let blob = Blob::Bytes { media_type: media_type::OCI_LAYER, bytes: b"bytes".to_vec() };
+        place.cache.put(&name("a"), "says", &blob).expect("puts");
+        assert!(place.cache.layer(&place.descriptor, &place.store).is_ok());
+    }
+
+    #[test]
+    fn sweeping_leaves_what_is_named_and_what_is_young() {
+        let place = place();
+        let extra = place.cache.blobs.put(b"nobody's").expect("puts");
+        let long_ago = SystemTime::UNIX_EPOCH;
+        let named = [place.descriptor.digest.clone()];
+        assert_eq!(place.cache.sweep(&named, long_ago).expect("sweeps"), 0);
+        let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 40);
+        assert_eq!(place.cache.sweep(&named, later).expect("sweeps"), 8);
+        assert!(!place.cache.blobs.contains(&extra));
+        assert_eq!(place.cache.list().expect("lists").len(), 1);
+        drop(place.directory);
+    }
+}

@@ -1,0 +1,69 @@
+//! What can go wrong with a cache; nothing of it ends a build.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{registry, store};
+
+/// A cache that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory cannot be made or written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or directory cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A registry fails.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// A store of blobs fails.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// An entry is not what it should be.
+    #[error("the entry {entry} is refused: {reason}")]
+    Refused {
+        /// Which one.
+        entry: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The build is being ended.
+    #[error("the build was interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Makes the error of an entry that is not what it should be.
+    pub(super) fn refused(entry: &impl ToString, reason: impl Into<String>) -> Self {
+        Self::Refused { entry: entry.to_string(), reason: reason.into() }
+    }
+
+    /// Tells whether a registry does not let us.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Registry(error) if error.kind() == registry::ErrorKind::Denied)
+    }
+
+    /// Tells the error with its causes on one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,275 @@
+//! Keys: what a step's result depends on, as one digest.
+//!
+//! Pure. Knows how parts become a key, not which parts a step has: `build` says that.
+//!
+//! *Invariant: two lists of parts have the same key only if they are the same. Every part is framed by its length, a
+//! kind of key never equals another kind's, and [`VERSION`] stands in each: a change of what a key means gives new
+//! keys, so that no entry of an older executor is ever read as something else.*
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{Digest, DigestError, Hasher};
+
+/// Stands in every key; to be changed when the same parts begin to give other results.
+const VERSION: &str = "yadokari cache key 1";
+/// How many hexadecimal digits of a part's digest are kept to tell later what has changed.
+const SHORT: usize = 16;
+/// How many files of a part are kept by name, to tell later which one has changed.
+pub const MOST_FILES: usize = 2000;
+
+/// Names a result by everything that decides it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CacheKey(Digest);
+
+impl CacheKey {
+    /// Returns the 64 hexadecimal digits.
+    pub fn hex(&self) -> &str {
+        self.0.hex()
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.hex())
+    }
+}
+
+impl FromStr for CacheKey {
+    type Err = DigestError;
+
+    fn from_str(hex: &str) -> Result<Self, DigestError> {
+        format!("sha256:{hex}").parse().map(Self)
+    }
+}
+
+/// Hashes values, each framed by its length.
+#[derive(Clone, Debug)]
+pub struct Frames(Hasher);
+
+impl Frames {
+    /// Starts a hash; `domain` says of what, so that values of one meaning never equal those of another.
+    pub fn new(domain: &str) -> Self {
+        Self(Hasher::new()).with(VERSION).with(domain)
+    }
+
+    /// Adds a value.
+    #[must_use]
+    pub fn with(mut self, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref();
+        self.0.update(&(value.len() as u64).to_le_bytes());
+        self.0.update(value);
+        self
+    }
+
+    /// Adds a list, with its length.
+    #[must_use]
+    pub fn list<T: AsRef<[u8]>>(self, values: impl IntoIterator<Item = T>) -> Self {
+        let mut list = Self(Hasher::new());
+        let mut count = 0_u64;
+        for value in values {
+            list = list.with(value);
+            count += 1;
+        }
+        self.with(count.to_le_bytes()).with(list.0.finish().hex())
+    }
+
+    /// Adds a value that may be missing, which is not the same as an empty one.
+    #[must_use]
+    pub fn option<T: AsRef<[u8]>>(self, value: Option<T>) -> Self {
+        self.list(value)
+    }
+
+    /// Returns the digest of all that was added.
+    pub fn digest(self) -> Digest {
+        self.0.finish()
+    }
+
+    /// Returns the same as a key.
+    pub fn key(self) -> CacheKey {
+        CacheKey(self.digest())
+    }
+}
+
+/// One thing that a result depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is, as a user would call it: `the command`, `variable A`, `files of .`.
+    pub name: String,
+    /// What it is worth.
+    pub digest: Digest,
+    /// The files in it, where it is made of files.
+    pub files: Vec<FileDigest>,
+}
+
+/// A file of a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileDigest {
+    /// Its path.
+    pub path: String,
+    /// The digest of all of it that counts.
+    pub digest: Digest,
+}
+
+/// All that a result depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    kind: &'static str,
+    parts: Vec<Part>,
+}
+
+impl Parts {
+    /// Starts a list for one kind of result.
+    pub fn new(kind: &'static str) -> Self {
+        Self { kind, parts: Vec::new() }
+    }
+
+    /// Adds a part whose value is at hand.
+    #[must_use]
+    pub fn value(self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        self.digest(name, Frames::new("value").with(value).digest())
+    }
+
+    /// Adds a part by its digest.
+    #[must_use]
+    pub fn digest(self, name: impl Into<String>, digest: Digest) -> Self {
+        self.part(Part { name: name.into(), digest, files: Vec::new() })
+    }
+
+    /// Adds a part.
+    #[must_use]
+    pub fn part(mut self, part: Part) -> Self {
+        self.parts.push(part);
+        self
+    }
+
+    /// Returns the key of all parts.
+    pub fn key(&self) -> CacheKey {
+        let parts = self.parts.iter().flat_map(|part| [part.name.as_bytes(), part.digest.hex().as_bytes()]);
+        Frames::new(self.kind).list(parts).key()
+    }
+
+    /// Returns the parts in short, to be compared with those of a later build.
+    pub fn trace(&self) -> Vec<TracedPart> {
+        let files = |part: &Part| {
+            let kept = part.files.iter().take(if part.files.len() > MOST_FILES { 0 } else { MOST_FILES });
+            kept.map(|file| (file.path.clone(), short(&file.digest))).collect()
+        };
+        let trace =
+            |part: &Part| TracedPart { name: part.name.clone(), digest: short(&part.digest), files: files(part) };
+        self.parts.iter().map(trace).collect()
+    }
+}
+
+/// A part as an earlier build had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedPart {
+    /// As [`Part::name`].
+    pub name: String,
+    /// The beginning of its digest.
+    pub digest: String,
+    /// Its files, unless there were too many, each with the beginning of its digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<(String, String)>,
+}
+
+fn short(digest: &Digest) -> String {
+    digest.hex()[..SHORT].to_owned()
+}
+
+/// Finds what has changed between two builds of a step; none where nothing that is known has.
+pub fn difference(before: &[TracedPart], now: &[TracedPart]) -> Option<String> {
+    let changed = now.iter().find_map(|part| match before.iter().find(|old| old.name == part.name) {
+        Some(old) if old.digest == part.digest => None,
+        Some(old) => Some(changed_file(old, part).unwrap_or_else(|| format!("{} changed", part.name))),
+        None => Some(format!("{} is new", part.name)),
+    });
+    changed.or_else(|| {
+        let gone = before.iter().find(|old| !now.iter().any(|part| part.name == old.name))?;
+        Some(format!("{} is gone", gone.name))
+    })
+}
+
+fn changed_file(before: &TracedPart, now: &TracedPart) -> Option<String> {
+    if before.files.is_empty() || now.files.is_empty() {
+        return None;
+    }
+    let known = |path: &str, files: &[(String, String)]| files.iter().find(|file| file.0 == path).map(|f| f.1.clone());
+    let mut texts = now.files.iter().filter_map(|(path, digest)| match known(path, &before.files) {
+        Some(old) if old == *digest => None,
+        Some(_) => Some(format!("file {path} changed")),
+        None => Some(format!("file {path} is new")),
+    });
+    if let Some(first) = texts.next() {
+        let more = texts.count();
+        return Some(if more > 0 { format!("{first}, and {more} more") } else { first });
+    }
+    let gone = before.files.iter().find(|file| known(&file.0, &now.files).is_none())?;
+    Some(format!("file {} is gone", gone.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Plain = Vec<(String, Vec<u8>)>;
+
+    fn parts(kind: &'static str, plain: &Plain) -> Parts {
+        plain.iter().fold(Parts::new(kind), |parts, (name, value)| parts.value(name.clone(), value))
+    }
+
+    fn plain() -> impl Strategy<Value = Plain> {
+        // Short and from few letters, so that equal and nearly equal lists are common.
+        proptest::collection::vec(("[ab]{0,2}", proptest::collection::vec(0_u8..2, 0..3)), 0..4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+        #[test]
+        fn different_parts_never_share_a_key(one in plain(), other in plain()) {
+            prop_assert_eq!(one == other, parts("run", &one).key() == parts("run", &other).key());
+            prop_assert_ne!(parts("run", &one).key(), parts("copy", &one).key());
+        }
+
+        #[test]
+        fn lists_do_not_run_into_each_other(one in proptest::collection::vec("[ab]{0,2}", 0..3), other in proptest::collection::vec("[ab]{0,2}", 0..3)) {
+            let key = |a: &[String], b: &[String]| Frames::new("x").list(a).list(b).key();
+            prop_assert_eq!(one == other, key(&one, &other) == key(&other, &one));
+        }
+    }
+
+    /// A key that changes makes every cache of every user worthless: a decision, not an accident.
+    #[test]
+    fn keys_are_stable() {
+        let parts = Parts::new("run").value("the command", "make").value("variable A", "1");
+        assert_eq!(parts.key().hex(), "14f52052b0004849187e0d8798119e2edd853c41bd990acea4afdbed7d0c46ce");
+    }
+
+    #[test]
+    fn what_changed_is_told_by_name() {
+        let file = |path: &str, text: &str| FileDigest { path: path.to_owned(), digest: Digest::of(text.as_bytes()) };
+        let step = |command: &str, files: &[(&str, &str)]| {
+            let files: Vec<_> = files.iter().map(|(path, text)| file(path, text)).collect();
+            let digest = files.iter().fold(Frames::new("files"), |f, one| f.with(&one.path).with(one.digest.hex()));
+            let part = Part { name: "files of src".to_owned(), digest: digest.digest(), files };
+            Parts::new("copy").value("the instruction", command).part(part).trace()
+        };
+        let before = step("COPY", &[("src/a", "1"), ("src/b", "1")]);
+        for (now, text) in [
+            (step("COPY", &[("src/a", "1"), ("src/b", "1")]), None),
+            (step("COPY .", &[("src/a", "2"), ("src/b", "1")]), Some("the instruction changed")),
+            (step("COPY", &[("src/a", "2"), ("src/b", "1")]), Some("file src/a changed")),
+            (step("COPY", &[("src/a", "2"), ("src/b", "2")]), Some("file src/a changed, and 1 more")),
+            (step("COPY", &[("src/a", "1")]), Some("file src/b is gone")),
+            (step("COPY", &[("src/a", "1"), ("src/b", "1"), ("src/c", "1")]), Some("file src/c is new")),
+            (Parts::new("copy").value("the instruction", "COPY").trace(), Some("files of src is gone")),
+        ] {
+            assert_eq!(difference(&before, &now).as_deref(), text);
+        }
+    }
+}

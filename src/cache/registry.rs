@@ -1,0 +1,195 @@
+//! A cache in a registry's repository: each entry is a manifest under a tag of its name, with its blob as its only layer.
+//!
+//! *Invariant: manifests are OCI image manifests with an image configuration, since some registries take nothing else.
+//! What a manifest says is bound to its digest, and a blob that is named by it is read only as what its digest says.*
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use super::directory::LARGEST_BLOB;
+use super::{Blob, EntryName, Error, Kept, LayerCache};
+use crate::image::LayerContent;
+use crate::oci::{Descriptor, Digest, Document, Manifest, Reference, media_type};
+use crate::progress::{Delivery, Event, Reporter};
+use crate::registry::{BlobSource, Client, Pushed, read_blocking};
+use crate::store::Store;
+
+/// The annotation with an entry's document.
+const DOCUMENT: &str = "dev.yadokari.cache.document";
+/// The annotation with an entry's name.
+const NAME: &str = "dev.yadokari.cache.name";
+/// The configuration of all entries: the smallest that is one.
+const CONFIG: &str =
+    r#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+/// Stands for the blob of an entry that has none: a manifest needs a layer. Source: OCI image-spec, manifest.md.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// How often a wait for the network looks whether the build was cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How a registry is reached from blocking work.
+#[derive(Clone)]
+pub struct Network {
+    /// Speaks to registries.
+    pub client: Client,
+    /// Drives the network's tasks.
+    pub runtime: Handle,
+    /// Is told what is moved.
+    pub reporter: Arc<dyn Reporter>,
+    /// Tells whether the build is being ended.
+    pub is_cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Network {
+    /// Waits for something of the network, but not longer than until the build is cancelled.
+    pub(super) fn wait<T>(&self, future: impl Future<Output = Result<T, crate::registry::Error>>) -> Result<T, Error> {
+        let cancelled = async {
+            while !(self.is_cancelled)() {
+                tokio::time::sleep(CANCEL_INTERVAL).await;
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                result = future => Ok(result?),
+                () = cancelled => Err(Error::Interrupted),
+            }
+        })
+    }
+}
+
+/// A repository of entries.
+#[derive(Clone)]
+pub struct Repository {
+    network: Network,
+    /// Any reference into it.
+    repository: Reference,
+}
+
+impl Repository {
+    /// Uses a repository; nothing is asked of the registry yet.
+    pub fn new(network: Network, repository: Reference) -> Self {
+        Self { network, repository }
+    }
+
+    /// Gets an entry's manifest, and what it says.
+    pub(super) fn manifest(&self, name: &EntryName) -> Result<Option<(Digest, Kept)>, Error> {
+        let found = self.network.wait(self.network.client.manifest(&self.reference(name)))?;
+        let Some((bytes, digest)) = found else { return Ok(None) };
+        let refused = |reason: &str| Error::refused(name, reason);
+        let Ok(Document::Manifest(manifest)) = Document::parse(media_type::OCI_MANIFEST, &bytes) else {
+            return Err(refused("it is no image manifest"));
+        };
+        if manifest.annotations.get(NAME).is_none_or(|known| *known != name.to_string()) {
+            return Err(refused("it belongs to another key"));
+        }
+        let document = manifest.annotations.get(DOCUMENT).ok_or_else(|| refused("it says nothing"))?.clone();
+        let blob = manifest.layers.into_iter().find(|layer| layer.media_type != EMPTY);
+        Ok(Some((digest, Kept { document, blob })))
+    }
+
+    /// Returns the names of all entries.
+    pub(super) fn names(&self) -> Result<Vec<EntryName>, Error> {
+        let tags = self.network.wait(self.network.client.tags(&self.repository))?;
+        Ok(tags.iter().filter_map(|tag| EntryName::parse(tag)).collect())
+    }
+
+    /// Removes the manifest of an entry; the registry's own collector removes blobs.
+    pub(super) fn remove(&self, digest: &Digest) -> Result<(), Error> {
+        self.network.wait(self.network.client.delete_manifest(&self.repository, digest))
+    }
+
+    fn reference(&self, name: &EntryName) -> Reference {
+        Reference { tag: Some(name.to_string()), digest: None, ..self.repository.clone() }
+    }
+
+    fn push(&self, bytes: Bytes, media_type: &str) -> Result<Descriptor, Error> {
+        let descriptor = Descriptor::of(media_type, &bytes);
+        self.push_blob(&BlobSource::Bytes(bytes), &descriptor, None)?;
+        Ok(descriptor)
+    }
+
+    fn push_blob(&self, blob: &BlobSource, descriptor: &Descriptor, from: Option<&Reference>) -> Result<(), Error> {
+        let unheard: crate::registry::Progress = Arc::new(|_| {});
+        let client = &self.network.client;
+        let pushed = self.network.wait(client.push_blob(&self.repository, blob, descriptor, from, &unheard))?;
+        let delivery = match pushed {
+            Pushed::Existed => Delivery::Existed,
+            Pushed::Mounted => Delivery::Mounted,
+            Pushed::Uploaded { .. } => Delivery::Uploaded,
+        };
+        let (repository, digest, size) = (&*self.repository.name(), &descriptor.digest, descriptor.size);
+        self.network.reporter.report(Event::Pushed { repository, digest, size, delivery });
+        Ok(())
+    }
+
+    fn keep(&self, blob: &Blob) -> Result<Descriptor, Error> {
+        match blob {
+            Blob::None => self.push(Bytes::from_static(b"{}"), EMPTY),
+            Blob::Bytes { media_type, bytes } => self.push(Bytes::copy_from_slice(bytes), media_type),
+            Blob::Layer { descriptor, path, from: _ } if !path.exists() => {
+                match self.network.wait(self.network.client.blob_size(&self.repository, descriptor))? {
+                    Some(size) if size == descriptor.size => Ok((**descriptor).clone()),
+                    Some(_) | None => Err(Error::refused(&descriptor.digest, "it is neither here nor there")),
+                }
+            }
+            Blob::Layer { descriptor, path, from } => {
+                let source = BlobSource::open(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+                let from = from.iter().find(|from| from.registry == self.repository.registry);
+                self.push_blob(&source, descriptor, from)?;
+                Ok((**descriptor).clone())
+            }
+        }
+    }
+}
+
+impl LayerCache for Repository {
+    fn describe(&self) -> String {
+        self.repository.name()
+    }
+
+    fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error> {
+        Ok(self.manifest(name)?.map(|(_, kept)| kept))
+    }
+
+    fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error> {
+        let config = self.push(Bytes::from_static(CONFIG.as_bytes()), media_type::OCI_CONFIG)?;
+        let layer = self.keep(blob)?;
+        let annotations = [(DOCUMENT, document), (NAME, &name.to_string())];
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: media_type::OCI_MANIFEST.to_owned(),
+            config,
+            layers: vec![layer],
+            annotations: BTreeMap::from(annotations),
+        };
+        let (reference, bytes) = (self.reference(name), Bytes::from(manifest.to_bytes()));
+        let pushed = self.network.client.push_manifest(&reference, media_type::OCI_MANIFEST, bytes);
+        self.network.wait(pushed).map(drop)
+    }
+
+    fn layer(&self, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error> {
+        if store.contains(&blob.digest) {
+            return Ok(LayerContent::Stored);
+        }
+        match self.network.wait(self.network.client.blob_size(&self.repository, blob))? {
+            Some(size) if size == blob.size => Ok(LayerContent::Remote(self.repository.clone())),
+            Some(size) => Err(Error::refused(&blob.digest, format!("it has {size} bytes instead of {}", blob.size))),
+            None => Err(Error::refused(&blob.digest, "its blob is not there")),
+        }
+    }
+
+    fn read(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+        let stream = self.network.wait(self.network.client.blob(&self.repository, blob))?;
+        let mut bytes = Vec::new();
+        let read = read_blocking(stream, &self.network.runtime).take(LARGEST_BLOB).read_to_end(&mut bytes);
+        read.map_err(|error| Error::refused(&blob.digest, error.to_string()))?;
+        self.network.reporter.report(Event::Pulled { digest: &blob.digest, bytes: bytes.len() as u64 });
+        Ok(bytes)
+    }
+}

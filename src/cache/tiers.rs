@@ -1,0 +1,327 @@
+//! The stores of a build in the order in which they are asked, and what is kept in them.
+//!
+//! *Invariant: no failure of a store reaches the build. A store that fails is told once and asked no more; an entry that
+//! is not right is told, and taken for missing.*
+
+use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Trail};
+use crate::image::{Layer, LayerInventory};
+use crate::oci::{Descriptor, Digest, Reference, media_type};
+use crate::progress::{Event, Reporter};
+use crate::store::Store;
+
+/// Inventories are larger only where something is wrong.
+const LARGEST_INVENTORY: u64 = 512 << 20;
+const INVENTORY_TYPE: &str = "application/vnd.yadokari.inventory.v1+zstd";
+const TRAIL_TYPE: &str = "application/vnd.yadokari.trail.v1+json";
+
+/// What decides whether an entry counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The time at the start of the build, in seconds since 1970.
+    pub now: i64,
+    /// How old an entry may be, in seconds.
+    pub ttl: i64,
+}
+
+/// The stores of a build; without any, nothing is found and nothing kept.
+pub struct Cache {
+    tiers: Vec<Arc<Tier>>,
+    options: Options,
+    runtime: Handle,
+    reporter: Arc<dyn Reporter>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Layers that a destination gets first, so that the registry can mount them for us.
+    deferred: Mutex<Vec<Put>>,
+}
+
+struct Tier {
+    store: Box<dyn LayerCache>,
+    writes: bool,
+    mounts: bool,
+    fails_to_read: AtomicBool,
+    fails_to_write: AtomicBool,
+    reporter: Arc<dyn Reporter>,
+}
+
+#[derive(Clone)]
+struct Put {
+    name: EntryName,
+    document: String,
+    blob: Blob,
+}
+
+/// What came of looking for a step's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is there.
+    Hit(Box<Hit>),
+    /// There is nothing.
+    Nothing,
+    /// It was made too long ago.
+    Expired {
+        /// When, in seconds since 1970.
+        made: i64,
+    },
+    /// There is something, which is not right.
+    Refused {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The result of a step that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// What is known of it.
+    pub entry: Entry,
+    /// Its layer; none where it made none.
+    pub layer: Option<Layer>,
+}
+
+impl Cache {
+    /// Makes a cache without stores.
+    pub fn new(options: Options, runtime: Handle, reporter: Arc<dyn Reporter>) -> Self {
+        let (tasks, deferred) = (Mutex::default(), Mutex::default());
+        Self { tiers: Vec::new(), options, runtime, reporter, tasks, deferred }
+    }
+
+    /// Adds a store that is asked after those before it; `mounts` says that it may take layers from a destination.
+    pub fn add(&mut self, store: Box<dyn LayerCache>, writes: bool, mounts: bool) {
+        let (fails_to_read, fails_to_write) = (AtomicBool::new(false), AtomicBool::new(false));
+        let reporter = Arc::clone(&self.reporter);
+        self.tiers.push(Arc::new(Tier { store, writes, mounts, fails_to_read, fails_to_write, reporter }));
+    }
+
+    /// Tells whether there is any store.
+    pub fn is_on(&self) -> bool {
+        !self.tiers.is_empty()
+    }
+
+    /// Returns the time at the start of the build, in seconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.options.now
+    }
+
+    /// Looks for a step's result. Its layer is checked as far as that costs no download.
+    pub fn step(&self, key: &CacheKey, store: &Store) -> Found {
+        let name = EntryName::new(EntryKind::Step, key);
+        let mut worst = Found::Nothing;
+        for tier in self.tiers.iter().filter(|tier| tier.is_read()) {
+            let found = tier.store.get(&name).and_then(|kept| match kept {
+                Some(kept) => self.check(key, &name, kept, tier, store),
+                None => Ok(Found::Nothing),
+            });
+            match found {
+                Ok(Found::Hit(hit)) => return Found::Hit(hit),
+                Ok(Found::Nothing) => {}
+                Ok(other) => worst = other,
+                Err(error) => {
+                    if let Error::Refused { reason, .. } = &error {
+                        worst = Found::Refused { reason: reason.clone() };
+                    }
+                    tier.failed_to_read(&error);
+                }
+            }
+        }
+        worst
+    }
+
+    fn check(&self, key: &CacheKey, name: &EntryName, kept: Kept, tier: &Tier, store: &Store) -> Result<Found, Error> {
+        let refused = |reason: &str| Error::refused(name, reason);
+        let entry: Entry = serde_json::from_str(&kept.document).map_err(|_| refused("it is malformed"))?;
+        if entry.key != *key {
+            return Err(refused("it belongs to another key"));
+        }
+        if entry.made.saturating_add(self.options.ttl) < self.options.now {
+            return Ok(Found::Expired { made: entry.made });
+        }
+        let layer = match (&entry.diff_id, kept.blob) {
+            (None, None) => None,
+            (Some(diff_id), Some(descriptor)) => {
+                let types = [media_type::OCI_LAYER, media_type::OCI_LAYER_GZIP, media_type::OCI_LAYER_ZSTD];
+                if !types.contains(&descriptor.media_type.as_str()) {
+                    return Err(refused("its blob is no layer"));
+                }
+                let content = tier.store.layer(&descriptor, store)?;
+                let descriptor = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
+                Some(Layer { descriptor, diff_id: diff_id.clone(), content })
+            }
+            (Some(_), None) | (None, Some(_)) => return Err(refused("it lacks a part")),
+        };
+        Ok(Found::Hit(Box::new(Hit { entry, layer })))
+    }
+
+    /// Keeps a step's result. With `later`, its layer is on its way to a destination, and is taken from there.
+    pub fn keep_step(&self, entry: &Entry, layer: Option<&Layer>, store: &Store, later: bool) {
+        let name = EntryName::new(EntryKind::Step, &entry.key);
+        let document = serde_json::to_string(entry).expect("strings and numbers always serialize");
+        let blob = match layer {
+            None => Blob::None,
+            Some(layer) => {
+                let (descriptor, path) = (Box::new(layer.descriptor.clone()), store.path(&layer.descriptor.digest));
+                Blob::Layer { descriptor, path, from: Vec::new() }
+            }
+        };
+        let put = Put { name, document, blob };
+        if !later {
+            return self.keep(&put);
+        }
+        self.keep_in(&put, |tier| !tier.mounts);
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner).push(put);
+    }
+
+    /// Returns the inventory of a layer, if a store has it.
+    pub fn inventory(&self, layer: &Digest) -> Option<LayerInventory> {
+        let name = EntryName { kind: EntryKind::Inventory, hex: layer.hex().to_owned() };
+        let bytes = self.blob(&name)?;
+        let mut plain = Vec::new();
+        let decoder = zstd::Decoder::new(&*bytes).ok()?;
+        decoder.take(LARGEST_INVENTORY).read_to_end(&mut plain).ok()?;
+        LayerInventory::read_from(&mut &*plain).ok()
+    }
+
+    /// Keeps the inventory of a layer.
+    pub fn keep_inventory(&self, layer: &Digest, inventory: &LayerInventory) {
+        if !self.tiers.iter().any(|tier| tier.is_written()) {
+            return;
+        }
+        let mut plain = Vec::new();
+        // Only a failing disk could fail here, and this is memory.
+        let written = inventory.write_to(&mut plain).is_ok();
+        if let (true, Ok(bytes)) = (written, zstd::encode_all(&*plain, 0)) {
+            let name = EntryName { kind: EntryKind::Inventory, hex: layer.hex().to_owned() };
+            let blob = Blob::Bytes { media_type: INVENTORY_TYPE, bytes };
+            self.keep(&Put { name, document: "{}".to_owned(), blob });
+        }
+    }
+
+    /// Returns what the last build of that name depended on.
+    pub fn trail(&self, key: &CacheKey) -> Option<Trail> {
+        serde_json::from_slice(&self.blob(&EntryName::new(EntryKind::Trail, key))?).ok()
+    }
+
+    /// Keeps what this build depended on.
+    pub fn keep_trail(&self, key: &CacheKey, trail: &Trail) {
+        let bytes = serde_json::to_vec(trail).expect("strings and numbers always serialize");
+        let blob = Blob::Bytes { media_type: TRAIL_TYPE, bytes };
+        self.keep(&Put { name: EntryName::new(EntryKind::Trail, key), document: "{}".to_owned(), blob });
+    }
+
+    /// Returns when an image was first made; where no store knows it, that is now, at `created`.
+    pub fn image(&self, key: &CacheKey, created: String) -> Entry {
+        let name = EntryName::new(EntryKind::Image, key);
+        let readable = self.tiers.iter().filter(|tier| tier.is_read());
+        let known = readable.filter_map(|tier| tier.get(&name)).find_map(|kept| {
+            let entry = serde_json::from_str::<Entry>(&kept.document).ok()?;
+            let fresh = entry.made.saturating_add(self.options.ttl) >= self.options.now;
+            (entry.key == *key && fresh).then_some(entry)
+        });
+        if let Some(known) = known {
+            return known;
+        }
+        let (key, effect, made) = (key.clone(), key.clone(), self.options.now);
+        let entry = Entry { key, effect, made, created, diff_id: None, text: "image".to_owned() };
+        let document = serde_json::to_string(&entry).expect("strings and numbers always serialize");
+        self.keep(&Put { name, document, blob: Blob::None });
+        entry
+    }
+
+    /// Keeps what was left for later, and waits until all is kept. `delivered` are repositories that have the layers.
+    pub fn finish(&self, delivered: &[Reference]) {
+        for mut put in std::mem::take(&mut *self.deferred.lock().unwrap_or_else(PoisonError::into_inner)) {
+            if let Blob::Layer { from, .. } = &mut put.blob {
+                *from = delivered.to_vec();
+            }
+            self.keep_in(&put, |tier| tier.mounts);
+        }
+        for task in std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner)) {
+            // A task that panicked has kept nothing, which is all that can be said of it.
+            let _ = self.runtime.block_on(task);
+        }
+    }
+
+    fn keep(&self, put: &Put) {
+        self.keep_in(put, |_| true);
+    }
+
+    fn keep_in(&self, put: &Put, chosen: impl Fn(&Tier) -> bool) {
+        for tier in self.tiers.iter().filter(|tier| tier.is_written() && chosen(tier)) {
+            let (tier, put) = (Arc::clone(tier), put.clone());
+            let task = self.runtime.spawn_blocking(move || {
+                if let Err(error) = tier.store.put(&put.name, &put.document, &put.blob) {
+                    tier.failed_to_write(&error);
+                }
+            });
+            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        }
+    }
+
+    /// Reads the blob of an entry from the first store that has it.
+    fn blob(&self, name: &EntryName) -> Option<Vec<u8>> {
+        self.tiers.iter().filter(|tier| tier.is_read()).find_map(|tier| {
+            let blob = tier.get(name)?.blob?;
+            tier.store.read(&blob).inspect_err(|error| tier.failed_to_read(error)).ok()
+        })
+    }
+}
+
+impl Tier {
+    fn is_read(&self) -> bool {
+        !self.fails_to_read.load(Ordering::Relaxed)
+    }
+
+    fn is_written(&self) -> bool {
+        self.writes && !self.fails_to_write.load(Ordering::Relaxed)
+    }
+
+    fn get(&self, name: &EntryName) -> Option<Kept> {
+        self.store.get(name).inspect_err(|error| self.failed_to_read(error)).ok().flatten()
+    }
+
+    fn failed_to_read(&self, error: &Error) {
+        match error {
+            Error::Interrupted => {}
+            Error::Refused { .. } => self.warn(&format!("{error}; it is made anew")),
+            Error::Write { .. } | Error::Read { .. } | Error::Registry(_) | Error::Store(_) => {
+                if !self.fails_to_read.swap(true, Ordering::Relaxed) && !self.is_told(error) {
+                    self.warn(&format!("cannot be read, and is not asked again: {}", error.chain()));
+                }
+            }
+        }
+    }
+
+    fn failed_to_write(&self, error: &Error) {
+        // What is refused here is one entry's own fault: its layer is in another store only.
+        if matches!(error, Error::Interrupted | Error::Refused { .. }) {
+            return;
+        }
+        if !self.fails_to_write.swap(true, Ordering::Relaxed) && !self.is_told(error) {
+            self.warn(&format!("cannot be written, and nothing more is kept there: {}", error.chain()));
+        }
+    }
+
+    /// Tells whether it was said already that the registry does not let us: once is enough.
+    fn is_told(&self, error: &Error) -> bool {
+        let both = self.fails_to_read.load(Ordering::Relaxed) && self.fails_to_write.load(Ordering::Relaxed);
+        error.is_denied() && both
+    }
+
+    fn warn(&self, message: &str) {
+        let message = format!("cache {}: {message}", self.store.describe());
+        self.reporter.report(Event::Warning { rule: "Cache", line: None, message: &message });
+    }
+}
+
+impl Hit {
+    /// Makes the step a part of an image's configuration.
+    pub fn inline(&self) -> InlineStep {
+        InlineStep { entry: self.entry.clone(), layer: self.layer.as_ref().map(|layer| layer.descriptor.clone()) }
+    }
+}
