@@ -128,6 +128,25 @@ fn of_s3(executor: &mut Executor, store: &ObjectStore) {
     executor.env("AWS_ACCESS_KEY_ID", "AK").env("AWS_SECRET_ACCESS_KEY", "SK").env("AWS_REGION", "us-east-1");
 }
 
+#[test]
+fn a_directory_is_left_as_it_is() {
+    if !Isolation::Namespace.allowed("context: left as it is") {
+        return;
+    }
+    let sources = sources();
+    // Somebody else's, and older than any access to it.
+    script(sources.path(), "chown -R -h 12345:54321 context; find context -exec touch -h -d @1000000000 {} +");
+    // To look at directories and links is to access them; files are only looked at by the build.
+    let state = || {
+        let all = "find context -printf '%p %m %u %g %s %l %T@ %C@\\n' | sort";
+        script(sources.path(), &format!("{all}; find context -type f -printf '%p %A@\\n' | sort"))
+    };
+    let before = state();
+    let image = expected(&sources);
+    assert_eq!(state(), before);
+    assert_eq!(expected(&sources), image);
+}
+
 /// The largest resident memory that a context of any size may take.
 const MEMORY: u64 = 128 << 20;
 
