@@ -217,6 +217,28 @@ fn logins_go_where_they_belong() {
     let by_file = by_file.expect(0);
     let image = by_file.image();
     assert!(!image.config.to_string().contains(PASSWORD), "{}", image.config);
+    let by_secret = |name: &str, value: &str| {
+        let url = format!("FROM scratch\nADD https://{}/auth/note.txt /url/\n", web.address);
+        let repository = format!("FROM scratch\nADD https://{}/gitauth/repo.git#:d /git/\n", web.address);
+        let text = if name.starts_with("HTTP") { url } else { repository };
+        let build = build(Isolation::Namespace, &source(&text, &[]), &web, |executor| {
+            let file = executor.credential("secret", format!("{value}\n"));
+            executor.add(&[&format!("--secret=id={name},src={file}")]);
+        });
+        build.code
+    };
+    let (bearer, token) = (format!("Bearer {PASSWORD}"), PASSWORD);
+    for (name, value, code) in [
+        ("HTTP_AUTH_TOKEN_127.0.0.1", token, 0),
+        ("HTTP_AUTH_HEADER_127.0.0.1", &bearer, 0),
+        ("HTTP_AUTH_TOKEN_other", token, 77),
+        ("GIT_AUTH_TOKEN", token, 0),
+        ("GIT_AUTH_TOKEN.127.0.0.1", token, 0),
+        ("GIT_AUTH_HEADER", &bearer, 0),
+        ("GIT_AUTH_TOKEN.other", token, 77),
+    ] {
+        assert_eq!(by_secret(name, value), code, "{name}");
+    }
     // The context is from the same server, so that the token is for both.
     let by_token = build(Isolation::Namespace, &dockerfile, &web, |executor| {
         executor.env("GIT_TOKEN", PASSWORD).add(&[&format!("--context=https://{}/gitauth/repo.git", web.address)]);

@@ -8,7 +8,7 @@ PORT, ROOT, CERTIFICATE, KEY = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.a
 SECRET = "hermit-crab-shell"
 LOGINS = {"Bearer " + SECRET} | {
     "Basic " + base64.b64encode(text.encode()).decode()
-    for text in ("builder:" + SECRET, SECRET + ":", "oauth2:" + SECRET)
+    for text in ("builder:" + SECRET, SECRET + ":", "oauth2:" + SECRET, "x-access-token:" + SECRET)
 }
 COUNTS, LOCK = {}, threading.Lock()
 
