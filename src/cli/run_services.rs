@@ -2,6 +2,7 @@
 //!
 //! *Invariant: what is read here is in memory alone, and in no message.*
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileTypeExt as _;
@@ -21,14 +22,13 @@ const LARGEST_SECRET: u64 = 500 << 10;
 /// # Errors
 /// A [`Failure`] of kind usage when a secret cannot be read, or an agent is not there.
 pub(super) fn open(settings: &RunSettings) -> Result<RunServices, Failure> {
-    let mut services =
-        RunServices { caches: settings.caches.directory.as_deref().map(CacheMounts::new), ..RunServices::default() };
+    let (mut secrets, mut agents) = (BTreeMap::new(), BTreeMap::new());
     for (id, source) in &settings.secrets {
         let content = match source {
             SecretSource::Value(value) => value.clone().into_bytes(),
             SecretSource::File(path) => secret(id, path)?,
         };
-        services.secrets.insert(id.clone(), Confidential(content));
+        secrets.insert(id.clone(), Confidential(content));
     }
     for (id, path) in &settings.agents {
         let found = Agent::find(path).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
@@ -37,9 +37,10 @@ pub(super) fn open(settings: &RunSettings) -> Result<RunServices, Failure> {
             let hint = "start ssh-agent, give it the key with ssh-add, and pass its socket";
             return Err(Failure::new(Kind::Usage, message).hint(hint));
         }
-        services.agents.insert(id.clone(), found);
+        agents.insert(id.clone(), found);
     }
-    Ok(services)
+    let caches = settings.caches.directory.as_deref().map(CacheMounts::new);
+    Ok(RunServices::new(secrets, agents, caches))
 }
 
 fn secret(id: &str, path: &Path) -> Result<Vec<u8>, Failure> {

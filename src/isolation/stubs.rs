@@ -394,6 +394,38 @@ mod tests {
     }
 
     #[test]
+    fn a_link_in_the_place_of_a_directory_leads_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, outside) = (directory.path().join("root"), directory.path().join("outside"));
+        let aside = |name: &str| directory.path().join(name);
+        for place in [root.join("etc"), root.join("d"), outside.clone()] {
+            fs::create_dir_all(&place).unwrap();
+            for name in ["hosts", "lent", "file"] {
+                fs::write(place.join(name), "before").unwrap();
+            }
+            fs::create_dir(place.join("empty")).unwrap();
+        }
+        fs::write(aside("source"), "lent").unwrap();
+        let mut stubs = Stubs::new(&root);
+        stubs.replace(Path::new("/d/hosts"), b"ours", Access::FILE, &aside("a")).unwrap();
+        stubs.lend(Path::new("/d/lent"), &aside("source"), &aside("b")).unwrap();
+        stubs.empty_directory(Path::new("/d/empty"), 0o777, &aside("c")).unwrap();
+        stubs.file(Path::new("/d/stub")).unwrap();
+        // What a process can do whose root this is: the link leads the executor elsewhere.
+        fs::rename(root.join("d"), root.join("moved")).unwrap();
+        symlink(&outside, root.join("d")).unwrap();
+        fs::write(outside.join("stub"), "theirs").unwrap();
+        stubs.remove().unwrap();
+        for name in ["hosts", "lent", "file"] {
+            assert_eq!(fs::read(outside.join(name)).unwrap(), b"before", "{name} outside");
+            assert_eq!(fs::read(root.join("moved").join(name)).unwrap(), b"before", "{name} of the image");
+        }
+        assert!(outside.join("stub").exists() && outside.join("empty").exists());
+        assert!(!root.join("moved/stub").exists() && root.join("moved/empty").exists());
+        assert_eq!(fs::read(aside("source")).unwrap(), b"lent");
+    }
+
+    #[test]
     fn what_the_process_has_used_stays() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();

@@ -107,6 +107,33 @@ fn nothing_of_a_secret_is_on_disk_after_a_kill() {
     nowhere_in(&state, "after the kill");
 }
 
+/// Kills the build in its RUN, builds again in the same container, and looks for the secret everywhere.
+const KILL: &str = r#"
+/kaniko/executor "$@" --build-arg=SLEEP=1000 & pid=$!
+until [ -e /started ]; do [ -d /proc/$pid ] || exit 8; done
+kill -9 $pid; wait $pid
+/kaniko/executor "$@" --build-arg=SLEEP=0 || exit 9
+for place in /*; do
+    case $place in /proc|/sys|/dev|/step-credentials) ;; *) /busybox/busybox grep -rl "$NEEDLE" $place ;; esac
+done
+echo searched
+"#;
+
+#[test]
+fn the_next_start_removes_what_a_killed_build_left_of_a_secret() {
+    if !Isolation::Container.allowed("secrets: SIGKILL") {
+        return;
+    }
+    let dockerfile = "FROM $BASE\nARG SLEEP\nRUN --mount=type=secret,id=s --mount=type=cache,target=/c \\\n    \
+                      cp /run/secrets/s /c/copy; cp /c/copy /copied; touch /started; sleep $SLEEP; rm /copied\n";
+    let source = source(dockerfile, &[]);
+    let mut executor = Executor::new(Isolation::Container, source.path());
+    let file = executor.credential("secret", SECRET);
+    executor.only_layout().add(&[&format!("--secret=id=s,src={file}")]).env("NEEDLE", SECRET);
+    let build = executor.run_script(KILL).expect(0);
+    assert_eq!(build.stdout, "searched\n", "{}", build.stderr);
+}
+
 #[test]
 fn secrets_that_cannot_be_read_are_refused_at_the_start() {
     if !Isolation::Namespace.allowed("secrets: refused") {

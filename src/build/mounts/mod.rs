@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{CacheMounts, Lease, Pruned, Use};
 use crate::dockerfile::{MountOwner, Sharing};
@@ -44,6 +44,8 @@ pub struct RunServices {
     pub agents: BTreeMap<String, Agent>,
     /// Cache mounts that outlive the build; none when they do not.
     pub caches: Option<CacheMounts>,
+    /// Copies for read-only mounts that are kept for the next RUN, by what they are copies of.
+    copies: Mutex<Vec<(CopyFrom, String, PathBuf)>>,
 }
 
 /// All that is there for one RUN.
@@ -119,6 +121,17 @@ pub(super) fn prune(request: &BuildRequest, services: &Services) {
     }
 }
 
+impl RunServices {
+    /// Takes what was read from where the flags say.
+    pub fn new(
+        secrets: BTreeMap<String, Confidential>,
+        agents: BTreeMap<String, Agent>,
+        caches: Option<CacheMounts>,
+    ) -> Self {
+        Self { secrets, agents, caches, copies: Mutex::default() }
+    }
+}
+
 impl Prepared {
     /// Takes all away, and gives caches back what is theirs.
     pub(super) fn finish(mut self, shared: &Shared<'_>) -> Result<(), Error> {
@@ -191,8 +204,25 @@ impl Preparation<'_, '_> {
         {
             return Ok(MountSource::Bind { source, read_only });
         }
+        if read_only && self.mounting == Mounting::Mounted {
+            return Ok(MountSource::Bind { source: self.kept_copy(from, source)?, read_only });
+        }
         let room = self.room()?;
         Ok(MountSource::Bind { source: self.shared.copy_out(from, path, &room)?, read_only })
+    }
+
+    /// Returns a copy that nobody can write to and that other RUNs use, too; it stays until the build ends.
+    fn kept_copy(&self, from: &CopyFrom, source: &str) -> Result<PathBuf, Error> {
+        let services = self.shared.services;
+        let mut copies = services.run.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, kept)) = copies.iter().find(|(known, path, _)| known == from && path == source) {
+            return Ok(kept.clone());
+        }
+        let room = services.isolation.workspace()?.join("copies").join(copies.len().to_string());
+        create(&room)?;
+        let kept = self.shared.copy_out(from, Path::new(source.trim_start_matches('/')), &room)?;
+        copies.push((from.clone(), source.to_owned(), kept.clone()));
+        Ok(kept)
     }
 
     /// Finds files that are on disk already as RUN shall see them.
