@@ -49,7 +49,7 @@ pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result
 /// Opens a layer's tar stream, decompressed by a thread of its own that reads a little ahead.
 pub(super) fn open_tar(services: &Services, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
     let blob = open(services, layer, services.keep_layers)?;
-    Ok(Box::new(read_ahead(crate::image::decompressed(blob)?)))
+    Ok(Box::new(read_ahead(crate::image::decompressed(blob)?)?))
 }
 
 /// Finds out which files an image holds: from earlier builds, or from the headers of its layers, several at a time.
@@ -58,14 +58,19 @@ pub(super) fn inventory(services: &Services, layers: &[Layer]) -> Result<Invento
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < layers.len()) {
-                    let result = layer_inventory(services, &layers[number]);
-                    *found[number].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
-                }
-            });
+        let work = || {
+            while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < layers.len()) {
+                let result = layer_inventory(services, &layers[number]);
+                *found[number].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+            }
+        };
+        // This thread is one of them. Where no more are allowed, fewer do the same.
+        for _ in 1..threads {
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
+        work();
     });
     let mut inventory = Inventory::new();
     for (number, slot) in found.into_iter().enumerate() {
@@ -98,10 +103,10 @@ pub(super) fn keep_inventory(services: &Services, layer: &Digest, inventory: &La
 }
 
 /// Moves reading to a thread of its own, which stays at most a few megabytes ahead.
-fn read_ahead(reader: Box<dyn Read + Send>) -> impl Read + Send {
+fn read_ahead(reader: Box<dyn Read + Send>) -> io::Result<impl Read + Send> {
     let (sender, receiver) = sync_channel(PIECES_AHEAD);
-    std::thread::spawn(move || send_pieces(reader, &sender));
-    Ahead { receiver, piece: Vec::new(), position: 0 }
+    std::thread::Builder::new().spawn(move || send_pieces(reader, &sender))?;
+    Ok(Ahead { receiver, piece: Vec::new(), position: 0 })
 }
 
 fn send_pieces(mut reader: Box<dyn Read + Send>, sender: &SyncSender<io::Result<Vec<u8>>>) {

@@ -110,6 +110,11 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
     let built = build_context(request, &context, services);
     mounts::prune(request, services);
     let finished = services.isolation.finish().map_err(Error::from);
+    if let (Err(_), Err(error)) = (&built, &finished) {
+        // The build's own error is the one to tell; where the container's files are must not be lost over it.
+        let message = format!("what stood here before could not be put back: {error}");
+        services.reporter.report(Event::Warning { rule: "NotPutBack", line: None, message: &message });
+    }
     let outcome = built.and_then(|outcome| finished.map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
         outcome.iter().try_for_each(|outcome| output::write_results(outcome, &request.results, &*services.reporter))?;

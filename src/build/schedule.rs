@@ -67,7 +67,10 @@ impl Schedule {
         std::thread::scope(|scope| {
             // The first job is this thread: where there is only one, no other is made.
             for _ in 1..jobs.min(self.inputs.len()) {
-                scope.spawn(work);
+                // Where no more threads are allowed, fewer do the same.
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
             work();
         });

@@ -51,7 +51,12 @@ fn address(url: &SecretUrl, means: &Means<'_>) -> Result<(Url, Option<Login>), E
     let mut parsed = parse(&url.0)?;
     let login = in_url(&parsed)
         .or_else(|| means.access.https.clone().filter(|_| means.is_main_origin(&parsed)))
-        .or_else(|| netrc::login(&means.access.homes, parsed.host_str().unwrap_or_default()));
+        .or_else(|| {
+            // A Dockerfile names hosts, too: those get what is kept for them by name, and nothing in clear text.
+            let is_main = means.is_main_origin(&parsed);
+            let host = parsed.host_str().filter(|_| is_main || parsed.scheme() == "https")?;
+            netrc::login(&means.access.homes, host, is_main)
+        });
     strip(&mut parsed);
     Ok((parsed, login))
 }

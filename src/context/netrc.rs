@@ -7,17 +7,18 @@ use std::path::PathBuf;
 
 use super::access::{Login, Secret};
 
-/// Finds the login for a host in the `.netrc` of the first directory that has one for it.
-pub(super) fn login(homes: &[PathBuf], host: &str) -> Option<Login> {
+/// Finds the login for a host in the `.netrc` of the first directory that has one for it, by its name or, with
+/// `default`, for all hosts.
+pub(super) fn login(homes: &[PathBuf], host: &str, default: bool) -> Option<Login> {
     homes.iter().find_map(|home| {
         let path = home.join(".netrc");
         let text = fs::read_to_string(&path).ok()?;
-        let (user, password) = find(&text, host)?;
+        let (user, password) = find(&text, host, default)?;
         Some(Login { source: path.display().to_string(), secret: Secret::Basic { user, password } })
     })
 }
 
-fn find(text: &str, host: &str) -> Option<(String, String)> {
+fn find(text: &str, host: &str, default: bool) -> Option<(String, String)> {
     // A macro runs to the next empty line, and may hold words that look like ours.
     let mut words = Vec::new();
     let mut in_macro = false;
@@ -35,7 +36,7 @@ fn find(text: &str, host: &str) -> Option<(String, String)> {
                 if applies && password.is_some() {
                     break;
                 }
-                applies = word == "default" || words.next() == Some(host);
+                applies = if word == "default" { default } else { words.next() == Some(host) };
                 (user, password) = (None, None);
             }
             "login" => user = words.next(),
@@ -56,10 +57,13 @@ mod tests {
     fn the_first_entry_for_the_host_counts() {
         let text = "# comment\nmachine a.example login one password p1\nmacdef init\n machine b.example password no\n\n\
                     machine b.example\n  login two\n  password p2\nmachine b.example login x password y\n";
-        assert_eq!(find(text, "a.example"), Some(("one".into(), "p1".into())));
-        assert_eq!(find(text, "b.example"), Some(("two".into(), "p2".into())));
-        assert_eq!(find(text, "c.example"), None);
-        assert_eq!(find(&format!("{text}default login d password p3"), "c.example"), Some(("d".into(), "p3".into())));
-        assert_eq!(find("machine a login", "a"), None);
+        assert_eq!(find(text, "a.example", true), Some(("one".into(), "p1".into())));
+        assert_eq!(find(text, "b.example", true), Some(("two".into(), "p2".into())));
+        assert_eq!(find(text, "c.example", true), None);
+        assert_eq!(
+            find(&format!("{text}default login d password p3"), "c.example", true),
+            Some(("d".into(), "p3".into()))
+        );
+        assert_eq!(find("machine a login", "a", true), None);
     }
 }

@@ -77,7 +77,7 @@ pub fn clone(
 ) -> Result<Checkout, Error> {
     let mut access: Access = means.access.clone();
     let host = host(&source.url);
-    if host.is_none() || host != host_of_context(&request.context) {
+    if !is_of_context(&source.url, &request.context) {
         access.git.login = None;
     }
     let names = |name: &str| [host.as_ref().map_or(String::new(), |host| format!("{name}.{host}")), name.to_owned()];
@@ -107,16 +107,22 @@ fn secret(secrets: &BTreeMap<String, SecretSource>, ids: &[String]) -> Result<Op
     Ok(Some((format!("the secret {id}"), value.trim_end_matches(['\n', '\r']).to_owned())))
 }
 
-fn host_of_context(context: &ContextSource) -> Option<String> {
+/// Tells whether what was given for the context's repository may go to this one, too.
+fn is_of_context(url: &SecretUrl, context: &ContextSource) -> bool {
     match context {
-        ContextSource::Git(context) => host(&context.url),
+        // Another port is another service, and one that is not encrypted is heard by others.
+        ContextSource::Git(context) => match (Url::parse(&url.0), Url::parse(&context.url.0)) {
+            (Ok(url), Ok(context)) if url.origin() == context.origin() => true,
+            (Ok(url), _) if url.scheme() != "https" || url.port().is_some() => false,
+            _ => host(url).is_some() && host(url) == host(&context.url),
+        },
         ContextSource::Directory(_)
         | ContextSource::Tar(_)
         | ContextSource::Stdin
         | ContextSource::Https(_)
         | ContextSource::Gcs(_)
         | ContextSource::S3(_)
-        | ContextSource::Azblob(_) => None,
+        | ContextSource::Azblob(_) => false,
     }
 }
 

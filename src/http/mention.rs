@@ -10,33 +10,30 @@ pub fn redact_within(text: &str) -> String {
     while let Some(index) = rest.find("://") {
         let (before, url) = rest.split_at(index + "://".len());
         shown.push_str(before);
+        // A password may hold what elsewhere ends a URL.
+        let authority = url.find(|c: char| c.is_whitespace() || "/?#".contains(c)).unwrap_or(url.len());
+        let url = match url[..authority].rfind('@') {
+            Some(at) => {
+                shown.push_str("***");
+                &url[at..]
+            }
+            None => url,
+        };
         let length = url.find(|c: char| c.is_whitespace() || "\"'`<>()|;".contains(c)).unwrap_or(url.len());
         // A URL within a URL is looked at by itself.
         let length = url.find("://").map_or(length, |inner| inner.min(length));
         let (url, behind) = url.split_at(length);
-        push_url(&mut shown, url);
+        match url.find('?') {
+            Some(query) => {
+                shown.push_str(&url[..query]);
+                shown.push_str("?***");
+            }
+            None => shown.push_str(url),
+        }
         rest = behind;
     }
     shown.push_str(rest);
     shown
-}
-
-fn push_url(shown: &mut String, url: &str) {
-    let authority = url.find(['/', '?', '#']).unwrap_or(url.len());
-    let host = match url[..authority].rfind('@') {
-        Some(at) => {
-            shown.push_str("***");
-            at
-        }
-        None => 0,
-    };
-    match url.find('?') {
-        Some(query) => {
-            shown.push_str(&url[host..query]);
-            shown.push_str("?***");
-        }
-        None => shown.push_str(&url[host..]),
-    }
 }
 
 #[cfg(test)]
@@ -57,6 +54,8 @@ mod tests {
             ("mail a@b.example://", "mail a@b.example://"),
             ("https://a.example/mail@b", "https://a.example/mail@b"),
             ("a://b://user:secret@c", "a://b://***@c"),
+            ("ADD https://user:pa;s's(e)c|ret@c.example/f /", "ADD https://***@c.example/f /"),
+            ("(https://a.example), b@c", "(https://a.example), b@c"),
         ] {
             assert_eq!(redact_within(text), shown);
         }

@@ -47,10 +47,6 @@ impl Directories {
 
     fn make(&self, name: &str) -> Result<PathBuf, Error> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        if number == 0 {
-            // What a killed build has left: no two executors share a state directory.
-            self.remove_all()?;
-        }
         let path = self.base.join(format!("{name}-{number}"));
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(files("making", &path))?;
@@ -86,9 +82,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_build_left_is_gone_and_so_is_ours() {
+    fn all_that_was_made_is_gone_in_the_end() {
         let state = tempfile::tempdir().unwrap();
-        fs::create_dir_all(state.path().join("isolation/rootfs-0-0/etc")).unwrap();
         let directories = Directories::new(state.path());
         let first = directories.rootfs(0).unwrap();
         let second = directories.rootfs(0).unwrap();

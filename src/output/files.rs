@@ -43,6 +43,11 @@ pub(super) fn write_directory(
         return Ok(warnings);
     }
     let temporary = beside(path);
+    // What a killed build has left would become part of this one's files: pods give many the same process id.
+    match fs::remove_dir_all(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure("clear the place of")(error)),
+        Ok(()) | Err(_) => {}
+    }
     fs::create_dir_all(&temporary).map_err(failure("create"))?;
     let unpacked = unpack(&temporary, delivery, files);
     let renamed = unpacked.and_then(|warnings| {

@@ -309,7 +309,7 @@ fn decode(auth: &str) -> Option<Secret> {
 
 /// A key of config.json: a registry, and perhaps the beginning of a repository's path.
 #[derive(Debug, PartialEq, Eq)]
-struct Key<'a> {
+pub(super) struct Key<'a> {
     registry: &'a str,
     path: &'a str,
 }
@@ -331,7 +331,7 @@ impl Key<'_> {
 
 /// Brings a key to its normal form: with a scheme only the host counts, as in Docker; without one a path
 /// restricts the key to repositories below it, as in Podman. `v1` and `v2` are no path.
-fn normal_key(key: &str) -> Key<'_> {
+pub(super) fn normal_key(key: &str) -> Key<'_> {
     let key = key.trim();
     let (bare, has_scheme) = match key.split_once("://") {
         Some((_, rest)) => (rest, true),

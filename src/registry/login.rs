@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
 
-use super::credentials::server_name;
+use super::credentials::{normal_key, server_name};
 use super::settings_key;
 
 /// A password that cannot be kept.
@@ -81,13 +81,17 @@ fn with_entry(text: &str, path: &Path, registry: &str, user: &str, password: &st
     let mut document: Map<String, Value> = serde_json::from_str(text).map_err(|_| malformed())?;
     let bare = settings_key(registry);
     let key = server_name(&bare);
-    let helper =
-        document.get("credHelpers").and_then(|helpers| helpers.get(key)).or_else(|| document.get("credsStore"));
+    let is_same = |other: &String| normal_key(other) == normal_key(key);
+    let helpers = document.get("credHelpers").and_then(Value::as_object);
+    let own = helpers.and_then(|helpers| helpers.iter().find(|(name, _)| is_same(name)));
+    let helper = own.map(|(_, helper)| helper).or_else(|| document.get("credsStore"));
     if let Some(helper) = helper.and_then(Value::as_str).filter(|helper| !helper.is_empty()) {
         let (path, registry, helper) = (path.to_owned(), bare.clone(), helper.to_owned());
         return Err(LoginError::Helper { path, registry, helper });
     }
     let entries = document.entry("auths").or_insert_with(|| json!({})).as_object_mut().ok_or_else(malformed)?;
+    // The same registry in another spelling would be found before this entry, or instead of it.
+    entries.retain(|other, _| !is_same(other));
     entries.insert(key.to_owned(), json!({ "auth": STANDARD.encode(format!("{user}:{password}")) }));
     let mut bytes = serde_json::to_vec_pretty(&document).map_err(|_| malformed())?;
     bytes.push(b'\n');

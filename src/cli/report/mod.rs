@@ -29,6 +29,7 @@ pub use summary::Finished;
 
 use super::exit::Failure;
 use super::request::Warning;
+use crate::http::redact_within;
 use crate::progress::{Event, Reporter, StepId, StepResult, Stream};
 use line::Line;
 use output::Steps;
@@ -126,6 +127,7 @@ impl Report {
     fn print_plan(&self, plan: &dyn fmt::Display) {
         if self.settings.plan {
             // Whoever closed standard output does not want it any more.
+            let plan = redact_within(&plan.to_string());
             let _ = write!(io::stdout(), "{plan}").and_then(|()| io::stdout().flush());
         }
     }

@@ -15,7 +15,7 @@ pub(super) fn from_files(homes: &[PathBuf], stores: &[PathBuf], url: &Url) -> Ve
     for path in stores.iter().cloned().chain(own).chain(xdg) {
         found.extend(from_store(&path, url));
     }
-    found.extend(netrc::login(homes, url.host_str().unwrap_or_default()));
+    found.extend(netrc::login(homes, url.host_str().unwrap_or_default(), true));
     found
 }
 

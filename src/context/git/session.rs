@@ -36,6 +36,8 @@ pub(super) struct Session {
 #[derive(Clone)]
 struct Main {
     host: String,
+    /// None where it is reached through SSH.
+    url: Option<Url>,
     login: Option<Login>,
 }
 
@@ -78,7 +80,11 @@ pub(super) fn current() -> Option<Arc<Session>> {
 
 impl Session {
     pub(super) fn new(parsed: WithLogin, skip_tls_verify: bool, config: Config, means: &Means<'_>) -> Arc<Self> {
-        let main = Main { host: parsed.address.host().to_owned(), login: parsed.login };
+        let url = match &parsed.address {
+            Address::Url(url) => Some(url.clone()),
+            Address::Ssh { .. } => None,
+        };
+        let main = Main { host: parsed.address.host().to_owned(), url, login: parsed.login };
         Arc::new(Self {
             address: parsed.address,
             skip_tls_verify,
@@ -205,7 +211,10 @@ impl Session {
     /// Lists who we may be to a server. What was given for it goes first, without being asked.
     fn tries(&self, url: &Url) -> Vec<Option<Login>> {
         let given = [self.main.login.as_ref(), self.access.login.as_ref()];
-        let is_main = url.host_str() == Some(&*self.main.host);
+        // Another port is another service, and what goes in clear text goes only where it was meant for.
+        let is_its_https = url.scheme() == "https" && url.port().is_none();
+        let is_same = self.main.url.as_ref().is_some_and(|main| main.origin() == url.origin());
+        let is_main = url.host_str() == Some(&*self.main.host) && (is_same || is_its_https);
         let given: Vec<Option<Login>> =
             given.into_iter().flatten().filter(|_| is_main).flat_map(logins::spellings).map(Some).collect();
         let files = logins::from_files(&self.homes, &self.config.stores, url).into_iter().map(Some);

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::place::Place;
 use super::{Error, Packed};
-use crate::image::{Compressor, Encoding};
+use crate::image::{Compressor, Encoding, decompressed};
 use crate::oci::{Descriptor, Digest, Hasher, ImageConfig, Manifest, media_type};
 use crate::registry::BlobSource;
 use crate::request::Compression;
@@ -70,6 +70,10 @@ fn layer(place: &Place, name: &str, diff_id: &Digest, store: &Store) -> Result<(
         Encoding::Plain => return compressed(place, name, diff_id, store),
         Encoding::Bzip2 | Encoding::Xz => return Err(place.error(format!("{name}: no image has such a layer"))),
     };
+    let (found, _) = digest(decompressed(place.open(name)?).map_err(failure)?, &mut io::sink()).map_err(failure)?;
+    if found != *diff_id {
+        return Err(damaged(place, name, &found, diff_id));
+    }
     let (digest, size) = digest(place.open(name)?, &mut io::sink()).map_err(failure)?;
     let (blob, _) = place.blob(name)?;
     Ok((Descriptor::new(media_type, digest, size), blob))
@@ -80,11 +84,15 @@ fn compressed(place: &Place, name: &str, diff_id: &Digest, store: &Store) -> Res
     let mut compressor = Compressor::new(store.create()?, COMPRESSION);
     let (found, _) = digest(place.open(name)?, &mut compressor).map_err(failure)?;
     if found != *diff_id {
-        return Err(place.error(format!("{name} is damaged: it has digest {found} instead of {diff_id}")));
+        return Err(damaged(place, name, &found, diff_id));
     }
     let (digest, size) = compressor.finish().map_err(failure)?.finish()?;
     let blob = BlobSource::open(&store.path(&digest)).map_err(failure)?;
     Ok((Descriptor::new(media_type::OCI_LAYER_GZIP, digest, size), blob))
+}
+
+fn damaged(place: &Place, name: &str, found: &Digest, diff_id: &Digest) -> Error {
+    place.error(format!("{name} is damaged: its content has digest {found} instead of {diff_id}"))
 }
 
 /// Copies a stream and returns the digest and number of its bytes.

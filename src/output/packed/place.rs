@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -89,8 +89,18 @@ impl Place {
     pub(super) fn blob(&self, name: &str) -> Result<(BlobSource, u64), Error> {
         match &self.files {
             Files::Directory(directory) => {
-                let file = File::open(directory.join(name)).map_err(|error| self.error(format!("{name}: {error}")))?;
-                let metadata = file.metadata().map_err(|error| self.error(format!("{name}: {error}")))?;
+                let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+                if !Path::new(name).components().all(is_plain) {
+                    return Err(self.error(format!("{name} is outside it")));
+                }
+                let path = directory.join(name);
+                let failure = |error: io::Error| self.error(format!("{name}: {error}"));
+                // Asked before it is opened: a pipe would wait for a writer.
+                if !fs::metadata(&path).map_err(failure)?.is_file() {
+                    return Err(self.error(format!("{name} is no file")));
+                }
+                let file = File::open(&path).map_err(failure)?;
+                let metadata = file.metadata().map_err(failure)?;
                 Ok((BlobSource::File(Arc::new(file)), metadata.len()))
             }
             Files::Archive { file, members } => {
