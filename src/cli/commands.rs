@@ -48,29 +48,44 @@ pub fn run(command: &Command) -> ExitCode {
 
 /// Waits for work with the network, but not longer than until a signal comes.
 pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = services::runtime()?;
-    let result = wait_on(&runtime, work);
-    runtime.shutdown_background();
+    let network = Network::new()?;
+    let result = network.wait(work);
+    network.runtime.shutdown_background();
     result
 }
 
-/// Waits likewise, on a runtime that is there already.
-pub(super) fn wait_on<T>(runtime: &Runtime, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
-    let cancel = Cancel::new().map_err(|error| system(&error))?;
-    let signals = Signals::watch(cancel.clone(), None).map_err(|error| system(&error))?;
-    let result = runtime.block_on(async {
-        let cancelled = async {
-            while !cancel.is_cancelled() {
-                tokio::time::sleep(SIGNAL_INTERVAL).await;
+/// A runtime for work with the network that a signal ends.
+pub(super) struct Network {
+    cancel: Cancel,
+    signals: Signals,
+    pub(super) runtime: Runtime,
+}
+
+impl Network {
+    /// Watches for signals, and then makes the runtime: a thread made before would take the signal, and end the
+    /// process where it stands.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
+        let cancel = Cancel::new().map_err(|error| system(&error))?;
+        let signals = Signals::watch(cancel.clone(), None).map_err(|error| system(&error))?;
+        Ok(Self { cancel, signals, runtime: services::runtime()? })
+    }
+
+    /// Waits for work, but not longer than until a signal comes.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let result = self.runtime.block_on(async {
+            let cancelled = async {
+                while !self.cancel.is_cancelled() {
+                    tokio::time::sleep(SIGNAL_INTERVAL).await;
+                }
+            };
+            tokio::select! {
+                result = work => result,
+                () = cancelled => Err(Failure::new(Kind::Terminated, "the command was interrupted")),
             }
-        };
-        tokio::select! {
-            result = work => result,
-            () = cancelled => Err(Failure::new(Kind::Terminated, "the command was interrupted")),
-        }
-    });
-    result.map_err(|failure| failure.ended_by(signals.kind()))
+        });
+        result.map_err(|failure| failure.ended_by(self.signals.kind()))
+    }
 }
 
 /// Writes what went wrong into the metadata file, if one was asked for.

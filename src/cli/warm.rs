@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use super::args::WarmerArgs;
-use super::commands::wait_on;
+use super::commands::Network;
 use super::env::Environment;
 use super::exit::Failure;
 use super::failure::base_kind;
@@ -23,17 +23,17 @@ use crate::{dockerfile, plan};
 pub(super) fn run(args: &WarmerArgs, environment: &Environment, report: &Report) -> Result<(), Failure> {
     let request = request::resolve_warm(args, environment)?;
     report.warnings(&request.warnings);
-    let runtime = services::runtime()?;
+    let network = Network::new()?;
     let client = services::client(&request.network)?;
     let mut images: Vec<(Reference, Platform)> =
         request.images.iter().map(|image| (image.clone(), request.platform.clone())).collect();
     if let Some(build) = &request.dockerfile {
-        images.extend(named(build, &request, &runtime, report)?);
+        images.extend(named(build, &request, &network.runtime, report)?);
     }
     images.dedup();
     let bases = BaseImages::new(&request.cache, &environment.moment.token);
     let count = images.len();
-    let mut failures = wait_on(&runtime, async {
+    let mut failures = network.wait(async {
         let mut failures = Vec::new();
         for (reference, platform) in images {
             match bases.keep(&reference, &platform, &client, request.again).await {
