@@ -117,6 +117,9 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
     }
     let outcome = built.and_then(|outcome| finished.map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
+        if let Some(outcome) = &outcome {
+            services.wait(output::put_values(&outcome.into(), &request.results, &services.agent))??;
+        }
         outcome.iter().try_for_each(|outcome| output::write_results(outcome, &request.results, &*services.reporter))?;
         Ok(outcome)
     });

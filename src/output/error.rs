@@ -97,6 +97,16 @@ pub enum Error {
     /// The files of the image cannot be written to the disk.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
+    /// A server does not take a result.
+    #[error("cannot send a result to {url}: {reason}")]
+    Put {
+        /// Where to, redacted.
+        url: String,
+        /// Why not.
+        reason: String,
+        /// Whether it may work later.
+        transient: bool,
+    },
     /// The store of blobs fails.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -27,7 +27,7 @@ pub use index::join;
 pub use packed::{Packed, open_packed, read_packed};
 pub use push::push;
 pub use results::{
-    check_results, remove_stale, write_atomically, write_index_results, write_metadata, write_push_results,
+    check_results, put_values, remove_stale, write_atomically, write_index_results, write_metadata, write_push_results,
     write_results,
 };
 pub use upload::{Uploads, check_push};

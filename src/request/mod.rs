@@ -248,6 +248,8 @@ pub enum IsolationChoice {
 pub struct ResultFiles {
     /// One value a file; there only when the value is.
     pub values: Vec<ValueFile>,
+    /// Values that are sent elsewhere, before any file is written.
+    pub puts: Vec<ValuePut>,
     /// Everything, as JSON; also written for a build that fails.
     pub metadata: Option<MetadataFile>,
     /// Tekton's directory of results, a file for each.
@@ -265,6 +267,15 @@ pub struct ResultFiles {
     pub dotenv: Option<PathBuf>,
     /// The engine that was found, and by what, for the log; none when flags alone decide.
     pub found: Option<&'static str>,
+}
+
+/// A value that is sent to a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValuePut {
+    /// What.
+    pub value: ResultValue,
+    /// Where to.
+    pub url: SecretUrl,
 }
 
 /// The file that tells everything.

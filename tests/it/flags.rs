@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -193,7 +195,7 @@ const WHAT_IS_BUILT: &[Row] = &[
             assert_eq!(build(ONE_FILE, &["--reproducible"]).image().config["created"], "1970-01-01T00:00:00Z");
         }),
     ),
-    ("secret", "a file for RUN that is no part of the image", In("secrets")),
+    ("secret", "a file for RUN that is no part of the image", In("run_mounts")),
     (
         "single-snapshot",
         "one layer for all of a stage",
@@ -263,6 +265,7 @@ const WHERE_IT_GOES: &[Row] = &[
             let mut executor = prepared(ONE_FILE, &[]);
             let build = executor.output("--digest-file", "digest").run().expect(0);
             assert_eq!(build.result("digest"), Some(build.image().digest));
+            digest_is_put();
         }),
     ),
     ("image-format", "whose media types the image has", In("outputs")),
@@ -319,6 +322,31 @@ fn name_file(flag: &str, name: &str) {
     let build = pushed(&registry, &["--insecure", &format!("{flag}={}", path.display())]).expect(0);
     let line = format!("{}@{}\n", registry.repository(name), build.result("digest").expect("a digest"));
     assert_eq!(fs::read_to_string(path).ok(), Some(line));
+}
+
+/// Proves that a URL gets the digest by PUT, and that a server that refuses it fails the build.
+fn digest_is_put() {
+    for (status, code) in [("201 Created", 0), ("403 Forbidden", 73)] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+            while String::from_utf8_lossy(&request).split_once("\r\n\r\n").is_none_or(|(_, body)| body.len() != 71) {
+                let count = client.read(&mut piece).expect("a request");
+                request.extend(&piece[..count]);
+            }
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            client.write_all(answer.as_bytes()).expect("it listens");
+            String::from_utf8(request).expect("text")
+        });
+        let mut executor = prepared(ONE_FILE, &[&format!("--digest-file=http://{address}/d?token=hidden")]);
+        let build = executor.run().expect(code);
+        let request = server.join().expect("it served");
+        assert!(request.starts_with("PUT /d?token=hidden ") && request.contains("text/plain"), "{request}");
+        assert!(request.ends_with(&build.image().digest), "{request}");
+        assert!(!build.stderr.contains("hidden"), "{}", build.stderr);
+    }
 }
 
 fn archive(flag: &str) {

@@ -15,7 +15,8 @@ use super::values::{self, PipelineName};
 pub struct ResultArgs {
     /// Write the image's digest, `sha256:…` without a newline, to this file.
     ///
-    /// As all result files it appears only after everything is delivered, and whole or not at all.
+    /// As all result files it appears only after everything is delivered, and whole or not at all. This one, and the
+    /// others of one value, may also be a URL (`https://…`), to which the value is sent by PUT.
     #[arg(long, visible_alias = "image-digest-file", value_name = "FILE", value_parser = values::path)]
     pub digest_file: Option<PathBuf>,
     /// Write `registry/repository@sha256:…` to this file, one line for each destination.

@@ -8,7 +8,7 @@ use super::{UsageError, absolute};
 use crate::cli::args::{PipelineName, ResultArgs};
 use crate::cli::env::Environment;
 use crate::output::results::argo;
-use crate::request::{GithubFiles, MetadataFile, ResultFiles, ResultValue, ValueFile};
+use crate::request::{GithubFiles, MetadataFile, ResultFiles, ResultValue, SecretUrl, ValueFile, ValuePut};
 
 /// A path and the flag that gave it.
 pub(super) type Named = (&'static str, PathBuf);
@@ -31,11 +31,16 @@ pub(super) fn results(
         Ok(path)
     };
     let mut values = Vec::new();
+    let mut puts = Vec::new();
     for (flag, given, value) in value_flags(args) {
-        values.extend(path(flag, given)?.map(|path| ValueFile { value, path }));
+        match given.as_deref().and_then(Path::to_str).filter(|text| is_url(text)) {
+            Some(url) => puts.push(ValuePut { value, url: SecretUrl(url.to_owned()) }),
+            None => values.extend(path(flag, given)?.map(|path| ValueFile { value, path })),
+        }
     }
     let mut results = ResultFiles {
         values,
+        puts,
         metadata: path("--metadata-file", &args.metadata_file)?
             .map(|path| MetadataFile { path, trace: environment.trace }),
         tekton_artifacts: path("--tekton-artifacts", &args.tekton_artifacts)?,
@@ -52,6 +57,19 @@ pub(super) fn results(
     }
     engine(args.pipeline, environment, &mut results)?;
     Ok(results)
+}
+
+/// Tells whether a value is sent: over http too, as its servers often stand beside the pod.
+fn is_url(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+/// Refuses values at URLs where nobody sends them.
+pub(super) fn only_files(results: ResultFiles) -> Result<ResultFiles, UsageError> {
+    match results.puts.first() {
+        Some(_) => Err(UsageError::Missing { message: "only a build sends results to a URL; give files" }),
+        None => Ok(results),
+    }
 }
 
 fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 9] {
@@ -160,8 +178,9 @@ pub(super) fn output_path(
 ) -> Result<Option<PathBuf>, UsageError> {
     match given.and_then(Path::to_str) {
         Some("-") => Err(UsageError::NotYet { what: format!("{flag}=- (standard output)") }),
-        Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
-            Err(UsageError::NotYet { what: format!("{flag} with a URL") })
+        Some(url) if is_url(url) => {
+            let reason = "only a value, such as that of --digest-file, can be sent to a URL";
+            Err(UsageError::Secret { flag, reason })
         }
         _ => Ok(given.filter(|path| !path.as_os_str().is_empty()).map(|path| absolute(path, working))),
     }

@@ -11,6 +11,7 @@ mod file;
 mod github;
 mod gitlab;
 mod metadata;
+mod put;
 mod tekton;
 mod value;
 
@@ -21,6 +22,7 @@ use crate::request::{MetadataFile, ResultFiles};
 use super::Error;
 
 pub use file::write_atomically;
+pub use put::put_values;
 pub use value::Facts;
 
 /// Removes the result files of an earlier build, so that none of them can be taken for this one's.
