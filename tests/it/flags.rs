@@ -356,13 +356,13 @@ fn archive(flag: &str) {
 }
 
 const HOW_IT_GOES: &[Row] = &[
-    ("cache", "takes steps from earlier builds", In("cache")),
-    ("cache-copy-layers", "whether COPY and ADD are cached", In("cache")),
+    ("cache", "takes steps from earlier builds", In("src/cli/request/tests.rs")),
+    ("cache-copy-layers", "whether COPY and ADD are cached", In("src/cli/request/tests.rs")),
     ("cache-dir", "base images and layers that many builds share", In("warmer")),
-    ("cache-repo", "the repository of the cache", In("cache")),
-    ("cache-run-layers", "whether RUN is cached", In("cache")),
-    ("cache-ttl", "how old an entry may be", In("cache")),
-    ("no-push-cache", "writes nothing to the cache", In("cache")),
+    ("cache-repo", "the repository of the cache", In("src/cli/request/tests.rs")),
+    ("cache-run-layers", "whether RUN is cached", In("src/cli/request/tests.rs")),
+    ("cache-ttl", "how old an entry may be", In("src/cli/request/tests.rs")),
+    ("no-push-cache", "writes nothing to the cache", In("src/cli/request/tests.rs")),
     ("cleanup", "always so: `/` is as it was", Here(|| assert!(has(&build(ONE_FILE, &["--cleanup"]), "/file")))),
     ("credential-helpers", "which helpers are asked, in which order", In("registries")),
     ("force", "`container` isolation where no container is seen", In("errors")),
