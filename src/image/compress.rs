@@ -264,6 +264,12 @@ fn compress_alone(bytes: &[u8], compression: Compression, output: &mut impl Writ
     }
 }
 
+/// The window of level 19, and the one that every decoder is asked to have (RFC 8878, 3.1.1.1.2). The levels above
+/// would take 128 MiB of it, most of a gigabyte to compress, and as much of each node that pulls the image.
+const ZSTD_WINDOW_LOG: u32 = 23;
+/// From this level on the window would be larger.
+const ZSTD_ULTRA: i32 = 20;
+
 /// zstd gives the same bytes for any number of workers, but others for none: there is always one.
 ///
 /// Source: zstd.h, `ZSTD_c_nbWorkers`.
@@ -271,6 +277,9 @@ fn zstd_encoder<W: Write>(output: W, level: i32, threads: u32) -> io::Result<zst
     let mut encoder = zstd::Encoder::new(output, level.clamp(1, 22))?;
     encoder.multithread(threads.clamp(1, MOST_ZSTD_THREADS))?;
     encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB))?;
+    if level >= ZSTD_ULTRA {
+        encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
+    }
     encoder.include_checksum(true)?;
     Ok(encoder)
 }
