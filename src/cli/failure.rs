@@ -21,7 +21,9 @@ impl From<Failed> for Failure {
         let mut failure = describe(error);
         if is_full(error) {
             failure = Failure { kind: Kind::Disk, exit_code: Kind::Disk.exit_code(), ..failure };
-            failure = failure.hint("no space is left on the device: give --state-dir a larger one");
+            failure = failure.hint(
+                "no space is left on the device: give --state-dir a larger one, or the output, if that is what is full",
+            );
         }
         let span = place.map(|place| place.span).or_else(|| own_span(error));
         if let (Some(span), Some(dockerfile)) = (span, &failed.dockerfile) {

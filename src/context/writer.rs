@@ -8,18 +8,15 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::Error;
 use crate::image::Timestamp;
-use crate::rootfs::{FileKind, Tree};
+use crate::rootfs::{FileKind, HoleWriter, Tree};
 
 /// What an entry counts beside its content, so that a flood of empty files meets the limit too.
 const ENTRY_COST: u64 = 512;
 const BUFFER: usize = 128 << 10;
-/// Zeros at least this long become holes.
-const HOLE: usize = 4096;
 
 /// A context in the making.
 pub(super) struct Writer {
@@ -207,7 +204,7 @@ impl Writer {
 
     fn copy(&mut self, path: &Path, file: &File, content: &mut dyn Read) -> Result<(), Error> {
         let failed = |source| Error::State { doing: "write", path: path.to_owned(), source };
-        let (mut position, mut ends_in_hole) = (0, false);
+        let mut writer = HoleWriter::new(file);
         loop {
             let count = match content.read(&mut self.buffer) {
                 Ok(0) => break,
@@ -216,18 +213,9 @@ impl Writer {
                 Err(source) => return Err(Error::Content { path: path.to_owned(), source }),
             };
             self.count(path, count as u64)?;
-            let piece = &self.buffer[..count];
-            // Every byte is as the one before it, and the first is zero.
-            ends_in_hole = count >= HOLE && piece[0] == 0 && piece[1..] == piece[..count - 1];
-            if !ends_in_hole {
-                file.write_all_at(piece, position).map_err(failed)?;
-            }
-            position += count as u64;
+            writer.write(&self.buffer[..count]).map_err(failed)?;
         }
-        if ends_in_hole {
-            file.set_len(position).map_err(failed)?;
-        }
-        Ok(())
+        writer.finish().map_err(failed)
     }
 
     fn count(&mut self, path: &Path, bytes: u64) -> Result<(), Error> {

@@ -13,6 +13,7 @@ pub use contents::Contents;
 pub use directory::{Directory, FileKind, Inode, Name, Stat};
 pub use error::Error;
 pub use exclusions::Exclusions;
+pub use holes::HoleWriter;
 pub use pack::pack;
 pub use snapshot::Snapshot;
 pub use tree::Tree;
@@ -25,6 +26,7 @@ mod contents;
 mod directory;
 mod error;
 mod exclusions;
+mod holes;
 #[cfg(test)]
 mod listing;
 mod overlay;

@@ -10,7 +10,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, Uid, XattrFlags};
@@ -23,7 +22,7 @@ use super::error::MAX_DEPTH;
 use super::tree::Parents;
 use super::warning::Warnings;
 use super::xattr::is_foreign;
-use super::{Contents, Directory, Error, Exclusions, FileKind, Inode, Omission, Rootfs, Warning, Xattrs};
+use super::{Contents, Directory, Error, Exclusions, FileKind, HoleWriter, Inode, Omission, Rootfs, Warning, Xattrs};
 use crate::image::whiteout::{Whiteout, classify};
 use crate::image::{Content, Entry, EntryKind, LayerReader, Timestamp};
 
@@ -43,9 +42,6 @@ pub enum Fidelity {
 /// The attribute that a directory hands down to what is created in it; set last, so that it does not reach
 /// the files of the layer.
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-
-/// Pieces of zeros at least this long become holes.
-const HOLE: usize = 4096;
 
 /// Applies the entries that `reader` gives to `rootfs`, and returns what had to be left out.
 ///
@@ -185,7 +181,7 @@ impl Unpacker<'_> {
     /// Writes a file's content, zeros as holes, and returns its hash.
     fn copy<R: Read>(&mut self, place: &Place<'_>, file: &File, content: &mut Content<'_, R>) -> Result<u128, Error> {
         let failed = |source| Error::Call { call: "write", path: place.directory().path().join(place.name), source };
-        let (mut hash, mut position, mut ends_in_hole) = (None, 0, false);
+        let (mut hash, mut writer) = (None, HoleWriter::new(file));
         loop {
             let count = match content.read(&mut self.buffer) {
                 Ok(0) => break,
@@ -195,15 +191,9 @@ impl Unpacker<'_> {
             };
             let piece = &self.buffer[..count];
             hash.get_or_insert_with(Xxh3::new).update(piece);
-            ends_in_hole = count >= HOLE && piece.iter().all(|byte| *byte == 0);
-            if !ends_in_hole {
-                file.write_all_at(piece, position).map_err(failed)?;
-            }
-            position += count as u64;
+            writer.write(piece).map_err(failed)?;
         }
-        if ends_in_hole {
-            file.set_len(position).map_err(failed)?;
-        }
+        writer.finish().map_err(failed)?;
         Ok(hash.map_or_else(|| xxh3_128(&[]), |hash| hash.digest128()))
     }
 
