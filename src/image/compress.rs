@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use flate2::Crc;
+use zstd::zstd_safe::CParameter;
 
 use super::deflate::{Deflated, deflate, gzip_end, gzip_header};
 use crate::request::Compression;
@@ -264,11 +265,12 @@ fn compress_alone(bytes: &[u8], compression: Compression, output: &mut impl Writ
     }
 }
 
-/// The window of level 19, and the one that every decoder is asked to have (RFC 8878, 3.1.1.1.2). The levels above
-/// would take 128 MiB of it, most of a gigabyte to compress, and as much of each node that pulls the image.
-const ZSTD_WINDOW_LOG: u32 = 23;
-/// From this level on the window would be larger.
+/// From this level on zstd takes a window of up to 128 MiB, and most of a gigabyte for its tables.
 const ZSTD_ULTRA: i32 = 20;
+
+/// Window and tables of level 19, which the levels above keep. The window is the one that every decoder is asked to
+/// have (RFC 8878, 3.1.1.1.2): a larger one would take its memory on each node that pulls the image.
+const ZSTD_LARGEST: [CParameter; 3] = [CParameter::WindowLog(23), CParameter::ChainLog(24), CParameter::HashLog(22)];
 
 /// zstd gives the same bytes for any number of workers, but others for none: there is always one.
 ///
@@ -276,9 +278,9 @@ const ZSTD_ULTRA: i32 = 20;
 fn zstd_encoder<W: Write>(output: W, level: i32, threads: u32) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(output, level.clamp(1, 22))?;
     encoder.multithread(threads.clamp(1, MOST_ZSTD_THREADS))?;
-    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB))?;
+    encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
     if level >= ZSTD_ULTRA {
-        encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
+        ZSTD_LARGEST.into_iter().try_for_each(|parameter| encoder.set_parameter(parameter))?;
     }
     encoder.include_checksum(true)?;
     Ok(encoder)
