@@ -3,7 +3,7 @@
 use crate::dockerfile::Dockerfile;
 use crate::image::{Image, Layer, LayerContent};
 use crate::oci::{Descriptor, DiffId, ImageConfig};
-use crate::plan::{self, Base, BaseKey, Bases, BuildPlan, Planned};
+use crate::plan::{self, Base, BaseKey, Bases, BuildPlan, Extent, Planned};
 use crate::request::BuildRequest;
 
 use super::{Error, Services, layout};
@@ -14,13 +14,51 @@ pub(super) fn plan_with_bases(
     request: &BuildRequest,
     services: &Services,
 ) -> Result<(BuildPlan, Bases), Error> {
-    let mut bases = Bases::new();
+    let asked = plan_asking(dockerfile, request, services, Extent::Target, Asking::Must)?;
+    Ok((asked.plan, asked.bases))
+}
+
+/// What becomes of an image that a registry does not tell about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// It is an error.
+    Must,
+    /// It stays unknown.
+    Tolerant,
+}
+
+/// A plan, and what is known of its images.
+pub(super) struct Asked {
+    pub(super) plan: BuildPlan,
+    pub(super) bases: Bases,
+    /// The images that stay unknown, and why.
+    pub(super) unknown: Vec<(String, Error)>,
+}
+
+/// Plans stages, asking the registries as [`plan_with_bases`] does.
+pub(super) fn plan_asking(
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+    services: &Services,
+    extent: Extent,
+    asking: Asking,
+) -> Result<Asked, Error> {
+    let (mut bases, mut unknown) = (Bases::new(), Vec::new());
     loop {
-        match plan::plan(dockerfile, &bases, request)? {
-            Planned::Complete(plan) => return Ok((plan, bases)),
+        match plan::plan_stages(dockerfile, &bases, request, extent)? {
+            Planned::Complete(plan) => return Ok(Asked { plan, bases, unknown }),
             Planned::Needs(keys) => {
                 for (key, span) in keys {
-                    let base = resolve(&key, request, services).map_err(|error| error.at(span, None))?;
+                    let base = match (resolve(&key, request, services), asking) {
+                        (Ok(base), _) => base,
+                        (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
+                        (Err(error), Asking::Must) => return Err(error.at(span, None)),
+                        (Err(error), Asking::Tolerant) => {
+                            let platform = key.platform.parse().unwrap_or_else(|_| request.platform.clone());
+                            unknown.push((key.reference.to_string(), error));
+                            Base::unknown(&key.reference, platform)
+                        }
+                    };
                     bases.insert(key, base);
                 }
             }

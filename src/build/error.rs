@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::dockerfile::lint::Rule;
 use crate::dockerfile::{ParseError, Span};
 use crate::isolation::Exit;
 use crate::progress::StepId;
@@ -20,6 +21,12 @@ pub enum Error {
     /// The Dockerfile cannot be built.
     #[error(transparent)]
     Plan(#[from] plan::Error),
+    /// The Dockerfile breaks rules, and says that this is an error.
+    #[error("lint violation found for rules: {}", names(rules))]
+    Lint {
+        /// The rules, each once.
+        rules: Vec<Rule>,
+    },
     /// An image that the Dockerfile names cannot be had.
     #[error("cannot use the image {reference}")]
     Base {
@@ -159,6 +166,10 @@ impl Error {
             }
         }
     }
+}
+
+fn names(rules: &[Rule]) -> String {
+    rules.iter().map(|rule| rule.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn exit_text(exit: Exit) -> String {

@@ -17,8 +17,10 @@ mod inputs;
 mod keys;
 mod layers;
 mod layout;
+mod lint;
 mod mounts;
 mod origin;
+mod preview;
 mod recompress;
 mod run;
 mod schedule;
@@ -51,6 +53,7 @@ pub use copy::Error as CopyError;
 pub use error::{Error, Place};
 pub use layers::Fetching;
 pub use mounts::RunServices;
+pub use preview::{Checked, Preview, check, preview};
 
 /// The services that a build uses, opened once.
 pub struct Services {
@@ -136,13 +139,14 @@ fn build_context(
     services: &mut Services,
 ) -> Result<Option<BuildOutcome>, Error> {
     let dockerfile = dockerfile::parse(&context.dockerfile.text)?;
-    for warning in &dockerfile.warnings {
-        let (rule, line, message) = (warning.rule, Some(warning.span.first_line), &*warning.message);
-        services.reporter.report(Event::Warning { rule, line, message });
-    }
     let destinations = output::registries(&request.outputs);
     let (plan, mut bases) = services.timed(Phase::Resolve, |services| {
-        let planned = bases::plan_with_bases(&dockerfile, request, services)?;
+        let planned = bases::plan_with_bases(&dockerfile, request, services);
+        let plan = planned.as_ref().map(|(plan, _)| plan);
+        let linted = lint::judge(&dockerfile, plan, context, request)?;
+        lint::tell(&linted, &*services.reporter);
+        let planned = planned?;
+        lint::refuse(&linted)?;
         if request.check_push && !request.dry_run {
             services.wait(output::check_push(&services.registry, &destinations))??;
         }
@@ -152,10 +156,6 @@ fn build_context(
     mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
     let target_base = origin::target_base(&plan, &bases);
     recompress::check(request, target_base.as_ref())?;
-    for warning in &plan.warnings {
-        let (rule, line, message) = (warning.rule, Some(warning.line), &*warning.message);
-        services.reporter.report(Event::Warning { rule, line, message });
-    }
     let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
     services.reporter.report(Event::Planned { steps, plan: &Listing { plan: &plan, bases: &bases } });
     if request.dry_run {

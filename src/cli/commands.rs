@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -11,7 +12,7 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
 use super::signals::Signals;
-use super::{cache, index, login, push, services, warm};
+use super::{cache, check, index, login, plan, push, services, warm};
 use crate::isolation::Cancel;
 use crate::request::MetadataFile;
 
@@ -38,6 +39,14 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Cache(command) => {
             let report = std::sync::Arc::new(report(command.messages()));
             report.conclude(cache::run(command, &environment, &report))
+        }
+        Command::Check(args) => {
+            let report = Arc::new(report(&args.build.messages));
+            report.conclude(check::run(args, &environment, &report))
+        }
+        Command::Plan(args) => {
+            let report = Arc::new(report(&args.build.messages));
+            report.conclude(plan::run(args, &environment, &report))
         }
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));

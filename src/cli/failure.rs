@@ -72,16 +72,17 @@ fn describe(error: &Error) -> Failure {
     let of_kind = |kind| Failure::from_error(kind, error);
     match error {
         Error::Run { exit } => run(*exit, error),
-        Error::Plan(plan) => match &plan.hint {
-            Some(hint) => of_kind(Kind::Dockerfile).hint(hint.clone()),
-            None => of_kind(Kind::Dockerfile),
-        },
+        Error::Plan(plan) => with_hint(of_kind(Kind::Dockerfile), plan.hint.as_ref()),
         Error::NotGiven { hint, .. } => of_kind(Kind::Usage).hint(hint.clone()),
         Error::Unable { hint, .. } => of_kind(Kind::System).hint(hint.clone()),
         Error::Offline { .. } => of_kind(Kind::Dockerfile)
             .hint("give it with --build-context NAME=oci-layout://DIRECTORY, or leave --offline out"),
+        Error::Lint { .. } => of_kind(Kind::Dockerfile).hint(
+            "each is told above with its line; `# check=skip=RULE` above an instruction or the file skips a rule",
+        ),
         Error::Context(error) => of_kind(context_kind(error)),
-        Error::Parse(_) | Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
+        Error::Parse(parse) => with_hint(of_kind(Kind::Dockerfile), parse.hint.as_ref()),
+        Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
         Error::Copy(error) => of_kind(copy_kind(error)),
@@ -94,6 +95,13 @@ fn describe(error: &Error) -> Failure {
         Error::Output(output) => of_kind(output_kind(output)),
         Error::Interrupted => of_kind(Kind::Terminated),
         Error::At { source, .. } => describe(source),
+    }
+}
+
+fn with_hint(failure: Failure, hint: Option<&String>) -> Failure {
+    match hint {
+        Some(hint) => failure.hint(hint.clone()),
+        None => failure,
     }
 }
 

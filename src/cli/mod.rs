@@ -11,12 +11,15 @@
 
 pub mod args;
 mod cache;
+mod check;
 pub mod commands;
 pub mod env;
 pub mod exit;
 mod failure;
 mod index;
 mod login;
+mod plan;
+mod preview;
 mod progress_file;
 mod push;
 pub mod report;

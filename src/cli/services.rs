@@ -15,11 +15,12 @@ use super::request::{Network, Resolved};
 use crate::build::{Fetching, Services};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Repository};
 use crate::http::Agent;
-use crate::isolation::{self, Cancel, Ground};
+use crate::isolation::{self, Cancel, Ground, Isolation};
 use crate::oci::Reference;
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Credentials};
 use crate::request::BuildRequest;
+use crate::rootfs::Fidelity;
 use crate::store::Store;
 
 /// Makes the runtime that drives the network's tasks.
@@ -42,7 +43,7 @@ pub fn open(
     reporter: Arc<dyn Reporter>,
     cancel: Cancel,
 ) -> Result<Services, Failure> {
-    let (request, network) = (&resolved.request, &resolved.network);
+    let request = &resolved.request;
     let reporter = match &resolved.progress_file {
         Some(path) => Arc::new(ProgressFile::new(path, reporter)),
         None => reporter,
@@ -62,6 +63,31 @@ pub fn open(
     for message in &chosen.warnings {
         reporter.report(Event::Warning { rule: "Isolation", line: None, message });
     }
+    assemble(resolved, (isolation, chosen.fidelity), runtime, reporter, cancel)
+}
+
+/// Opens the services for looking at a build that is not carried out: there is no isolation, and nothing of an
+/// earlier build is touched.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_to_look(
+    resolved: &Resolved,
+    runtime: &Runtime,
+    reporter: Arc<dyn Reporter>,
+    cancel: Cancel,
+) -> Result<Services, Failure> {
+    assemble(resolved, (isolation::none(), Fidelity::Strict), runtime, reporter, cancel)
+}
+
+fn assemble(
+    resolved: &Resolved,
+    (isolation, fidelity): (Box<dyn Isolation>, Fidelity),
+    runtime: &Runtime,
+    reporter: Arc<dyn Reporter>,
+    cancel: Cancel,
+) -> Result<Services, Failure> {
+    let (request, network) = (&resolved.request, &resolved.network);
     let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
     let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
@@ -89,7 +115,7 @@ pub fn open(
         inventories: known,
         isolation,
         run: super::run_services::open(&request.run)?,
-        fidelity: chosen.fidelity,
+        fidelity,
         reporter,
         cancel,
         fetching: Fetching::default(),

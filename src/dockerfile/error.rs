@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::instruction::Span;
+use super::lint::Rule;
 
 /// A Dockerfile that is not valid.
 ///
@@ -25,12 +26,27 @@ pub struct ParseError {
 /// Something that works but should not stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// The rule's name, BuildKit's where it has the rule.
-    pub rule: &'static str,
-    /// The place.
+    /// The rule.
+    pub rule: Rule,
+    /// The instruction's place; the default one for what is in no line of the file.
     pub span: Span,
-    /// What is wrong.
+    /// What is wrong, in BuildKit's words where it has the rule.
     pub message: String,
+    /// The words in the instruction that it is about, as they are written.
+    pub subject: Option<String>,
+}
+
+impl Warning {
+    /// Makes a warning about a whole instruction.
+    pub fn new(rule: Rule, span: Span, message: impl Into<String>) -> Self {
+        Self { rule, span, message: message.into(), subject: None }
+    }
+
+    /// Says which words of the instruction it is about.
+    #[must_use]
+    pub fn about(self, subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), ..self }
+    }
 }
 
 /// A fault within one logical line, before it is known where that line stands.

@@ -7,13 +7,14 @@
 //! flags of ARG and STOPSIGNAL, which it silently drops.
 
 use super::copy;
-use super::error::Fault;
+use super::error::{Fault, Warning};
 use super::flags::{self, Kind};
 use super::healthcheck;
 use super::instruction::{
     ArgInstruction, Argument, CommandLine, Expose, From, Heredoc, Instruction, Network, Onbuild, Pair, Pairs, Run,
-    Security, Word,
+    Security, Span, Word,
 };
+use super::lint::{Reach, Rule};
 use super::mount::{Device, Mount, MountError};
 use super::suggest;
 use super::words::{Command, JsonForm, Token, is_separator, json_form, plain_words, quoted_words, split_command};
@@ -50,8 +51,16 @@ pub(super) struct Input<'a> {
     pub(super) command: Command<'a>,
     pub(super) escape: char,
     pub(super) heredocs: &'a [Heredoc],
-    /// What is noteworthy: rule and message.
-    pub(super) warnings: &'a mut Vec<(&'static str, String)>,
+    /// The place of the line.
+    pub(super) span: Span,
+    /// What is noteworthy.
+    pub(super) warnings: &'a mut Vec<Warning>,
+}
+
+impl Input<'_> {
+    fn warn(&mut self, rule: Rule, message: impl Into<String>, subject: &str) {
+        self.warnings.push(Warning::new(rule, self.span, message).about(subject));
+    }
 }
 
 /// Reads a line.
@@ -70,7 +79,7 @@ pub(super) fn interpret(input: &mut Input<'_>) -> Result<Statement, Fault> {
         "LABEL" => Instruction::Label(pairs(input, "LABEL")?),
         "MAINTAINER" => {
             let message = "Maintainer instruction is deprecated in favor of using label";
-            input.warnings.push(("MaintainerDeprecated", message.to_owned()));
+            input.warn(Rule::MaintainerDeprecated, message, input.command.keyword);
             Instruction::Maintainer(one_argument(input, "MAINTAINER")?.to_owned())
         }
         "ONBUILD" => Instruction::Onbuild(onbuild(input)?),
@@ -126,7 +135,7 @@ pub(super) fn command_line(rest: &str, offset: usize, input: &mut Input<'_>) -> 
         JsonForm::Broken if rest.trim_start_matches(['[', ' ']).starts_with(['"', '\'']) => {
             let keyword = input.command.keyword.to_uppercase();
             let message = format!("{keyword} looks like a JSON list but is none: it is taken as a text for the shell");
-            input.warnings.push(("InvalidJsonForm", message));
+            input.warn(Rule::InvalidJsonForm, message, rest);
         }
         JsonForm::Broken | JsonForm::None => {}
     }
@@ -151,7 +160,7 @@ fn from(input: &mut Input<'_>) -> Result<From, Fault> {
             };
             if message {
                 let message = format!("'{}' and '{keyword}' keywords' casing do not match", r#as.text);
-                input.warnings.push(("FromAsCasing", message));
+                input.warn(Rule::FromAsCasing, message, &format!(" {} ", r#as.text));
             }
             (base, Some(name))
         }
@@ -164,7 +173,7 @@ fn from(input: &mut Input<'_>) -> Result<From, Fault> {
         }
         if name.text != name.text.to_lowercase() {
             let message = format!("Stage name '{}' should be lowercase", name.text);
-            input.warnings.push(("StageNameCasing", message));
+            input.warn(Rule::StageNameCasing, message, &name.text);
         }
     }
     let flags = flags::parse(&input.command.flags, &[("platform", Kind::Text)])?;
@@ -203,7 +212,7 @@ fn pairs(input: &mut Input<'_>, keyword: &str) -> Result<Pairs, Fault> {
         };
         let message =
             format!("\"{keyword} key=value\" should be used instead of legacy \"{keyword} key value\" format");
-        input.warnings.push(("LegacyKeyValueFormat", message));
+        input.warn(Rule::LegacyKeyValueFormat, message, rest);
         let value = value.trim_start_matches(is_separator);
         return Ok(Pairs { pairs: vec![Pair { name: Word::new(name), value: Word::new(value) }], legacy: true });
     }
@@ -304,8 +313,11 @@ fn onbuild(input: &mut Input<'_>) -> Result<Onbuild, Fault> {
         }
         _ => {}
     }
-    let (escape, heredocs) = (input.escape, input.heredocs);
-    let statement = interpret(&mut Input { command, escape, heredocs, warnings: &mut *input.warnings });
+    let Input { escape, heredocs, span, .. } = *input;
+    let mut found = Vec::new();
+    let statement = interpret(&mut Input { command, escape, heredocs, span, warnings: &mut found });
+    // What a trigger does is judged where it is carried out.
+    input.warnings.extend(found.into_iter().filter(|warning| warning.rule.reach() == Reach::File));
     let instruction = match statement.map_err(|fault| fault.at(offset))? {
         Statement::Instruction(instruction) => Box::new(instruction),
         Statement::From(_) => return Err(Fault::new("FROM isn't allowed as an ONBUILD trigger").at(offset)),

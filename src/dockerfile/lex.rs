@@ -10,6 +10,7 @@ use super::Directives;
 use super::error::{Fault, ParseError, Warning};
 use super::heredoc;
 use super::instruction::{Heredoc, Span, Spanned};
+use super::lint::{Rule, position};
 use super::words::split_command;
 
 /// The longest line in bytes, as in BuildKit.
@@ -31,6 +32,8 @@ pub(super) struct Line {
     pub(super) span: Span,
     /// The heredocs that it begins, with their bodies.
     pub(super) heredocs: Vec<Heredoc>,
+    /// The comments right above it, trimmed; an empty one sets those above it off.
+    pub(super) comments: Vec<String>,
     /// Where pieces of the text begin: offset in the text, offset in the file.
     pieces: Vec<(usize, usize)>,
 }
@@ -58,14 +61,9 @@ impl Line {
 
 /// Makes an error of a fault at an offset in the file.
 pub(super) fn error(source: &[u8], span: Span, offset: usize, fault: Fault) -> ParseError {
-    let before = &source[..offset.min(source.len())];
-    let line = memchr::memchr_iter(b'\n', before).count() + 1;
-    let line_start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(&before[line_start..]).trim_start_matches(BOM).chars().count() + 1;
+    let (line, column) = position(source, offset);
     ParseError { message: fault.message, span, line, column, hint: fault.hint }
 }
-
-const BOM: char = '\u{feff}';
 
 /// Takes a file into logical lines.
 pub(super) fn lex(source: &[u8]) -> Result<Lexed, ParseError> {
@@ -76,13 +74,20 @@ pub(super) fn lex(source: &[u8]) -> Result<Lexed, ParseError> {
         escape: '\\',
         warnings: Vec::new(),
     };
-    let mut lines = Vec::new();
+    let (mut lines, mut comments) = (Vec::new(), Vec::new());
     while let Some(line) = lexer.reader.next()? {
         let indent = indent(line.content());
         let content = &line.content()[indent..];
-        lexer.directive(content, &line, indent)?;
-        if !content.is_empty() && content[0] != b'#' {
-            lines.push(lexer.logical(&line, indent)?);
+        let is_directive = lexer.directive(content, &line, indent)?;
+        match content {
+            [] => {}
+            [b'#'] => comments.clear(),
+            [b'#', ..] if is_directive => {}
+            [b'#', comment @ ..] => comments.push(String::from_utf8_lossy(comment).trim().to_owned()),
+            _ => {
+                let logical = lexer.logical(&line, indent)?;
+                lines.push(Line { comments: std::mem::take(&mut comments), ..logical });
+            }
         }
     }
     if lines.is_empty() {
@@ -156,21 +161,23 @@ struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    fn directive(&mut self, content: &[u8], line: &Physical<'a>, indent: usize) -> Result<(), ParseError> {
+    /// Tells whether the line is a directive, which it then heeds.
+    fn directive(&mut self, content: &[u8], line: &Physical<'a>, indent: usize) -> Result<bool, ParseError> {
         let mut span = line.span();
         span.start += indent;
         match self.directives.read(&String::from_utf8_lossy(content), span) {
             Ok(escape) => self.escape = escape.unwrap_or(self.escape),
             Err(fault) => return Err(error(self.reader.source, span, span.start, fault)),
         }
-        Ok(())
+        Ok(self.directives.state == DirectiveState::Within)
     }
 
     /// Reads the continuations and heredocs of an instruction that begins on this line.
     fn logical(&mut self, first: &Physical<'a>, indent: usize) -> Result<Line, ParseError> {
         let mut span = first.span();
         span.start += indent;
-        let mut line = Line { text: String::new(), span, heredocs: Vec::new(), pieces: Vec::new() };
+        let (heredocs, comments, pieces) = (Vec::new(), Vec::new(), Vec::new());
+        let mut line = Line { text: String::new(), span, heredocs, comments, pieces };
         let (mut blank, mut valid) = (false, true);
         let mut piece = (span.start, &first.content()[indent..]);
         loop {
@@ -187,11 +194,11 @@ impl<'a> Lexer<'a> {
             piece = next;
         }
         if blank {
-            self.warn("NoEmptyContinuation", line.span, "Empty continuation line");
+            self.warnings.push(Warning::new(Rule::NoEmptyContinuation, line.span, "Empty continuation line"));
         }
         if !valid {
             let message = "bytes that are not UTF-8 are replaced by U+FFFD";
-            self.warn("InvalidUtf8", line.span, message);
+            self.warnings.push(Warning::new(Rule::InvalidUtf8, line.span, message));
         }
         self.heredocs(&mut line)?;
         Ok(line)
@@ -247,10 +254,6 @@ impl<'a> Lexer<'a> {
             line.heredocs.push(heredoc);
         }
         Ok(())
-    }
-
-    fn warn(&mut self, rule: &'static str, span: Span, message: &str) {
-        self.warnings.push(Warning { rule, span, message: message.to_owned() });
     }
 }
 

@@ -19,13 +19,15 @@ pub mod ignore;
 pub mod instruction;
 mod interpret;
 mod lex;
-mod lint;
+pub mod lint;
 mod mount;
 mod parse;
 mod pattern;
 mod shell_pattern;
-mod suggest;
+pub mod suggest;
 mod words;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -49,6 +51,9 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// What should be changed, in the order of the file.
     pub warnings: Vec<Warning>,
+    /// The comments right above an instruction, by the offset where that begins.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub comments: BTreeMap<usize, Vec<String>>,
 }
 
 /// The `# name=value` lines at the top of the file.

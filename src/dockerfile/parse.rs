@@ -55,8 +55,12 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile, ParseError> {
     }
     lint::stages(&stages, &mut warnings);
     lint::casing(&keywords, &mut warnings);
-    warnings.sort_by_key(|warning| warning.span.start);
-    Ok(Dockerfile { directives: lexed.directives, arguments, stages, warnings })
+    let comments = lexed.lines.into_iter().filter(|line| !line.comments.is_empty());
+    let comments = comments.map(|line| (line.span.start, line.comments)).collect();
+    let mut dockerfile = Dockerfile { directives: lexed.directives, arguments, stages, warnings, comments };
+    dockerfile.warnings.extend(lint::definitions(&dockerfile));
+    dockerfile.warnings.sort_by_key(|warning| warning.span.start);
+    Ok(dockerfile)
 }
 
 /// Parses an ONBUILD trigger out of an image's configuration; its spans are within that text.
@@ -88,12 +92,9 @@ fn keyword(line: &Line) -> &str {
 
 /// Reads one line.
 fn read(line: &Line, escape: char, source: &[u8], warnings: &mut Vec<Warning>) -> Result<Statement, ParseError> {
-    let mut found = Vec::new();
     let command = split_command(&line.text, 0, escape);
-    let mut input = Input { command, escape, heredocs: &line.heredocs, warnings: &mut found };
-    let statement = interpret(&mut input).map_err(|fault| line.error(source, fault))?;
-    warnings.extend(found.into_iter().map(|(rule, message)| Warning { rule, span: line.span, message }));
-    Ok(statement)
+    let mut input = Input { command, escape, heredocs: &line.heredocs, span: line.span, warnings };
+    interpret(&mut input).map_err(|fault| line.error(source, fault))
 }
 
 #[cfg(test)]
@@ -496,7 +497,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text() {
         let dockerfile = parse(b"# caf\xe9\nFROM a\nLABEL a=caf\xe9\n").unwrap();
-        assert_eq!(dockerfile.warnings.iter().map(|warning| warning.rule).collect::<Vec<_>>(), ["InvalidUtf8"]);
+        assert_eq!(dockerfile.warnings.iter().map(|warning| warning.rule.name()).collect::<Vec<_>>(), ["InvalidUtf8"]);
         let error = parse(b"FROM a\nCOPY <<E /\nok\ncaf\xe9\nE\n").unwrap_err();
         assert_eq!((error.line, error.column), (4, 4));
     }
@@ -524,7 +525,7 @@ mod tests {
             ("FROM a\nRUN [ -e b ]\n", vec![]),
         ] {
             let warnings = parse(text.as_bytes()).expect(text).warnings;
-            let found: Vec<_> = warnings.iter().map(|warning| (warning.rule, warning.span.first_line)).collect();
+            let found: Vec<_> = warnings.iter().map(|warning| (warning.rule.name(), warning.span.first_line)).collect();
             assert_eq!(found, expected, "{text:?}");
         }
     }

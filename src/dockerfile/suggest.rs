@@ -2,7 +2,7 @@
 
 /// Returns the first of the nearest options, if it is at most two changed characters away. An option that
 /// equals the word is no suggestion: then something else was wrong.
-pub(super) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Nothing near can be that long, and the comparison takes quadratic time.
     if word.len() > 64 {
         return None;
@@ -22,7 +22,7 @@ pub(super) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>
 }
 
 /// Returns "did you mean …?" for the nearest option.
-pub(super) fn hint<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn hint<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, options).map(|option| format!("did you mean {option}?"))
 }
 

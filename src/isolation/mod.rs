@@ -36,7 +36,7 @@ mod surroundings;
 
 pub use agent::{Agent, AgentSocket};
 pub use cancel::Cancel;
-pub use choose::{Chosen, Options, open};
+pub use choose::{Chosen, Options, none, open};
 pub use enter::{Entered, Ground, enter};
 pub use error::Error;
 pub use init::init_main;

@@ -48,20 +48,41 @@ pub(super) fn proxy_environment(request: &BuildRequest) -> Vec<(String, String)>
     environment
 }
 
-fn platform_arguments(request: &BuildRequest, target_stage: &str) -> [(&'static str, String); 11] {
+/// Tells whether a build arg is one of the proxy variables.
+pub(super) fn is_proxy(name: &str) -> bool {
+    PROXY_ARGUMENTS.iter().any(|known| name == *known || name == known.to_lowercase())
+}
+
+/// The names of the arguments that are there without being declared before FROM.
+pub(super) const PLATFORM_ARGUMENTS: [&str; 11] = [
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDOSVERSION",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETOSVERSION",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "TARGETSTAGE",
+];
+
+fn platform_arguments(request: &BuildRequest, target_stage: &str) -> impl Iterator<Item = (&'static str, String)> {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let (build, target): (&Platform, &Platform) = (&request.build_platform, &request.platform);
-    [
-        ("BUILDPLATFORM", build.to_string()),
-        ("BUILDOS", build.os.clone()),
-        ("BUILDOSVERSION", text(&build.os_version)),
-        ("BUILDARCH", build.architecture.clone()),
-        ("BUILDVARIANT", text(&build.variant)),
-        ("TARGETPLATFORM", target.to_string()),
-        ("TARGETOS", target.os.clone()),
-        ("TARGETOSVERSION", text(&target.os_version)),
-        ("TARGETARCH", target.architecture.clone()),
-        ("TARGETVARIANT", text(&target.variant)),
-        ("TARGETSTAGE", target_stage.to_owned()),
-    ]
+    let values = [
+        build.to_string(),
+        build.os.clone(),
+        text(&build.os_version),
+        build.architecture.clone(),
+        text(&build.variant),
+        target.to_string(),
+        target.os.clone(),
+        text(&target.os_version),
+        target.architecture.clone(),
+        text(&target.variant),
+        target_stage.to_owned(),
+    ];
+    PLATFORM_ARGUMENTS.into_iter().zip(values)
 }

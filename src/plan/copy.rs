@@ -116,7 +116,9 @@ fn inline(draft: &Draft<'_>, heredoc: &Heredoc, span: Span) -> Result<CopySource
             let word = format!("<<{}", heredoc.name);
             Error::at(span, ErrorReason::Expansion { word, reason: error.reason.to_string() })
         };
-        expanded.map_err(failure)?.text
+        let expanded = expanded.map_err(failure)?;
+        draft.judge(&text, &expanded.unmatched, span);
+        expanded.text
     } else {
         text.into_owned()
     };

@@ -1,6 +1,6 @@
 //! Why a Dockerfile cannot be built, and where.
 
-use crate::dockerfile::Span;
+use crate::dockerfile::{Span, Warning};
 use crate::oci::{PlatformError, ReferenceError};
 
 /// A Dockerfile that cannot be planned.
@@ -13,6 +13,8 @@ pub struct Error {
     pub reason: ErrorReason,
     /// What to do about it.
     pub hint: Option<String>,
+    /// What should be changed in the Dockerfile, found until then.
+    pub warnings: Vec<Warning>,
 }
 
 /// What is wrong with a Dockerfile.
@@ -80,7 +82,7 @@ pub enum ErrorReason {
 impl Error {
     /// Makes an error of an instruction.
     pub(super) fn at(span: Span, reason: ErrorReason) -> Self {
-        Self { span: Some(span), reason, hint: None }
+        Self { span: Some(span), reason, hint: None, warnings: Vec::new() }
     }
 
     /// Makes an error for what the language has and we do not do.

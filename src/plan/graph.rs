@@ -7,7 +7,7 @@ use crate::oci::{Platform, Reference};
 use crate::request::{BuildRequest, NamedContext};
 
 use super::variables::Variables;
-use super::{BaseKey, Bases, CopyFrom, Error, ErrorReason, StageBase, StageId};
+use super::{BaseKey, Bases, CopyFrom, Error, ErrorReason, Extent, StageBase, StageId};
 
 /// Stands for the registry of an image that is in a layout on this machine.
 const LAYOUT: &str = "oci-layout";
@@ -79,10 +79,16 @@ pub(super) fn resolve<'a>(
     globals: &Variables,
     bases: &Bases,
     request: &BuildRequest,
+    extent: Extent,
 ) -> Result<Resolved<'a>, Error> {
-    let target = target(dockerfile, request)?;
+    let wanted = match extent {
+        Extent::Target => target(dockerfile, request).map(|target| target..=target)?,
+        Extent::All => 0..=dockerfile.stages.len() - 1,
+    };
     let mut walk = Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeMap::new() };
-    walk.reach(target)?;
+    for index in wanted {
+        walk.reach(index)?;
+    }
     if !walk.needs.is_empty() {
         return Ok(Resolved::Needs(walk.needs.into_iter().collect()));
     }
@@ -98,7 +104,12 @@ fn target(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<usize, Erro
         Ok(index) if index < dockerfile.stages.len() => Ok(index),
         Ok(_) | Err(_) => {
             let names: Vec<&str> = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
-            let error = Error { span: None, reason: ErrorReason::UnknownTarget(name.clone()), hint: None };
+            let error = Error {
+                span: None,
+                reason: ErrorReason::UnknownTarget(name.clone()),
+                hint: None,
+                warnings: Vec::new(),
+            };
             let hint = match names[..] {
                 [] => "no stage has a name: add one with `FROM … AS name`".to_owned(),
                 _ => format!("the stages are: {}", names.join(", ")),

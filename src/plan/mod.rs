@@ -14,6 +14,7 @@ mod copy;
 mod error;
 mod graph;
 mod history;
+mod lint;
 mod listing;
 mod ports;
 mod run;
@@ -23,13 +24,14 @@ mod variables;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use crate::dockerfile::{Dockerfile, Span};
+use crate::dockerfile::{Dockerfile, Span, Warning};
 use crate::image::Image;
-use crate::oci::{ContainerConfig, Digest, Platform, Reference};
+use crate::oci::{ContainerConfig, Digest, ImageConfig, Platform, Reference};
 use crate::request::{BuildRequest, GitSource, HttpsSource};
 
 pub use chmod::{Chmod, Clause};
 pub use error::{Error, ErrorReason};
+pub use lint::looks_secret;
 pub use listing::Listing;
 pub use run::{CacheMount, Mount, Mounted, RunStep};
 
@@ -38,7 +40,7 @@ pub use run::{CacheMount, Mount, Mounted, RunStep};
 pub struct BuildPlan {
     /// The stages; the last one is the target.
     pub stages: Vec<Stage>,
-    /// What should be changed in the Dockerfile, found while planning.
+    /// What should be changed in the Dockerfile, found while planning, whatever `# check` says.
     pub warnings: Vec<Warning>,
 }
 
@@ -118,6 +120,22 @@ pub struct Base {
     pub manifest: Digest,
     /// Its configuration, and its layers, which are not fetched yet.
     pub image: Image,
+}
+
+impl Base {
+    /// Stands for an image that could not be asked for: it has no configuration, and no digest pins it.
+    ///
+    /// Only good for looking at a plan.
+    pub fn unknown(reference: &Reference, platform: Platform) -> Self {
+        let image = Image { config: ImageConfig::scratch(platform), layers: Vec::new() };
+        let pinned = Reference { digest: None, ..reference.clone() };
+        Self { pinned, manifest: Digest::of(b""), image }
+    }
+
+    /// Tells whether the registry was asked and answered.
+    pub fn is_known(&self) -> bool {
+        self.pinned.digest.is_some()
+    }
 }
 
 /// The images that are resolved so far.
@@ -257,17 +275,6 @@ pub struct WorkdirStep {
     pub user: String,
 }
 
-/// Something that is probably not meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// The rule's name.
-    pub rule: &'static str,
-    /// The Dockerfile line, from 1.
-    pub line: usize,
-    /// What is wrong, and what to do.
-    pub message: String,
-}
-
 /// How far planning came.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Planned {
@@ -285,29 +292,69 @@ pub enum Planned {
 /// [`Error`] with the place: an unknown stage, a circle of stages, an instruction that cannot be expanded or that
 /// this executor does not support.
 pub fn plan(dockerfile: &Dockerfile, bases: &Bases, request: &BuildRequest) -> Result<Planned, Error> {
+    plan_stages(dockerfile, bases, request, Extent::Target)
+}
+
+/// Which stages are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The target and what it needs.
+    Target,
+    /// All of them, the last one of the Dockerfile last; the target does not matter.
+    All,
+}
+
+/// Plans stages; see [`plan`].
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_stages(
+    dockerfile: &Dockerfile,
+    bases: &Bases,
+    request: &BuildRequest,
+    extent: Extent,
+) -> Result<Planned, Error> {
+    let findings = lint::Findings::default();
+    match plan_judging(dockerfile, bases, request, extent, &findings) {
+        Ok(Planned::Complete(plan)) => Ok(Planned::Complete(BuildPlan { warnings: findings.into_vec(), ..plan })),
+        Ok(Planned::Needs(needs)) => Ok(Planned::Needs(needs)),
+        Err(error) => Err(Error { warnings: findings.into_vec(), ..error }),
+    }
+}
+
+/// Plans stages; what should be changed goes into `findings`.
+fn plan_judging(
+    dockerfile: &Dockerfile,
+    bases: &Bases,
+    request: &BuildRequest,
+    extent: Extent,
+    findings: &lint::Findings,
+) -> Result<Planned, Error> {
     let globals = arguments::global_arguments(dockerfile, request)?;
-    let graph = match graph::resolve(dockerfile, &globals, bases, request)? {
+    lint::from_lines(dockerfile, &globals, request, findings);
+    let graph = match graph::resolve(dockerfile, &globals, bases, request, extent)? {
         graph::Resolved::Complete(graph) => graph,
         graph::Resolved::Needs(keys) => return Ok(Planned::Needs(keys)),
     };
+    lint::nodes(dockerfile, &graph, (request, bases), findings);
     let mut stages: Vec<Stage> = Vec::with_capacity(graph.nodes.len());
     let mut environments = Vec::with_capacity(graph.nodes.len());
-    let mut warnings = Vec::new();
     for node in &graph.nodes {
         let inherited = match &node.base {
             StageBase::Scratch => stage::Inherited::scratch(),
             StageBase::Image(key) => stage::Inherited::image(bases, key),
             StageBase::Stage(id) => stage::Inherited::stage(&stages[id.0], &environments[id.0]),
         };
-        let scope = stage::Scope { globals: &globals, request, escape: dockerfile.directives.escape };
-        let (planned, environment) = stage::plan_stage(node, inherited, &scope, &mut warnings)?;
+        let escape = dockerfile.directives.escape;
+        let scope = stage::Scope { globals: &globals, request, escape, findings };
+        let (planned, environment) = stage::plan_stage(node, inherited, &scope)?;
         stages.push(planned);
         environments.push(environment);
     }
     if let Some(target) = stages.last_mut() {
         target.config.labels.extend(request.labels.clone());
     }
-    Ok(Planned::Complete(BuildPlan { stages, warnings }))
+    Ok(Planned::Complete(BuildPlan { stages, warnings: Vec::new() }))
 }
 
 /// Lists the images that a Dockerfile names, for whatever target.
@@ -319,7 +366,7 @@ pub fn images(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Vec<Bas
     for number in 0..dockerfile.stages.len() {
         let request = BuildRequest { target: Some(number.to_string()), ..request.clone() };
         let globals = arguments::global_arguments(dockerfile, &request)?;
-        let resolved = graph::resolve(dockerfile, &globals, &Bases::new(), &request)?;
+        let resolved = graph::resolve(dockerfile, &globals, &Bases::new(), &request, Extent::Target)?;
         if let graph::Resolved::Needs(keys) = resolved {
             images.extend(keys.into_iter().map(|(key, _)| key));
         }

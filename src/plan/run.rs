@@ -191,7 +191,8 @@ struct Mounts<'a> {
 
 impl Mounts<'_> {
     fn add(&mut self, mount: &dockerfile::Mount) -> Result<(), Error> {
-        let spec = mount.resolve(&mut |text| self.draft.expand(text)).map_err(|error| self.wrong(mount, error))?;
+        let spec =
+            mount.resolve(&mut |text| self.draft.expand(text, self.span)).map_err(|error| self.wrong(mount, error))?;
         let (target, what) = match spec.kind {
             MountKind::Bind => (self.target(&spec)?, self.bind(&spec)?),
             MountKind::Cache(sharing) => (self.target(&spec)?, self.cache(&spec, sharing)?),

@@ -1,16 +1,20 @@
 //! The steps of one stage: each instruction with its words expanded, and what it does to the configuration.
 
+use std::collections::BTreeSet;
+
 use crate::dockerfile::expand::ExpandError;
+use crate::dockerfile::lint::Rule;
 use crate::dockerfile::{
-    ArgInstruction, CommandLine, Healthcheck, HealthcheckCommand, Instruction, Located, Pairs, Span, Word,
+    ArgInstruction, CommandLine, Healthcheck, HealthcheckCommand, Instruction, Located, Pairs, Span, Warning, Word,
 };
 use crate::image::Image;
 use crate::oci::{self, ContainerConfig};
 use crate::request::BuildRequest;
 
 use super::graph::Node;
+use super::lint::Findings;
 use super::variables::Variables;
-use super::{Action, BaseKey, Bases, Error, Stage, Step, Warning, WorkdirStep, copy, history, ports, run};
+use super::{Action, BaseKey, Bases, Error, Stage, Step, WorkdirStep, copy, history, lint, ports, run};
 
 /// The path that is set where a base sets none. Source: BuildKit, util/system.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,6 +30,7 @@ pub(super) struct Scope<'a> {
     pub(super) globals: &'a Variables,
     pub(super) request: &'a BuildRequest,
     pub(super) escape: char,
+    pub(super) findings: &'a Findings,
 }
 
 /// What a stage starts with.
@@ -42,6 +47,8 @@ pub(super) struct Environment {
     variables: Variables,
     /// The arguments that were declared, for the history of RUN.
     declared: Vec<(String, Option<String>)>,
+    /// Whether the base could not be asked for its variables.
+    is_partial: bool,
 }
 
 impl Inherited {
@@ -52,9 +59,12 @@ impl Inherited {
 
     /// Starts with an image; its ONBUILD triggers are taken, not inherited.
     pub(super) fn image(bases: &Bases, key: &BaseKey) -> Self {
-        let image: Option<&Image> = bases.get(key).map(|base| &base.image);
+        let base = bases.get(key);
+        let image: Option<&Image> = base.map(|base| &base.image);
         let config = image.map(|image| image.config.config.clone()).unwrap_or_default();
-        Self::config(config, image.and_then(|image| image.config.author.clone()))
+        let mut inherited = Self::config(config, image.and_then(|image| image.config.author.clone()));
+        inherited.environment.is_partial = base.is_some_and(|base| !base.is_known());
+        inherited
     }
 
     /// Starts with an earlier stage: also its ARGs are still in force.
@@ -70,7 +80,7 @@ impl Inherited {
             variables.set("PATH", DEFAULT_PATH);
             config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        Self { config, author, environment: Environment { variables, declared: Vec::new() } }
+        Self { config, author, environment: Environment { variables, declared: Vec::new(), is_partial: false } }
     }
 }
 
@@ -84,7 +94,6 @@ pub(super) struct Draft<'a> {
     /// Whether CMD stands in this stage: then ENTRYPOINT does not clear it.
     has_cmd: bool,
     has_workdir: bool,
-    warnings: &'a mut Vec<Warning>,
 }
 
 /// Plans a stage; also returns what a stage based on it inherits.
@@ -92,7 +101,6 @@ pub(super) fn plan_stage(
     node: &Node<'_>,
     inherited: Inherited,
     scope: &Scope<'_>,
-    warnings: &mut Vec<Warning>,
 ) -> Result<(Stage, Environment), Error> {
     let mut draft = Draft {
         node,
@@ -102,7 +110,6 @@ pub(super) fn plan_stage(
         author: inherited.author,
         has_cmd: false,
         has_workdir: false,
-        warnings,
     };
     let mut steps = Vec::new();
     for located in node.triggers.iter().chain(&node.stage.instructions) {
@@ -145,12 +152,14 @@ impl Draft<'_> {
             Instruction::Env(pairs) => self.env(pairs, span),
             Instruction::Label(pairs) => self.label(pairs, span),
             Instruction::Cmd(command) => {
+                self.judge_shell("CMD", command, span);
                 let words = self.with_shell(command);
                 self.has_cmd = true;
                 self.config.cmd = Some(words.clone());
                 Ok(format!("CMD {}", history::quoted(&words)))
             }
             Instruction::Entrypoint(command) => {
+                self.judge_shell("ENTRYPOINT", command, span);
                 let words = self.with_shell(command);
                 if !self.has_cmd {
                     self.config.cmd = None;
@@ -184,7 +193,30 @@ impl Draft<'_> {
 
     /// Expands a word with the variables in force.
     pub(super) fn word(&self, word: &Word, span: Span) -> Result<String, Error> {
-        self.environment.variables.word(self.scope.escape, word, span)
+        let expanded = self.environment.variables.word_expanded(self.scope.escape, word, span)?;
+        self.judge(word.as_str(), &expanded.unmatched, span);
+        Ok(expanded.text)
+    }
+
+    /// Warns of variables that nothing defined.
+    pub(super) fn judge(&self, word: &str, unmatched: &BTreeSet<String>, span: Span) {
+        if self.environment.is_partial {
+            return;
+        }
+        let declared = |name: &str| self.environment.declared.iter().any(|(declared, _)| declared == name);
+        let found = lint::undefined(word, unmatched, &self.environment.variables, declared, span);
+        found.into_iter().for_each(|warning| self.scope.findings.add(warning));
+    }
+
+    /// Warns of a shell between the container's signals and the program, unless SHELL says that it is meant.
+    fn judge_shell(&self, keyword: &str, command: &CommandLine, span: Span) {
+        let has_shell = self.config.shell.as_ref().is_some_and(|shell| !shell.is_empty());
+        if let (CommandLine::Shell(text), false) = (command, has_shell) {
+            let message = format!(
+                "JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals"
+            );
+            self.scope.findings.add(Warning::new(Rule::JSONArgsRecommended, span, message).about(text));
+        }
     }
 
     /// Returns the value of a variable in force.
@@ -196,6 +228,7 @@ impl Draft<'_> {
     fn arg(&mut self, arg: &ArgInstruction, span: Span) -> Result<String, Error> {
         let mut texts = vec!["ARG".to_owned()];
         for argument in &arg.arguments {
+            lint::secret("ARG", &argument.name, span, self.scope.findings);
             let value = match (self.scope.request.build_args.get(&argument.name), &argument.default) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => Some(self.word(default, span)?),
@@ -225,6 +258,7 @@ impl Draft<'_> {
             if name.is_empty() {
                 return Err(Error::invalid(span, "the name of a variable is empty after expansion".to_owned()));
             }
+            lint::secret("ENV", &name, span, self.scope.findings);
             environment.set(&name, &value);
             self.environment.variables.set(&name, &value);
             texts.push(format!("{name}={value}"));
@@ -246,6 +280,7 @@ impl Draft<'_> {
         let mut exposed = Vec::new();
         for word in words {
             for text in self.environment.variables.words(self.scope.escape, word, span)? {
+                lint::port(&text, span, self.scope.findings);
                 exposed.extend(ports::parse(&text).map_err(|message| Error::invalid(span, message))?);
             }
         }
@@ -302,8 +337,8 @@ impl Draft<'_> {
     fn workdir(&mut self, word: &Word, span: Span) -> Result<(Action, Option<String>), Error> {
         let given = self.word(word, span)?;
         if !given.starts_with('/') && !self.has_workdir {
-            let message = format!("`{given}` depends on the base image's working directory: write an absolute path");
-            self.warnings.push(Warning { rule: "WorkdirRelativePath", line: span.first_line, message });
+            let message = format!("Relative workdir {given:?} can have unexpected results if the base image changes");
+            self.scope.findings.add(Warning::new(Rule::WorkdirRelativePath, span, message).about(word.as_str()));
         }
         self.has_workdir = true;
         let path = clean(&absolute(&self.config.working_dir, &given));
@@ -321,9 +356,10 @@ impl Draft<'_> {
     }
 
     /// Expands a text that stands in a flag.
-    pub(super) fn expand(&self, text: &str) -> Result<String, ExpandError> {
-        let expanded = self.environment.variables.expanded(self.scope.escape, |expander| expander.word(text));
-        expanded.map(|expanded| expanded.text)
+    pub(super) fn expand(&self, text: &str, span: Span) -> Result<String, ExpandError> {
+        let expanded = self.environment.variables.expanded(self.scope.escape, |expander| expander.word(text))?;
+        self.judge(text, &expanded.unmatched, span);
+        Ok(expanded.text)
     }
 
     /// Returns the declared arguments with the values that RUN sees, each once, in order of declaration.

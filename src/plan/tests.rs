@@ -319,3 +319,151 @@ fn what_a_run_needs_is_data_and_its_proxies_stand_apart() {
         "the script itself is not in the history"
     );
 }
+
+/// Returns what was found, as `line Rule: message`.
+fn found(text: &str, build_args: &[(&str, &str)], configure: impl Fn(&str, &mut ImageConfig)) -> Vec<String> {
+    let plan = plan_with(text, &request(build_args, None), configure).expect(text);
+    let line = |warning: &Warning| format!("{} {}: {}", warning.span.first_line, warning.rule.name(), warning.message);
+    plan.warnings.iter().map(line).collect()
+}
+
+#[test]
+fn variables_that_nothing_defines_are_found() {
+    for (text, expected) in [
+        ("FROM a\nCOPY $x /\n", &["2 UndefinedVar: Usage of undefined variable '$x'"][..]),
+        (
+            "FROM a\nARG xyz=1\nCOPY ${xy} /\n",
+            &["3 UndefinedVar: Usage of undefined variable '$xy' (did you mean $xyz?)"],
+        ),
+        ("FROM a\nENV PATH=$PAHT:/x\n", &["2 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)"]),
+        ("FROM a\nARG x\nCOPY $x /\n", &[]),
+        // A default does not count, as in BuildKit: the name may be misspelt all the same.
+        ("FROM a\nCOPY ${x:-y} /\n", &["2 UndefinedVar: Usage of undefined variable '$x'"]),
+        ("FROM a\nCOPY $BASE_HAS /\n", &[]),
+        ("FROM a AS b\nARG x\nFROM b\nCOPY $x /\n", &[]),
+        ("FROM a\nARG y=$x\n", &["2 UndefinedVar: Usage of undefined variable '$x'"]),
+        ("FROM a\nCOPY <<E /\n$x\nE\n", &["2 UndefinedVar: Usage of undefined variable '$x'"]),
+        ("FROM a\nRUN --mount=type=cache,target=/c$x b\n", &["2 UndefinedVar: Usage of undefined variable '$x'"]),
+        ("FROM a\nRUN echo $x\nCMD [\"$x\"]\n", &[]),
+        ("FROM a AS unused\nCOPY $x /\nFROM a\n", &[]),
+    ] {
+        let configure = |_: &str, config: &mut ImageConfig| config.config.env.push("BASE_HAS=1".to_owned());
+        assert_eq!(found(text, &[], configure), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn from_lines_are_judged() {
+    for (text, expected) in [
+        ("FROM a$x\n", &["1 UndefinedArgInFrom: FROM argument 'x' is not declared"][..]),
+        (
+            "ARG TAG=1\nFROM a:1$TGA\n",
+            &["2 UndefinedArgInFrom: FROM argument 'TGA' is not declared (did you mean TAG?)"],
+        ),
+        ("ARG x\nFROM a$x\n", &[]),
+        (
+            "FROM --platform=$TARGETPLATFORM a\n",
+            &[
+                "1 RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is \
+               the default behavior",
+            ],
+        ),
+        ("FROM --platform=$BUILDPLATFORM a\n", &[]),
+        (
+            "FROM --platform=linux/amd64 a\n",
+            &["1 FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/amd64\""],
+        ),
+        ("FROM --platform=linux/amd64 a AS build-amd64\n", &[]),
+        (
+            "ARG x\nFROM a AS b\nFROM ${x:-a}\nFROM $other AS unused\nFROM b\n",
+            &[
+                "4 InvalidDefaultArgInFrom: Default value for ARG $other results in empty or invalid base image name",
+                "4 UndefinedArgInFrom: FROM argument 'other' is not declared",
+            ],
+        ),
+    ] {
+        assert_eq!(found(text, &[], |_, _| {}), expected, "{text:?}");
+    }
+    let text = "ARG x\nFROM a:$x\n";
+    let default = ["2 InvalidDefaultArgInFrom: Default value for ARG a:$x results in empty or invalid base image name"];
+    assert_eq!(found(text, &[("x", "1")], |_, _| {}), default);
+    let error = plan_with("ARG VER\nFROM a:$VRE\n", &request(&[], None), |_, _| {}).expect_err("no name");
+    assert_eq!(error.warnings.len(), 2, "what explains the error is told with it: {:?}", error.warnings);
+}
+
+#[test]
+fn steps_are_judged() {
+    for (text, expected) in [
+        (
+            "FROM a\nCMD b\n",
+            &[
+                "2 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS \
+               signals",
+            ][..],
+        ),
+        ("FROM a\nSHELL [\"/bin/b\"]\nCMD b\nENTRYPOINT c\n", &[]),
+        ("FROM shell\nENTRYPOINT c\n", &[]),
+        (
+            "FROM a\nWORKDIR b\nWORKDIR c\n",
+            &["2 WorkdirRelativePath: Relative workdir \"b\" can have unexpected results if the base image changes"],
+        ),
+        ("FROM a\nWORKDIR /b\nWORKDIR c\n", &[]),
+        (
+            "FROM a\nENV API_KEY=1 PUBLIC_KEY=2 KEYS=3\nARG token\n",
+            &[
+                "2 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV \"API_KEY\")",
+                "3 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG \"token\")",
+            ],
+        ),
+        (
+            "FROM a\nEXPOSE 80/TCP 1.2.3.4:81:81 82/udp\n",
+            &[
+                "2 ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found \
+                 '1.2.3.4:81:81'",
+                "2 ExposeProtoCasing: Defined protocol '80/TCP' in EXPOSE instruction should be lowercase",
+            ],
+        ),
+        (
+            "FROM arm\n",
+            &["1 InvalidBaseImagePlatform: Base image arm was pulled with platform \"linux/arm64\", expected \
+               \"linux/amd64\" for current build"],
+        ),
+    ] {
+        let configure = |name: &str, config: &mut ImageConfig| match name {
+            "library/shell" => config.config.shell = Some(vec!["/bin/x".to_owned()]),
+            "library/arm" => config.platform = "linux/arm64".parse().expect("platform"),
+            _ => {}
+        };
+        let mut found = found(text, &[], configure);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn build_arguments_that_nothing_declares_are_found() {
+    let given = [("VERSOIN", "1"), ("HTTP_PROXY", "x"), ("BUILDKIT_INLINE_CACHE", "1"), ("FROM_BASE", "1"), ("a", "1")];
+    let configure = |_: &str, config: &mut ImageConfig| config.config.on_build = vec!["ARG FROM_BASE".to_owned()];
+    let text = "ARG a\nFROM b\nARG VERSION\n";
+    let expected =
+        ["0 UnusedBuildArg: --build-arg VERSOIN is declared by no ARG and does nothing (did you mean VERSION?)"];
+    assert_eq!(found(text, &given, configure), expected);
+}
+
+#[test]
+fn an_image_that_was_not_asked_for_is_not_judged() {
+    let text = "FROM a\nCOPY $x /\nFROM scratch\nCOPY $y /\n";
+    let dockerfile = dockerfile::parse(text.as_bytes()).expect("parses");
+    let request = request(&[], None);
+    let mut bases = Bases::new();
+    let planned = plan_stages(&dockerfile, &bases, &request, Extent::All).expect("plans");
+    let Planned::Needs(keys) = planned else { panic!("{planned:?}") };
+    for (key, _) in keys {
+        let base = Base::unknown(&key.reference, request.platform.clone());
+        bases.insert(key, base);
+    }
+    let planned = plan_stages(&dockerfile, &bases, &request, Extent::All).expect("plans");
+    let Planned::Complete(plan) = planned else { panic!("{planned:?}") };
+    assert_eq!(plan.stages.len(), 2, "all stages");
+    assert_eq!(plan.warnings.iter().map(|warning| warning.span.first_line).collect::<Vec<_>>(), [4]);
+}

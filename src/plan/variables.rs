@@ -1,6 +1,6 @@
 //! The variables that an instruction sees, and the expansion of its words.
 
-use crate::dockerfile::expand::{ExpandError, Expander};
+use crate::dockerfile::expand::{ExpandError, Expanded, Expander};
 use crate::dockerfile::{Span, Word};
 
 use super::{Error, ErrorReason};
@@ -45,8 +45,12 @@ impl Variables {
 
     /// Expands one word of the instruction at `span`.
     pub(super) fn word(&self, escape: char, word: &Word, span: Span) -> Result<String, Error> {
-        let expanded = self.expanded(escape, |expander| expander.word(word.as_str()));
-        expanded.map(|expanded| expanded.text).map_err(|error| failure(word, span, &error))
+        self.word_expanded(escape, word, span).map(|expanded| expanded.text)
+    }
+
+    /// Expands one word of the instruction at `span`, telling which variables it asked for.
+    pub(super) fn word_expanded(&self, escape: char, word: &Word, span: Span) -> Result<Expanded, Error> {
+        self.expanded(escape, |expander| expander.word(word.as_str())).map_err(|error| failure(word, span, &error))
     }
 
     /// Expands a word and splits the result into words.

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod add;
+mod check;
 mod command_line;
 mod commands;
 mod context_archive;

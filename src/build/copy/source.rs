@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::dockerfile::glob;
 use crate::dockerfile::ignore::Patterns;
+use crate::dockerfile::{glob, suggest};
 use crate::image::{Entry, EntryKind, Inventory};
 use crate::rootfs::{FileKind, Tree};
 
@@ -75,6 +75,29 @@ impl Source<'_> {
             Some(pattern) => Error::Ignored { path, pattern },
             None => Error::NotFound { path },
         }
+    }
+
+    /// Finds the name that was probably meant where nothing is at a path: one that differs in case, or by a slip.
+    pub(in crate::build) fn near(&self, path: &Path) -> Option<PathBuf> {
+        let mut existing = PathBuf::new();
+        let mut rest = path.components().filter(|part| matches!(part, Component::Normal(_)));
+        while let Some(part) = rest.next() {
+            let next = existing.join(part);
+            if self.resolve(&next).ok()?.is_some() {
+                existing = next;
+                continue;
+            }
+            let wanted = part.as_os_str().to_str()?;
+            let names = self.children(&self.resolve(&existing).ok()??).ok()?;
+            let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+            let same = names.iter().find(|name| name.to_lowercase() == wanted.to_lowercase()).copied();
+            let near = same.or_else(|| suggest::nearest(wanted, names))?;
+            let found: PathBuf = existing.join(near);
+            let whole: PathBuf =
+                [found.as_path()].into_iter().chain(rest.map(|part| Path::new(part.as_os_str()))).collect();
+            return Some(if self.resolve(&whole).ok()?.is_some() { whole } else { found });
+        }
+        None
     }
 
     /// Says which pattern of the ignore file leaves a path out, for a message.

@@ -16,6 +16,7 @@ mod legacy;
 mod limits;
 mod mirrors;
 mod output;
+mod preview;
 mod refusal;
 mod registry;
 mod results;
@@ -40,6 +41,7 @@ pub use legacy::LegacyArgs;
 pub use limits::LimitArgs;
 pub use mirrors::MirrorArgs;
 pub use output::OutputArgs;
+pub use preview::{CheckArgs, FindingsFormatName, PlanArgs, PlanFormatName};
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub use run::{CacheMountArgs, NetworkName, RunArgs};
@@ -82,6 +84,10 @@ pub enum Command {
     Warm(Box<WarmerArgs>),
     /// List or collect a cache.
     Cache(Box<CacheCommand>),
+    /// Look for what should be changed in a Dockerfile.
+    Check(Box<CheckArgs>),
+    /// Show what would be built.
+    Plan(Box<PlanArgs>),
 }
 
 /// The flags of a build, as typed.
@@ -170,6 +176,10 @@ enum Word {
     Completion(CompletionArgs),
     /// Lists and collects a cache.
     Cache(Box<CacheCommand>),
+    /// Looks for what should be changed in a Dockerfile, without building it.
+    Check(Box<CheckArgs>),
+    /// Shows what would be built, without building it.
+    Plan(Box<PlanArgs>),
     /// Prepares the isolation of one RUN; started by the executor itself.
     #[command(hide = true)]
     Init,
@@ -208,6 +218,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Some(Word::Index(args)) => Invocation::Command(Command::Index(args)),
         Some(Word::Push(args)) => Invocation::Command(Command::Push(args)),
         Some(Word::Cache(args)) => Invocation::Command(Command::Cache(args)),
+        Some(Word::Check(args)) => Invocation::Command(Command::Check(Box::new(args.without_destination()))),
+        Some(Word::Plan(args)) => Invocation::Command(Command::Plan(Box::new(args.without_destination()))),
         Some(Word::Login(args)) => Invocation::Command(Command::Login(args)),
         Some(Word::Warmer(args)) => Invocation::Command(Command::Warm(args)),
         Some(Word::Init) => Invocation::Init,

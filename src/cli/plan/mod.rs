@@ -1,0 +1,33 @@
+//! `yadokari plan`: from flags to a plan on standard output.
+//!
+//! *Invariant: both forms are made of one [`View`], and no value that looks like a secret is in it.*
+
+mod text;
+mod view;
+
+use std::sync::Arc;
+
+use super::args::{PlanArgs, PlanFormatName};
+use super::env::Environment;
+use super::exit::Failure;
+use super::preview;
+use super::report::Report;
+use crate::build;
+use crate::dockerfile::Span;
+use crate::progress::{Event, Reporter as _};
+use view::View;
+
+/// Plans and tells about it.
+pub(super) fn run(args: &PlanArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
+    let preview = preview::look(&args.build, environment, report, build::preview)?;
+    preview::tell_unknown(&preview.unknown, report);
+    for warning in &preview.linted.warnings {
+        let line = (warning.span != Span::default()).then_some(warning.span.first_line);
+        report.report(Event::Warning { rule: warning.rule.name(), line, message: &warning.message });
+    }
+    let view = View::of(&preview);
+    preview::print(&match args.format {
+        PlanFormatName::Text => text::render(&view),
+        PlanFormatName::Json => view.to_json(),
+    })
+}

@@ -1,0 +1,226 @@
+//! `yadokari check` and `yadokari plan`: what they say, in which form, and with which exit code; and that nothing is
+//! built.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::executor::Executor;
+use crate::support::isolation::Isolation;
+use crate::support::pod::EXECUTOR;
+use crate::support::process::{self, Finished, SHORT};
+use crate::support::scratch::Scratch;
+use crate::support::source::source;
+
+/// Something of every kind: the text alone, variables, the base, the context.
+const FINDINGS: &str = "\
+# syntax=docker/dockerfile:1
+FROM $BASE as first
+ENV PATH=$PAHT:/x \\
+    OTHER=$PAHT
+CMD echo $PATH
+
+FROM first AS second
+COPY --chown=1 sr/main.c ignored.txt /
+";
+
+/// Runs the executor beside a source, as a developer would.
+fn run(source: &Scratch, command: &str, flags: &[&str]) -> Finished {
+    let state = source.directory("state").display().to_string();
+    let mut run = Command::new(EXECUTOR);
+    run.current_dir(source.path()).env_clear().env("HOME", source.path());
+    run.arg(command).args(["--context=context", "--insecure-pull", &format!("--state-dir={state}")]).args(flags);
+    let finished = process::run(&mut run, SHORT);
+    assert_eq!(std::fs::read_dir(&state).expect("it is there").count(), 0, "the state directory is empty again");
+    finished
+}
+
+fn findings() -> Scratch {
+    let context = [("src/main.c", ""), ("ignored.txt", ""), (".dockerignore", "# why\nignored.txt\n")];
+    source(FINDINGS, &context)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+}
+
+#[test]
+fn findings_have_a_place_in_every_form() {
+    let source = findings();
+    let expected = [
+        ("FromAsCasing", 2, 6 + base().len() as u64 + 1),
+        ("UndefinedVar", 3, 10),
+        ("JSONArgsRecommended", 5, 5),
+        ("CopyIgnoredFile", 8, 26),
+        ("CopyMissingFile", 8, 16),
+    ];
+    let found = run(&source, "check", &["--format=json"]);
+    assert_eq!((found.code, found.stderr.as_str()), (0, ""), "findings alone are no error");
+    let document = json(&found.stdout);
+    let place = |warning: &Value, line: &str, column: &str| {
+        (warning[line].as_u64().unwrap_or_default(), warning[column].as_u64().unwrap_or_default())
+    };
+    let listed = document["warnings"].as_array().expect("a list").iter();
+    let mut listed: Vec<_> = listed
+        .map(|warning| (warning["rule"].as_str().unwrap_or_default(), place(warning, "line", "column")))
+        .collect();
+    listed.sort_unstable_by_key(|(rule, place)| (place.0, *rule));
+    assert_eq!(listed, expected.map(|(rule, line, column)| (rule, (line, column))), "{document:#}");
+    assert_eq!(document["error"], Value::Null);
+
+    let sarif = json(&run(&source, "check", &["--format=sarif"]).stdout);
+    assert_eq!(sarif["version"], "2.1.0");
+    let run_of = &sarif["runs"][0];
+    let results = run_of["results"].as_array().expect("a list");
+    let mut listed: Vec<_> = results
+        .iter()
+        .map(|result| {
+            let physical = &result["locations"][0]["physicalLocation"];
+            assert_eq!(physical["artifactLocation"]["uri"], "Dockerfile");
+            let index = usize::try_from(result["ruleIndex"].as_u64().expect("a number")).expect("small");
+            assert_eq!(run_of["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
+            (result["ruleId"].as_str().unwrap_or_default(), place(&physical["region"], "startLine", "startColumn"))
+        })
+        .collect();
+    listed.sort_unstable_by_key(|(rule, place)| (place.0, *rule));
+    assert_eq!(listed, expected.map(|(rule, line, column)| (rule, (line, column))));
+
+    let text = run(&source, "check", &[]).stdout;
+    for (rule, line, column) in expected {
+        assert!(text.contains(&format!("Dockerfile:{line}:{column}: {rule}: ")), "{rule}:\n{text}");
+    }
+    let shown =
+        "3 | ENV PATH=$PAHT:/x \\\n  |          ^^^^^\nsee https://docs.docker.com/go/dockerfile/rule/undefined-var/\n";
+    assert!(text.contains(shown), "{text}");
+    assert!(text.contains("(did you mean src/main.c?)") && text.ends_with("Dockerfile: 5 findings\n"), "{text}");
+}
+
+fn base() -> String {
+    crate::support::bases::base("BASE").reference
+}
+
+#[test]
+fn exit_codes_are_asked_for() {
+    let quiet = "FROM scratch\nCOPY a /\n";
+    let loud = "FROM scratch\nENV a b\nCOPY a /\n";
+    let wrong = "FROM scratch\nCOPPY a /\n";
+    for (dockerfile, flags, code, said) in [
+        (quiet, &["--error"][..], 0, ""),
+        (loud, &[], 0, ""),
+        (loud, &["--error"], 76, "lint violation found for rules: LegacyKeyValueFormat"),
+        (loud, &["--error", "--build-arg=BUILDKIT_DOCKERFILE_CHECK=skip=LegacyKeyValueFormat"], 0, ""),
+        (loud, &["--build-arg=BUILDKIT_DOCKERFILE_CHECK=error=true"], 76, "LegacyKeyValueFormat"),
+        (wrong, &[], 76, "did you mean COPY?"),
+        (wrong, &["--format=sarif"], 76, "did you mean COPY?"),
+        ("# check=skip=all\nFROM scratch\nENV a b\n", &["--error"], 0, ""),
+        ("FROM scratch\n# check=skip=all\nENV a b\n", &["--error"], 0, ""),
+        ("# check=error\nFROM scratch\n", &[], 76, "Dockerfile:1"),
+        ("FROM 127.0.0.1:1/none\nCOPY $x /\n", &["--error"], 0, "127.0.0.1:1/none"),
+        ("FROM 127.0.0.1:1/none\nCOPY $x /\n", &["--error", "--offline"], 0, "127.0.0.1:1/none"),
+    ] {
+        let source = source(dockerfile, &[("a", "")]);
+        let checked = run(&source, "check", flags);
+        assert_eq!(checked.code, code, "{dockerfile:?} {flags:?}:\n{}{}", checked.stdout, checked.stderr);
+        assert!(checked.stderr.contains(said), "{dockerfile:?} {flags:?}:\n{}", checked.stderr);
+    }
+}
+
+#[test]
+fn a_build_tells_the_same_once_and_fails_when_asked() {
+    if !Isolation::Namespace.allowed("check: findings in a build") {
+        return;
+    }
+    let quiet =
+        source("FROM scratch\nCOPY a /\nFROM scratch AS unused\nENV c d\nFROM scratch\nENV e f\n", &[("a", "")]);
+    let build = Executor::new(Isolation::Namespace, quiet.path()).only_layout().run().expect(0);
+    let told: Vec<&str> = build.stderr.lines().filter(|line| line.contains("LegacyKeyValueFormat")).collect();
+    assert_eq!(told.len(), 1, "{}", build.stderr);
+    assert!(told[0].contains("line 6"), "the stage that is not built is not judged: {told:?}");
+    let strict = source("# check=error=true\nFROM scratch\nENV e f\n", &[]);
+    let build = Executor::new(Isolation::Namespace, strict.path()).only_layout().run().expect(76);
+    for text in ["lint violation found for rules: LegacyKeyValueFormat", "Dockerfile:3", "# check=skip=RULE"] {
+        assert!(build.stderr.contains(text), "{text}:\n{}", build.stderr);
+    }
+    assert_eq!(build.result("layout/index.json"), None);
+}
+
+/// A Dockerfile with all that a plan shows.
+const PLANNED: &str = "\
+ARG VERSION=1
+FROM scratch AS tools
+COPY tool /tool
+FROM scratch AS unneeded
+FROM $BASE AS app
+ARG VERSION
+ARG TOKEN
+ENV V=$VERSION T=$TOKEN
+WORKDIR /src
+COPY a b/$VERSION ./
+COPY --from=tools /tool /usr/bin/
+COPY <<E /e
+e
+E
+USER nobody
+RUN --network=none --mount=type=secret,id=s echo \\
+    two
+FROM app
+CMD [\"x\"]
+";
+
+const PLAN: &str = "\
+Dockerfile: target 3 for linux/amd64: 3 stages, 11 steps
+
+stage tools (line 2) from scratch, linux/amd64; needs no root file system
+  1  COPY tool /tool
+     reads the context: tool
+
+stage app (line 5) from $BASE, linux/amd64; needs a root file system
+  1  ARG VERSION
+     = ARG VERSION=2
+  2  ARG TOKEN
+     = ARG TOKEN=***
+  3  ENV V=$VERSION T=$TOKEN
+     = ENV V=2 T=***
+  4  WORKDIR /src
+  5  COPY a b/$VERSION ./
+     = COPY a b/2 ./
+     reads the context: a b/2
+  6  COPY --from=tools /tool /usr/bin/
+     = COPY /tool /usr/bin/
+     reads stage tools: /tool
+  7  COPY <<E /e
+     reads the Dockerfile (<<E)
+  8  USER nobody
+  9  RUN --network=none --mount=type=secret,id=s echo     two
+     runs as nobody in /src, without a network
+     reads secret s
+
+stage 3 (line 18) from stage app, linux/amd64; needs no root file system
+  1  CMD [\"x\"]
+
+images
+  $BASE (linux/amd64): $DIGEST
+
+not needed: unneeded (line 4)
+";
+
+#[test]
+fn a_plan_shows_what_would_be_built() {
+    let source = source(PLANNED, &[]);
+    let flags = ["--build-arg=VERSION=2", "--build-arg=TOKEN=hidden", "--custom-platform=linux/amd64"];
+    let planned = run(&source, "plan", &flags);
+    assert_eq!(planned.code, 0, "{}", planned.stderr);
+    let base = crate::support::bases::base("BASE");
+    let expected = PLAN.replace("$BASE", &base.reference).replace("$DIGEST", &base.digest);
+    assert_eq!(planned.stdout, expected);
+    let planned = run(&source, "plan", &[&flags[..], &["--format=json"]].concat());
+    assert!(!planned.stdout.contains("hidden"), "{}", planned.stdout);
+    let document = json(&planned.stdout);
+    assert_eq!(document["stages"][1]["steps"][8]["run"]["argv"][2], "echo     two", "{document:#}");
+    assert_eq!(document["stages"][1]["base"]["name"], base.reference.as_str());
+    assert_eq!(document["unneeded"][0]["line"], 4);
+    let needs = |stage: usize| document["stages"][stage]["needsRootfs"].as_bool();
+    assert_eq!([needs(0), needs(1), needs(2)], [Some(false), Some(true), Some(false)]);
+    let failed = run(&source, "plan", &["--target=nothing"]);
+    assert_eq!((failed.code, failed.stdout.as_str()), (76, ""));
+}
