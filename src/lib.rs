@@ -9,7 +9,7 @@
 //! | 6 | `build` |
 //! | 5 | `plan`, `context`, `isolation`, `cache`, `output` |
 //! | 4 | `rootfs`, `registry` |
-//! | 3 | `image` |
+//! | 3 | `image`, `cloud` |
 //! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
 //! | 1 | `progress` |
 //! | 0 | `oci`, `sys` |
@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod request;
 pub mod store;
 
+pub mod cloud;
 pub mod image;
 
 pub mod registry;

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["oci", "sys"],
     &["progress"],
     &["dockerfile", "http", "outcome", "request", "store"],
-    &["image"],
+    &["cloud", "image"],
     &["registry", "rootfs"],
     &["cache", "context", "isolation", "output", "plan"],
     &["build"],

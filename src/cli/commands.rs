@@ -12,7 +12,7 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
 use super::signals::Signals;
-use super::{cache, check, index, login, plan, push, services, warm};
+use super::{auth, cache, check, index, login, plan, push, services, warm};
 use crate::isolation::Cancel;
 use crate::request::MetadataFile;
 
@@ -48,6 +48,7 @@ pub fn run(command: &Command) -> ExitCode {
             let report = Arc::new(report(&args.build.messages));
             report.conclude(plan::run(args, &environment, &report))
         }
+        Command::Auth(args) => report(&args.messages).conclude(auth::run(args, &environment)),
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));
             report.conclude(login::run(args, &environment, &report))

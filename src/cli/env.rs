@@ -34,6 +34,39 @@ pub struct Variable {
 /// All variables that are read.
 pub const VARIABLES: &[Variable] = &[
     Variable { name: "DOCKER_CONFIG", effect: "directory of the config.json with registry credentials" },
+    Variable { name: "REGISTRY_AUTH_FILE", effect: "file with registry credentials (Podman)" },
+    Variable { name: "DOCKER_AUTH_CONFIG", effect: "text of a config.json with registry credentials" },
+    Variable {
+        name: "XDG_RUNTIME_DIR",
+        effect: "registry credentials are also looked for in $XDG_RUNTIME_DIR/containers/auth.json",
+    },
+    Variable { name: "XDG_CONFIG_HOME", effect: "and in $XDG_CONFIG_HOME/containers/auth.json" },
+    Variable {
+        name: "KANIKO_<HOST>_USER",
+        effect: "user for a registry; the host in upper case, with `_` for `.` and `-`",
+    },
+    Variable { name: "KANIKO_<HOST>_PASSWORD", effect: "password of KANIKO_<HOST>_USER" },
+    Variable { name: "CI_REGISTRY", effect: "GitLab's registry" },
+    Variable { name: "CI_REGISTRY_USER", effect: "user for CI_REGISTRY" },
+    Variable { name: "CI_REGISTRY_PASSWORD", effect: "password of CI_REGISTRY_USER" },
+    Variable {
+        name: "AWS_REGION",
+        effect: "region of AWS's services other than the registry (also AWS_DEFAULT_REGION); the usual AWS_* hold too",
+    },
+    Variable { name: "AWS_ENDPOINT_URL_ECR", effect: "URL of another ECR service (also AWS_ENDPOINT_URL)" },
+    Variable {
+        name: "AWS_ENDPOINT_URL_ECR_PUBLIC",
+        effect: "URL of another service for public ECR (also AWS_ENDPOINT_URL)",
+    },
+    Variable {
+        name: "GOOGLE_APPLICATION_CREDENTIALS",
+        effect: "file with Google's credentials: key, or workload identity federation",
+    },
+    Variable { name: "GCE_METADATA_HOST", effect: "host[:port] of Google's metadata server" },
+    Variable {
+        name: "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        effect: "URL of Azure's metadata service for managed identities",
+    },
     Variable { name: "HOME", effect: "home directory; credentials are also looked for in $HOME/.docker" },
     Variable { name: "PATH", effect: "where credential helpers are" },
     Variable { name: "KANIKO_DIR", effect: "default of --state-dir" },
@@ -279,6 +312,8 @@ mod tests {
         type Probe = fn(&Environment) -> String;
         let rows: Vec<(&str, &str, Probe, &str)> = vec![
             ("DOCKER_CONFIG", "d", |e| format!("{:?}", e.directories.docker_config), "Some(\"/work/d\")"),
+            ("REGISTRY_AUTH_FILE", "f", |e| format!("{:?}", e.variable("REGISTRY_AUTH_FILE")), "Ok(Some(\"f\"))"),
+            ("DOCKER_AUTH_CONFIG", "{}", |e| format!("{:?}", e.variable("DOCKER_AUTH_CONFIG")), "Ok(Some(\"{}\"))"),
             ("HOME", "/h", |e| format!("{:?}", e.directories.home), "Some(\"/h\")"),
             ("PATH", "/a:/b", |e| format!("{:?}", e.directories.programs), "[\"/a\", \"/b\"]"),
             ("KANIKO_DIR", "/k", |e| format!("{:?}", e.directories.state), "\"/k\""),
@@ -327,14 +362,29 @@ mod tests {
         for (name, value, probe, expected) in &rows {
             assert_eq!(probe(&environment(&[(name, value)])), *expected, "{name}");
         }
-        // Those of contexts only go through: see `request::access`.
-        for Variable { name, .. } in VARIABLES.iter().filter(|variable| !is_for_contexts(variable.name)) {
+        // Those of contexts and credentials only go through: see `request::access` and `request::credentials`.
+        for Variable { name, .. } in VARIABLES.iter().filter(|variable| !only_goes_through(variable.name)) {
             assert!(rows.iter().any(|row| row.0 == *name), "{name} has no row");
         }
     }
 
-    fn is_for_contexts(name: &str) -> bool {
-        ["CONTEXT_", "GIT_", "SSH_", "S3_", "STORAGE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix))
+    fn only_goes_through(name: &str) -> bool {
+        [
+            "CONTEXT_",
+            "GIT_",
+            "SSH_",
+            "S3_",
+            "STORAGE_",
+            "AZURE_",
+            "AWS_",
+            "GOOGLE_",
+            "GCE_",
+            "XDG_",
+            "CI_REGISTRY",
+            "KANIKO_<",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
     }
 
     #[test]

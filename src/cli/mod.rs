@@ -10,6 +10,7 @@
 //! secret (build argument, password in a URL) is ever printed.*
 
 pub mod args;
+mod auth;
 mod cache;
 mod check;
 pub mod commands;

@@ -18,7 +18,7 @@ use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
 use crate::oci::Reference;
 use crate::progress::{Event, Reporter};
-use crate::registry::{Client, Credentials};
+use crate::registry::{Client, Clouds, Credentials};
 use crate::request::BuildRequest;
 use crate::rootfs::Fidelity;
 use crate::store::Store;
@@ -88,9 +88,7 @@ fn assemble(
     cancel: Cancel,
 ) -> Result<Services, Failure> {
     let (request, network) = (&resolved.request, &resolved.network);
-    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
-    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let (agent, credentials) = credentials(network)?;
     let registry = Client::reporting(agent.clone(), network.registry.clone(), credentials, Arc::clone(&reporter));
     let store = Store::open(&request.state_directory.join("store"));
     let (stopped, heard) = (cancel.clone(), Arc::clone(&reporter));
@@ -181,10 +179,23 @@ fn left_alone(request: &BuildRequest) -> Vec<PathBuf> {
 /// # Errors
 /// [`Failure`] of kind usage when one of them cannot be read.
 pub(super) fn client(network: &Network) -> Result<Client, Failure> {
-    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let credentials = Credentials::load(&network.credential_files, &network.helper_directories);
-    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let (agent, credentials) = credentials(network)?;
     Ok(Client::new(agent, network.registry.clone(), credentials))
+}
+
+/// Makes what speaks HTTP, and reads who we are to registries.
+pub(super) fn credentials(network: &Network) -> Result<(Agent, Credentials), Failure> {
+    let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let plain = network.registry.registries.iter().filter(|(_, registry)| registry.insecure);
+    let clouds = Clouds {
+        agent: agent.clone(),
+        azure: network.azure.clone(),
+        endpoints: network.endpoints.clone(),
+        plain: plain.map(|(name, _)| name.clone()).collect(),
+    };
+    let credentials = Credentials::load(network.credentials.clone(), Some(clouds));
+    let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    Ok((agent, credentials))
 }
 
 /// Inventories of base layers outlive the run: they stand beside its directory.

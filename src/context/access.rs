@@ -96,16 +96,8 @@ pub struct AzureAccess {
     pub account_key: Option<String>,
     /// The query of a shared access signature (`AZURE_STORAGE_SAS_TOKEN`).
     pub signature: Option<String>,
-    /// Who we are to Entra ID (`AZURE_CLIENT_ID`).
-    pub client: Option<String>,
-    /// Whose directory that is (`AZURE_TENANT_ID`).
-    pub tenant: Option<String>,
-    /// The file with the pod's own token (`AZURE_FEDERATED_TOKEN_FILE`).
-    pub token_file: Option<PathBuf>,
-    /// The password of an application (`AZURE_CLIENT_SECRET`).
-    pub client_secret: Option<String>,
-    /// Where Entra ID is (`AZURE_AUTHORITY_HOST`).
-    pub authority: Option<String>,
+    /// Who we are to Entra ID.
+    pub identity: crate::cloud::azure::Identity,
     /// Another Blob service (`AZURE_STORAGE_SERVICE_ENDPOINT`); the account then is the first part of its paths.
     pub endpoint: Option<String>,
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use google_cloud_auth::credentials::AccessTokenCredentials;
 use google_cloud_auth::errors::CredentialsError;
 use serde::Deserialize;
 
@@ -14,6 +14,7 @@ use super::error::chain;
 use super::stream::{self, Archive, Remote};
 use super::writer::Writer;
 use super::{Error, Fetched, Means};
+use crate::cloud::google;
 use crate::http::download::{self, ByteRange, MakeCall, MakeError, Unavailable};
 use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url};
 use crate::request::ObjectSource;
@@ -90,7 +91,7 @@ impl Service {
         let endpoint = super::https::parse(ENDPOINT)?;
         // The credentials start a task that renews them.
         let _runtime = means.runtime.enter();
-        let credentials = match Builder::default().build_access_token_credentials() {
+        let credentials = match google::credentials() {
             Ok(credentials) => credentials,
             Err(error) => {
                 return Ok(Self { endpoint, credentials: None, tried: format!("without credentials: {error}") });

@@ -5,35 +5,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Region;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_types::body::SdkBody;
-use bytes::Bytes;
 
 use super::bucket::{self, Object};
-use super::error::chain;
 use super::stream::{self, Archive, Remote};
 use super::writer::Writer;
 use super::{Error, ErrorKind, Fetched, Means, S3Access};
+use crate::cloud::aws::{self, TRIED, is_unreachable, told};
 use crate::http::download::{MakeError, Unavailable};
 use crate::http::{Agent, Call, HeaderName, HeaderValue, Method};
 use crate::request::ObjectSource;
 use crate::rootfs::Tree;
 
-const TRIED: &str =
-    "with the first credentials of: environment, profile, web identity, container or pod identity, instance metadata";
 /// How long a signed URL holds; each request is signed anew.
 const SIGNED_FOR: Duration = Duration::from_secs(3600);
-/// Answers of credential services and listings are smaller.
-const LARGEST_ANSWER: usize = 16 << 20;
 /// What a bucket's region is where nobody says: the SDK signs for this one elsewhere too.
 const DEFAULT_REGION: &str = "us-east-1";
 
@@ -65,12 +53,7 @@ pub(super) fn fetch(
 }
 
 async fn client(agent: &Agent, access: &S3Access) -> Client {
-    let agent = agent.clone();
-    let http = http_client_fn(move |settings: &HttpConnectorSettings, _| {
-        let limit = settings.read_timeout().or(settings.connect_timeout());
-        SharedHttpConnector::new(Connector { agent: agent.clone(), limit })
-    });
-    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
+    let config = aws::config(agent, None).await;
     let mut builder = aws_sdk_s3::config::Builder::from(&config).force_path_style(access.force_path_style);
     if let Some(endpoint) = &access.endpoint {
         builder = builder.endpoint_url(endpoint);
@@ -108,25 +91,6 @@ fn not_signed(error: &(dyn std::error::Error + 'static)) -> MakeError {
     if is_unreachable(error) { Unavailable(told(error)).into() } else { told(error).into() }
 }
 
-/// Writes an error of the SDK without the answers of services that it shows: they may hold secrets.
-fn told(error: &dyn std::error::Error) -> String {
-    let text = chain(error);
-    let cut = text.find("Response {").unwrap_or(text.len());
-    text[..cut].trim_end_matches([' ', '.', ':', '(']).to_owned()
-}
-
-/// Tells whether a service could not be reached, and not what it said.
-fn is_unreachable(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_transient) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
 async fn list(client: &Client, source: &ObjectSource) -> Result<Vec<Object>, (String, ErrorKind)> {
     let mut objects = Vec::new();
     let mut pages = client.list_objects_v2().bucket(&source.bucket).prefix(&source.key).into_paginator().send();
@@ -152,49 +116,4 @@ async fn list(client: &Client, source: &ObjectSource) -> Result<Vec<Object>, (St
         }));
     }
     Ok(objects)
-}
-
-/// Lets the SDK use our client: its own would ask other resolvers, roots and proxies.
-#[derive(Debug)]
-struct Connector {
-    agent: Agent,
-    limit: Option<Duration>,
-}
-
-impl HttpConnector for Connector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (agent, limit) = (self.agent.clone(), self.limit);
-        HttpConnectorFuture::new(async move {
-            let exchange = exchange(&agent, request);
-            match limit {
-                Some(limit) => tokio::time::timeout(limit, exchange)
-                    .await
-                    .unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into()))),
-                None => exchange.await,
-            }
-        })
-    }
-}
-
-async fn exchange(agent: &Agent, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-    let user = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::user(error);
-    let request = request.try_into_http1x().map_err(|error| user(error.into()))?;
-    let url = request
-        .uri()
-        .to_string()
-        .parse()
-        .map_err(|error: <crate::http::Url as std::str::FromStr>::Err| user(error.into()))?;
-    let mut call = Call::new(request.method().clone(), url);
-    call.headers = request.headers().clone();
-    call.body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
-    let failed = |error: crate::http::Error| {
-        if error.is_transient() { ConnectorError::io(error.into()) } else { ConnectorError::user(error.into()) }
-    };
-    let response = agent.send(&call).await.map_err(failed)?;
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = response.bytes(LARGEST_ANSWER).await.map_err(failed)?;
-    let mut answer = http::Response::new(SdkBody::from(body));
-    *answer.status_mut() = status;
-    *answer.headers_mut() = headers;
-    HttpResponse::try_from(answer).map_err(|error| user(error.into()))
 }

@@ -19,7 +19,8 @@ use super::roots::Platform;
 use super::{Call, Error, Options, Proxies, Response, Retry, Timeouts, redact, roots};
 
 const MOST_REDIRECTS: usize = 10;
-const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+/// What no proxy can reach: this machine, and the metadata services of the machine that it runs on.
+const DIRECT: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fd00:ec2::/32,metadata.google.internal";
 
 /// What one client differs in from another: whether it knows certificates, whose extra ones, as whom it comes, and
 /// whether it verifies.
@@ -240,8 +241,8 @@ impl Clients {
 
 fn proxies(options: &Proxies) -> Result<Vec<Proxy>, Error> {
     let exceptions = match options.exceptions.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => format!("{LOOPBACK},{text}"),
-        None => LOOPBACK.to_owned(),
+        Some(text) => format!("{DIRECT},{text}"),
+        None => DIRECT.to_owned(),
     };
     let make = |url: &Option<String>, new: fn(&str) -> Result<Proxy, reqwest::Error>| {
         let url = url.as_deref().filter(|url| !url.is_empty())?;

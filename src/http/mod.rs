@@ -76,7 +76,7 @@ pub struct Proxies {
     pub http: Option<String>,
     /// For `https://` URLs (`HTTPS_PROXY`).
     pub https: Option<String>,
-    /// Hosts, domains and networks that are reached directly (`NO_PROXY`); loopback always is.
+    /// Hosts, domains and networks that are reached directly (`NO_PROXY`); loopback and metadata services always are.
     pub exceptions: Option<String>,
 }
 

@@ -140,7 +140,9 @@ mod tests {
             let path = store(&directory, given, "user", &password).expect("stores");
             assert!(json(&path)["auths"][key].is_object(), "{given}");
             assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
-            let found = Credentials::load(&[path], &[]).expect("reads").find(&image.parse().expect("reference")).await;
+            let text = ("config.json".to_owned(), fs::read_to_string(&path).expect("reads"));
+            let credentials = Credentials::parse(&[text], &[]).expect("parses");
+            let found = credentials.find(&image.parse().expect("reference")).await;
             let secret = Secret::Password { user: "user".to_owned(), password };
             assert_eq!(found.credential.expect("found").secret, secret, "{given}");
         }

@@ -10,6 +10,7 @@
 mod auth;
 mod catalog;
 mod challenge;
+mod clouds;
 mod credentials;
 mod document;
 mod download;
@@ -32,7 +33,11 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-pub use credentials::{Credential, Credentials, CredentialsError, Found, Secret};
+pub use clouds::{Clouds, Endpoints};
+pub use credentials::{
+    Content, Credential, Credentials, CredentialsError, Document, Explanation, Found, Keychain, Login, Lookup, Names,
+    Outcome, Secret, Sources, find_program,
+};
 pub use download::BlobStream;
 pub use error::{At, Denied, Error, ErrorKind};
 pub use login::{LoginError, store as store_login};

@@ -203,9 +203,9 @@ fn azure() {
         (
             "managed identity",
             &|executor| {
-                executor.env("HTTP_PROXY", &format!("http://{}", clouds.address));
+                executor.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &format!("http://{}", clouds.address));
             },
-            "GET 169.254.169.254 /metadata/identity/oauth2/token",
+            "GET local /metadata/identity/oauth2/token",
         ),
     ];
     each(&clouds, &sources, "https://account.blob.core.windows.net/box/c.tgz", |_| {}, rows);

@@ -16,6 +16,8 @@ mod context_git;
 mod context_https;
 mod context_named;
 mod corpus;
+mod credentials;
+mod credentials_clouds;
 mod debian;
 mod errors;
 mod faults;

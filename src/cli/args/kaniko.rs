@@ -11,4 +11,4 @@ pub(super) struct NotYet {
 /// Flags of kaniko's executor that are not there yet.
 ///
 /// Source: `executor --help` of <https://github.com/osscontainertools/kaniko>, v1.28.3, hidden ones included.
-pub(super) const FLAGS: &[NotYet] = &[NotYet { name: "credential-helpers", purpose: "choosing credential helpers" }];
+pub(super) const FLAGS: &[NotYet] = &[];

@@ -8,6 +8,7 @@
 mod build;
 mod cache;
 mod commands;
+mod credentials;
 mod export;
 mod image;
 mod index;
@@ -34,6 +35,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use build::{BuildArgs, InputArgs, MessageArgs};
 pub use cache::{CacheAction, CacheArgs, CacheCommand, CacheListArgs, CacheModeName, CachePlaceArgs, CachePruneArgs};
 pub use commands::{CompletionArgs, LoginArgs, PushArgs};
+pub use credentials::{AuthAction, AuthArgs, CredentialArgs};
 pub use export::ExportArgs;
 pub use image::ImageArgs;
 pub use index::IndexArgs;
@@ -88,6 +90,8 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Show what would be built.
     Plan(Box<PlanArgs>),
+    /// Tell which credentials are used.
+    Auth(Box<AuthArgs>),
 }
 
 /// The flags of a build, as typed.
@@ -172,6 +176,8 @@ enum Word {
     Login(LoginArgs),
     /// Brings base images into a directory, for builds with the same --cache-dir.
     Warmer(Box<WarmerArgs>),
+    /// Tells which credentials are used for a repository, and why not others.
+    Auth(Box<AuthArgs>),
     /// Prints a script that completes commands and flags in a shell.
     Completion(CompletionArgs),
     /// Lists and collects a cache.
@@ -222,6 +228,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Some(Word::Plan(args)) => Invocation::Command(Command::Plan(Box::new(args.without_destination()))),
         Some(Word::Login(args)) => Invocation::Command(Command::Login(args)),
         Some(Word::Warmer(args)) => Invocation::Command(Command::Warm(args)),
+        Some(Word::Auth(args)) => Invocation::Command(Command::Auth(args)),
         Some(Word::Init) => Invocation::Init,
     })
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::MirrorArgs;
+use super::{CredentialArgs, MirrorArgs};
 
 /// How registries are spoken to.
 #[derive(Debug, Args)]
@@ -38,4 +38,7 @@ pub struct RegistryArgs {
     /// Which registries stand in for others.
     #[command(flatten)]
     pub mirrors: MirrorArgs,
+    /// Where credentials are.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }

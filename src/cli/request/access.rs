@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::UsageError;
 use crate::cli::env::Environment;
+use crate::cloud::azure::Identity;
 use crate::context::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
 
 /// Where Tekton puts the credentials of a service account.
@@ -51,12 +52,22 @@ pub(super) fn access(environment: &Environment) -> Result<Access, UsageError> {
         azure: AzureAccess {
             account_key: text("AZURE_STORAGE_ACCESS_KEY")?,
             signature: text("AZURE_STORAGE_SAS_TOKEN")?,
-            client: text("AZURE_CLIENT_ID")?,
-            tenant: text("AZURE_TENANT_ID")?,
-            token_file: path("AZURE_FEDERATED_TOKEN_FILE")?,
-            client_secret: text("AZURE_CLIENT_SECRET")?,
-            authority: text("AZURE_AUTHORITY_HOST")?,
+            identity: azure(environment)?,
             endpoint: text("AZURE_STORAGE_SERVICE_ENDPOINT")?,
         },
+    })
+}
+
+/// Reads who we are to Azure.
+pub(super) fn azure(environment: &Environment) -> Result<Identity, UsageError> {
+    let text =
+        |name: &str| Ok::<_, UsageError>(environment.variable(name)?.filter(|v| !v.is_empty()).map(str::to_owned));
+    Ok(Identity {
+        client: text("AZURE_CLIENT_ID")?,
+        tenant: text("AZURE_TENANT_ID")?,
+        token_file: text("AZURE_FEDERATED_TOKEN_FILE")?.map(|path| environment.directories.working.join(path)),
+        client_secret: text("AZURE_CLIENT_SECRET")?,
+        authority: text("AZURE_AUTHORITY_HOST")?,
+        instance: text("AZURE_POD_IDENTITY_AUTHORITY_HOST")?,
     })
 }

@@ -10,6 +10,7 @@ mod annotation;
 mod build;
 mod cache;
 mod context;
+mod credentials;
 mod export;
 mod form;
 mod git;

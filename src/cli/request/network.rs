@@ -1,14 +1,14 @@
 //! How registries are spoken to.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use super::{UsageError, access, mirrors, pairs};
+use super::{UsageError, access, credentials, mirrors, pairs};
 use crate::cli::args::RegistryArgs;
-use crate::cli::env::{Environment, KANIKO};
+use crate::cli::env::Environment;
+use crate::cloud::azure::Identity;
 use crate::context::Access;
 use crate::http::{self, Retry, Tls};
-use crate::registry::{self, Registry, settings_key};
+use crate::registry::{self, Endpoints, Registry, Sources, settings_key};
 
 /// How registries are spoken to.
 #[derive(Clone)]
@@ -17,10 +17,12 @@ pub struct Network {
     pub http: http::Options,
     /// What the registry client is made from.
     pub registry: registry::Options,
-    /// Docker configuration files with credentials, the first to be asked first; they need not exist.
-    pub credential_files: Vec<PathBuf>,
-    /// Directories in which credential helpers are looked for.
-    pub helper_directories: Vec<PathBuf>,
+    /// Where registry credentials are.
+    pub credentials: Sources,
+    /// Who we are to Azure.
+    pub azure: Identity,
+    /// Where the clouds' services are.
+    pub endpoints: Endpoints,
     /// What gives access to contexts.
     pub context: Access,
     /// Whether the registry is asked before the build if we may push.
@@ -66,8 +68,9 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
             ignore_immutable_tags: args.mirrors.push_ignore_immutable_tag_errors,
             ..registry::Options::default()
         },
-        credential_files: credential_files(directories.docker_config.as_deref(), directories.home.as_deref()),
-        helper_directories: directories.programs.clone(),
+        credentials: credentials::sources(&args.credentials, environment)?,
+        azure: access::azure(environment)?,
+        endpoints: credentials::endpoints(environment)?,
         context: access::access(environment)?,
         check_push_permission: !args.skip_push_permission_check,
     })
@@ -87,22 +90,4 @@ pub(super) fn registry(flag: &'static str, given: &str) -> Result<String, UsageE
         name if name.contains('/') => Err(error("it holds for a whole registry: host or host:port")),
         name => Ok(name),
     }
-}
-
-/// Lists the Docker configuration files, each once.
-fn credential_files(docker_config: Option<&Path>, home: Option<&Path>) -> Vec<PathBuf> {
-    let directories = [
-        docker_config.map(Path::to_owned),
-        Some(Path::new(KANIKO).join(".docker")),
-        home.map(|home| home.join(".docker")),
-        // Where Tekton puts the secrets of a step's service account, whatever HOME is.
-        Some(PathBuf::from("/tekton/creds/.docker")),
-    ];
-    let mut files: Vec<PathBuf> = Vec::new();
-    for file in directories.into_iter().flatten().map(|directory| directory.join("config.json")) {
-        if !files.contains(&file) {
-            files.push(file);
-        }
-    }
-    files
 }

@@ -303,6 +303,8 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
         mirrored,
         "{docker.io: [m.example, n.example/x]}",
     ),
+    ("--registry-auth-file=f.json", |r| shown(&r.network.credentials.documents[0].name), "/work/f.json"),
+    ("--credential-helpers=acr,env", |r| shown(&r.network.credentials.keychains), "[Acr, Environment]"),
     ("--skip-default-registry-fallback", |r| shown(r.network.registry.mirrors.only), "true"),
     ("--push-ignore-immutable-tag-errors", |r| shown(r.network.registry.ignore_immutable_tags), "true"),
     ("--image-download-retry=2 --push-retry=1", |r| shown(r.network.http.retry.attempts), "8"),
@@ -457,14 +459,50 @@ fn variables_arrive() {
 
 #[test]
 fn credentials_are_looked_for_in_order_and_once() {
-    let files = |variables: &[(&str, &str)]| shown(resolved(&["--no-push"], variables).network.credential_files);
+    let sources = |words: &[&str], variables: &[(&str, &str)]| {
+        let words: Vec<&str> = words.iter().copied().chain(["--no-push"]).collect();
+        resolved(&words, variables).network.credentials
+    };
+    let files = |words: &[&str], variables: &[(&str, &str)]| {
+        let names = sources(words, variables).documents.into_iter().map(|document| document.name);
+        names.filter(|name| !name.contains("/.docker/.docker")).collect::<Vec<_>>().join(" ")
+    };
+    let variables = [
+        ("DOCKER_CONFIG", "/d"),
+        ("HOME", "/h"),
+        ("REGISTRY_AUTH_FILE", "r.json"),
+        ("XDG_RUNTIME_DIR", "/x"),
+        ("DOCKER_AUTH_CONFIG", "{}"),
+    ];
     assert_eq!(
-        files(&[("DOCKER_CONFIG", "/d"), ("HOME", "/h")]),
-        "[/d/config.json, /kaniko/.docker/config.json, /h/.docker/config.json, /tekton/creds/.docker/config.json]"
+        files(&["--registry-auth-file=f.json"], &variables),
+        "/work/f.json /d/config.json /kaniko/.docker/config.json /h/.docker/config.json \
+         /tekton/creds/.docker/config.json /work/r.json /x/containers/auth.json /h/.config/containers/auth.json \
+         DOCKER_AUTH_CONFIG /d/.dockerconfigjson /d/.dockercfg /h/.dockercfg"
     );
-    let without = "[/kaniko/.docker/config.json, /tekton/creds/.docker/config.json]";
-    assert_eq!(files(&[("DOCKER_CONFIG", "/kaniko/.docker/")]), without);
-    assert_eq!(files(&[]), without);
+    let without = "/kaniko/.docker/config.json /tekton/creds/.docker/config.json";
+    assert_eq!(files(&[], &[("DOCKER_CONFIG", "/kaniko/.docker/")]), without);
+    assert_eq!(files(&[], &[("DOCKER_AUTH_CONFIG", " ")]), without);
+
+    let logins = [
+        ("KANIKO_R_EXAMPLE_USER", "u"),
+        ("KANIKO_R_EXAMPLE_PASSWORD", "p"),
+        ("KANIKO_OTHER_USER", "alone"),
+        ("CI_REGISTRY", "g.example"),
+        ("CI_REGISTRY_USER", "c"),
+        ("CI_REGISTRY_PASSWORD", "d"),
+    ];
+    let found = sources(&[], &logins).logins;
+    assert_eq!(
+        found.iter().map(|login| format!("{} {}", login.user, login.password)).collect::<Vec<_>>(),
+        ["u p", "c d"]
+    );
+    let keychains = |words: &[&str]| shown(sources(words, &[]).keychains);
+    assert_eq!(keychains(&[]), "[Environment, Google, Ecr, Acr, Gitlab]");
+    assert_eq!(keychains(&["--credential-helpers=acr", "--credential-helpers=env,acr"]), "[Acr, Environment]");
+    assert_eq!(keychains(&["--credential-helpers="]), "[]");
+    let missing = refused(&["--no-push", "--credential-helpers=none-such"], &[("PATH", "/nowhere")]);
+    assert!(missing.contains("docker-credential-none-such"), "{missing}");
 }
 
 #[test]

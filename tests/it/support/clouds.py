@@ -1,12 +1,13 @@
-"""The clouds, for tests: a proxy behind which every host is this program, so that real URLs are asked.
+"""The clouds and their registries, for tests: a proxy behind which every host is this program, so that real URLs are asked.
 
 Usage: clouds.py PORT DIRECTORY CERTIFICATE KEY PUBLIC. DIRECTORY holds the objects; PUBLIC is the key of Google's service
-account. Each request is a line on stdout. Everything wants the one token, but for what gives it.
+account. The file `upstream` in DIRECTORY holds the address of what the registries serve. Each request is a line on stdout. Everything wants the one token, but for what gives it.
 """
-import base64, http.server, json, os, re, ssl, subprocess, sys, tempfile, urllib.parse
+import base64, http.client, http.server, json, os, re, ssl, subprocess, sys, tempfile, urllib.parse
 
 PORT, ROOT, CERTIFICATE, KEY, PUBLIC = int(sys.argv[1]), *sys.argv[2:6]
 TOKEN, POD = "hermit-crab-shell", "token-of-the-pod"
+SERVICES = [("storage", "com"), ("containerregistry", "net")]
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 TLS.load_cert_chain(CERTIFICATE, KEY)
 AWS = dict(AccessKeyId="AK", SecretAccessKey="SK", Token="session", Expiration="2099-01-01T00:00:00Z")
@@ -65,7 +66,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         host = self.host or url.hostname or "local"
         length = int(self.headers.get("Content-Length") or 0)
-        text = self.rfile.read(length).decode() if length else ""
+        data = self.rfile.read(length) if length else b""
+        if url.path.startswith("/v2/"):
+            print(self.command, host, url.path, flush=True)
+            return self.registry(host, data)
+        text = data.decode(errors="replace")
         form = {name: values[0] for name, values in urllib.parse.parse_qs(text).items()}
         if not form and text.startswith("{"):
             form = json.loads(text)
@@ -74,7 +79,38 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind = "text/xml" if "amazonaws" in host else "application/json"
         self.answer(status, body, kind, X_aws_ec2_metadata_token_ttl_seconds="600")
 
-    do_GET = do_POST = do_PUT = serve
+    do_GET = do_POST = do_PUT = do_HEAD = do_PATCH = do_DELETE = serve
+
+    def registry(self, host, data):
+        """Lets those in that a cloud knows, and hands the rest on to a real registry."""
+        header = self.headers.get("Authorization") or ""
+        basic = lambda user: header == "Basic " + base64.b64encode(f"{user}:{TOKEN}".encode()).decode()
+        amazon = host.endswith(".amazonaws.com") or host == "public.ecr.aws"
+        good = basic("AWS") if amazon else header == "Bearer " + TOKEN
+        if self.path.startswith("/v2/token"):
+            try:
+                user, _, key = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
+                good = user == "_json_key" and "BEGIN PRIVATE KEY" in json.loads(key)["private_key"]
+            except ValueError:
+                good = False
+            return self.answer(200, {"token": TOKEN}) if good or basic("oauth2accesstoken") else self.answer(401, {})
+        if not good:
+            realm = "/v2/token" if host.endswith(".pkg.dev") else "/oauth2/token"
+            challenge = 'Basic realm="r"' if amazon else f'Bearer realm="https://{host}{realm}",service="{host}"'
+            return self.answer(401, {}, WWW_Authenticate=challenge)
+        with open(os.path.join(ROOT, "upstream")) as file:
+            upstream = http.client.HTTPConnection(file.read())
+        drop = ("authorization", "connection", "host")
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in drop}
+        upstream.request(self.command, self.path, data, dict(headers, Host=host, **{"X-Forwarded-Proto": "https"}))
+        answer = upstream.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "date"):
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
 
     def route(self, host, url, form, query):
         header, path = self.headers.get, url.path
@@ -102,15 +138,37 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return (200, granted) if subject == POD else (400, {"error": "invalid_grant"})
         if host == "oauth2.googleapis.com":
             return (200, granted) if form.get("refresh_token") == POD else (400, {"error": "invalid_grant"})
+        if host in ("api.ecr.us-east-1.amazonaws.com", "api.ecr-public.us-east-1.amazonaws.com"):
+            return self.ecr("ecr-public" if "public" in host else "ecr")
+        if host.endswith(".azurecr.io") and path == "/oauth2/exchange":
+            good = form.get("service") == host and form.get("grant_type") == "access_token"
+            good = good and form.get("access_token") == TOKEN
+            return (200, {"refresh_token": POD}) if good else (401, {})
+        if host.endswith(".azurecr.io") and path == "/oauth2/token":
+            good = form.get("service") == host and form.get("refresh_token") == POD
+            return (200, {"access_token": TOKEN}) if good and "scope" in form else (401, {})
         if host == "login.microsoftonline.com":
             good = path == "/tenant/oauth2/v2.0/token" and form.get("client_id") == "client"
             good = good and POD in (form.get("client_assertion"), form.get("client_secret"))
-            good = good and form.get("scope") == "https://storage.azure.com/.default"
+            good = good and form.get("scope") in (f"https://{name}.azure.{end}/.default" for name, end in SERVICES)
             return (200, granted) if good else (401, {"error": "invalid_client"})
-        if host == "169.254.169.254" and path == "/metadata/identity/oauth2/token":
-            good = header("Metadata") == "true" and query.get("resource") == "https://storage.azure.com/"
+        if path == "/metadata/identity/oauth2/token":
+            good = header("Metadata") == "true" and query.get("resource") in (f"https://{name}.azure.{end}/" for name, end in SERVICES)
             return (200, dict(granted, expires_in="3600")) if good else (400, {})
         return self.store(host, path, query)
+
+    def ecr(self, service):
+        """Gives a password to who signs with the keys that the other services give."""
+        header = self.headers.get("Authorization") or ""
+        match = re.match(r"AWS4-HMAC-SHA256 Credential=(\w+)/\d{8}/us-east-1/([a-z-]+)/aws4_request, SignedHeaders=", header)
+        if not match or match[2] != service or not self.headers.get("X-Amz-Target", "").endswith(".GetAuthorizationToken"):
+            return 403, {"__type": "InvalidSignatureException", "message": "what is that?"}
+        if match[1] == "EXPIRED":
+            return 403, {"__type": "ExpiredTokenException", "message": "The security token included in the request is expired"}
+        if match[1] != "AK" or self.headers.get("X-Amz-Security-Token") not in (None, "session"):
+            return 403, {"__type": "UnrecognizedClientException", "message": "who is that?"}
+        password = dict(authorizationToken=base64.b64encode(f"AWS:{TOKEN}".encode()).decode(), expiresAt=4070908800.5)
+        return 200, {"authorizationData": password if service == "ecr-public" else [password]}
 
     def store(self, host, path, query):
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")

@@ -13,11 +13,16 @@ use super::scratch::Scratch;
 pub(crate) const POD: &str = "token-of-the-pod";
 
 /// The hosts that certificates are for.
-const HOSTS: [&str; 5] = [
+const HOSTS: [&str; 10] = [
     "*.googleapis.com",
     "*.us-east-1.amazonaws.com",
     "login.microsoftonline.com",
     "*.blob.core.windows.net",
+    "*.ecr.us-east-1.amazonaws.com",
+    "*.ecr-public.us-east-1.amazonaws.com",
+    "*.dkr.ecr.us-east-1.amazonaws.com",
+    "*.azurecr.io",
+    "*.pkg.dev",
     "localhost",
 ];
 

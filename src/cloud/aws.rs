@@ -1,0 +1,170 @@
+//! Amazon: the SDK finds credentials and signs; the bytes go through our own client, as all others do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+
+use super::{PROBE, chain};
+use crate::http::{Agent, Call, HeaderName, HeaderValue};
+
+/// Which credentials there may be, for messages.
+pub const TRIED: &str =
+    "with the first credentials of: environment, profile, web identity, container or pod identity, instance metadata";
+
+/// Answers of credential services and listings are smaller.
+const LARGEST_ANSWER: usize = 16 << 20;
+
+/// Why nothing can be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There are no credentials, or they cannot be had.
+    #[error("no AWS credentials: {0}")]
+    Credentials(String),
+    /// The request cannot be signed.
+    #[error("the request cannot be signed: {0}")]
+    Sign(String),
+}
+
+/// Prepares the SDK: where credentials come from, and how it reaches their services. Nothing is asked yet.
+///
+/// The region is that of environment and profile where none is given.
+pub async fn config(agent: &Agent, region: Option<&str>) -> SdkConfig {
+    let agent = agent.clone();
+    let no_metadata = Arc::new(AtomicBool::new(false));
+    let http = http_client_fn(move |settings: &HttpConnectorSettings, _| {
+        let limit = settings.read_timeout().or(settings.connect_timeout());
+        let connector = Connector { agent: agent.clone(), limit, no_metadata: Arc::clone(&no_metadata) };
+        SharedHttpConnector::new(connector)
+    });
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    match region {
+        Some(region) => loader.region(Region::new(region.to_owned())).load().await,
+        None => loader.load().await,
+    }
+}
+
+/// Signs a request for a service of a region with the credentials that are found.
+///
+/// # Errors
+/// [`Error`], without anything secret.
+pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &str) -> Result<Call, Error> {
+    let provider = config.credentials_provider().ok_or_else(|| Error::Credentials("none are configured".to_owned()))?;
+    let credentials = provider.provide_credentials().await.map_err(|error| Error::Credentials(told(&error)))?;
+    let identity = credentials.into();
+    let unfit = |error: &dyn std::error::Error| Error::Sign(chain(error));
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(service)
+        // A signature holds for some minutes around the server's own time, so that this is the clock's.
+        .time(SystemTime::from(jiff::Timestamp::now()))
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| unfit(&error))?
+        .into();
+    let headers = call.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let body = SignableBody::Bytes(&call.body);
+    let request = SignableRequest::new(call.method.as_str(), call.url.as_str(), headers, body);
+    let output = sign(request.map_err(|error| unfit(&error))?, &parameters).map_err(|error| unfit(&error))?;
+    let (instructions, _) = output.into_parts();
+    for (name, value) in instructions.headers() {
+        let name: HeaderName = name.parse().map_err(|_| Error::Sign(format!("`{name}` is no header")))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| Error::Sign(format!("{name} has no text")))?;
+        value.set_sensitive(true);
+        call.headers.insert(name, value);
+    }
+    Ok(call)
+}
+
+/// Writes an error of the SDK without the answers of services that it shows: they may hold secrets.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let text = chain(error);
+    let cut = text.find("Response {").unwrap_or(text.len());
+    text[..cut].trim_end_matches([' ', '.', ':', '(']).to_owned()
+}
+
+/// Tells whether a service could not be reached, and not what it said.
+pub fn is_unreachable(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_transient) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Lets the SDK use our client: its own would ask other resolvers, roots and proxies.
+#[derive(Debug)]
+struct Connector {
+    agent: Agent,
+    limit: Option<Duration>,
+    /// Whether the instance's metadata service was seen not to be there: the SDK would ask it again and again.
+    no_metadata: Arc<AtomicBool>,
+}
+
+/// The metadata service had its time.
+#[derive(Debug, thiserror::Error)]
+#[error("no metadata service answers on this machine")]
+struct NoMetadata;
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (agent, limit, no_metadata) = (self.agent.clone(), self.limit, Arc::clone(&self.no_metadata));
+        let probes = request.uri().contains("://169.254.169.254") || request.uri().contains("://[fd00:ec2::254]");
+        let limit = if probes { Some(limit.map_or(PROBE, |limit| limit.min(PROBE))) } else { limit };
+        HttpConnectorFuture::new(async move {
+            if probes && no_metadata.load(Ordering::Relaxed) {
+                return Err(ConnectorError::user(NoMetadata.into()));
+            }
+            let exchange = exchange(&agent, request);
+            let result = match limit {
+                Some(limit) => tokio::time::timeout(limit, exchange)
+                    .await
+                    .unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into()))),
+                None => exchange.await,
+            };
+            if probes && result.is_err() {
+                no_metadata.store(true, Ordering::Relaxed);
+                return Err(ConnectorError::user(NoMetadata.into()));
+            }
+            result
+        })
+    }
+}
+
+async fn exchange(agent: &Agent, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let user = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::user(error);
+    let request = request.try_into_http1x().map_err(|error| user(error.into()))?;
+    let url = request
+        .uri()
+        .to_string()
+        .parse()
+        .map_err(|error: <crate::http::Url as std::str::FromStr>::Err| user(error.into()))?;
+    let mut call = Call::new(request.method().clone(), url);
+    call.headers = request.headers().clone();
+    call.body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
+    let failed = |error: crate::http::Error| {
+        if error.is_transient() { ConnectorError::io(error.into()) } else { ConnectorError::user(error.into()) }
+    };
+    let response = agent.send(&call).await.map_err(failed)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes(LARGEST_ANSWER).await.map_err(failed)?;
+    let mut answer = http::Response::new(SdkBody::from(body));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    HttpResponse::try_from(answer).map_err(|error| user(error.into()))
+}
