@@ -103,6 +103,8 @@ pub enum TlsProblem {
     Untrusted,
     /// The other side does not speak TLS.
     NotTls,
+    /// The other side wants a certificate of ours, or another one.
+    WantsOurs,
 }
 
 impl Error {
@@ -135,6 +137,10 @@ impl Error {
             let text = error.to_string();
             if text.contains("invalid peer certificate") {
                 return Some(TlsProblem::Untrusted);
+            }
+            // Go's servers say the second of these until version 1.21.
+            if ["alert: CertificateRequired", "alert: BadCertificate"].iter().any(|alert| text.contains(alert)) {
+                return Some(TlsProblem::WantsOurs);
             }
             if text.contains("corrupt message") {
                 return Some(TlsProblem::NotTls);

@@ -229,6 +229,9 @@ fn hint(at: &At, source: &http::Error) -> String {
         Some(TlsProblem::NotTls) => {
             format!(": it does not speak TLS; if it is plain http, say so with --insecure-registry {registry}")
         }
+        Some(TlsProblem::WantsOurs) => {
+            format!(": it wants a certificate of ours; give it with --registry-client-cert {registry}=CERT,KEY")
+        }
         None => String::new(),
     }
 }

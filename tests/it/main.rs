@@ -39,5 +39,6 @@ mod reproducible;
 mod results;
 mod run_mounts;
 mod support;
+mod transport;
 mod twice;
 mod warmer;

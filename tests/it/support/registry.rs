@@ -19,6 +19,19 @@ pub(crate) const PASSWORD: &str = "hermit-crab-shell";
 /// `builder:hermit-crab-shell` as bcrypt, the only form `docker-registry` reads.
 const HTPASSWD: &str = "builder:$2y$05$abcdefghijklmnopqrstuuaR9DWq4xbmPjfT2PhjFJc878uOXbz8a\n";
 
+/// How a registry differs from one that lets anyone in by plain HTTP.
+#[derive(Clone, Copy, Debug, Default)]
+struct Variant {
+    /// It has a certificate of its own CA and wants a password.
+    secured: bool,
+    /// It wants a certificate of that CA, too.
+    mutual: bool,
+    /// It takes nothing.
+    read_only: bool,
+    /// No file of its may be larger than this, in KiB, as on a disk that is full.
+    limit: Option<u32>,
+}
+
 /// A running registry; it ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -32,12 +45,32 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts a registry that speaks plain HTTP and lets anyone in.
     pub(crate) fn plain() -> Self {
-        Self::start(false)
+        Self::start(Variant::default())
     }
 
     /// Starts a registry behind TLS with a CA of its own, that wants [`USER`] and [`PASSWORD`].
     pub(crate) fn secured() -> Self {
-        Self::start(true)
+        Self::start(Variant { secured: true, ..Variant::default() })
+    }
+
+    /// Starts a secured registry that also wants a certificate of its CA; [`Registry::file`] has one.
+    pub(crate) fn mutual() -> Self {
+        Self::start(Variant { secured: true, mutual: true, ..Variant::default() })
+    }
+
+    /// Starts a plain registry that nobody can push to.
+    pub(crate) fn read_only() -> Self {
+        Self::start(Variant { read_only: true, ..Variant::default() })
+    }
+
+    /// Starts a plain registry that has no room for files of more than `limit` KiB.
+    pub(crate) fn full(limit: u32) -> Self {
+        Self::start(Variant { limit: Some(limit), ..Variant::default() })
+    }
+
+    /// Reads one of its files, such as `server.crt`.
+    pub(crate) fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.scratch.join(name)).expect("it is made")
     }
 
     /// Returns `address/repository`.
@@ -98,13 +131,16 @@ impl Registry {
         .success();
     }
 
-    fn start(secured: bool) -> Self {
+    fn start(variant: Variant) -> Self {
+        let secured = variant.secured;
         let scratch = Scratch::new("registry");
         for _ in 0..5 {
             let address = free_address();
-            let configuration = scratch.file("config.yml", configuration(&address, &scratch, secured));
+            let configuration = scratch.file("config.yml", configuration(&address, &scratch, variant));
             let log = scratch.join("log");
-            let service = Service::start("docker-registry", &["serve".as_ref(), configuration.as_os_str()], &log);
+            let limit = variant.limit.map_or_else(|| "unlimited".to_owned(), |limit| (limit * 2).to_string());
+            let script = format!("ulimit -f {limit}; exec docker-registry serve {}", configuration.display());
+            let service = Service::start("sh", &["-c", &script], &log);
             // Another process may have taken the port meanwhile: then this one never answers.
             if process::wait_until(Duration::from_secs(10), || answers(&address, secured)) {
                 return Self { address, secured, scratch, _service: service };
@@ -132,19 +168,22 @@ pub(crate) fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-fn configuration(address: &str, scratch: &Scratch, secured: bool) -> String {
+fn configuration(address: &str, scratch: &Scratch, variant: Variant) -> String {
     let data = scratch.directory("data");
     let mut text = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-         storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
+         storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}, maintenance: {{readonly: {{enabled: {}}}}}}}\n\
          http:\n  addr: {address}\n  secret: shared\n",
-        data.display()
+        data.display(),
+        variant.read_only
     );
-    if secured {
+    if variant.secured {
         let htpasswd = scratch.file("htpasswd", HTPASSWD);
         certify(scratch);
         let path = |name: &str| scratch.join(name).display().to_string();
-        writeln!(text, "  tls: {{certificate: {}, key: {}}}", path("server.crt"), path("server.key")).expect("memory");
+        let authorities = if variant.mutual { format!(", clientcas: [{}]", path("ca.crt")) } else { String::new() };
+        let (certificate, key) = (path("server.crt"), path("server.key"));
+        writeln!(text, "  tls: {{certificate: {certificate}, key: {key}{authorities}}}").expect("memory");
         writeln!(text, "auth: {{htpasswd: {{realm: shore, path: {}}}}}", htpasswd.display()).expect("memory");
     }
     text
