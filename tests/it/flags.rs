@@ -364,7 +364,7 @@ const HOW_IT_GOES: &[Row] = &[
     ("cache-ttl", "how old an entry may be", In("src/cli/request/tests.rs")),
     ("no-push-cache", "writes nothing to the cache", In("src/cli/request/tests.rs")),
     ("cleanup", "always so: `/` is as it was", Here(|| assert!(has(&build(ONE_FILE, &["--cleanup"]), "/file")))),
-    ("credential-helpers", "which helpers are asked, in which order", In("registries")),
+    ("credential-helpers", "which helpers are asked, in which order", In("credentials")),
     ("force", "`container` isolation where no container is seen", In("errors")),
     ("image-download-retry", "further attempts of a pull", In("src/cli/request/tests.rs")),
     ("image-fs-extract-retry", "nothing any more", Here(|| does_nothing("--image-fs-extract-retry=3"))),
