@@ -219,7 +219,12 @@ impl Stubs {
     }
 
     fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
-        resolve(&self.root, path).map_err(files("finding", path))
+        let place = resolve(&self.root, path).map_err(files("finding", path))?;
+        // A symbolic link of the image may lead there, and then the whole root would be moved or covered.
+        if place == self.root {
+            return Err(files("finding", path)(io::Error::new(ErrorKind::InvalidInput, "it leads to the root itself")));
+        }
+        Ok(place)
     }
 
     /// Returns the place of `path`, where nothing is now: what was there is kept at `aside`.
@@ -343,6 +348,18 @@ mod tests {
         let times = Timestamps { last_access: time, last_modification: time };
         rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty()).unwrap();
         mtime(path)
+    }
+
+    #[test]
+    fn nothing_is_put_in_the_place_of_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/", root.path().join("data")).unwrap();
+        let mut stubs = Stubs::new(root.path());
+        for path in ["/", "/data", "/data/..", "/x/.."] {
+            assert!(stubs.directory(Path::new(path)).is_err(), "{path}");
+            assert!(stubs.file(Path::new(path)).is_err(), "{path}");
+        }
+        assert!(root.path().join("data").is_symlink());
     }
 
     #[test]
