@@ -36,6 +36,8 @@ pub(super) struct StageCache {
 pub(super) struct Sought {
     parts: Parts,
     key: CacheKey,
+    /// Another key that the next build looks for first, where there is one.
+    alias: Option<CacheKey>,
     /// Whether its result is kept and found again.
     is_kept: bool,
     hit: Option<Box<Hit>>,
@@ -107,7 +109,7 @@ impl Shared<'_> {
         };
         // What cannot be read is the step's own failure, when it is done.
         let Ok(parts) = self.parts(progress, step) else { return Ok(None) };
-        let mut sought = Sought { key: parts.key(), parts, is_kept, hit: None, miss: None };
+        let mut sought = Sought { key: parts.key(), alias: None, parts, is_kept, hit: None, miss: None };
         if is_kept {
             self.look_up(progress, step, id, &mut sought);
             if let Some(miss) = &sought.miss {
@@ -147,10 +149,13 @@ impl Shared<'_> {
         sought.parts = keys::copy(self.start(progress, "copy", is_apart(copy)), copy, contents, &self.caching.settings);
         let first = std::mem::replace(&mut sought.key, sought.parts.key());
         let found = self.services.cache.step(&sought.key, &self.services.store);
-        if let Found::Hit(hit) = &found {
+        match &found {
             // The next build finds it without reading the files.
-            let entry = Entry { key: first, ..hit.entry.clone() };
-            self.services.cache.keep_step(&entry, hit.layer.as_ref(), &self.services.store, false);
+            Found::Hit(hit) => {
+                let entry = Entry { key: first, ..hit.entry.clone() };
+                self.services.cache.keep_step(&entry, hit.layer.as_ref(), &self.services.store, false);
+            }
+            Found::Nothing | Found::Expired { .. } | Found::Refused { .. } => sought.alias = Some(first),
         }
         Some(found)
     }
@@ -239,7 +244,10 @@ impl Shared<'_> {
             let entry = Entry { key, effect, made: now, created, diff_id, text };
             if sought.is_kept {
                 let later = self.is_in_target(progress.id) && self.caching.is_pushed;
-                self.services.cache.keep_step(&entry, layer, &self.services.store, later);
+                let alias = sought.alias.map(|key| Entry { key, ..entry.clone() });
+                for entry in [&entry].into_iter().chain(&alias) {
+                    self.services.cache.keep_step(entry, layer, &self.services.store, later);
+                }
             }
             Box::new(Hit { entry, layer: layer.cloned() })
         });

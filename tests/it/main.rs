@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod add;
+mod cache;
 mod check;
 mod command_line;
 mod commands;
