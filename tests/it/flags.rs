@@ -625,7 +625,7 @@ const VARIABLES: &[Row] = &[
             trusted(&registry, "SSL_CERT_DIR", directory.path());
         }),
     ),
-    ("HTTP_PROXY", "where http:// requests go", In("context_credentials")),
+    ("HTTP_PROXY", "where http:// requests go", In("src/cli/env.rs")),
     ("HTTPS_PROXY", "where https:// requests go", In("context_credentials")),
     ("BUILDER_OUTPUT", "what Cloud Build reads", In("pipelines_results")),
     ("GIT_TOKEN", "a token for Git", In("context_git")),
