@@ -1,0 +1,2 @@
+chmod 700 one/s
+chmod 711 two/s

@@ -1,0 +1,1 @@
+printf '\357\273\277drop\r\nd/x\r\n' > .dockerignore
