@@ -1,6 +1,6 @@
 //! The images that a Dockerfile names: manifests and configurations, no layers.
 
-use crate::dockerfile::Dockerfile;
+use crate::dockerfile::{Dockerfile, suggest};
 use crate::image::{Image, Layer, LayerContent};
 use crate::oci::{Descriptor, DiffId, ImageConfig};
 use crate::plan::{self, Base, BaseKey, Bases, BuildPlan, Extent, Planned};
@@ -52,7 +52,9 @@ pub(super) fn plan_asking(
                     let base = match (resolve(&key, request, services), asking) {
                         (Ok(base), _) => base,
                         (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
-                        (Err(error), Asking::Must) => return Err(error.at(span, None)),
+                        (Err(error), Asking::Must) => {
+                            return Err(error.at(span, None).meant(stage_meant(dockerfile, &key)));
+                        }
                         (Err(error), Asking::Tolerant) => {
                             let platform = key.platform.parse().unwrap_or_else(|_| request.platform.clone());
                             unknown.push((key.reference.to_string(), error));
@@ -64,6 +66,12 @@ pub(super) fn plan_asking(
             }
         }
     }
+}
+
+/// Guesses that a name which no registry knows was to be a stage's.
+fn stage_meant(dockerfile: &Dockerfile, key: &BaseKey) -> Option<String> {
+    let name = key.reference.repository.strip_prefix("library/")?;
+    suggest::hint(name, dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref()))
 }
 
 fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result<Base, Error> {

@@ -153,15 +153,25 @@ pub struct Place {
     pub span: Span,
     /// The step; none where the stage's base is at fault.
     pub step: Option<StepId>,
+    /// What was probably meant there.
+    pub hint: Option<String>,
 }
 
 impl Error {
+    /// Adds what was probably meant at the place.
+    pub(super) fn meant(self, meant: Option<String>) -> Self {
+        match self {
+            Self::At { place, source } => Self::At { place: Box::new(Place { hint: meant, ..*place }), source },
+            other => other,
+        }
+    }
+
     /// Adds the place, unless it is known already.
     pub(super) fn at(self, span: Span, step: Option<&StepId>) -> Self {
         match self {
             Self::At { .. } => self,
             other => {
-                let place = Box::new(Place { span, step: step.cloned() });
+                let place = Box::new(Place { span, step: step.cloned(), hint: None });
                 Self::At { place, source: Box::new(other) }
             }
         }

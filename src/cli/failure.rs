@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io::ErrorKind;
 
 use super::exit::{Failure, Kind, Place};
-use crate::build::{Error, Failed};
+use crate::build::{CopyError, Error, Failed};
 use crate::cache::BaseError;
 use crate::context;
 use crate::dockerfile::Span;
@@ -25,6 +25,7 @@ impl From<Failed> for Failure {
                 "no space is left on the device: give --state-dir a larger one, or the output, if that is what is full",
             );
         }
+        failure = with_hint(failure, place.and_then(|place| place.hint.as_ref()));
         let span = place.map(|place| place.span).or_else(|| own_span(error));
         if let (Some(span), Some(dockerfile)) = (span, &failed.dockerfile) {
             let mut shown = shown(span, error, dockerfile);
@@ -85,7 +86,11 @@ fn describe(error: &Error) -> Failure {
         Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
-        Error::Copy(error) => of_kind(copy_kind(error)),
+        Error::Copy(error) => {
+            let near = if let CopyError::Misspelt { near, .. } = error { Some(near) } else { None };
+            let hint = near.map(|near| format!("did you mean {}?", near.display()));
+            with_hint(of_kind(copy_kind(error)), hint.as_ref())
+        }
         Error::Layer { source, .. } => of_kind(layer_kind(source)),
         Error::Rootfs(rootfs::Error::Layer { source }) => of_kind(layer_kind(source)),
         Error::Write(_) | Error::State { .. } | Error::Store(_) | Error::Cache(_) | Error::Rootfs(_) => {

@@ -16,6 +16,12 @@ use super::shell_pattern::ShellPattern;
 /// How deep `${…}` may be nested; a limit of ours, against running out of stack.
 const MAX_DEPTH: usize = 100;
 
+/// How much work comparing a pattern with a value may be: the product of their lengths in bytes.
+const MAX_COMPARED: usize = 1 << 26;
+
+/// How long in bytes the value of a `${…/…/…}` may get; a limit of ours: nested, they multiply.
+const MAX_REPLACED: usize = 1 << 20;
+
 /// Turns words into text.
 #[derive(Clone, Copy)]
 pub struct Expander<'a> {
@@ -91,6 +97,9 @@ pub enum ExpandReason {
         /// What follows the backslash; empty at the end.
         escape: String,
     },
+    /// A pattern and a value that together are too long, or a `${…/…/…}` that grows beyond a mebibyte.
+    #[error("the values in a substitution are too long")]
+    Length,
     /// More than a hundred levels of `${…}`.
     #[error("substitutions are nested too deeply")]
     Depth,
@@ -388,7 +397,7 @@ impl<'a> Scan<'a> {
             Some(pattern) => (pattern, true),
             None => (word.as_str(), false),
         };
-        let pattern = ShellPattern::parse(pattern)?;
+        let pattern = comparable(pattern, &value)?;
         Ok(match modifier {
             '#' => pattern.trim_start(&value, longest),
             _ => pattern.trim_end(&value, longest),
@@ -404,7 +413,8 @@ impl<'a> Scan<'a> {
             None if self.options.skip_unset => return Ok(format!("${{{name}/{pattern}/{replacement}}}")),
             value => value.unwrap_or_default(),
         };
-        Ok(ShellPattern::parse(&pattern)?.replace(&value, &replacement, all))
+        let pattern = comparable(&pattern, &value)?;
+        pattern.replace(&value, &replacement, all, MAX_REPLACED).ok_or(ExpandReason::Length)
     }
 
     /// Reads a name: digits, one special parameter, or letters, digits and underscores; may be empty.
@@ -426,6 +436,14 @@ impl<'a> Scan<'a> {
         names.insert(name.to_owned());
         value
     }
+}
+
+/// Reads a pattern that is to be compared with a value.
+fn comparable(pattern: &str, value: &str) -> Step<ShellPattern> {
+    if pattern.len().saturating_mul(value.len()) > MAX_COMPARED {
+        return Err(ExpandReason::Length);
+    }
+    ShellPattern::parse(pattern)
 }
 
 #[cfg(test)]
@@ -784,6 +802,16 @@ mod tests {
         let expanded = Expander::new('\\', &variables).word("$NAME ${A:-$B} ${HOME:-$C} '$D'").unwrap();
         assert_eq!(expanded.matched.into_iter().collect::<Vec<_>>(), ["HOME", "NAME"]);
         assert_eq!(expanded.unmatched.into_iter().collect::<Vec<_>>(), ["A", "B", "C"]);
+    }
+
+    #[test]
+    fn length_is_bounded() {
+        let mut word = "${NAME//?/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx}".to_owned();
+        for _ in 0..20 {
+            word = format!("${{NAME//?/{word}}}");
+        }
+        let long = |_: &str| Some("0123456789abcdef".to_owned());
+        assert_eq!(Expander::new('\\', &long).word(&word).unwrap_err().reason, ExpandReason::Length);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl ShellPattern {
 
     /// Returns the text with the first match or all matches replaced; the leftmost is first, each as long
     /// as possible, and an empty one directly behind another is none.
-    pub(super) fn replace(&self, text: &str, replacement: &str, all: bool) -> String {
+    pub(super) fn replace(&self, text: &str, replacement: &str, all: bool, limit: usize) -> Option<String> {
         let text: Vec<char> = text.chars().collect();
         let ends = ends(self.0.iter().copied(), &text, true);
         let mut result = String::new();
@@ -63,6 +63,9 @@ impl ShellPattern {
             let end = ends[at].filter(|&end| !done && (end > at || last_end != Some(at)));
             if let Some(end) = end {
                 result.push_str(replacement);
+                if result.len() > limit {
+                    return None;
+                }
                 (last_end, done) = (Some(end), !all);
                 if end > at {
                     at = end;
@@ -72,7 +75,7 @@ impl ShellPattern {
             result.extend(text.get(at));
             at += 1;
         }
-        result
+        Some(result)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::dockerfile::{self, Dockerfile, Instruction, Located, Span};
+use crate::dockerfile::{self, Dockerfile, Instruction, Located, Span, suggest};
 use crate::oci::{Platform, Reference};
 use crate::request::{BuildRequest, NamedContext};
 
@@ -112,7 +112,10 @@ fn target(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<usize, Erro
             };
             let hint = match names[..] {
                 [] => "no stage has a name: add one with `FROM … AS name`".to_owned(),
-                _ => format!("the stages are: {}", names.join(", ")),
+                _ => match suggest::hint(&name.to_lowercase(), names.iter().copied()) {
+                    Some(meant) => format!("{meant} The stages are: {}", names.join(", ")),
+                    None => format!("the stages are: {}", names.join(", ")),
+                },
             };
             Err(error.with_hint(hint))
         }
@@ -231,8 +234,12 @@ impl Walk<'_> {
     fn image(&mut self, name: &str, platform: &Platform, span: Span) -> Result<BaseKey, Error> {
         let reference: Reference = name.parse().map_err(|source| {
             let error = Error::at(span, ErrorReason::Reference { name: name.to_owned(), source });
-            match self.dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_deref()).next() {
-                Some(_) => error.with_hint("a stage must stand before the line that uses it".to_owned()),
+            let names = self.dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+            match suggest::hint(&name.to_lowercase(), names.clone()) {
+                Some(hint) => error.with_hint(hint),
+                None if names.clone().any(|stage| stage == name.to_lowercase()) => {
+                    error.with_hint("a stage must stand before the line that uses it".to_owned())
+                }
                 None => error,
             }
         })?;

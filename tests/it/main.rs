@@ -20,6 +20,7 @@ mod corpus;
 mod credentials;
 mod credentials_clouds;
 mod debian;
+mod differential;
 mod errors;
 mod faults;
 mod flags;

@@ -15,6 +15,14 @@ pub enum Error {
         /// The source, as named.
         path: PathBuf,
     },
+    /// A source does not exist, and another one has nearly its name.
+    #[error("`{}` is not in the source", path.display())]
+    Misspelt {
+        /// The source, as named.
+        path: PathBuf,
+        /// The one that exists.
+        near: PathBuf,
+    },
     /// A source is left out of the context.
     #[error("`{}` is excluded from the build context by {pattern}", path.display())]
     Ignored {

@@ -71,9 +71,10 @@ impl Source<'_> {
     /// Says why nothing is at a path.
     pub(super) fn missing(&self, path: &Path) -> Error {
         let path = path.to_owned();
-        match self.ignored_by(&path) {
-            Some(pattern) => Error::Ignored { path, pattern },
-            None => Error::NotFound { path },
+        match (self.ignored_by(&path), self.near(&path)) {
+            (Some(pattern), _) => Error::Ignored { path, pattern },
+            (None, Some(near)) => Error::Misspelt { path, near },
+            (None, None) => Error::NotFound { path },
         }
     }
 

@@ -94,6 +94,18 @@ impl Case {
         Self { name: name.to_owned(), settings, bases: bases::used_by(&text), source, scratch }
     }
 
+    /// Takes a directory that holds `Dockerfile` and `context` for a case that is in no corpus.
+    pub(crate) fn generated(name: &str, scratch: Scratch) -> Self {
+        process::run(
+            Command::new("find").arg(scratch.path()).args(["-exec", "touch", "-h", "-d", "@1600000000", "{}", "+"]),
+            SHORT,
+        )
+        .success();
+        let text = fs::read_to_string(scratch.join("Dockerfile")).expect("a case has a Dockerfile");
+        let (settings, bases, source) = (Settings::default(), bases::used_by(&text), scratch.path().to_owned());
+        Self { name: name.to_owned(), settings, bases, source, scratch }
+    }
+
     /// Returns the directory that holds `Dockerfile` and `context`.
     pub(crate) fn path(&self) -> &Path {
         self.scratch.path()

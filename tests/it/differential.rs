@@ -1,0 +1,64 @@
+//! Random builds, by the executor in two isolations and by the oracle, whose results must be the same.
+//!
+//! `YADOKARI_TEST_SEEDS=1000..1200` runs those seeds instead of the few that every run of the suite does.
+
+use std::ops::Range;
+
+use crate::support::case::Case;
+use crate::support::executor::Executor;
+use crate::support::generate::{self, Random};
+use crate::support::isolation::Isolation;
+use crate::support::listing::{Listing, difference};
+use crate::support::oracle::{self, Verdict};
+use crate::support::scratch::{self, Scratch};
+
+const SEEDS: Range<u64> = 1..6;
+
+#[test]
+fn random_builds_are_those_of_the_oracle() {
+    let isolations = [Isolation::Namespace, Isolation::Chroot];
+    let allowed: Vec<_> =
+        isolations.into_iter().filter(|isolation| isolation.allowed("differential: random builds")).collect();
+    let seeds = scratch::variable("YADOKARI_TEST_SEEDS").map_or(SEEDS, |text| {
+        let (first, end) = text.split_once("..").expect("write FIRST..END");
+        first.parse().expect("a number")..end.parse().expect("a number")
+    });
+    let mut failures = Vec::new();
+    for seed in seeds {
+        let directory = Scratch::new("random");
+        generate::case(directory.path(), &mut Random::new(seed));
+        let case = Case::generated(&format!("random-{seed}"), directory);
+        let verdict = oracle::verdict(&case);
+        for isolation in &allowed {
+            if let Some(difference) = differs(&case, *isolation, &verdict) {
+                let dockerfile = std::fs::read_to_string(case.path().join("Dockerfile")).expect("it was written");
+                failures.push(format!("seed {seed}, {}:\n{difference}\n{dockerfile}", isolation.name()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} builds differ:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+/// Builds a case and tells what is not as the oracle made it.
+fn differs(case: &Case, isolation: Isolation, verdict: &Verdict) -> Option<String> {
+    let mut executor = Executor::new(isolation, case.path());
+    executor.only_layout();
+    for argument in case.build_args() {
+        executor.add(&["--build-arg", &argument]);
+    }
+    let build = executor.run();
+    match (verdict, build.code) {
+        (Verdict::Failed { .. }, 76) => None,
+        (Verdict::Failed { text, .. }, code) => Some(format!("ends with {code}; the oracle fails:\n{text}")),
+        (Verdict::Built { changes, config, .. }, 0) => {
+            let image = build.image();
+            image.verify();
+            let found = oracle::changes(case, &image, &Listing::of(&image));
+            let files = difference(changes, &found);
+            let found = image.runtime_config();
+            let config = if *config == found { String::new() } else { format!("{config:#}\nis not\n{found:#}\n") };
+            (!files.is_empty() || !config.is_empty()).then(|| files + &config)
+        }
+        (Verdict::Built { .. }, code) => Some(format!("ends with {code}; the oracle builds:\n{}", build.stderr)),
+    }
+}
