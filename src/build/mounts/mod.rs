@@ -6,34 +6,32 @@
 //! *Invariant: after [`Prepared::finish`] nothing of it is left but what caches hold.*
 
 mod check;
+mod copies;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::{CacheMounts, Lease, Pruned, Use};
 use crate::dockerfile::{MountOwner, Sharing};
-use crate::image::{EntryKind, Inventory, Layer, LayerReader, LayerWriter};
 use crate::isolation::{Access, Agent, AgentSocket, Confidential, Mount, MountSource, Mounting, User};
 use crate::oci::Digest;
-use crate::plan::{CacheMount, CopyFrom, CopySource, CopyStep, Mounted, RunStep, Unpack};
+use crate::plan::{CacheMount, CopyFrom, Mounted, RunStep};
 use crate::progress::Event;
-use crate::request::{BuildRequest, Compression, SnapshotMode};
-use crate::rootfs::{self, Contents, Exclusions, Fidelity, Rootfs, RootfsKind, Snapshot, Tree};
-use crate::store::Store;
+use crate::request::BuildRequest;
+use crate::rootfs::{self, Tree};
 
 pub(in crate::build) use check::check;
 
 use super::copy::Source;
-use super::files::{Copying, Opened};
-use super::run::{Live, report};
+use super::run::Live;
 use super::stage::{Progress, Shared};
-use super::{Error, Services, layers};
+use super::{Error, Services};
 
 /// What RUNs may ask for.
 #[derive(Debug, Default)]
@@ -350,127 +348,6 @@ impl Preparation<'_, '_> {
     }
 }
 
-impl Shared<'_> {
-    /// Makes a new cache's directory with what it begins with; does nothing where it is there.
-    fn begin_cache(&self, cache: &CacheMount, data: &Path) -> Result<(), Error> {
-        if fs::symlink_metadata(data).is_ok_and(|metadata| metadata.is_dir()) {
-            return Ok(());
-        }
-        let room = self.beside(data, "new");
-        create(&room)?;
-        let new = match &cache.from {
-            Some(from) => self.copy_out(from, Path::new(cache.source.trim_start_matches('/')), &room)?,
-            None => {
-                let new = room.join("new");
-                create(&new)?;
-                new
-            }
-        };
-        let owner = cache.owner;
-        if cache.from.is_none() || owner != MountOwner::default() {
-            self.give(&new, access(owner, DIRECTORY))?;
-        }
-        match fs::rename(&new, data) {
-            // Another pod was faster.
-            Err(_) if data.is_dir() => {}
-            result => result.map_err(state("make", data))?,
-        }
-        super::files::remove_scratch(&room)
-    }
-
-    /// Names a directory of this build's own beside an instance of a cache, which may be on a shared file system.
-    fn beside(&self, data: &Path, what: &str) -> PathBuf {
-        let run = self.request.state_directory.file_name().unwrap_or_default().to_string_lossy();
-        let instance = data.file_name().unwrap_or_default().to_string_lossy();
-        data.with_file_name(format!(".{instance}-{what}-{run}"))
-    }
-
-    /// Copies files into `room`, which is empty, and returns where they are.
-    fn copy_out(&self, from: &CopyFrom, path: &Path, room: &Path) -> Result<PathBuf, Error> {
-        let [files, spool, blobs] = ["files", "spool", "blobs"].map(|name| room.join(name));
-        create(&files)?;
-        create(&spool)?;
-        let store = Store::open(&blobs)?;
-        let step = CopyStep {
-            from: from.clone(),
-            sources: vec![CopySource::Path(literal(path))],
-            destination: "/content".to_owned(),
-            chown: None,
-            chmod: None,
-            link: true,
-            parents: false,
-            excludes: Vec::new(),
-            unpack: Unpack::Nothing,
-        };
-        let nothing = Exclusions::default();
-        let copying = Copying { step: &step, owner: None, ignored: &nothing, spool: &spool };
-        let (entry, layer) = self.with_source(from, |opened: &Opened<'_>| {
-            let entry = opened.source.find(path)?;
-            let writer = LayerWriter::new(&store, Compression::Uncompressed, None)?;
-            Ok((entry, self.write_copy(&copying, opened, &mut Inventory::new(), writer)?))
-        })?;
-        if let Some((layer, _)) = layer {
-            self.unpack_to(&store, &layer, &files)?;
-        }
-        let content = files.join("content");
-        if entry.kind == EntryKind::Directory {
-            create(&content)?;
-            self.give(&content, Access { mode: entry.mode, uid: entry.uid, gid: entry.gid })?;
-        }
-        super::files::remove_scratch(&blobs)?;
-        super::files::remove_scratch(&spool)?;
-        Ok(content)
-    }
-
-    /// Copies a whole directory, as it is on disk, to `to`, which does not exist.
-    fn duplicate(&self, directory: &Path, to: &Path) -> Result<(), Error> {
-        let blobs = to.with_extension("blobs");
-        let store = Store::open(&blobs)?;
-        create(to)?;
-        let from = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
-        let begin = Snapshot::take(&Rootfs::open(to, Vec::new(), RootfsKind::Plain)?, &Contents::default())?;
-        let changes = begin.changes(&from, SnapshotMode::Full)?;
-        let mut writer = LayerWriter::new(&store, Compression::Uncompressed, None)?;
-        report(self.services, &rootfs::pack(&from, &changes, &mut writer, &mut Contents::default())?);
-        let (layer, _) = writer.finish()?;
-        self.unpack_to(&store, &layer, to)?;
-        super::files::remove_scratch(&blobs)
-    }
-
-    /// Puts the copy of a cache that a RUN has worked with in the place of the instance.
-    fn replace(&self, copy: &Path, instance: &Path) -> Result<(), Error> {
-        if !copy.is_dir() {
-            // RUN has removed it, as it could not have removed a mount.
-            return Ok(());
-        }
-        let (new, old) = (self.beside(instance, "new"), self.beside(instance, "old"));
-        self.duplicate(copy, &new)?;
-        fs::rename(instance, &old).map_err(state("move", instance))?;
-        fs::rename(&new, instance).map_err(state("make", instance))?;
-        super::files::remove_scratch(&old)
-    }
-
-    fn unpack_to(&self, store: &Store, layer: &Layer, to: &Path) -> Result<(), Error> {
-        let blob = store.read(&layer.descriptor.digest)?;
-        let mut rootfs = Rootfs::open(to, Vec::new(), RootfsKind::Plain)?;
-        let tar = layers::interruptible(self.services, io::BufReader::new(blob));
-        let mut reader = LayerReader::new(tar);
-        let unpacked = rootfs::unpack(&mut rootfs, &mut reader, self.services.fidelity, &mut Contents::default());
-        report(self.services, &unpacked?);
-        Ok(())
-    }
-
-    /// Sets mode and owner.
-    fn give(&self, path: &Path, access: Access) -> Result<(), Error> {
-        let owned = std::os::unix::fs::lchown(path, Some(access.uid), Some(access.gid));
-        match owned {
-            Err(_) if self.services.fidelity == Fidelity::Lossy => {}
-            result => result.map_err(state("give away", path))?,
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(state("open", path))
-    }
-}
-
 /// Tells all cache mounts apart that are not one: what they begin with, and whose they are, counts too, as in
 /// BuildKit.
 fn identity(cache: &CacheMount) -> Digest {
@@ -482,19 +359,6 @@ fn identity(cache: &CacheMount) -> Digest {
     };
     let owner = (owner.mode.unwrap_or(DIRECTORY), owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
     Digest::of(format!("{}:{id}\0{}:{from}\0{owner:?}", id.len(), from.len()).as_bytes())
-}
-
-/// Writes a path as a pattern that matches it alone.
-fn literal(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let mut pattern = String::with_capacity(text.len());
-    for character in text.chars() {
-        if matches!(character, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern
 }
 
 /// Tells whether all that is at or below a path is owner 0's.
@@ -529,16 +393,6 @@ fn state(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error +
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dockerfile::glob;
-
-    #[test]
-    fn a_literal_pattern_matches_its_path_alone() {
-        for path in ["plain", "a*b", "a?b", "[x]", "back\\slash"] {
-            let pattern = literal(Path::new(path));
-            assert!(glob::matches(pattern.as_bytes(), path.as_bytes()).expect(&pattern), "{pattern}");
-        }
-        assert!(!glob::matches(literal(Path::new("a*")).as_bytes(), b"ab").expect("a pattern"));
-    }
 
     #[test]
     fn caches_differ_by_all_that_makes_them_what_they_are() {
