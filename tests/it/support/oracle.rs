@@ -2,10 +2,11 @@
 //!
 //! It stands for BuildKit, which cannot run here. Where the two differ, the case says so and holds a golden.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +19,7 @@ use super::process::{self, LONG, SHORT};
 use super::scratch::{self, Scratch};
 
 /// Changed whenever the text form of what is kept changes.
-const FORM: &str = "2";
+const FORM: &str = "3";
 
 /// What buildah made of a case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,18 +32,28 @@ pub(crate) enum Verdict {
 
 /// Returns what buildah makes of the case, from the last time when nothing changed since.
 pub(crate) fn verdict(case: &Case) -> Verdict {
+    // Several isolations ask for one case at a time: the first builds it, the others wait for what it keeps.
+    let turn = turn(&case.name);
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = directory().join(format!("{}-{}.json", case.name, key(case)));
     if let Some(verdict) = fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
         return verdict;
     }
     let verdict = build(case);
-    // Renamed into place: several isolations may ask for one case at a time.
+    // Renamed into place: another run may ask for the same case.
     let new = Scratch::new("verdict");
     let text = serde_json::to_vec_pretty(&verdict).expect("plain data");
     let partial = kept.with_extension(new.path().extension().expect("scratch names have a number"));
     fs::write(&partial, text).expect("target/tmp is writable");
     fs::rename(&partial, &kept).expect("target/tmp is writable");
     verdict
+}
+
+/// Returns the lock of a case.
+fn turn(name: &str) -> Arc<Mutex<()>> {
+    static TURNS: OnceLock<Mutex<BTreeMap<String, Arc<Mutex<()>>>>> = OnceLock::new();
+    let mut turns = TURNS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(turns.entry(name.to_owned()).or_default())
 }
 
 /// Returns buildah with storage of its own on tmpfs.
@@ -62,6 +73,9 @@ pub(crate) fn buildah() -> Command {
 
 fn build(case: &Case) -> Verdict {
     let mut command = buildah();
+    // It keeps its cache mounts below, and an earlier build's are no part of this one.
+    let temporary = Scratch::new("oracle-temporary");
+    command.env("TMPDIR", temporary.path());
     command.args(["bud", "--quiet", "--isolation=oci", "--runtime=runc", "--format=docker", "--layers"]);
     // As BuildKit: a RUN sees no proxy variable of this machine unless it is a build argument.
     command.args([
