@@ -1,7 +1,6 @@
 //! The `yadokari` executor: parse, enter isolation, build, report, exit code.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,13 +9,11 @@ use yadokari::build;
 use yadokari::cli::args::{self, Args, Invocation};
 use yadokari::cli::commands;
 use yadokari::cli::env::Environment;
-use yadokari::cli::exit::{self, Failure, Kind};
+use yadokari::cli::exit::{self, Failure};
 use yadokari::cli::report::{Finished, Report, Settings};
 use yadokari::cli::request::{self, Resolved};
 use yadokari::cli::services;
-use yadokari::cli::signals::Signals;
-use yadokari::cli::state::StateDirectory;
-use yadokari::isolation::{self, Cancel, Entered, Ground};
+use yadokari::isolation::{self, Entered, Ground};
 use yadokari::outcome::BuildOutcome;
 use yadokari::sys;
 
@@ -25,7 +22,7 @@ fn main() -> ExitCode {
     sys::memory::give_back_early();
     let (words, invocation) = args::read(std::env::args_os().collect());
     let result = match invocation {
-        Ok(Invocation::Print(text)) => print(&text),
+        Ok(Invocation::Print(text)) => commands::print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),
         Ok(Invocation::Command(command)) => return commands::run(&command),
         Ok(Invocation::Build(args)) => return run(&args, &words),
@@ -60,21 +57,6 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
 
 /// Opens the services and builds.
 fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<Option<BuildOutcome>, Failure> {
-    let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
-    let cancel = Cancel::new().map_err(|error| system(&error))?;
-    let signals = Signals::watch(cancel.clone(), resolved.timeout).map_err(|error| system(&error))?;
-    let disk = |error| Failure::from_error(Kind::Disk, &error);
-    let state = StateDirectory::create(&resolved.request.state_directory).map_err(disk)?;
-    let runtime = services::runtime()?;
-    let mut services = services::open(resolved, ground, &runtime, report.clone(), cancel)?;
-    let built = build::build(&resolved.request, &mut services);
-    drop(services);
-    runtime.shutdown_background();
-    let outcome = built.map_err(|failed| Failure::from(failed).ended_by(signals.kind()))?;
-    state.remove().map_err(disk)?;
-    Ok(outcome)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::from_error(Kind::Output, &error))
+    let open = |runtime: &_, cancel| services::open(resolved, ground, runtime, report.clone(), cancel);
+    services::with(resolved, open, build::build)
 }

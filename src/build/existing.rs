@@ -9,9 +9,7 @@ use crate::context::Context;
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output;
-use crate::plan::{
-    Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopySource, CopyStep, Mounted, Stage, StageBase, StageId, Unpack,
-};
+use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopyStep, Mounted, Stage, StageBase, StageId};
 use crate::progress::Event;
 use crate::request::{BuildRequest, ImageForm, ImageFormat, Snapshots};
 
@@ -113,17 +111,7 @@ impl Shared<'_> {
 
 /// What a mount shows, as if it were copied.
 pub(super) fn mounted_files(from: &CopyFrom, source: &str) -> CopyStep {
-    CopyStep {
-        from: from.clone(),
-        sources: vec![CopySource::Path(source.to_owned())],
-        destination: "/".to_owned(),
-        chown: None,
-        chmod: None,
-        link: true,
-        parents: false,
-        excludes: Vec::new(),
-        unpack: Unpack::Nothing,
-    }
+    CopyStep::plain(from.clone(), source.to_owned(), "/")
 }
 
 /// What the documents of the image look like; an origin is of the context, whose contents count anyway.

@@ -16,8 +16,8 @@ use super::directory::LARGEST_BLOB;
 use super::{Blob, EntryName, Error, Kept, LayerCache};
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Reference, media_type};
-use crate::progress::{Delivery, Event, Reporter};
-use crate::registry::{BlobSource, Client, Pushed, read_blocking};
+use crate::progress::{Event, Reporter};
+use crate::registry::{BlobSource, Client, read_blocking};
 use crate::store::Store;
 
 /// The annotation with an entry's document.
@@ -117,13 +117,7 @@ impl Repository {
         let unheard: crate::registry::Progress = Arc::new(|_| {});
         let client = &self.network.client;
         let pushed = self.network.wait(client.push_blob(&self.repository, blob, descriptor, from, &unheard))?;
-        let delivery = match pushed {
-            Pushed::Existed => Delivery::Existed,
-            Pushed::Mounted => Delivery::Mounted,
-            Pushed::Uploaded { .. } => Delivery::Uploaded,
-        };
-        let (repository, digest, size) = (&*self.repository.name(), &descriptor.digest, descriptor.size);
-        self.network.reporter.report(Event::Pushed { repository, digest, size, delivery });
+        pushed.report(&*self.network.reporter, &self.repository, descriptor);
         Ok(())
     }
 

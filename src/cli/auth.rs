@@ -1,11 +1,9 @@
 //! `yadokari auth explain`: which credentials are used for a repository, and why not others.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 
 use super::args::AuthArgs;
-use super::commands::wait;
+use super::commands::{print, wait};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::{request, services};
@@ -19,7 +17,7 @@ pub(super) fn run(args: &AuthArgs, environment: &Environment) -> Result<(), Fail
     let (_, credentials) = services::credentials(&network)?;
     let explanation = wait(async { Ok(credentials.explain(&reference).await) })?;
     let text = if args.json { as_json(&reference, &explanation) } else { as_text(&reference, &explanation) };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::from_error(Kind::Output, &error))
+    print(&text)
 }
 
 /// Returns the word for an outcome, and what goes with it.

@@ -1,6 +1,7 @@
 //! The commands beside a build: from their flags to the end of the process.
 
 use std::future::Future;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,16 @@ pub fn run(command: &Command) -> ExitCode {
             report.conclude(login::run(args, &environment, &report))
         }
     }
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// [`Failure`] of kind output when it cannot be written.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Failure::from_error(Kind::Output, &error))
 }
 
 /// Waits for work with the network, but not longer than until a signal comes.

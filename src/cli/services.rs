@@ -12,7 +12,9 @@ use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
 use super::request::{Network, Resolved};
-use crate::build::{Fetching, Services};
+use super::signals::Signals;
+use super::state::StateDirectory;
+use crate::build::{Failed, Fetching, Services};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Repository};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
@@ -30,6 +32,31 @@ use crate::store::Store;
 pub fn runtime() -> Result<Runtime, Failure> {
     let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     built.map_err(|error| Failure::from_error(Kind::System, &error))
+}
+
+/// Opens services, does a build's work with them, and clears up, however it ends.
+///
+/// # Errors
+/// That of opening, of the work, or of clearing up; told as the signal that was the cause, if one was.
+pub fn with<T>(
+    resolved: &Resolved,
+    open: impl FnOnce(&Runtime, Cancel) -> Result<Services, Failure>,
+    work: impl FnOnce(&BuildRequest, &mut Services) -> Result<T, Failed>,
+) -> Result<T, Failure> {
+    let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
+    let cancel = Cancel::new().map_err(|error| system(&error))?;
+    let signals = Signals::watch(cancel.clone(), resolved.timeout).map_err(|error| system(&error))?;
+    let disk = |error| Failure::from_error(Kind::Disk, &error);
+    let state = StateDirectory::create(&resolved.request.state_directory).map_err(disk)?;
+    // After the signals are watched: a thread made before would take one itself, and end the process.
+    let runtime = runtime()?;
+    let mut services = open(&runtime, cancel)?;
+    let done = work(&resolved.request, &mut services);
+    drop(services);
+    runtime.shutdown_background();
+    let done = done.map_err(|failed| Failure::from(failed).ended_by(signals.kind()))?;
+    state.remove().map_err(disk)?;
+    Ok(done)
 }
 
 /// Opens all services.

@@ -6,13 +6,15 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::iter;
 
-use super::stream::Remote;
+use super::stream::{self, Archive, Remote};
 use super::writer::{Attributes, Writer};
-use super::{Error, ErrorKind, Means};
+use super::{Error, ErrorKind, Fetched, Means};
 use crate::http::download;
 use crate::image::Timestamp;
+use crate::request::ObjectSource;
+use crate::rootfs::Tree;
 
 /// Objects up to this size are fetched several at a time, in memory.
 const SMALL: u64 = 1 << 20;
@@ -31,8 +33,32 @@ pub(super) struct Object {
     pub(super) modified: i64,
 }
 
+/// Fetches an archive, or all objects below a prefix, which `list` finds; `remote` describes the download of the
+/// object with a key. `scheme` is that of the bucket's URL.
+pub(super) fn fetch(
+    scheme: &str,
+    source: &ObjectSource,
+    place: (&Path, u64),
+    means: &Means<'_>,
+    list: impl FnOnce(&str) -> Result<Vec<Object>, Error>,
+    remote: impl Fn(&str) -> Remote,
+) -> Result<(Tree, Fetched), Error> {
+    let (directory, limit) = place;
+    let what = format!("{scheme}://{}/{}", source.bucket, source.key);
+    let writer = if source.key.ends_with('/') {
+        let mut writer = Writer::create(directory, limit)?;
+        let objects = list(&what)?;
+        write_all(&what, &objects, &mut writer, means, |name| remote(&format!("{}{name}", source.key)))?;
+        writer
+    } else {
+        let archive = Archive { remote: remote(&source.key), checksum: None };
+        stream::fetch(&archive, directory, limit, means)?
+    };
+    Ok((writer.finish()?, Fetched { url: Some(what), commit: None }))
+}
+
 /// Fetches all objects; `remote` describes the download of one.
-pub(super) fn write_all(
+fn write_all(
     what: &str,
     objects: &[Object],
     writer: &mut Writer,
@@ -53,7 +79,7 @@ pub(super) fn write_all(
                 let download = download::open(means.agent, remote.make.clone()).await?;
                 download.bytes(usize::try_from(SMALL).unwrap_or(usize::MAX)).await
             });
-            stream::iter(downloads).buffered(TOGETHER).collect::<Vec<_>>().await
+            iter(downloads).buffered(TOGETHER).collect::<Vec<_>>().await
         })?;
         for ((object, remote), bytes) in small.iter().zip(&remotes).zip(fetched) {
             let bytes = bytes.map_err(|source| remote.failed(source))?;

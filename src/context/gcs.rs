@@ -11,8 +11,7 @@ use serde::Deserialize;
 
 use super::bucket::{self, Object};
 use super::error::chain;
-use super::stream::{self, Archive, Remote};
-use super::writer::Writer;
+use super::stream::Remote;
 use super::{Error, Fetched, Means};
 use crate::cloud::google;
 use crate::http::download::{self, ByteRange, MakeCall, MakeError, Unavailable};
@@ -46,19 +45,8 @@ pub(super) fn fetch(
     means: &Means<'_>,
 ) -> Result<(Tree, Fetched), Error> {
     let service = Service::open(means)?;
-    let what = format!("gs://{}/{}", source.bucket, source.key);
-    let writer = if source.key.ends_with('/') {
-        let mut writer = Writer::create(directory, limit)?;
-        let objects = service.list(source, means)?;
-        bucket::write_all(&what, &objects, &mut writer, means, |name| {
-            service.object(source, &format!("{}{name}", source.key))
-        })?;
-        writer
-    } else {
-        let archive = Archive { remote: service.object(source, &source.key), checksum: None };
-        stream::fetch(&archive, directory, limit, means)?
-    };
-    Ok((writer.finish()?, Fetched { url: Some(what), commit: None }))
+    let list = |_: &str| service.list(source, means);
+    bucket::fetch("gs", source, (directory, limit), means, list, |key| service.object(source, key))
 }
 
 #[derive(Deserialize)]

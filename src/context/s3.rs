@@ -11,8 +11,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::presigning::PresigningConfig;
 
 use super::bucket::{self, Object};
-use super::stream::{self, Archive, Remote};
-use super::writer::Writer;
+use super::stream::Remote;
 use super::{Error, ErrorKind, Fetched, Means, S3Access};
 use crate::cloud::aws::{self, TRIED, is_unreachable, told};
 use crate::http::download::{MakeError, Unavailable};
@@ -33,23 +32,15 @@ pub(super) fn fetch(
     means: &Means<'_>,
 ) -> Result<(Tree, Fetched), Error> {
     let client = means.wait(client(means.agent, &means.access.s3))?;
-    let what = format!("s3://{}/{}", source.bucket, source.key);
-    let writer = if source.key.ends_with('/') {
-        let mut writer = Writer::create(directory, limit)?;
-        let objects = means.wait(list(&client, source))?.map_err(|(reason, kind)| Error::Refused {
-            what: what.clone(),
+    let list = |what: &str| {
+        means.wait(list(&client, source))?.map_err(|(reason, kind)| Error::Refused {
+            what: what.to_owned(),
             tried: TRIED.to_owned(),
             reason,
             kind,
-        })?;
-        let remote = |name: &str| remote(&client, source, &format!("{}{name}", source.key));
-        bucket::write_all(&what, &objects, &mut writer, means, remote)?;
-        writer
-    } else {
-        let archive = Archive { remote: remote(&client, source, &source.key), checksum: None };
-        stream::fetch(&archive, directory, limit, means)?
+        })
     };
-    Ok((writer.finish()?, Fetched { url: Some(what), commit: None }))
+    bucket::fetch("s3", source, (directory, limit), means, list, |key| remote(&client, source, key))
 }
 
 async fn client(agent: &Agent, access: &S3Access) -> Client {

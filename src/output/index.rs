@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::{Error, check_push};
 use crate::oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
 use crate::outcome::IndexOutcome;
-use crate::progress::{Delivery, Event, Reporter};
-use crate::registry::{Client, Progress, Pushed, Resolved};
+use crate::progress::Reporter;
+use crate::registry::{Client, Progress, Resolved};
 use crate::request::{IndexFormat, IndexRequest};
 
 /// An image that becomes a part of the index.
@@ -127,13 +127,7 @@ async fn copy(part: &Part, to: &Reference, client: &Client, reporter: &dyn Repor
     let unheard: Progress = Arc::new(|_| {});
     for descriptor in part.manifest.layers.iter().chain([&part.manifest.config]) {
         let pushed = client.copy_blob(&part.from, to, descriptor, &unheard).await?;
-        let delivery = match pushed {
-            Pushed::Existed => Delivery::Existed,
-            Pushed::Mounted => Delivery::Mounted,
-            Pushed::Uploaded { .. } => Delivery::Uploaded,
-        };
-        let (repository, digest, size) = (&*to.name(), &descriptor.digest, descriptor.size);
-        reporter.report(Event::Pushed { repository, digest, size, delivery });
+        pushed.report(reporter, to, descriptor);
     }
     let by_digest = to.with_digest(part.descriptor.digest.clone());
     client.push_manifest(&by_digest, &part.descriptor.media_type, part.bytes.clone()).await?;

@@ -10,8 +10,8 @@ use super::upload::repositories;
 use super::{Error, Packed};
 use crate::oci::Reference;
 use crate::outcome::PushOutcome;
-use crate::progress::{Delivery, Event, Reporter};
-use crate::registry::{Client, Progress, Pushed};
+use crate::progress::Reporter;
+use crate::registry::{Client, Progress};
 
 /// How many blobs are asked for at a time; the client itself bounds how many are sent.
 const AT_A_TIME: usize = 8;
@@ -33,13 +33,7 @@ pub async fn push(
         let blobs = stream::iter(&packed.blobs).map(async |(descriptor, blob)| {
             let unheard: Progress = Arc::new(|_| {});
             let pushed = client.push_blob(repository, blob, descriptor, from, &unheard).await?;
-            let delivery = match pushed {
-                Pushed::Existed => Delivery::Existed,
-                Pushed::Mounted => Delivery::Mounted,
-                Pushed::Uploaded { .. } => Delivery::Uploaded,
-            };
-            let (digest, size) = (&descriptor.digest, descriptor.size);
-            reporter.report(Event::Pushed { repository: &repository.name(), digest, size, delivery });
+            pushed.report(reporter, repository, descriptor);
             Ok::<(), Error>(())
         });
         blobs.buffer_unordered(AT_A_TIME).try_collect::<()>().await?;

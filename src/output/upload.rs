@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 
 use crate::image::{Layer, LayerContent};
 use crate::oci::{Descriptor, Digest, Reference};
-use crate::progress::{Delivery, Event, Reporter};
-use crate::registry::{BlobSource, Client, Pushed};
+use crate::progress::Reporter;
+use crate::registry::{BlobSource, Client};
 use crate::store::Store;
 
 use super::{Assembled, Error};
@@ -125,7 +125,7 @@ impl Shared {
                 self.deliver(repository, &blob, &layer.descriptor, from).await?;
             } else if let Some(from) = from {
                 let pushed = self.client.copy_blob(from, repository, &layer.descriptor, &unheard()).await?;
-                self.report(repository, &layer.descriptor, pushed);
+                pushed.report(&*self.reporter, repository, &layer.descriptor);
             } else {
                 let source = std::io::ErrorKind::NotFound.into();
                 return Err(Error::Layer { digest: layer.descriptor.digest.to_string(), source });
@@ -142,18 +142,8 @@ impl Shared {
         from: Option<&Reference>,
     ) -> Result<(), Error> {
         let pushed = self.client.push_blob(repository, blob, descriptor, from, &unheard()).await?;
-        self.report(repository, descriptor, pushed);
+        pushed.report(&*self.reporter, repository, descriptor);
         Ok(())
-    }
-
-    fn report(&self, repository: &Reference, descriptor: &Descriptor, pushed: Pushed) {
-        let delivery = match pushed {
-            Pushed::Existed => Delivery::Existed,
-            Pushed::Mounted => Delivery::Mounted,
-            Pushed::Uploaded { .. } => Delivery::Uploaded,
-        };
-        let (repository, digest, size) = (&*repository.name(), &descriptor.digest, descriptor.size);
-        self.reporter.report(Event::Pushed { repository, digest, size, delivery });
     }
 }
 

@@ -209,6 +209,23 @@ pub struct CopyStep {
     pub unpack: Unpack,
 }
 
+impl CopyStep {
+    /// Makes a step that copies one source as it is, whatever the image has.
+    pub fn plain(from: CopyFrom, source: String, destination: &str) -> Self {
+        Self {
+            from,
+            sources: vec![CopySource::Path(source)],
+            destination: destination.to_owned(),
+            chown: None,
+            chmod: None,
+            link: true,
+            parents: false,
+            excludes: Vec::new(),
+            unpack: Unpack::Nothing,
+        }
+    }
+}
+
 /// Which sources are unpacked if they are tar archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unpack {

@@ -11,7 +11,7 @@ use super::upload::Upload;
 use super::{Client, Error};
 use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Response};
 use crate::oci::{Descriptor, Digest, Reference};
-use crate::progress::Event;
+use crate::progress::{Delivery, Event, Reporter};
 
 /// How a blob came to be in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,19 @@ pub enum Pushed {
         /// The bytes that were sent, repetitions included.
         bytes: u64,
     },
+}
+
+impl Pushed {
+    /// Tells that a blob is in a repository now.
+    pub fn report(self, reporter: &dyn Reporter, repository: &Reference, blob: &Descriptor) {
+        let delivery = match self {
+            Self::Existed => Delivery::Existed,
+            Self::Mounted => Delivery::Mounted,
+            Self::Uploaded { .. } => Delivery::Uploaded,
+        };
+        let (repository, digest, size) = (&*repository.name(), &blob.digest, blob.size);
+        reporter.report(Event::Pushed { repository, digest, size, delivery });
+    }
 }
 
 /// Is told how many bytes of a blob the registry has; the number falls when an upload starts over.

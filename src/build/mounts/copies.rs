@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::dockerfile::MountOwner;
 use crate::image::{EntryKind, Inventory, Layer, LayerReader, LayerWriter};
 use crate::isolation::Access;
-use crate::plan::{CacheMount, CopyFrom, CopySource, CopyStep, Unpack};
+use crate::plan::{CacheMount, CopyFrom, CopyStep};
 use crate::request::{Compression, SnapshotMode};
 use crate::rootfs::{self, Contents, Exclusions, Fidelity, Rootfs, RootfsKind, Snapshot};
 use crate::store::Store;
@@ -63,17 +63,7 @@ impl Shared<'_> {
         create(&copied)?;
         create(&spool)?;
         let store = Store::open(&blobs)?;
-        let step = CopyStep {
-            from: from.clone(),
-            sources: vec![CopySource::Path(literal(path))],
-            destination: "/content".to_owned(),
-            chown: None,
-            chmod: None,
-            link: true,
-            parents: false,
-            excludes: Vec::new(),
-            unpack: Unpack::Nothing,
-        };
+        let step = CopyStep::plain(from.clone(), literal(path), "/content");
         let nothing = Exclusions::default();
         let copying = Copying { step: &step, owner: None, ignored: &nothing, spool: &spool };
         let (entry, layer) = self.with_source(from, |opened: &Opened<'_>| {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::args::{CheckArgs, FindingsFormatName};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
-use super::preview;
 use super::report::Report;
+use super::{commands, preview};
 use crate::build::{self, Checked};
 use crate::dockerfile::lint::{Place, Rule};
 use crate::http::redact_within;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &CheckArgs, environment: &Environment, report: &Arc<Repo
     preview::tell_unknown(&checked.unknown, report);
     let violated = if args.error { rules(&checked) } else { checked.linted.violated.clone() };
     let findings = Findings::of(checked);
-    preview::print(&match args.format {
+    commands::print(&match args.format {
         FindingsFormatName::Text => text::render(&findings),
         FindingsFormatName::Json => json::render(&findings),
         FindingsFormatName::Sarif => sarif::render(&findings),

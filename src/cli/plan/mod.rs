@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::args::{PlanArgs, PlanFormatName};
 use super::env::Environment;
 use super::exit::Failure;
-use super::preview;
 use super::report::Report;
+use super::{commands, preview};
 use crate::build;
 use crate::dockerfile::Span;
 use crate::progress::{Event, Reporter as _};
@@ -26,7 +26,7 @@ pub(super) fn run(args: &PlanArgs, environment: &Environment, report: &Arc<Repor
         report.report(Event::Warning { rule: warning.rule.name(), line, message: &warning.message });
     }
     let view = View::of(&preview);
-    preview::print(&match args.format {
+    commands::print(&match args.format {
         PlanFormatName::Text => text::render(&view),
         PlanFormatName::Json => view.to_json(),
     })
