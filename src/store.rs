@@ -10,8 +10,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
-use crate::oci::{Digest, Hasher};
+use crate::oci::{Descriptor, Digest, Hasher};
 
 /// A store that could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +90,16 @@ impl Store {
         self.path(digest).exists()
     }
 
+    /// Tells whether a blob is there with all its bytes.
+    pub fn has(&self, blob: &Descriptor) -> bool {
+        fs::metadata(self.path(&blob.digest)).is_ok_and(|found| found.len() == blob.size)
+    }
+
     /// Uses a blob of another store in place, if that has it and this has not. The other store must stay where it is.
-    pub fn borrow(&self, other: &Store, digest: &Digest) {
-        if other.contains(digest) && !self.contains(digest) {
+    pub fn borrow(&self, other: &Store, blob: &Descriptor) {
+        if other.has(blob) && !self.contains(&blob.digest) {
             // Without the link the blob is fetched as if the other store had not had it.
-            let _ = std::os::unix::fs::symlink(other.path(digest), self.path(digest));
+            let _ = std::os::unix::fs::symlink(other.path(&blob.digest), self.path(&blob.digest));
         }
     }
 
@@ -125,6 +131,18 @@ impl Store {
         let path = self.inner.root.join("blobs").join(format!(".{}-{number}.tmp", self.inner.prefix));
         let file = File::create(&path).map_err(|source| Error::Io { action: "create", path: path.clone(), source })?;
         Ok(BlobWriter { store: self.clone(), path, file: Some(file), hasher: Hasher::new(), size: 0 })
+    }
+
+    /// Removes the temporary files of users that are gone: those that nothing was written to since `before`.
+    pub fn clear_abandoned(&self, before: SystemTime) {
+        let entries = fs::read_dir(self.inner.root.join("blobs")).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".tmp")) {
+            let is_old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified < before);
+            if is_old {
+                // It costs space and nothing else; the next one who looks tries again.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Keeps `bytes` and returns their digest.

@@ -90,8 +90,7 @@ fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result
         }
     };
     services.base_images.lend(&resolved.manifest, &services.store);
-    let digest = resolved.index_digest.clone().unwrap_or_else(|| resolved.digest.clone());
-    let pinned = key.reference.with_digest(digest);
+    let pinned = key.reference.with_digest(resolved.named());
     let manifest = resolved.digest.clone();
     let content = LayerContent::Remote(key.reference.clone());
     let image = image(resolved.manifest.layers, resolved.config, &content).map_err(bad)?;

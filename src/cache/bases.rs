@@ -7,6 +7,7 @@
 
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -20,8 +21,8 @@ use crate::store::{self, Store};
 const DIRECTORY: &str = "bases";
 /// Manifests, indexes and configurations are smaller.
 const LARGEST_DOCUMENT: u64 = 16 << 20;
-/// How often an index may lead to another one.
-const DEEPEST: usize = 4;
+/// How long nothing is written to a temporary file before it is nobody's.
+const ABANDONED: Duration = Duration::from_secs(3600);
 /// How many layers are asked for at a time; the client bounds how many are fetched.
 const AT_A_TIME: usize = 4;
 
@@ -57,16 +58,21 @@ impl BaseImages {
         Self { store: Store::shared(&cache.join(DIRECTORY), token) }
     }
 
+    /// Removes what a run left that was killed while it kept an image; `now` is in seconds since 1970.
+    pub fn clear_abandoned(&self, now: i64) {
+        let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(now).unwrap_or(0));
+        self.store.clear_abandoned(now.checked_sub(ABANDONED).unwrap_or(UNIX_EPOCH));
+    }
+
     /// Finds the image that a pinned reference names; none where it is not pinned, or not known.
     pub fn find(&self, reference: &Reference, platform: &Platform) -> Option<Resolved> {
-        let pinned = reference.digest.clone()?;
-        let (mut digest, mut index_digest) = (pinned.clone(), None);
-        for _ in 0..DEEPEST {
+        let (mut digest, mut indexes) = (reference.digest.clone()?, Vec::new());
+        for _ in 0..Index::DEEPEST {
             let bytes = self.document(&digest)?;
             match parse(&bytes)? {
                 Document::Index(index) => {
-                    digest = choose(&index, platform)?;
-                    index_digest = Some(pinned.clone());
+                    digest = index.choose(platform)?.digest.clone();
+                    indexes.push(bytes);
                 }
                 Document::Manifest(manifest) => {
                     let config_bytes = self.document(&manifest.config.digest)?;
@@ -77,7 +83,7 @@ impl BaseImages {
                         manifest,
                         manifest_bytes,
                         digest,
-                        index_digest,
+                        indexes,
                         config,
                         config_bytes,
                     });
@@ -90,7 +96,7 @@ impl BaseImages {
     /// Lets another store have those of a manifest's layers that are here.
     pub fn lend(&self, manifest: &Manifest, to: &Store) {
         for layer in &manifest.layers {
-            to.borrow(&self.store, &layer.digest);
+            to.borrow(&self.store, layer);
         }
     }
 
@@ -113,15 +119,15 @@ impl BaseImages {
         layers.buffer_unordered(AT_A_TIME).try_collect::<()>().await?;
         self.store.put(&resolved.config_bytes)?;
         self.store.put(&resolved.manifest_bytes)?;
-        let pinned = resolved.index_digest.unwrap_or(resolved.digest);
-        if !self.store.contains(&pinned) {
-            self.store.put(&client.document(&reference.with_digest(pinned.clone())).await?)?;
+        // That which is asked for comes last: who finds it finds all that it leads to.
+        for index in resolved.indexes.iter().rev() {
+            self.store.put(index)?;
         }
-        Ok(reference.with_digest(pinned))
+        Ok(reference.with_digest(resolved.named()))
     }
 
     async fn layer(&self, from: &Reference, layer: &Descriptor, client: &Client, again: bool) -> Result<(), BaseError> {
-        if !again && self.store.contains(&layer.digest) {
+        if !again && self.store.has(layer) {
             return Ok(());
         }
         let stream = client.blob(from, layer).await?;
@@ -132,7 +138,7 @@ impl BaseImages {
     }
 
     fn has_layers(&self, manifest: &Manifest) -> bool {
-        manifest.layers.iter().all(|layer| self.store.contains(&layer.digest))
+        manifest.layers.iter().all(|layer| self.store.has(layer))
     }
 
     /// Reads a document, if it is here and what it should be.
@@ -155,8 +161,4 @@ fn parse(bytes: &[u8]) -> Option<Document> {
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let usual = if value.get("manifests").is_some() { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST };
     Document::parse(usual, bytes).ok()
-}
-
-fn choose(index: &Index, platform: &Platform) -> Option<Digest> {
-    index.select(platform).map(|chosen| chosen.digest.clone())
 }

@@ -32,6 +32,7 @@ pub(super) fn run(args: &WarmerArgs, environment: &Environment, report: &Report)
     }
     images.dedup();
     let bases = BaseImages::new(&request.cache, &environment.moment.token);
+    bases.clear_abandoned(environment.moment.now);
     let count = images.len();
     let mut failures = network.wait(async {
         let mut failures = Vec::new();

@@ -111,6 +111,9 @@ impl Manifest {
 }
 
 impl Index {
+    /// How many documents may lie on the way from a reference to an image's manifest, that one included.
+    pub const DEEPEST: usize = 4;
+
     /// Returns the bytes that are pushed, and that the index's digest is of.
     pub fn to_bytes(&self) -> Vec<u8> {
         to_bytes(self)
@@ -120,6 +123,13 @@ impl Index {
     pub fn select(&self, platform: &Platform) -> Option<&Descriptor> {
         let serves = |d: &&Descriptor| d.platform.as_ref().is_some_and(|offered| platform.is_served_by(offered));
         self.manifests.iter().find(serves)
+    }
+
+    /// Finds what to look at next for `platform`: the image that serves it, else an index, which often has no platform
+    /// of its own within another one.
+    pub fn choose(&self, platform: &Platform) -> Option<&Descriptor> {
+        let is_index = |d: &&Descriptor| [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&&*d.media_type);
+        self.select(platform).or_else(|| self.manifests.iter().find(is_index))
     }
 
     fn from_wire(own: &str, wire: &oci_spec::image::ImageIndex) -> Result<Self, ManifestError> {

@@ -60,8 +60,8 @@ async fn part(reference: &Reference, client: &Client) -> Result<Part, Error> {
     let no_part = |reason: &str| Error::NoPart { reference: reference.to_string(), reason: reason.to_owned() };
     let resolved = client.resolve(reference, &Platform::host()).await;
     let resolved = resolved.map_err(|source| Error::Part { reference: reference.to_string(), source })?;
-    let Resolved { manifest, manifest_bytes, digest, index_digest, config, .. } = resolved;
-    if index_digest.is_some() {
+    let Resolved { manifest, manifest_bytes, digest, indexes, config, .. } = resolved;
+    if !indexes.is_empty() {
         return Err(no_part("it is an index already; give the images of it, by digest"));
     }
     if config.platform.os.is_empty() || config.platform.architecture.is_empty() {

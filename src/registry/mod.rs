@@ -12,7 +12,6 @@ mod catalog;
 mod challenge;
 mod clouds;
 mod credentials;
-mod document;
 mod download;
 mod error;
 mod helper;

@@ -6,13 +6,11 @@ use super::download::{BlobStream, Download};
 use super::host::{Purpose, Target, Wanted};
 use super::{Client, Error};
 use crate::http::{Call, HeaderName, HeaderValue, Method, Response, Retry};
-use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference, media_type};
+use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference};
 
 /// Source: OCI distribution-spec, "Pushing Manifests": registries take at least 4 MiB.
 const LARGEST_MANIFEST: usize = 4 << 20;
 const LARGEST_CONFIG: u64 = 8 << 20;
-/// How deep indexes may be nested.
-const DEEPEST: usize = 3;
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -28,12 +26,19 @@ pub struct Resolved {
     pub manifest_bytes: Bytes,
     /// The manifest's digest.
     pub digest: Digest,
-    /// The digest of the index that it was chosen from.
-    pub index_digest: Option<Digest>,
+    /// The indexes on the way to it, that which the reference names first; none when it names the image itself.
+    pub indexes: Vec<Bytes>,
     /// The image configuration.
     pub config: ImageConfig,
     /// The configuration's bytes, which its digest is of.
     pub config_bytes: Bytes,
+}
+
+impl Resolved {
+    /// Returns the digest of what the reference names: an index or the manifest.
+    pub fn named(&self) -> Digest {
+        self.indexes.first().map_or_else(|| self.digest.clone(), |index| Digest::of(index))
+    }
 }
 
 impl Client {
@@ -67,10 +72,10 @@ impl Client {
     ) -> Result<Resolved, Error> {
         let wanted = Wanted { purpose: Purpose::Pull, operation: "pull the manifest of", retry };
         let target = self.target_as(place, wanted, None).await?;
-        let mut index_digest = None;
+        let mut indexes = Vec::new();
         let mut identifier = place.identifier().to_owned();
         let mut expected = place.digest.clone();
-        for _ in 0..DEEPEST {
+        for _ in 0..Index::DEEPEST {
             let (bytes, digest, served_as) = manifest(&target, &identifier, expected.as_ref()).await?;
             let document = Document::parse(&served_as, &bytes);
             match document.map_err(|source| Error::Manifest { at: target.at.clone(), source })? {
@@ -78,25 +83,17 @@ impl Client {
                     let (config, config_bytes) = self.config(place, &manifest.config, retry).await?;
                     let reference = asked.clone();
                     let manifest_bytes = bytes;
-                    return Ok(Resolved {
-                        reference,
-                        manifest,
-                        manifest_bytes,
-                        digest,
-                        index_digest,
-                        config,
-                        config_bytes,
-                    });
+                    return Ok(Resolved { reference, manifest, manifest_bytes, digest, indexes, config, config_bytes });
                 }
                 Document::Index(index) => {
                     let chosen = choose(&target, &index, platform)?;
-                    index_digest.get_or_insert(digest);
+                    indexes.push(bytes);
                     identifier = chosen.to_string();
                     expected = Some(chosen);
                 }
             }
         }
-        Err(target.protocol(format!("its indexes are nested more than {DEEPEST} deep")))
+        Err(target.protocol(format!("its indexes are nested more than {} deep", Index::DEEPEST)))
     }
 
     /// Opens a blob as a stream that verifies size and digest at its end and continues after a cut.
@@ -200,13 +197,8 @@ pub(super) fn announced_digest(response: &Response) -> Option<Digest> {
 }
 
 fn choose(target: &Target, index: &Index, platform: &Platform) -> Result<Digest, Error> {
-    if let Some(chosen) = index.select(platform) {
+    if let Some(chosen) = index.choose(platform) {
         return Ok(chosen.digest.clone());
-    }
-    // An index within an index often has no platform of its own.
-    let is_index = |d: &&Descriptor| [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&d.media_type.as_str());
-    if let Some(nested) = index.manifests.iter().find(is_index) {
-        return Ok(nested.digest.clone());
     }
     let mut offered: Vec<String> =
         index.manifests.iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();

@@ -1,11 +1,14 @@
 //! The warmer: base images go into a directory, and builds ask no registry for them.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::bases;
 use crate::support::executor::Executor;
+use crate::support::image::sha256;
 use crate::support::isolation::Isolation;
 use crate::support::pod::EXECUTOR;
 use crate::support::process::{self, Finished, SHORT};
@@ -13,6 +16,8 @@ use crate::support::proxy::Proxy;
 use crate::support::registry::{self, Registry};
 use crate::support::scratch::Scratch;
 use crate::support::source::{one_file, source};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Runs the warmer under kaniko's name for it.
 fn warm(cache: &Path, words: &[&str]) -> Finished {
@@ -156,7 +161,83 @@ fn many_warmers_and_force_do_not_disturb_each_other() {
     }
     assert_eq!(temporary(cache.path()), 0);
     for entry in fs::read_dir(cache.join("bases/blobs/sha256")).expect("it is there").flatten() {
-        let digest = crate::support::image::sha256(&mut fs::File::open(entry.path()).expect("a blob"));
+        let digest = sha256(&mut fs::File::open(entry.path()).expect("a blob"));
         assert_eq!(digest, format!("sha256:{}", entry.file_name().to_string_lossy()));
     }
+}
+
+/// What the warmer brings is what a build finds: a mirror's image behind two indexes, whole again after a blob lost its
+/// end, without what a killed run left.
+#[test]
+fn an_index_of_a_mirror_is_kept_whole() {
+    if !Isolation::Namespace.allowed("warmer: mirror") {
+        return;
+    }
+    let mirror = Registry::plain();
+    let base = one_file();
+    Executor::new(Isolation::Namespace, base.path()).push_plain(&mirror, "hub/app:1").run().expect(0);
+    let host = "\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\"},";
+    let inner = push_index(&mirror, "hub/app:inner", "hub/app:1", "application/vnd.oci.image.manifest.v1+json", host);
+    let outer = push_index(&mirror, "hub/app:2", "hub/app:inner", INDEX, "");
+    let cache = Scratch::new("cache");
+    let abandoned = scratch_blob(&cache);
+    let words = [
+        "-i",
+        "gone.invalid/app:2",
+        &format!("--insecure-registry={}", mirror.address),
+        &format!("--registry-map=gone.invalid={}/hub", mirror.address),
+    ];
+    warm(cache.path(), &words).success();
+    // Two indexes, the manifest, its configuration and a layer.
+    assert_eq!((blobs(cache.path()), temporary(cache.path())), (5, 0), "{}", abandoned.display());
+    assert_ne!(inner, outer);
+    let largest = fs::read_dir(cache.join("bases/blobs/sha256")).expect("it is there").flatten();
+    let layer = largest.map(|entry| entry.path()).find(|path| fs::read(path).is_ok_and(|blob| blob[0] == 0x1f));
+    let layer = layer.expect("a layer");
+    let whole = fs::read(&layer).expect("a blob");
+    fs::write(&layer, &whole[..whole.len() / 2]).expect("scratch is writable");
+    drop(warm(cache.path(), &[words.as_slice(), &["-i", &format!("gone.invalid/app@{outer}")]].concat()));
+    assert_eq!(fs::read(&layer).expect("a blob"), whole, "what lost its end is brought again");
+    drop(mirror);
+    let derived = source(&format!("FROM gone.invalid/app@{outer}\nCOPY file /second\n"), &[("file", "x")]);
+    let mut executor = Executor::new(Isolation::Namespace, derived.path());
+    executor.only_layout().add(&["--offline", &format!("--cache-dir={}", cache.path().display())]);
+    executor.run().expect(0).image().verify();
+}
+
+/// Pushes an index of one document that the registry has; returns its digest.
+fn push_index(registry: &Registry, to: &str, of: &str, media_type: &str, more: &str) -> String {
+    let mut command = Command::new("skopeo");
+    command.args(["inspect", "--raw", "--tls-verify=false"]).arg(format!("docker://{}/{of}", registry.address));
+    let part = process::run(&mut command, SHORT).success();
+    let (size, digest) = (part.len(), sha256(&mut part.as_bytes()));
+    let index = format!(
+        "{{\"schemaVersion\":2,\"mediaType\":\"{INDEX}\",\"manifests\":[{{\"mediaType\":\"{media_type}\",{more}\
+         \"size\":{size},\"digest\":\"{digest}\"}}]}}"
+    );
+    let (repository, tag) = to.rsplit_once(':').expect("a tag");
+    let mut stream = TcpStream::connect(&registry.address).expect("it runs");
+    let head = format!("PUT /v2/{repository}/manifests/{tag} HTTP/1.0\r\nContent-Type: {INDEX}\r\n");
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{index}", index.len()).expect("it listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.0 201"), "{answer}");
+    sha256(&mut index.as_bytes())
+}
+
+/// Makes what a warmer leaves that was killed long ago.
+fn scratch_blob(cache: &Scratch) -> std::path::PathBuf {
+    let path = cache.file("bases/blobs/.gone-0.tmp", "half a layer");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    fs::File::open(&path).and_then(|file| file.set_modified(long_ago)).expect("scratch is writable");
+    path
+}
+
+#[test]
+fn a_dockerfile_is_read_whatever_a_build_would_push() {
+    let (scratch, cache) = (Scratch::new("dockerfile"), Scratch::new("cache"));
+    let path = scratch.file("Dockerfile", "FROM scratch\n").display().to_string();
+    let mut command = Command::new(EXECUTOR);
+    command.env_clear().env("KANIKO_NO_PUSH", "false").args(["warmer", "-d", &path]);
+    process::run(command.arg(format!("--cache-dir={}", cache.path().display())), SHORT).success();
 }

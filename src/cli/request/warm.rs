@@ -65,7 +65,7 @@ pub fn resolve_warm(args: &WarmerArgs, environment: &Environment) -> Result<Warm
 
 /// Makes the request of a build with this Dockerfile.
 fn build_of(dockerfile: &str, args: &WarmerArgs, environment: &Environment) -> Result<BuildRequest, Failure> {
-    let mut words = vec!["yadokari".to_owned(), "--no-push".to_owned(), format!("--dockerfile={dockerfile}")];
+    let mut words = vec!["yadokari".to_owned(), "--dryrun".to_owned(), format!("--dockerfile={dockerfile}")];
     words.extend(args.build_arg.iter().map(|argument| format!("--build-arg={argument}")));
     words.extend(args.custom_platform.iter().map(|platform| format!("--custom-platform={platform}")));
     match parse(words.into_iter().map(OsString::from))? {

@@ -118,7 +118,7 @@ async fn an_image_goes_up_and_comes_down_again() {
 
     let digest = push_image(&client, &to, &bytes).await;
     let resolved = client.resolve(&to, &platform()).await.expect("resolved");
-    assert_eq!((&resolved.digest, &resolved.index_digest), (&digest, &None));
+    assert_eq!((&resolved.digest, &resolved.named(), resolved.indexes.len()), (&digest, &digest, 0));
     assert_eq!(resolved.config.config.env, ["A=b"]);
     assert_eq!(Digest::of(&resolved.manifest_bytes), digest);
     let stream = client.blob(&to, &resolved.manifest.layers[0]).await.expect("opened");
@@ -137,7 +137,7 @@ async fn an_image_goes_up_and_comes_down_again() {
     let many = reference(&registry.address, "team/app:many");
     let index_digest = client.push_manifest(&many, media_type::OCI_INDEX, bytes.into()).await.expect("pushed");
     let resolved = client.resolve(&many.with_digest(index_digest.clone()), &platform()).await.expect("resolved");
-    assert_eq!((resolved.digest, resolved.index_digest), (digest, Some(index_digest)));
+    assert_eq!((&resolved.digest, resolved.named()), (&digest, index_digest));
 }
 
 #[tokio::test]
