@@ -36,6 +36,7 @@ pub(super) fn write_directory(
 ) -> Result<Vec<Warning>, Error> {
     let failure = |action| move |source| Error::Write { action, path: path.to_owned(), source };
     if fs::symlink_metadata(path).is_ok() {
+        make_room(path, files).map_err(failure("make room for directories in"))?;
         let warnings = unpack(path, delivery, files)?;
         if mode == DirectoryMode::Delete {
             prune(path, Path::new(""), files).map_err(failure("remove what the image does not have from"))?;
@@ -59,6 +60,20 @@ pub(super) fn write_directory(
         let _ = fs::remove_dir_all(&temporary);
     }
     renamed
+}
+
+/// Removes what stands where the image has directories. In the stream these come after what is in them: a link in such
+/// a place would lead the files elsewhere, or be taken away with nothing in its stead.
+fn make_room(root: &Path, files: &Inventory) -> io::Result<()> {
+    for (path, _) in files.walk(Path::new("")).filter(|(_, node)| node.is_directory()) {
+        let place = root.join(path);
+        match fs::symlink_metadata(&place) {
+            Ok(found) if !found.is_dir() => fs::remove_file(&place)?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Unpacks the files below `path`, through a pipe: what flattens reads the layers, perhaps from their registry.

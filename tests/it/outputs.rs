@@ -280,6 +280,24 @@ fn bare_files_are_those_that_umoci_unpacks() {
     }
 }
 
+/// A link in the place of an image's directory was followed by the files, and then gave way to an empty directory.
+#[test]
+fn a_link_in_the_place_of_a_directory_gives_way() {
+    if !Isolation::Namespace.allowed("outputs: links in the way") {
+        return;
+    }
+    let source = source("FROM scratch\nCOPY file /a/b/file\nCOPY file /c/file\n", &[("file", "content\n")]);
+    let place = Scratch::new("place");
+    let (elsewhere, there) = (place.directory("elsewhere"), place.directory("there"));
+    place.file("there/c", "a file");
+    std::os::unix::fs::symlink(&elsewhere, there.join("a")).expect("scratch is writable");
+    built(Isolation::Namespace, &source, &[&format!("--output={}", there.display())]).run().expect(0);
+    for name in ["a/b/file", "c/file"] {
+        assert_eq!(fs::read_to_string(there.join(name)).ok().as_deref(), Some("content\n"), "{name}");
+    }
+    assert_eq!(fs::read_dir(elsewhere).expect("it is there").count(), 0);
+}
+
 #[test]
 fn files_of_a_build_that_fails_are_not_there() {
     if !Isolation::Namespace.allowed("outputs: failing files") {
