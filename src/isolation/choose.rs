@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::chroot::Chroot;
 use super::container::Container;
@@ -106,8 +105,8 @@ fn open_namespace(options: &Options, inside: Inside) -> (Box<dyn Isolation>, Cho
 fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolation>, Chosen), Error> {
     if container_marker(options).is_none() && !options.force {
         let looked_at = "/.dockerenv, /run/.containerenv, a service account, control groups, an overlay root";
-        let error = Error::NotAContainer { looked_at: looked_at.to_owned() };
-        return Ok((Box::new(Unavailable::new(error)), nothing("container isolation was asked for outside one")));
+        let error = || Error::NotAContainer { looked_at: looked_at.to_owned() };
+        return Ok((Box::new(Unavailable(Box::new(error))), nothing("container isolation was asked for outside one")));
     }
     if let Some(missing) = missing_for_owners() {
         return Ok(unavailable("container", &missing, remedy::CONTAINER));
@@ -145,8 +144,9 @@ fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation
 }
 
 fn unavailable(wanted: &'static str, reason: &str, remedy: &str) -> (Box<dyn Isolation>, Chosen) {
-    let error = Error::Refused { wanted, reason: reason.to_owned(), remedy: remedy.to_owned() };
-    (Box::new(Unavailable::new(error)), nothing(reason))
+    let (told, remedy) = (reason.to_owned(), remedy.to_owned());
+    let error = move || Error::Refused { wanted, reason: told.clone(), remedy: remedy.clone() };
+    (Box::new(Unavailable(Box::new(error))), nothing(reason))
 }
 
 fn nothing(reason: &str) -> Chosen {
@@ -220,22 +220,15 @@ fn marker(evidence: &Evidence) -> Option<&'static str> {
 
 /// Returns an isolation that refuses everything: for looking at a build that is not carried out.
 pub fn none() -> Box<dyn Isolation> {
-    Box::new(Unavailable(Mutex::new(None)))
+    Box::new(Unavailable(Box::new(|| Error::NeverOpened)))
 }
 
-/// Stands where no isolation is possible; the error comes only when one is needed.
-#[derive(Debug)]
-struct Unavailable(Mutex<Option<Error>>);
-
-impl Unavailable {
-    fn new(error: Error) -> Self {
-        Self(Mutex::new(Some(error)))
-    }
-}
+/// Stands where no isolation is possible; the error comes only when one is needed, to each stage that needs one.
+struct Unavailable(Box<dyn Fn() -> Error + Send + Sync>);
 
 impl Isolation for Unavailable {
     fn rootfs(&self, _stage: usize) -> Result<Rootfs, Error> {
-        Err(self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Error::NeverOpened))
+        Err((self.0)())
     }
 
     fn run(&self, _: &Rootfs, _: &Process, _: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
@@ -247,7 +240,8 @@ impl Isolation for Unavailable {
     }
 
     fn holds(&self) -> Capacity {
-        Capacity::One
+        // Stages that need none can be built at the same time.
+        Capacity::Many
     }
 
     fn abilities(&self) -> Abilities {

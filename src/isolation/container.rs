@@ -215,7 +215,7 @@ impl Isolation for Container {
 }
 
 impl Drop for Container {
-    /// A build that ends in a panic must not leave a container without its files.
+    /// Whoever drops it without having ended it must not leave the container without its files.
     fn drop(&mut self) {
         let _journal_stays_for_the_next_start = self.finish();
     }

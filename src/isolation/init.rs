@@ -46,7 +46,7 @@ const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
 
 /// How long descendants that do not die are waited for; only one in the kernel's hands takes that long.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the hidden subcommand `init`: reads what to do from standard input, does it, and tells how it went.
 ///

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::init::PATIENCE;
 use super::protocol::{Reply, Spec, receive, send};
 use super::{Cancel, Error, Exit, Stream};
 use crate::sys;
 
-/// How long `init` may take to end everything after it was told to, before it is killed itself.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long `init` may take to end everything after it was told to, before it is killed itself: longer than it tries,
+/// since who ends it earlier leaves behind what it was about to end.
+const GRACE: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
 
 /// Bytes passed on at a time: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
