@@ -80,7 +80,7 @@ impl Shared<'_> {
                     for mount in &run.mounts {
                         shown.push(match &mount.what {
                             Mounted::Bind { from, source, .. } => {
-                                Some(self.planned(id, &mounted_files(from, source)).map_err(place)?)
+                                Some(self.planned_mount(id, from, source).map_err(place)?)
                             }
                             Mounted::Cache(_)
                             | Mounted::Tmpfs { .. }
@@ -101,17 +101,23 @@ impl Shared<'_> {
     fn planned(&self, id: StageId, copy: &CopyStep) -> Result<Part, Error> {
         match &copy.from {
             CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => self.copied(id, copy),
-            CopyFrom::Stage(stage) => {
-                let digest = Frames::new("planned stage").with(stage.0.to_string()).digest();
-                Ok(Part { name: "stage".to_owned(), digest, files: Vec::new() })
-            }
+            CopyFrom::Stage(stage) => Ok(planned_stage(*stage)),
+        }
+    }
+
+    /// Digests what a mount shows, before any stage is built.
+    fn planned_mount(&self, id: StageId, from: &CopyFrom, path: &str) -> Result<Part, Error> {
+        match from {
+            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => self.shown(id, from, path),
+            CopyFrom::Stage(stage) => Ok(planned_stage(*stage)),
         }
     }
 }
 
-/// What a mount shows, as if it were copied.
-pub(super) fn mounted_files(from: &CopyFrom, source: &str) -> CopyStep {
-    CopyStep::plain(from.clone(), source.to_owned(), "/")
+/// Stands for the files of a stage, which its own steps decide.
+fn planned_stage(stage: StageId) -> Part {
+    let digest = Frames::new("planned stage").with(stage.0.to_string()).digest();
+    Part { name: "stage".to_owned(), digest, files: Vec::new() }
 }
 
 /// What the documents of the image look like; an origin is of the context, whose contents count anyway.

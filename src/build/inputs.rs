@@ -16,10 +16,10 @@ use crate::plan::{CopyFrom, CopySource, CopyStep, Mount, Mounted, RunStep, Stage
 use crate::request::GitSource;
 use crate::rootfs::{Exclusions, Tree};
 
-use super::copy::{Content, Copier, Draft, Link};
+use super::copy::{Content, Copier, Draft, Link, Source};
 use super::files::Opened;
 use super::stage::Shared;
-use super::{CopyError, Error, existing, files, layers};
+use super::{CopyError, Error, files, layers};
 
 /// As many digits as a Git commit id has.
 const COMMIT_DIGITS: usize = 40;
@@ -45,62 +45,83 @@ impl Shared<'_> {
 
     /// Digests what each mount of a RUN shows, none for those that show nothing of the plan's.
     pub(super) fn mounted(&self, id: StageId, step: &RunStep) -> Result<Vec<Option<Part>>, Error> {
-        let show = |mount: &Mount| {
-            let (from, source) = match &mount.what {
-                Mounted::Bind { from, source, read_only: _ } => (from, source),
-                // What a cache begins with is only there the first time.
-                Mounted::Cache(_)
-                | Mounted::Tmpfs { .. }
-                | Mounted::Secret { .. }
-                | Mounted::Ssh { .. }
-                | Mounted::Script(_) => return Ok(None),
-            };
-            let copy = existing::mounted_files(from, source);
-            self.copied(id, &copy).map(Some)
+        let show = |mount: &Mount| match &mount.what {
+            Mounted::Bind { from, source, read_only: _ } => self.shown(id, from, source).map(Some),
+            // What a cache begins with is only there the first time.
+            Mounted::Cache(_)
+            | Mounted::Tmpfs { .. }
+            | Mounted::Secret { .. }
+            | Mounted::Ssh { .. }
+            | Mounted::Script(_) => Ok(None),
         };
         step.mounts.iter().map(show).collect()
     }
 
+    /// Digests what a bind mount shows; stages and images by what they were made of.
+    pub(super) fn shown(&self, id: StageId, from: &CopyFrom, path: &str) -> Result<Part, Error> {
+        let step = CopyStep::plain(from.clone(), path.trim_start_matches('/').to_owned(), "/");
+        match from {
+            CopyFrom::Context | CopyFrom::Named(_) => self.digest(id, &step, Reading::Shown),
+            CopyFrom::Stage(_) | CopyFrom::Image(_) => self.copied(id, &step),
+        }
+    }
+
     /// Digests what a COPY or ADD copies, file by file.
     pub(super) fn contents(&self, id: StageId, step: &CopyStep) -> Result<Part, Error> {
+        self.digest(id, &neutral(step), Reading::Copied)
+    }
+
+    fn digest(&self, id: StageId, step: &CopyStep, reading: Reading) -> Result<Part, Error> {
         let name = match &step.from {
             CopyFrom::Context => "the context".to_owned(),
             CopyFrom::Named(name) => format!("context {name}"),
             CopyFrom::Stage(stage) => format!("stage {}", self.plan.stages[stage.0].name),
             CopyFrom::Image(key) => format!("image {}", key.reference),
         };
-        self.with_source(&step.from, |opened| self.digest(id, step, opened, &name))
+        self.with_source(&step.from, |opened| {
+            let mut files = Vec::new();
+            let mut all = Frames::new("sources");
+            // Each by itself: what one puts over another's file in the image may be unpacked there.
+            for source in &step.sources {
+                let step = CopyStep { sources: vec![source.clone()], ..step.clone() };
+                all = all.with(self.source(id, &step, opened, reading, &mut files)?.hex());
+            }
+            Ok(Part { name: format!("what {name} has to copy"), digest: all.digest(), files })
+        })
     }
 
-    fn digest(&self, id: StageId, step: &CopyStep, opened: &Opened<'_>, name: &str) -> Result<Part, Error> {
+    /// Digests what the only source of a step is; adds its files to `files`.
+    fn source(
+        &self,
+        id: StageId,
+        step: &CopyStep,
+        opened: &Opened<'_>,
+        reading: Reading,
+        files: &mut Vec<FileDigest>,
+    ) -> Result<Digest, Error> {
         let Opened { source, layers, tree } = opened;
         let spool = self.scratch("digest", id)?;
-        let neutral = neutral(step);
-        let added = self.additions.of_step(&neutral, self.request, self.services)?;
+        let added = self.additions.of_step(step, self.request, self.services)?;
         let mut nothing = Inventory::new();
         let ignored = Exclusions::new(&[]);
         let mut draft = Draft::new(&mut nothing, &ignored, Timestamp::default());
-        Copier {
-            step: &neutral,
-            source,
-            draft: &mut draft,
-            owner: None,
-            spool: &spool,
-            spooled: 0,
-            sources: 0,
-            added: &added,
-        }
-        .copy()?;
+        let (owner, draft_of) = (None, &mut draft);
+        let mut copier =
+            Copier { step, source, draft: draft_of, owner, spool: &spool, spooled: 0, sources: 0, added: &added };
+        let places = match (reading, step.sources.first().and_then(path)) {
+            (Reading::Shown, Some(path)) => {
+                copier.copy_one(Path::new(path))?;
+                shown_place(Path::new(path), &source.find(Path::new(path))?)
+            }
+            (Reading::Shown | Reading::Copied, path) => {
+                copier.copy()?;
+                path.map_or_else(|| Ok(Frames::new("elsewhere")), |path| copied_places(source, step, path))?
+            }
+        };
         let services = self.services;
         let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &draft.wanted(), &spool)?;
-        let mut matches = Frames::new("names");
-        for pattern in neutral.sources.iter().filter_map(path).filter(|_| !neutral.parents) {
-            let found = source.matches(pattern)?;
-            matches = matches.list(found.iter().map(|path| path.as_os_str().as_bytes()));
-        }
-        let mut files = Vec::new();
-        let mut links = HashMap::new();
+        let (first, mut links) = (files.len(), HashMap::new());
         for (entry, content, link) in draft.planned() {
             let number = links.len();
             let link = link.map(|link: Link| *links.entry(link).or_insert(number));
@@ -112,9 +133,41 @@ impl Shared<'_> {
             files.push(FileDigest { path: path.display().to_string(), digest });
         }
         files::remove_scratch(&spool)?;
-        let all = matches.list(files.iter().map(|file| file.digest.hex()));
-        Ok(Part { name: format!("what {name} has to copy"), digest: all.digest(), files })
+        Ok(places.list(files[first..].iter().map(|file| file.digest.hex())).digest())
     }
+}
+
+/// How a source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// COPY or ADD: a pattern, and of a directory only what is in it.
+    Copied,
+    /// A mount: a path as it stands, and a directory with its own attributes.
+    Shown,
+}
+
+/// Starts the digest of what a pattern means with what decides where it goes: the names that match, and which of them are
+/// directories, since these stand for what is in them.
+fn copied_places(source: &Source<'_>, step: &CopyStep, path: &str) -> Result<Frames, CopyError> {
+    let roots = if step.parents { path.split_once("/./").map_or("", |(root, _)| root) } else { path };
+    let mut places = Vec::new();
+    for found in source.matches(roots)? {
+        let is_directory = source.find(&found)?.kind == EntryKind::Directory;
+        places.push(Frames::new("place").with(found.as_os_str().as_bytes()).with(is_directory.to_string()).digest());
+    }
+    Ok(Frames::new("copied").list(places.iter().map(Digest::hex)))
+}
+
+/// Starts the digest of what a mount shows with what its files do not say: the attributes of the directory that they are
+/// in. Those of a context itself do not count: every pod has others.
+fn shown_place(path: &Path, entry: &Entry) -> Frames {
+    let Entry { path: _, kind, mode, uid, gid, mtime: _, xattrs } = entry;
+    let shown = Frames::new("shown").with((*kind == EntryKind::Directory).to_string());
+    if path == Path::new("") {
+        return shown;
+    }
+    let xattrs = xattrs.iter().flat_map(|(name, value)| [name, value]);
+    shown.with(mode.to_le_bytes()).with(uid.to_le_bytes()).with(gid.to_le_bytes()).list(xattrs)
 }
 
 /// Returns a step that copies the same, but does nothing with it; without what its own text pins.

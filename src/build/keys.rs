@@ -10,7 +10,7 @@ use crate::cache::key::{Frames, Part, Parts};
 use crate::image::Layer;
 use crate::oci::{Digest, ImageConfig, Platform};
 use crate::plan::{CacheMount, CopyFrom, CopySource, CopyStep, Mount, Mounted, RunStep, Unpack, WorkdirStep};
-use crate::request::{BuildRequest, Compression, RunNetwork, SnapshotMode};
+use crate::request::{BuildRequest, Compression, RunNetwork, RunSettings, SnapshotMode};
 use crate::rootfs::Fidelity;
 
 /// What all keys of a build have in common.
@@ -42,7 +42,11 @@ impl Settings {
             // Some owners and attributes are not what they should be.
             Fidelity::Lossy => "lossy",
         };
-        Self { layers: layers.clone().digest(), runs: layers.with(mode).with(fidelity).digest() }
+        let RunSettings { network: _, hosts: _, shared_memory, limits, secrets: _, agents: _, caches: _ } =
+            &request.run;
+        let runs = layers.clone().with(mode).with(fidelity);
+        let runs = runs.option(shared_memory.map(u64::to_le_bytes)).list(limits.iter().map(json));
+        Self { layers: layers.digest(), runs: runs.digest() }
     }
 }
 

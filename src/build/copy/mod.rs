@@ -88,7 +88,7 @@ impl Copier<'_, '_> {
     }
 
     /// Copies one file or the contents of one directory.
-    fn copy_one(&mut self, path: &Path) -> Result<(), Error> {
+    pub(super) fn copy_one(&mut self, path: &Path) -> Result<(), Error> {
         self.sources += 1;
         let Some(real) = self.source.resolve(path)? else {
             return Err(self.source.missing(path));

@@ -134,14 +134,22 @@ impl Shared<'_> {
 }
 
 /// Writes a path as a pattern that matches it alone.
+///
+/// A backslash means itself where no wildcard is in its component or before it, and an escaped wildcard is none at all:
+/// such a path is taken as it is written, backslashes included. So wildcards become classes of one.
 fn literal(path: &Path) -> String {
     let text = path.to_string_lossy();
     let mut pattern = String::with_capacity(text.len());
-    for character in text.chars() {
-        if matches!(character, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
+    let mut matched = false;
+    for component in text.split_inclusive('/') {
+        matched |= component.contains(['*', '?', '[']);
+        for character in component.chars() {
+            match character {
+                '*' | '?' | '[' => pattern.extend(['[', character, ']']),
+                '\\' if matched => pattern.push_str("\\\\"),
+                other => pattern.push(other),
+            }
         }
-        pattern.push(character);
     }
     pattern
 }
@@ -153,10 +161,16 @@ mod tests {
 
     #[test]
     fn a_literal_pattern_matches_its_path_alone() {
-        for path in ["plain", "a*b", "a?b", "[x]", "back\\slash"] {
+        for path in ["a*b", "a?b", "[x]", "*\\", "*/back\\slash"] {
             let pattern = literal(Path::new(path));
-            assert!(glob::matches(pattern.as_bytes(), path.as_bytes()).expect(&pattern), "{pattern}");
+            assert!(glob::has_wildcards(pattern.as_bytes()), "{pattern} is matched, not taken as it is written");
+            for (component, name) in pattern.split('/').zip(path.split('/')) {
+                assert!(glob::matches(component.as_bytes(), name.as_bytes()).expect(&pattern), "{pattern}");
+            }
         }
         assert!(!glob::matches(literal(Path::new("a*")).as_bytes(), b"ab").expect("a pattern"));
+        for path in ["plain", "back\\slash"] {
+            assert_eq!(literal(Path::new(path)), path);
+        }
     }
 }
