@@ -23,7 +23,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// Does what a command asks for, and tells about it.
 pub fn run(command: &Command) -> ExitCode {
     let environment = Environment::read();
-    let report = |messages: &MessageArgs| Report::to_standard_error(Settings::resolve(messages, &environment));
+    let report =
+        |messages: &MessageArgs| Arc::new(Report::to_standard_error(Settings::resolve(messages, &environment)));
     match command {
         Command::Index(args) => {
             let report = report(&args.messages);
@@ -38,15 +39,15 @@ pub fn run(command: &Command) -> ExitCode {
             report.conclude(warm::run(args, &environment, &report))
         }
         Command::Cache(command) => {
-            let report = std::sync::Arc::new(report(command.messages()));
+            let report = report(command.messages());
             report.conclude(cache::run(command, &environment, &report))
         }
         Command::Check(args) => {
-            let report = Arc::new(report(&args.build.messages));
+            let report = report(&args.build.messages);
             report.conclude(check::run(args, &environment, &report))
         }
         Command::Plan(args) => {
-            let report = Arc::new(report(&args.build.messages));
+            let report = report(&args.build.messages);
             report.conclude(plan::run(args, &environment, &report))
         }
         Command::Auth(args) => report(&args.messages).conclude(auth::run(args, &environment)),

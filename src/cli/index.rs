@@ -1,5 +1,7 @@
 //! `yadokari index`: from flags to the end of the process.
 
+use std::sync::Arc;
+
 use super::args::IndexArgs;
 use super::commands::{told, wait};
 use super::env::Environment;
@@ -11,13 +13,13 @@ use crate::output;
 use crate::progress::{Event, Reporter as _};
 
 /// Joins the images.
-pub(super) fn run(args: &IndexArgs, environment: &Environment, report: &Report) -> Result<(), Failure> {
+pub(super) fn run(args: &IndexArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     let (request, network) = request::resolve_index(args, environment, |path| std::fs::read_to_string(path))?;
     let failed = |error: output::Error| Failure::from_error(output_kind(&error), &error);
     let joined = output::remove_stale(&request.results).map_err(failed).and_then(|()| {
-        let client = services::client(&network)?;
-        let outcome = wait(async { output::join(&request, &client, report).await.map_err(failed) })?;
-        output::write_index_results(&outcome, &request.results, report).map_err(failed)?;
+        let client = services::client(&network, report.clone())?;
+        let outcome = wait(async { output::join(&request, &client, report.as_ref()).await.map_err(failed) })?;
+        output::write_index_results(&outcome, &request.results, report.as_ref()).map_err(failed)?;
         for reference in &outcome.pushed {
             report.report(Event::Note(&format!("Pushed {}@{}", reference.name(), outcome.index.digest)));
         }

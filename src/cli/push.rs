@@ -1,6 +1,7 @@
 //! `yadokari push`: an image in a file or directory goes to registries.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args::PushArgs;
 use super::commands::{told, wait};
@@ -15,22 +16,22 @@ use crate::progress::{Event, Reporter as _};
 use crate::request::PushRequest;
 use crate::store::Store;
 
-pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Report) -> Result<(), Failure> {
+pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     let (request, network) = request::resolve_push(args, environment)?;
     let failed = |error: output::Error| Failure::from_error(output_kind(&error), &error);
     let pushed = output::remove_stale(&request.results).map_err(failed).and_then(|()| {
         let disk = |error: &dyn std::error::Error| Failure::from_error(Kind::Disk, error);
         let state = StateDirectory::create(&request.state_directory).map_err(|error| disk(&error))?;
         let store = Store::open(&request.state_directory.join("store")).map_err(|error| disk(&error))?;
-        let client = services::client(&network)?;
+        let client = services::client(&network, report.clone())?;
         let outcome = wait(async {
             if request.check_push {
                 output::check_push(&client, &request.destinations).await.map_err(failed)?;
             }
             let packed = packed(&request, &store).await.map_err(failed)?;
-            output::push(&packed, &request.destinations, &client, report).await.map_err(failed)
+            output::push(&packed, &request.destinations, &client, report.as_ref()).await.map_err(failed)
         })?;
-        output::write_push_results(&outcome, &request.results, report).map_err(failed)?;
+        output::write_push_results(&outcome, &request.results, report.as_ref()).map_err(failed)?;
         for reference in &outcome.pushed {
             report.report(Event::Note(&format!("Pushed {}@{}", reference.name(), outcome.image.digest)));
         }

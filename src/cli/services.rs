@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
-use super::request::{Network, Resolved};
+use super::request::{Network, Resolved, Warning};
 use super::signals::Signals;
 use super::state::StateDirectory;
 use crate::build::{Failed, Fetching, Services};
@@ -116,7 +116,7 @@ fn assemble(
 ) -> Result<Services, Failure> {
     let (request, network) = (&resolved.request, &resolved.network);
     let (agent, credentials) = credentials(network)?;
-    let registry = Client::reporting(agent.clone(), network.registry.clone(), credentials, Arc::clone(&reporter));
+    let registry = registry_client(agent.clone(), network, credentials, Arc::clone(&reporter));
     let store = Store::open(&request.state_directory.join("store"));
     let (stopped, heard) = (cancel.clone(), Arc::clone(&reporter));
     let cache = Arc::new(cache(
@@ -205,9 +205,17 @@ fn left_alone(request: &BuildRequest) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// [`Failure`] of kind usage when one of them cannot be read.
-pub(super) fn client(network: &Network) -> Result<Client, Failure> {
+pub(super) fn client(network: &Network, reporter: Arc<dyn Reporter>) -> Result<Client, Failure> {
     let (agent, credentials) = credentials(network)?;
-    Ok(Client::new(agent, network.registry.clone(), credentials))
+    Ok(registry_client(agent, network, credentials, reporter))
+}
+
+/// Makes the client, after telling what of its settings is probably not meant.
+fn registry_client(agent: Agent, network: &Network, credentials: Credentials, reporter: Arc<dyn Reporter>) -> Client {
+    for Warning { rule, message } in &network.warnings {
+        reporter.report(Event::Warning { rule, line: None, message });
+    }
+    Client::new(agent, network.registry.clone(), credentials, reporter)
 }
 
 /// Makes what speaks HTTP, and reads who we are to registries.

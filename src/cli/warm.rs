@@ -20,11 +20,11 @@ use crate::progress::{Event, Reporter as _};
 use crate::request::BuildRequest;
 use crate::{dockerfile, plan};
 
-pub(super) fn run(args: &WarmerArgs, environment: &Environment, report: &Report) -> Result<(), Failure> {
+pub(super) fn run(args: &WarmerArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     let request = request::resolve_warm(args, environment)?;
     report.warnings(&request.warnings);
     let network = Network::new()?;
-    let client = services::client(&request.network)?;
+    let client = services::client(&request.network, report.clone())?;
     let mut images: Vec<(Reference, Platform)> =
         request.images.iter().map(|image| (image.clone(), request.platform.clone())).collect();
     if let Some(build) = &request.dockerfile {

@@ -112,6 +112,20 @@ pub enum Error {
         /// What the last place said.
         last: Box<Error>,
     },
+    /// The settings forbid the registry.
+    #[error("{at}: the settings of registries (--registries-conf) block {scope}")]
+    Blocked {
+        /// What was being done.
+        at: At,
+        /// What is blocked.
+        scope: String,
+    },
+    /// The settings move it to where nothing has a name.
+    #[error("cannot pull {reference}: the settings of registries (--registries-conf) leave nothing of its name")]
+    Nowhere {
+        /// What was asked for.
+        reference: String,
+    },
     /// The registry broke the protocol.
     #[error("{at}: {reason}")]
     Protocol {
@@ -189,8 +203,8 @@ impl Error {
                 _ => ErrorKind::Other,
             },
             Self::Places { last, .. } => last.kind(),
-            Self::Denied { .. } => ErrorKind::Denied,
-            Self::Platform { .. } => ErrorKind::NotFound,
+            Self::Denied { .. } | Self::Blocked { .. } => ErrorKind::Denied,
+            Self::Platform { .. } | Self::Nowhere { .. } => ErrorKind::NotFound,
             Self::Digest { .. }
             | Self::Size { .. }
             | Self::Manifest { .. }

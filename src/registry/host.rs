@@ -34,9 +34,9 @@ pub(super) struct Wanted {
 
 /// All registries that were met.
 #[derive(Debug, Default)]
-pub(super) struct Hosts(Mutex<HashMap<(String, Purpose), Arc<Host>>>);
+pub(super) struct Hosts(Mutex<HashMap<(String, Purpose, Registry), Arc<Host>>>);
 
-/// One registry for one purpose.
+/// One registry for one purpose, under the same settings.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) registry: String,
@@ -80,7 +80,10 @@ impl Client {
     ) -> Result<Target, Error> {
         let Wanted { purpose, operation, retry } = wanted;
         let at = At { operation, subject: reference.to_string() };
-        let host = self.0.hosts.get(&self.0.options, &reference.registry, purpose);
+        if let Some(scope) = self.0.options.mirrors.blocked(reference) {
+            return Err(Error::Blocked { at, scope: scope.to_string() });
+        }
+        let host = self.0.hosts.get(&self.0.options, reference, purpose);
         let base = host.base.get_or_try_init(|| self.ping(&host, &at, retry)).await?.clone();
         let found = self.0.credentials.find(reference).await;
         let scopes = scopes(reference, purpose, also);
@@ -144,24 +147,33 @@ impl Client {
 }
 
 impl Hosts {
-    fn get(&self, options: &Options, registry: &str, purpose: Purpose) -> Arc<Host> {
+    fn get(&self, options: &Options, place: &Reference, purpose: Purpose) -> Arc<Host> {
+        let settings = settings(options, place, purpose);
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(Host::new(options, registry, purpose));
-        hosts.entry((registry.to_owned(), purpose)).or_insert_with(make).clone()
+        let make = || Arc::new(Host::new(&place.registry, settings.clone()));
+        hosts.entry((place.registry.clone(), purpose, settings.clone())).or_insert_with(make).clone()
+    }
+}
+
+/// Joins what was said of a place, of its registry, and of all registries.
+fn settings(options: &Options, place: &Reference, purpose: Purpose) -> Registry {
+    let own = options.registries.get(&place.registry).cloned().unwrap_or_default();
+    let all = match purpose {
+        Purpose::Pull => &options.pull,
+        Purpose::Push | Purpose::Delete => &options.push,
+    };
+    let is_insecure = options.mirrors.is_insecure(place, purpose == Purpose::Pull);
+    Registry {
+        insecure: own.insecure || all.insecure || is_insecure,
+        skip_verify: own.skip_verify || all.skip_verify || is_insecure,
     }
 }
 
 impl Host {
-    fn new(options: &Options, registry: &str, purpose: Purpose) -> Self {
-        let own = options.registries.get(registry).cloned().unwrap_or_default();
-        let all = match purpose {
-            Purpose::Pull => &options.pull,
-            Purpose::Push | Purpose::Delete => &options.push,
-        };
-        let insecure = own.insecure || all.insecure;
+    fn new(registry: &str, settings: Registry) -> Self {
         Self {
             registry: registry.to_owned(),
-            settings: Registry { insecure, skip_verify: own.skip_verify || all.skip_verify },
+            settings,
             base: OnceCell::new(),
             challenge: Mutex::new(None),
             tokens: tokio::sync::Mutex::new(Vec::new()),

@@ -21,6 +21,7 @@ mod mirrors;
 mod pull;
 mod push;
 mod read;
+mod registries_conf;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -40,10 +41,11 @@ pub use credentials::{
 pub use download::BlobStream;
 pub use error::{At, Denied, Error, ErrorKind};
 pub use login::{LoginError, store as store_login};
-pub use mirrors::{Mirror, MirrorError, Mirrors};
+pub use mirrors::{Mirror, MirrorError, Mirrors, Pulls, Rule, Scope};
 pub use pull::Resolved;
 pub use push::{Progress, Pushed};
 pub use read::read_blocking;
+pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use source::BlobSource;
 
 use crate::http;
@@ -71,7 +73,7 @@ pub struct Options {
 }
 
 /// Settings of one registry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Registry {
     /// Whether plain http is used; https still is where plain http is refused.
     pub insecure: bool,
@@ -103,33 +105,16 @@ struct Shared {
     credentials: Credentials,
     hosts: host::Hosts,
     answered: mirrors::Answered,
-    reporter: Option<Arc<dyn Reporter>>,
+    reporter: Arc<dyn Reporter>,
     pulls: Arc<Semaphore>,
     pushes: Arc<Semaphore>,
 }
 
 impl Client {
     /// Makes a client; nothing is asked of any registry yet.
-    pub fn new(agent: http::Agent, options: Options, credentials: Credentials) -> Self {
-        Self::make(agent, options, credentials, None)
-    }
-
-    /// Makes a client that tells what it did in place of what was asked: went by a mirror, left a tag alone.
-    pub fn reporting(
-        agent: http::Agent,
-        options: Options,
-        credentials: Credentials,
-        reporter: Arc<dyn Reporter>,
-    ) -> Self {
-        Self::make(agent, options, credentials, Some(reporter))
-    }
-
-    fn make(
-        agent: http::Agent,
-        options: Options,
-        credentials: Credentials,
-        reporter: Option<Arc<dyn Reporter>>,
-    ) -> Self {
+    ///
+    /// The reporter is told what was done in place of what was asked: a mirror that was left, a tag left alone.
+    pub fn new(agent: http::Agent, options: Options, credentials: Credentials, reporter: Arc<dyn Reporter>) -> Self {
         let parallel = options.parallel.clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Shared {
             agent,
@@ -144,9 +129,7 @@ impl Client {
     }
 
     fn report(&self, event: Event<'_>) {
-        if let Some(reporter) = &self.0.reporter {
-            reporter.report(event);
-        }
+        self.0.reporter.report(event);
     }
 }
 

@@ -52,7 +52,7 @@ impl Client {
     pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, Error> {
         let mut places = self.places(reference);
         loop {
-            let (place, retry) = places.next().expect("the last place that fails returns its error");
+            let (place, retry) = places.next()?;
             match self.resolve_at(reference, &place, platform, retry).await {
                 Ok(resolved) => {
                     places.answered(&place);
@@ -118,7 +118,7 @@ impl Client {
     ) -> Result<Download, Error> {
         let mut places = self.places(repository);
         loop {
-            let (place, retry) = places.next().expect("the last place that fails returns its error");
+            let (place, retry) = places.next()?;
             match self.open_at(&place, descriptor, offset, retry).await {
                 Ok(download) => {
                     places.answered(&place);

@@ -38,6 +38,7 @@ mod pipelines_results;
 mod pod;
 mod push;
 mod readback;
+mod registries_conf;
 mod reproducible;
 mod results;
 mod run_mounts;

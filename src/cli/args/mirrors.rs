@@ -1,6 +1,10 @@
 //! Flags for registries that stand in for others, and for what they want of us.
 
+use std::path::PathBuf;
+
 use clap::Args;
+
+use super::values;
 
 /// Which registries stand in for others, and what they want of us.
 #[derive(Debug, Args)]
@@ -13,6 +17,9 @@ pub struct MirrorArgs {
     /// Pull what is of Docker Hub from this registry; may be given many times.
     #[arg(long, value_name = "HOST[/PATH]")]
     pub registry_mirror: Vec<String>,
+    /// Read mirrors and other places of registries from this file, as Podman does: containers-registries.conf(5).
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub registries_conf: Option<PathBuf>,
     /// Do not pull from a registry itself when all that stand in for it failed.
     #[arg(long)]
     pub skip_default_registry_fallback: bool,

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{UsageError, absolute, network, pairs};
+use super::{UsageError, Warning, absolute, network, pairs};
 use crate::cli::args::MirrorArgs;
 use crate::cli::env::Environment;
 use crate::oci::DEFAULT_REGISTRY;
-use crate::registry::{Mirror, Mirrors};
+use crate::registry::{Mirror, Mirrors, RegistriesConf};
 
 const MAP: &str = "--registry-map";
 const MIRROR: &str = "--registry-mirror";
 const IDENTITY: &str = "--registry-client-cert";
+const CONF: &str = "--registries-conf";
+const CONF_VARIABLE: &str = "CONTAINERS_REGISTRIES_CONF";
 
-/// Reads the maps: flags first, then the variables that add to them.
-pub(super) fn mirrors(args: &MirrorArgs, environment: &Environment) -> Result<Mirrors, UsageError> {
+/// Reads the maps: flags first, then the variables that add to them, then the file; and what the file says in vain.
+pub(super) fn mirrors(args: &MirrorArgs, environment: &Environment) -> Result<(Mirrors, Option<Warning>), UsageError> {
     let variable = |name: &str| Ok::<_, UsageError>(environment.variable(name)?.map(str::to_owned));
     let mut of: BTreeMap<String, Vec<Mirror>> = BTreeMap::new();
     for text in args.registry_map.iter().cloned().chain(variable("KANIKO_REGISTRY_MAP")?) {
@@ -29,7 +31,25 @@ pub(super) fn mirrors(args: &MirrorArgs, environment: &Environment) -> Result<Mi
             of.entry(DEFAULT_REGISTRY.to_owned()).or_default().push(mirror(MIRROR, &text)?);
         }
     }
-    Ok(Mirrors { of, only: args.skip_default_registry_fallback })
+    let RegistriesConf { rules, notes } = conf(args, environment)?;
+    let warning = Warning { rule: "RegistriesConf", message: notes.join("; ") };
+    let mirrors = Mirrors { of, rules, only: args.skip_default_registry_fallback };
+    Ok((mirrors, (!notes.is_empty()).then_some(warning)))
+}
+
+/// Reads the file of mirrors that a flag or else a variable names; no other place is looked at.
+fn conf(args: &MirrorArgs, environment: &Environment) -> Result<RegistriesConf, UsageError> {
+    let named = args.registries_conf.clone().filter(|path| !path.as_os_str().is_empty());
+    let variable = environment.variable(CONF_VARIABLE)?.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (flag, path) = match (named, variable) {
+        (Some(path), _) => (CONF, path),
+        (None, Some(path)) => (CONF_VARIABLE, path),
+        (None, None) => return Ok(RegistriesConf::default()),
+    };
+    let refused = |reason: String| UsageError::Value { flag, value: path.display().to_string(), reason };
+    let text = std::fs::read_to_string(absolute(&path, &environment.directories.working));
+    let text = text.map_err(|error| refused(error.to_string()))?;
+    RegistriesConf::parse(&text).map_err(|error| refused(error.to_string()))
 }
 
 fn mirror(flag: &'static str, text: &str) -> Result<Mirror, UsageError> {

@@ -1,7 +1,7 @@
 //! Flags and environment become a request: complete, valid, with every default applied.
 //!
 //! Knows what flags mean together and which combinations make no sense. Opens no connection and
-//! reads no file but those of --build-arg-file: what a path or a registry holds is for the build to find out.
+//! reads no file but those of --build-arg-file and --registries-conf: what a path or a registry holds is for the build to find out.
 //!
 //! *Invariant: after [`resolve`] every path is absolute, and nobody needs to know how a flag was called.*
 

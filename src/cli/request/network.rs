@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{UsageError, access, credentials, mirrors, pairs};
+use super::{UsageError, Warning, access, credentials, mirrors, pairs};
 use crate::cli::args::RegistryArgs;
 use crate::cli::env::Environment;
 use crate::cloud::azure::Identity;
@@ -27,6 +27,8 @@ pub struct Network {
     pub context: Access,
     /// Whether the registry is asked before the build if we may push.
     pub check_push_permission: bool,
+    /// What the user should be warned about.
+    pub warnings: Vec<Warning>,
 }
 
 pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) -> Result<Network, UsageError> {
@@ -47,6 +49,7 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
     for given in &args.insecure_registry {
         registries.entry(registry("--insecure-registry", given)?).or_default().insecure = true;
     }
+    let (mirrors, warning) = mirrors::mirrors(&args.mirrors, environment)?;
     Ok(Network {
         http: http::Options {
             roots: environment.roots.clone(),
@@ -64,7 +67,7 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
                 skip_verify: args.skip_tls_verify || args.skip_tls_verify_pull,
             },
             push: Registry { insecure: args.insecure, skip_verify: args.skip_tls_verify },
-            mirrors: mirrors::mirrors(&args.mirrors, environment)?,
+            mirrors,
             ignore_immutable_tags: args.mirrors.push_ignore_immutable_tag_errors,
             ..registry::Options::default()
         },
@@ -73,6 +76,7 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
         endpoints: credentials::endpoints(environment)?,
         context: access::access(environment)?,
         check_push_permission: !args.skip_push_permission_check,
+        warnings: warning.into_iter().collect(),
     })
 }
 

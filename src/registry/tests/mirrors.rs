@@ -63,7 +63,7 @@ fn mirrored(of: &str, mirrors: &[String], config: &str, change: impl FnOnce(&mut
     let agent = http::Agent::new(http::Options { retry, ..http::Options::default() }).expect("agent");
     let credentials = Credentials::parse(&[("config.json".to_owned(), config.to_owned())], &[]).expect("credentials");
     let warnings = Arc::new(Warnings::default());
-    (Client::reporting(agent, options, credentials, Arc::clone(&warnings) as Arc<dyn Reporter>), warnings)
+    (Client::new(agent, options, credentials, Arc::clone(&warnings) as Arc<dyn Reporter>), warnings)
 }
 
 fn platform() -> crate::oci::Platform {

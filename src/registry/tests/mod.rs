@@ -13,6 +13,7 @@ use futures_util::StreamExt as _;
 use super::*;
 use crate::http::Retry;
 use crate::oci::{Descriptor, Reference, media_type};
+use crate::progress::Silent;
 
 /// A client that speaks plain http, waits milliseconds, and knows what `config` (a config.json) says.
 fn client(config: &str, change: impl FnOnce(&mut http::Options, &mut Options)) -> Client {
@@ -23,7 +24,7 @@ fn client(config: &str, change: impl FnOnce(&mut http::Options, &mut Options)) -
     change(&mut http_options, &mut options);
     let texts = [("config.json".to_owned(), config.to_owned())];
     let credentials = Credentials::parse(&texts, &[]).expect("credentials");
-    Client::new(http::Agent::new(http_options).expect("agent"), options, credentials)
+    Client::new(http::Agent::new(http_options).expect("agent"), options, credentials, Arc::new(Silent))
 }
 
 fn plain() -> Client {

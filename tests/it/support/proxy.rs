@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// The first byte of a client that speaks TLS.
+const TLS_HANDSHAKE: u8 = 22;
+
 /// What is done to a request that a rule matches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -86,6 +89,11 @@ impl Proxy {
 
 /// Serves one request of a connection: an answer always closes it, so that each request is seen.
 fn serve(client: TcpStream, upstream: &str, state: &Mutex<State>) -> Option<()> {
+    let mut first = [0];
+    if client.peek(&mut first).ok()? == 1 && first == [TLS_HANDSHAKE] {
+        // Whoever tries TLS first must not wait for an answer.
+        return client.shutdown(Shutdown::Both).ok();
+    }
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let mut head = Vec::new();
     let mut line = Vec::new();
