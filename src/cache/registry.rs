@@ -114,9 +114,8 @@ impl Repository {
     }
 
     fn push_blob(&self, blob: &BlobSource, descriptor: &Descriptor, from: Option<&Reference>) -> Result<(), Error> {
-        let unheard: crate::registry::Progress = Arc::new(|_| {});
         let client = &self.network.client;
-        let pushed = self.network.wait(client.push_blob(&self.repository, blob, descriptor, from, &unheard))?;
+        let pushed = self.network.wait(client.push_blob(&self.repository, blob, descriptor, from))?;
         pushed.report(&*self.network.reporter, &self.repository, descriptor);
         Ok(())
     }

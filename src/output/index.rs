@@ -5,15 +5,13 @@
 //!
 //! *Invariant: the same images make the same bytes, in whatever order they are given, and no platform has two.*
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::{Error, check_push};
 use crate::oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
 use crate::outcome::IndexOutcome;
 use crate::progress::Reporter;
-use crate::registry::{Client, Progress, Resolved};
+use crate::registry::{Client, Resolved};
 use crate::request::{IndexFormat, IndexRequest};
 
 /// An image that becomes a part of the index.
@@ -124,9 +122,8 @@ fn described(part: &Part, request: &IndexRequest) -> Descriptor {
 /// Brings an image into another repository: layers and configuration first, so that its manifest is never
 /// without them.
 async fn copy(part: &Part, to: &Reference, client: &Client, reporter: &dyn Reporter) -> Result<(), Error> {
-    let unheard: Progress = Arc::new(|_| {});
     for descriptor in part.manifest.layers.iter().chain([&part.manifest.config]) {
-        let pushed = client.copy_blob(&part.from, to, descriptor, &unheard).await?;
+        let pushed = client.copy_blob(&part.from, to, descriptor).await?;
         pushed.report(reporter, to, descriptor);
     }
     let by_digest = to.with_digest(part.descriptor.digest.clone());

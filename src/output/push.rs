@@ -2,8 +2,6 @@
 //!
 //! *Invariant: a document is pushed after all that it names, so that no reference ever leads to something incomplete.*
 
-use std::sync::Arc;
-
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::upload::repositories;
@@ -11,7 +9,7 @@ use super::{Error, Packed};
 use crate::oci::Reference;
 use crate::outcome::PushOutcome;
 use crate::progress::Reporter;
-use crate::registry::{Client, Progress};
+use crate::registry::Client;
 
 /// How many blobs are asked for at a time; the client itself bounds how many are sent.
 const AT_A_TIME: usize = 8;
@@ -31,8 +29,7 @@ pub async fn push(
         // The first repository has all blobs by then: a registry may take them from there.
         let from = repositories.first().filter(|_| position > 0);
         let blobs = stream::iter(&packed.blobs).map(async |(descriptor, blob)| {
-            let unheard: Progress = Arc::new(|_| {});
-            let pushed = client.push_blob(repository, blob, descriptor, from, &unheard).await?;
+            let pushed = client.push_blob(repository, blob, descriptor, from).await?;
             pushed.report(reporter, repository, descriptor);
             Ok::<(), Error>(())
         });

@@ -124,7 +124,7 @@ impl Shared {
                 let blob = BlobSource::open(&path).map_err(|source| Error::Write { action: "open", path, source })?;
                 self.deliver(repository, &blob, &layer.descriptor, from).await?;
             } else if let Some(from) = from {
-                let pushed = self.client.copy_blob(from, repository, &layer.descriptor, &unheard()).await?;
+                let pushed = self.client.copy_blob(from, repository, &layer.descriptor).await?;
                 pushed.report(&*self.reporter, repository, &layer.descriptor);
             } else {
                 let source = std::io::ErrorKind::NotFound.into();
@@ -141,12 +141,8 @@ impl Shared {
         descriptor: &Descriptor,
         from: Option<&Reference>,
     ) -> Result<(), Error> {
-        let pushed = self.client.push_blob(repository, blob, descriptor, from, &unheard()).await?;
+        let pushed = self.client.push_blob(repository, blob, descriptor, from).await?;
         pushed.report(&*self.reporter, repository, descriptor);
         Ok(())
     }
-}
-
-fn unheard() -> crate::registry::Progress {
-    Arc::new(|_| {})
 }

@@ -43,7 +43,7 @@ pub use error::{At, Denied, Error, ErrorKind};
 pub use login::{LoginError, store as store_login};
 pub use mirrors::{Mirror, MirrorError, Mirrors, Pulls, Rule, Scope};
 pub use pull::Resolved;
-pub use push::{Progress, Pushed};
+pub use push::Pushed;
 pub use read::read_blocking;
 pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use source::BlobSource;

@@ -1,7 +1,5 @@
 //! Push: the right to, blobs by the cheapest way that works, manifests with their digest confirmed.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::host::{Purpose, Target};
@@ -39,9 +37,6 @@ impl Pushed {
         reporter.report(Event::Pushed { repository, digest, size, delivery });
     }
 }
-
-/// Is told how many bytes of a blob the registry has; the number falls when an upload starts over.
-pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl Client {
     /// Checks that we may push to a repository, by beginning an upload and ending it.
@@ -97,9 +92,8 @@ impl Client {
         blob: &BlobSource,
         descriptor: &Descriptor,
         from: Option<&Reference>,
-        progress: &Progress,
     ) -> Result<Pushed, Error> {
-        self.bring(to, &Source::Local(blob.clone()), descriptor, from, progress).await
+        self.bring(to, &Source::Local(blob.clone()), descriptor, from).await
     }
 
     /// Brings a blob from one repository into another: by mounting if it can, else by streaming it through,
@@ -107,17 +101,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`] of either side.
-    pub async fn copy_blob(
-        &self,
-        from: &Reference,
-        to: &Reference,
-        descriptor: &Descriptor,
-        progress: &Progress,
-    ) -> Result<Pushed, Error> {
+    pub async fn copy_blob(&self, from: &Reference, to: &Reference, descriptor: &Descriptor) -> Result<Pushed, Error> {
         let (client, from_repository) = (self.clone(), from.clone());
         let remote = Remote { client, from: from_repository, descriptor: descriptor.clone() };
         let source = Source::Remote(Box::new(remote));
-        self.bring(to, &source, descriptor, Some(from), progress).await
+        self.bring(to, &source, descriptor, Some(from)).await
     }
 
     /// Puts a manifest or index under the reference's tag, or under its digest where it has no tag.
@@ -173,7 +161,6 @@ impl Client {
         source: &Source,
         descriptor: &Descriptor,
         from: Option<&Reference>,
-        progress: &Progress,
     ) -> Result<Pushed, Error> {
         let _permit = self.0.pushes.clone().acquire_owned().await.expect("the semaphore is never closed");
         // What came by a mirror can be mounted from there, too.
@@ -194,7 +181,7 @@ impl Client {
         // A token for two repositories may be refused where one for the first alone is given.
         let target =
             if from.is_some() && session.is_none() { self.blob_target(to, descriptor, None).await? } else { target };
-        let bytes = super::upload::run(&target, source, descriptor, session, progress).await?;
+        let bytes = super::upload::run(&target, source, descriptor, session).await?;
         Ok(Pushed::Uploaded { bytes })
     }
 

@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 
 use super::Error;
 use super::host::Target;
-use super::push::{Progress, exists};
+use super::push::exists;
 use super::source::{Body, Source};
 use crate::http::{self, Backoff, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
 use crate::oci::Descriptor;
@@ -88,13 +88,11 @@ pub(super) async fn run(
     source: &Source,
     descriptor: &Descriptor,
     session: Option<Upload>,
-    progress: &Progress,
 ) -> Result<u64, Error> {
     let mut sending = Sending {
         target,
         source,
         descriptor,
-        progress,
         sent: Arc::new(AtomicU64::new(0)),
         backoff: Backoff::new(target.client.0.agent.retry()),
         most: 0,
@@ -162,7 +160,6 @@ struct Sending<'a> {
     target: &'a Target,
     source: &'a Source,
     descriptor: &'a Descriptor,
-    progress: &'a Progress,
     sent: Arc<AtomicU64>,
     backoff: Backoff,
     /// The most bytes that any session had: only more than that is progress.
@@ -254,7 +251,7 @@ impl Sending<'_> {
         let call = self.target.authorised(call.header(CONTENT_TYPE, octets)).await.map_err(Outcome::Refused)?;
         let body = self.source.stream(offset, length, &self.target.at).await.map_err(Outcome::Refused)?;
         let broken = Arc::new(Mutex::new(None));
-        let body = self.watched(body, offset, broken.clone());
+        let body = self.watched(body, broken.clone());
         let result = self.target.client.0.agent.send_stream(&call, length, body).await;
         if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Outcome::Refused(error));
@@ -267,14 +264,11 @@ impl Sending<'_> {
     }
 
     /// Counts what is sent, and keeps the source's own error, which the HTTP client would bury.
-    fn watched(&self, body: Body, offset: u64, broken: Arc<Mutex<Option<Error>>>) -> Body {
-        let (sent, progress) = (self.sent.clone(), self.progress.clone());
-        let mut position = offset;
+    fn watched(&self, body: Body, broken: Arc<Mutex<Option<Error>>>) -> Body {
+        let sent = self.sent.clone();
         body.map(move |item| match item {
             Ok(piece) => {
-                position += piece.len() as u64;
                 sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                progress(position);
                 Ok(piece)
             }
             Err(error) => {
@@ -345,7 +339,6 @@ impl Sending<'_> {
         }
         upload.follow(&response).ok()?;
         let bytes = self.has(received(&response).unwrap_or(0).min(self.descriptor.size));
-        (self.progress)(bytes);
         Some(bytes)
     }
 

@@ -53,10 +53,6 @@ fn source(bytes: &[u8]) -> BlobSource {
     BlobSource::Bytes(Bytes::copy_from_slice(bytes))
 }
 
-fn silent() -> Progress {
-    Arc::new(|_| ())
-}
-
 async fn collect(mut stream: BlobStream) -> Result<Vec<u8>, Error> {
     let mut whole = Vec::new();
     while let Some(piece) = stream.next().await {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -79,7 +78,7 @@ async fn push_image(client: &Client, to: &Reference, layer_bytes: &[u8]) -> Dige
     let layer_descriptor = layer(layer_bytes);
     let blobs = [(BlobSource::Bytes(config), &config_descriptor), (source(layer_bytes), &layer_descriptor)];
     for (blob, descriptor) in blobs {
-        client.push_blob(to, &blob, descriptor, None, &silent()).await.expect("pushed");
+        client.push_blob(to, &blob, descriptor, None).await.expect("pushed");
     }
     let manifest = Manifest {
         schema_version: 2,
@@ -107,13 +106,10 @@ async fn an_image_goes_up_and_comes_down_again() {
     let bytes = content(300_000);
     let path = registry.directory.path().join("layer");
     std::fs::write(&path, &bytes).expect("write");
-    let last = Arc::new(Mutex::new(0));
-    let seen = last.clone();
-    let progress: Progress = Arc::new(move |position| *seen.lock().expect("lock") = position);
     let file = BlobSource::open(&path).expect("open");
-    let pushed = client.push_blob(&to, &file, &layer(&bytes), None, &progress).await.expect("pushed");
-    assert_eq!((pushed, *last.lock().expect("lock")), (Pushed::Uploaded { bytes: 300_000 }, 300_000));
-    let pushed = client.push_blob(&to, &file, &layer(&bytes), None, &progress).await.expect("pushed");
+    let pushed = client.push_blob(&to, &file, &layer(&bytes), None).await.expect("pushed");
+    assert_eq!(pushed, Pushed::Uploaded { bytes: 300_000 });
+    let pushed = client.push_blob(&to, &file, &layer(&bytes), None).await.expect("pushed");
     assert_eq!(pushed, Pushed::Existed);
 
     let digest = push_image(&client, &to, &bytes).await;
@@ -146,22 +142,22 @@ async fn blobs_are_mounted_or_copied_between_repositories() {
     let client = plain();
     let bytes = content(200_000);
     let from = reference(&first.address, "base");
-    client.push_blob(&from, &source(&bytes), &layer(&bytes), None, &silent()).await.expect("pushed");
+    client.push_blob(&from, &source(&bytes), &layer(&bytes), None).await.expect("pushed");
 
     let near = reference(&first.address, "near");
     assert!(client.mount(&near, &from, &layer(&bytes)).await.expect("mounted"));
     assert!(client.blob_exists(&near, &layer(&bytes)).await.expect("asked"));
     let other = reference(&first.address, "other");
-    let pushed = client.copy_blob(&from, &other, &layer(&bytes), &silent()).await.expect("copied");
+    let pushed = client.copy_blob(&from, &other, &layer(&bytes)).await.expect("copied");
     assert_eq!(pushed, Pushed::Mounted);
     assert!(!client.mount(&other, &from, &layer(b"unknown")).await.expect("asked"));
 
     let far = reference(&second.address, "far");
     assert!(!client.mount(&far, &from, &layer(&bytes)).await.expect("asked"), "another registry");
-    let pushed = client.copy_blob(&from, &far, &layer(&bytes), &silent()).await.expect("copied");
+    let pushed = client.copy_blob(&from, &far, &layer(&bytes)).await.expect("copied");
     assert_eq!(pushed, Pushed::Uploaded { bytes: 200_000 });
     assert_eq!(collect(client.blob(&far, &layer(&bytes)).await.expect("opened")).await.expect("pulled"), bytes);
-    let error = client.copy_blob(&from, &far, &layer(b"unknown"), &silent()).await.expect_err("not there");
+    let error = client.copy_blob(&from, &far, &layer(b"unknown")).await.expect_err("not there");
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
@@ -169,7 +165,7 @@ async fn blobs_are_mounted_or_copied_between_repositories() {
 async fn a_digest_that_does_not_fit_is_refused_by_the_registry() {
     let Some(registry) = start_plain().await else { return };
     let to = reference(&registry.address, "app");
-    let error = plain().push_blob(&to, &source(b"this"), &layer(b"that"), None, &silent()).await.expect_err("refused");
+    let error = plain().push_blob(&to, &source(b"this"), &layer(b"that"), None).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(error.to_string().contains("DIGEST_INVALID"), "{error}");
 }
@@ -208,7 +204,7 @@ async fn a_push_over_connections_that_break_succeeds() {
     let client = client("", |_, options| options.chunk = 500_000);
     let bytes = content(size);
     let to = reference(&address, "app");
-    let pushed = client.push_blob(&to, &source(&bytes), &layer(&bytes), None, &silent()).await.expect("pushed");
+    let pushed = client.push_blob(&to, &source(&bytes), &layer(&bytes), None).await.expect("pushed");
     assert!(matches!(pushed, Pushed::Uploaded { bytes } if bytes > size as u64), "no connection broke: {pushed:?}");
     let there = reference(&registry.address, "app");
     assert_eq!(collect(plain().blob(&there, &layer(&bytes)).await.expect("opened")).await.expect("pulled"), bytes);

@@ -21,7 +21,7 @@ async fn pull(server: &Server, descriptor: &Descriptor) -> Result<Vec<u8>, Error
 }
 
 async fn push(client: &Client, server: &Server, bytes: &[u8]) -> Result<Pushed, Error> {
-    client.push_blob(&reference(&server.address, "app"), &source(bytes), &layer(bytes), None, &silent()).await
+    client.push_blob(&reference(&server.address, "app"), &source(bytes), &layer(bytes), None).await
 }
 
 fn range_of(request: &Request) -> Option<usize> {
@@ -209,7 +209,7 @@ async fn a_mount_that_is_accepted_as_an_upload_goes_on_as_one() {
     .await;
     let from = reference(&server.address, "base");
     let to = reference(&server.address, "app");
-    let pushed = plain().push_blob(&to, &source(&blob), &layer(&blob), Some(&from), &silent()).await;
+    let pushed = plain().push_blob(&to, &source(&blob), &layer(&blob), Some(&from)).await;
     assert_eq!(pushed.expect("pushed"), Pushed::Uploaded { bytes: 5000 });
     let lines = server.lines();
     assert_eq!(lines.iter().filter(|line| line.starts_with("POST")).count(), 1, "{lines:?}");
@@ -301,7 +301,7 @@ async fn a_file_that_is_too_short_is_an_error_of_its_own() {
     std::fs::write(&path, content(10)).expect("write");
     let blob = BlobSource::open(&path).expect("open");
     let to = reference(&server.address, "app");
-    let error = plain().push_blob(&to, &blob, &layer(&content(20)), None, &silent()).await.expect_err("short");
+    let error = plain().push_blob(&to, &blob, &layer(&content(20)), None).await.expect_err("short");
     assert!(matches!(error, Error::Size { expected: 20, actual: 10, .. }), "{error}");
 }
 
