@@ -23,7 +23,7 @@ make_inputs() {
         mv "$CACHE/registry.partial" "$CACHE/registry"
         rm -rf "$WORK/inputs"
     fi
-    for row in one-file app gigabyte three-files many-files two-stages; do
+    for row in one-file app gigabyte three-files many-files two-stages cached; do
         [ -e "$CACHE/$row" ] && continue
         rm -rf "$CACHE/partial"
         mkdir "$CACHE/partial"
@@ -100,7 +100,7 @@ image() {
     blobs=$layout/blobs/sha256
     mkdir -p "$blobs"
     shift
-    layers='' diffs=''
+    layers='' diffs='' history=''
     for name in "$@"; do
         blob=$WORK/inputs/layer-$name
         digest=$(cat "$blob.digest")
@@ -109,8 +109,10 @@ image() {
         # The digest of the content is written by another process of the pipe.
         while [ ! -s "$blob.diff" ]; do sleep 0.1; done
         diffs+=",\"sha256:$(cat "$blob.diff")\""
+        # buildah keeps no step of a build whose base has layers without a history.
+        history+=",{\"created_by\":\"$name\"}"
     done
-    config=$(blob "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"Env\":[\"PATH=/usr/sbin:/usr/bin:/sbin:/bin\"]},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[${diffs#,}]}}")
+    config=$(blob "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"Env\":[\"PATH=/usr/sbin:/usr/bin:/sbin:/bin\"]},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[${diffs#,}]},\"history\":[${history#,}]}")
     manifest=$(blob "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",$config},\"layers\":[${layers#,}]}")
     echo '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
     echo "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",$manifest,\"annotations\":{\"org.opencontainers.image.ref.name\":\"1\"}}]}" >"$layout/index.json"
@@ -157,6 +159,12 @@ RUN find /srv/app -type f | sort | xargs sha256sum > /srv/SUMS
 RUN cp -r /usr/share/perl5 /srv/perl5
 RUN chown -R app: /srv/app/d0 && rm -r /srv/app/d1
 DOCKERFILE
+}
+
+context_cached() {
+    context_app
+    echo one >last
+    echo 'COPY last /srv/last' >>Dockerfile
 }
 
 context_three_files() {

@@ -7,16 +7,19 @@
 # RUNS=<n>          builds per row and builder, 3 by default; the table has the medians
 # BUILDERS=<names>  "yadokari buildah" by default
 # EXECUTOR=<path>   the executor; without it, one is built in the release profile
+# The rows cached-* build twice, with the cache in a registry: the second build has nothing of the first but that
+# registry, and is measured, with nothing changed or with another file for the last COPY.
+#
 # BUILDAH_FLAGS     more flags for `buildah bud`, such as --layers (by default it makes one layer of a build)
 #
 # Figures: wall seconds; the largest peak of memory of any process of the builder in MiB (what RUN runs among them);
-# bytes of new blobs in the registry.
+# bytes of new blobs in the registry. For the rows cached-* also what came from the registry and went to it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ROOT=$PWD
 CACHE=$ROOT/target/benches
-PACKAGES="docker-registry busybox-static skopeo buildah debootstrap time"
-ROWS="one-file app small-runs gigabyte three-files three-files-again many-files two-stages"
+PACKAGES="docker-registry busybox-static skopeo buildah debootstrap time python3"
+ROWS="one-file app small-runs gigabyte three-files three-files-again many-files two-stages cached-nothing cached-last-copy"
 RUNS=${RUNS:-3}
 BUILDERS=${BUILDERS:-yadokari buildah}
 BUILDAH_FLAGS=${BUILDAH_FLAGS:-}
@@ -31,7 +34,7 @@ fail() {
 }
 
 install() {
-    for program in docker-registry busybox skopeo buildah debootstrap; do
+    for program in docker-registry busybox skopeo buildah debootstrap python3; do
         command -v $program >/dev/null || missing=yes
     done
     [ -x /usr/bin/time ] || missing=yes
@@ -65,18 +68,45 @@ YAML
 }
 
 stop_registry() {
+    stop_counting
     [ -n "${REGISTRY_PROCESS-}" ] || return 0
     kill "$REGISTRY_PROCESS" 2>/dev/null || true
     wait "$REGISTRY_PROCESS" 2>/dev/null || true
     REGISTRY_PROCESS=
 }
 
+# Puts a counter before the registry, on a port that stays the same until the registry stops; sets REGISTRY.
+start_counting() {
+    UPSTREAM=${UPSTREAM:-${REGISTRY#*:}}
+    REGISTRY=127.0.0.1:$((UPSTREAM + 10000))
+    python3 benches/count.py "${REGISTRY#*:}" "$UPSTREAM" "$WORK/moved" &
+    COUNTER=$!
+    for _ in $(seq 100); do
+        (exec 3<>"/dev/tcp/${REGISTRY/:/\/}") 2>/dev/null && return
+        sleep 0.05
+    done
+    fail "the counter does not start"
+}
+
+stop_counting() {
+    [ -n "${COUNTER-}" ] || return 0
+    kill "$COUNTER" 2>/dev/null || true
+    wait "$COUNTER" 2>/dev/null || true
+    COUNTER=
+}
+
 # Removes what a build left; storage of buildah has mounts.
 clear_build() {
     stop_registry
+    clear_builder
+    rm -rf "$WORK/build"
+}
+
+# Removes what a builder keeps by itself.
+clear_builder() {
     awk -v build="$WORK/build/" 'index($2, build) == 1 { print $2 }' /proc/self/mounts | sort -r |
         while read -r place; do umount -l "$place" 2>/dev/null || true; done
-    rm -rf "$WORK/build"
+    [ ! -e "$WORK/build" ] || find "$WORK/build" -mindepth 1 -maxdepth 1 ! -name registry -exec rm -rf {} +
 }
 
 clean() {
@@ -86,20 +116,50 @@ clean() {
 
 fresh_registry() {
     stop_registry
+    UPSTREAM=
     rm -rf "$WORK/build/registry"
     cp -al "$WORK/registry" "$WORK/build/registry"
     start_registry "$WORK/build/registry"
 }
 
+cache_with_yadokari() {
+    case $ROW in cached-*) echo "--cache --cache-repo $REGISTRY/cache" ;; esac
+}
+
+cache_with_buildah() {
+    case $ROW in cached-*) echo "--layers --cache-from $REGISTRY/cache --cache-to $REGISTRY/cache" ;; esac
+}
+
+# Does what is not measured before a build that is; leaves nothing of the builder's own.
+prepare() {
+    case $1-$ROW in
+    yadokari-three-files-again)
+        # The first build leaves what it learned of the base beside its state; nothing else is kept.
+        "build_with_$1" >"$WORK/log" 2>&1 || fail "$1, $ROW: $(tail -5 "$WORK/log")"
+        fresh_registry
+        ;;
+    *-cached-*)
+        start_counting
+        echo one >"$CONTEXT/last"
+        "build_with_$1" >"$WORK/log" 2>&1 || fail "$1, $ROW, first: $(tail -5 "$WORK/log")"
+        clear_builder
+        [ "$ROW" = cached-nothing ] || echo two >"$CONTEXT/last"
+        stop_counting
+        start_counting
+        ;;
+    esac
+}
+
 build_with_yadokari() {
-    "$EXECUTOR" --isolation namespace --insecure --insecure-pull --state-dir "$WORK/build/state" \
+    # shellcheck disable=SC2086 # a list of words
+    "$EXECUTOR" $(cache_with_yadokari) --isolation namespace --insecure --insecure-pull --state-dir "$WORK/build/state" \
         --build-arg "BASE=$REGISTRY/base" -f "$DOCKERFILE" -c "$CONTEXT" -d "$REGISTRY/result:1"
 }
 
 build_with_buildah() {
     storage="--root $WORK/build/root --runroot $WORK/build/run --storage-driver overlay"
-    # shellcheck disable=SC2086 # lists of words
-    buildah $storage bud $BUILDAH_FLAGS --isolation chroot --tls-verify=false \
+    # shellcheck disable=SC2046,SC2086 # lists of words
+    buildah $storage bud $BUILDAH_FLAGS $(cache_with_buildah) --isolation chroot --tls-verify=false \
         --build-arg "BASE=$REGISTRY/base" -f "$DOCKERFILE" -t result "$CONTEXT"
     # shellcheck disable=SC2086
     buildah $storage push --tls-verify=false localhost/result "docker://$REGISTRY/result:1"
@@ -110,18 +170,15 @@ measure() {
     clear_build
     mkdir -p "$WORK/build"
     fresh_registry
-    if [ "$1-$ROW" = yadokari-three-files-again ]; then
-        # The first build leaves what it learned of the base beside its state; nothing else is kept.
-        build_with_yadokari >"$WORK/log" 2>&1 || fail "yadokari, $ROW: $(tail -5 "$WORK/log")"
-        fresh_registry
-    fi
-    export REGISTRY DOCKERFILE CONTEXT
+    prepare "$1"
+    export ROW REGISTRY DOCKERFILE CONTEXT
     /usr/bin/time -o "$WORK/time" -f '%e %M' bash -c "set -e; build_with_$1" >"$WORK/log" 2>&1 ||
         fail "$1, $ROW: $(tail -5 "$WORK/log")"
     [ -e "$WORK/build/registry/docker/registry/v2/repositories/result/_manifests/tags/1" ] ||
         fail "$1, $ROW: nothing was pushed"
+    stop_counting
     read -r seconds kilobytes <"$WORK/time"
-    echo "$seconds $((kilobytes / 1024)) $(new_bytes)" | tee -a "$WORK/$ROW.$1" |
+    echo "$seconds $((kilobytes / 1024)) $(new_bytes) $(cat "$WORK/moved" 2>/dev/null)" | tee -a "$WORK/$ROW.$1" |
         sed "s/^/run.sh: $ROW, $1: /" >&2
     clear_build
 }
@@ -154,7 +211,17 @@ table() {
             awk -v ours="$(median yadokari 1)" -v theirs="$(median buildah 1)" 'BEGIN { printf "%8.1fx", theirs / ours }'
         fi
         echo
+        case $ROW in cached-*) table_of_moved ;; esac
     done
+}
+
+# Prints what came from the registry and went to it, below the row.
+table_of_moved() {
+    printf '%-18s' '  from, to'
+    for builder in $BUILDERS; do
+        printf '%12s kB%13s kB' "$(($(median "$builder" 4) / 1000))" "$(($(median "$builder" 5) / 1000))"
+    done
+    echo
 }
 
 # shellcheck source=benches/inputs.sh
@@ -178,7 +245,7 @@ trap clean EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 export EXECUTOR WORK BUILDAH_FLAGS
-export -f build_with_yadokari build_with_buildah
+export -f build_with_yadokari build_with_buildah cache_with_yadokari cache_with_buildah
 make_inputs
 cp -a "$CACHE/registry" "$WORK/registry"
 for ROW in "$@"; do
@@ -186,6 +253,7 @@ for ROW in "$@"; do
     case $ROW in
     small-runs) CONTEXT_NAME=three-files DOCKERFILE_NAME=Dockerfile.runs ;;
     three-files-again) CONTEXT_NAME=three-files ;;
+    cached-*) CONTEXT_NAME=cached ;;
     esac
     mkdir -p "$WORK/contexts"
     [ -e "$WORK/contexts/$CONTEXT_NAME" ] || cp -a "$CACHE/$CONTEXT_NAME" "$WORK/contexts/"
