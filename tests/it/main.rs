@@ -39,6 +39,7 @@ mod pod;
 mod push;
 mod readback;
 mod registries_conf;
+mod registry_variants;
 mod reproducible;
 mod results;
 mod run_mounts;

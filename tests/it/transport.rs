@@ -1,11 +1,11 @@
-//! Registries in their variants and networks in their worst state: what arrives is whole, and little is sent twice.
+//! Networks in their worst state, and mirrors: what arrives is whole, and little is sent twice.
 
 use crate::support::executor::Executor;
 use crate::support::flaky::Flaky;
 use crate::support::isolation::Isolation;
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::scratch::Scratch;
-use crate::support::source::{one_file, source};
+use crate::support::source::{noise, source};
 
 const LAYERS: usize = 12;
 const LAYER: usize = 4 << 20;
@@ -14,14 +14,8 @@ const LAYER: usize = 4 << 20;
 fn large() -> Scratch {
     let scratch = Scratch::new("large");
     let mut dockerfile = "FROM scratch\n".to_owned();
-    let mut state = 1_u64;
     for number in 0..LAYERS {
-        let bytes: Vec<u8> = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state.to_be_bytes()[0]
-        })
-        .take(LAYER)
-        .collect();
+        let bytes = noise(u64::try_from(number).expect("few"), LAYER);
         scratch.file(&format!("context/{number}"), bytes);
         dockerfile.push_str(&format!("COPY {number} /\n"));
     }
@@ -57,34 +51,6 @@ fn a_network_that_fails_all_the_time_costs_little() {
 }
 
 #[test]
-fn what_a_registry_cannot_take_is_told_in_time() {
-    if !Isolation::Namespace.allowed("transport: read-only registry") {
-        return;
-    }
-    let source = one_file();
-    let registry = Registry::read_only();
-    let mut executor = Executor::new(Isolation::Namespace, source.path());
-    let build = executor.push_plain(&registry, "app:1").output("--digest-file", "digest").run();
-    assert_ne!(build.code, 0);
-    assert!(build.stderr.contains("405"), "{}", build.stderr);
-    assert_eq!(build.result("digest"), None);
-}
-
-#[test]
-fn a_full_registry_gets_no_tag() {
-    if !Isolation::Namespace.allowed("transport: full registry") {
-        return;
-    }
-    let source = large();
-    let registry = Registry::full(1024);
-    let mut executor = Executor::new(Isolation::Namespace, source.path());
-    let build = executor.push_plain(&registry, "app:1").output("--digest-file", "digest").run();
-    assert_ne!(build.code, 0);
-    assert!(build.stderr.contains("/blobs/uploads/"), "{}", build.stderr);
-    assert_eq!((build.result("digest"), registry.digest("app:1")), (None, None));
-}
-
-#[test]
 fn a_mirror_answers_for_a_registry_and_falls_back() {
     if !Isolation::Namespace.allowed("transport: mirrors") {
         return;
@@ -115,26 +81,4 @@ fn a_mirror_answers_for_a_registry_and_falls_back() {
         let build = executor.run().expect(code);
         assert!(build.stderr.contains("/hub/team/other"), "{}", build.stderr);
     }
-}
-
-#[test]
-fn a_registry_that_wants_our_certificate() {
-    if !Isolation::Namespace.allowed("transport: client certificates") {
-        return;
-    }
-    let registry = Registry::mutual();
-    let source = one_file();
-    let push = |name: &str, with: bool| {
-        let mut executor = Executor::new(Isolation::Namespace, source.path());
-        executor.push_secured(&registry, name, PASSWORD);
-        if with {
-            let files = ["server.crt", "server.key"].map(|name| executor.credential(name, registry.file(name)));
-            executor.add(&[&format!("--registry-client-cert={}={},{}", registry.address, files[0], files[1])]);
-        }
-        executor.add(&["--timeout=30s"]).output("--digest-file", "digest").run()
-    };
-    assert!(push("app:1", true).expect(0).result("digest").is_some());
-    let refused = push("app:2", false);
-    assert!(refused.stderr.contains("--registry-client-cert"), "{}", refused.stderr);
-    assert!(refused.code != 0 && refused.result("digest").is_none());
 }

@@ -9,6 +9,7 @@ pub(crate) mod case;
 pub(crate) mod clouds;
 pub(crate) mod executor;
 pub(crate) mod flaky;
+pub(crate) mod fronts;
 pub(crate) mod generate;
 pub(crate) mod git;
 pub(crate) mod image;

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::fronts::Tokens;
 use super::process::{self, SHORT, Service};
 use super::scratch::Scratch;
 
@@ -21,15 +22,17 @@ const HTPASSWD: &str = "builder:$2y$05$abcdefghijklmnopqrstuuaR9DWq4xbmPjfT2PhjF
 
 /// How a registry differs from one that lets anyone in by plain HTTP.
 #[derive(Clone, Copy, Debug, Default)]
-struct Variant {
+struct Variant<'a> {
     /// It has a certificate of its own CA and wants a password.
     secured: bool,
     /// It wants a certificate of that CA, too.
     mutual: bool,
     /// It takes nothing.
     read_only: bool,
-    /// No file of its may be larger than this, in KiB, as on a disk that is full.
-    limit: Option<u32>,
+    /// It has a disk of this size only, in MiB.
+    disk: Option<u32>,
+    /// It wants a token of this server.
+    tokens: Option<&'a Tokens>,
 }
 
 /// A running registry; it ends when dropped.
@@ -63,9 +66,14 @@ impl Registry {
         Self::start(Variant { read_only: true, ..Variant::default() })
     }
 
-    /// Starts a plain registry that has no room for files of more than `limit` KiB.
-    pub(crate) fn full(limit: u32) -> Self {
-        Self::start(Variant { limit: Some(limit), ..Variant::default() })
+    /// Starts a plain registry whose disk has room for `disk` MiB.
+    pub(crate) fn full(disk: u32) -> Self {
+        Self::start(Variant { disk: Some(disk), ..Variant::default() })
+    }
+
+    /// Starts a plain registry that wants tokens of this server.
+    pub(crate) fn with_tokens(tokens: &Tokens) -> Self {
+        Self::start(Variant { tokens: Some(tokens), ..Variant::default() })
     }
 
     /// Reads one of its files, such as `server.crt`.
@@ -131,18 +139,25 @@ impl Registry {
         .success();
     }
 
-    fn start(variant: Variant) -> Self {
+    fn start(variant: Variant<'_>) -> Self {
         let secured = variant.secured;
         let scratch = Scratch::new("registry");
         for _ in 0..5 {
             let address = free_address();
             let configuration = scratch.file("config.yml", configuration(&address, &scratch, variant));
             let log = scratch.join("log");
-            let limit = variant.limit.map_or_else(|| "unlimited".to_owned(), |limit| (limit * 2).to_string());
-            let script = format!("ulimit -f {limit}; exec docker-registry serve {}", configuration.display());
-            let service = Service::start("sh", &["-c", &script], &log);
+            let serve = format!("exec docker-registry serve {}", configuration.display());
+            let service = match variant.disk {
+                None => Service::start("sh", &["-c", &serve], &log),
+                Some(size) => {
+                    let data = scratch.join("data");
+                    let script = format!("mount -t tmpfs -o size={size}m small {}; {serve}", data.display());
+                    Service::start("unshare", &["--user", "--map-root-user", "--mount", "sh", "-ec", &script], &log)
+                }
+            };
             // Another process may have taken the port meanwhile: then this one never answers.
-            if process::wait_until(Duration::from_secs(10), || answers(&address, secured)) {
+            let is_closed = secured || variant.tokens.is_some();
+            if process::wait_until(Duration::from_secs(10), || answers(&address, is_closed)) {
                 return Self { address, secured, scratch, _service: service };
             }
         }
@@ -168,7 +183,7 @@ pub(crate) fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-fn configuration(address: &str, scratch: &Scratch, variant: Variant) -> String {
+fn configuration(address: &str, scratch: &Scratch, variant: Variant<'_>) -> String {
     let data = scratch.directory("data");
     let mut text = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
@@ -185,6 +200,15 @@ fn configuration(address: &str, scratch: &Scratch, variant: Variant) -> String {
         let (certificate, key) = (path("server.crt"), path("server.key"));
         writeln!(text, "  tls: {{certificate: {certificate}, key: {key}{authorities}}}").expect("memory");
         writeln!(text, "auth: {{htpasswd: {{realm: shore, path: {}}}}}", htpasswd.display()).expect("memory");
+    }
+    if let Some(tokens) = variant.tokens {
+        let (realm, bundle) = (&tokens.realm, tokens.certificate());
+        writeln!(
+            text,
+            "auth: {{token: {{realm: '{realm}', service: shore, issuer: tests, rootcertbundle: {}}}}}",
+            bundle.display()
+        )
+        .expect("memory");
     }
     text
 }
@@ -206,9 +230,9 @@ pub(crate) fn certify_for(scratch: &Scratch, hosts: &[&str]) {
     process::run(Command::new("sh").args(["-ec", SCRIPT, "sh", &names]).current_dir(scratch.path()), SHORT).success();
 }
 
-fn answers(address: &str, secured: bool) -> bool {
+fn answers(address: &str, is_closed: bool) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
-    if secured {
+    if is_closed {
         return true;
     }
     let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));

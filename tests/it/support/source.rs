@@ -28,3 +28,13 @@ pub(crate) fn one_file() -> Scratch {
 pub(crate) fn one_run() -> Scratch {
     source("FROM $BASE\nCOPY file /file\nRUN echo ran > /ran\n", &[("file", "one file\n")])
 }
+
+/// Makes bytes that do not shrink.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
