@@ -14,6 +14,7 @@ use crate::request::BuildRequest;
 use super::{Error, Services};
 
 /// What a source of ADD is, once it is here.
+#[derive(Debug)]
 pub(super) enum Added {
     /// A file.
     File {
@@ -28,26 +29,27 @@ pub(super) enum Added {
     Tree(Checkout),
 }
 
-/// All that the steps of a plan add from elsewhere.
-pub(super) struct Additions(Vec<Addition>);
+/// All that steps have added from elsewhere.
+#[derive(Debug, Default)]
+pub struct Additions(Mutex<Vec<Arc<Addition>>>);
 
+#[derive(Debug)]
 struct Addition {
     source: CopySource,
+    /// Where it is put.
+    number: usize,
     here: Mutex<Option<Arc<Added>>>,
 }
 
 impl Additions {
-    /// Lists what a plan adds; fetches nothing yet.
-    pub(super) fn new(plan: &BuildPlan) -> Self {
-        let mut additions: Vec<Addition> = Vec::new();
-        for (_, step) in copies(plan) {
-            for source in step.sources.iter().filter(|source| source.is_remote()) {
-                if additions.iter().all(|known| known.source != *source) {
-                    additions.push(Addition { source: source.clone(), here: Mutex::new(None) });
-                }
-            }
+    fn of(&self, source: &CopySource) -> Arc<Addition> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(addition) = known.iter().find(|addition| addition.source == *source) {
+            return Arc::clone(addition);
         }
-        Self(additions)
+        let added = Arc::new(Addition { source: source.clone(), number: known.len(), here: Mutex::new(None) });
+        known.push(Arc::clone(&added));
+        added
     }
 
     /// Fetches everything now: before `/` becomes another image's, and with it the files that credentials are in.
@@ -70,10 +72,13 @@ impl Additions {
         services: &Services,
     ) -> Result<Vec<Option<Arc<Added>>>, Error> {
         let get = |source: &CopySource| {
-            let Some(number) = self.0.iter().position(|known| known.source == *source) else { return Ok(None) };
-            let mut here = self.0[number].here.lock().unwrap_or_else(PoisonError::into_inner);
+            if !source.is_remote() {
+                return Ok(None);
+            }
+            let addition = self.of(source);
+            let mut here = addition.here.lock().unwrap_or_else(PoisonError::into_inner);
             if here.is_none() {
-                *here = fetch(source, number, request, services)?.map(Arc::new);
+                *here = fetch(source, addition.number, request, services)?.map(Arc::new);
             }
             Ok(here.clone())
         };

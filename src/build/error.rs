@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::dockerfile::lint::Rule;
 use crate::dockerfile::{ParseError, Span};
 use crate::isolation::Exit;
+use crate::oci::Digest;
 use crate::progress::StepId;
 use crate::{cache, context, image, isolation, output, plan, registry, rootfs, store};
 
@@ -175,6 +176,15 @@ impl Error {
                 Self::At { place, source: Box::new(other) }
             }
         }
+    }
+}
+
+impl Error {
+    /// Returns the layer that an output could not read.
+    pub(super) fn undelivered(&self) -> Option<Digest> {
+        let error = if let Self::At { source, .. } = self { source } else { self };
+        let Self::Output(output::Error::Layer { digest, .. }) = error else { return None };
+        digest.parse().ok()
     }
 }
 

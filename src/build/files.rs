@@ -131,7 +131,7 @@ impl Shared<'_> {
         let Copying { step, owner, ignored, spool } = *copying;
         let mut draft = Draft::new(files, ignored, self.now());
         let source = &opened.source;
-        let added = self.additions.of_step(step, self.request, self.services)?;
+        let added = self.services.additions.of_step(step, self.request, self.services)?;
         let (draft, added) = (&mut draft, &added);
         let mut copier = Copier { step, source, draft, owner, spool, spooled: 0, sources: 0, added };
         copier.copy()?;

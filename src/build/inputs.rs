@@ -101,7 +101,7 @@ impl Shared<'_> {
     ) -> Result<Digest, Error> {
         let Opened { source, layers, tree } = opened;
         let spool = self.scratch("digest", id)?;
-        let added = self.additions.of_step(step, self.request, self.services)?;
+        let added = self.services.additions.of_step(step, self.request, self.services)?;
         let mut nothing = Inventory::new();
         let ignored = Exclusions::new(&[]);
         let mut draft = Draft::new(&mut nothing, &ignored, Timestamp::default());

@@ -34,10 +34,12 @@ pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result
         let text = format!("layer {digest} is not in the store {}", services.store.root().display());
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     };
+    let whole = Whole::begin(&services.fetching, digest);
     let stream = services.wait(services.registry.blob(reference, &layer.descriptor)).map_err(io::Error::other)?;
     let reader = registry::read_blocking(stream.map_err(io::Error::other)?, &services.runtime);
     let counted = Counted { reader, digest: digest.clone(), reporter: Arc::clone(&services.reporter), unreported: 0 };
     let reader = Interruptible { reader: counted, cancel };
+    let reader = Watched { reader, whole };
     match turn {
         Some(turn) => {
             Ok(Box::new(Keep { reader, writer: Some(services.store.create().map_err(io::Error::other)?), _turn: turn }))
@@ -148,6 +150,8 @@ impl Read for Ahead {
 #[derive(Clone, Debug, Default)]
 pub struct Fetching {
     inner: Arc<(Mutex<HashSet<Digest>>, Condvar)>,
+    /// Those whose reading has ended before their end.
+    unread: Arc<Mutex<HashSet<Digest>>>,
 }
 
 /// The right to fetch a layer, until it is dropped.
@@ -157,6 +161,12 @@ struct Turn {
 }
 
 impl Fetching {
+    /// Returns the layers whose reading has ended before their end: what they hold is not what their digests say, or
+    /// could not be had, or was not wanted any more.
+    pub(super) fn unread(&self) -> HashSet<Digest> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits until nobody fetches the layer; none when it is in the store then.
     fn turn(&self, digest: &Digest, store: &Store) -> Option<Turn> {
         let (digests, ended) = &*self.inner;
@@ -198,6 +208,41 @@ impl<R: Read> Read for Interruptible<R> {
             return Err(io::Error::other("the build was interrupted"));
         }
         self.reader.read(buffer)
+    }
+}
+
+/// Takes note, when it is dropped, of a layer that was not read to its end.
+struct Whole {
+    fetching: Fetching,
+    digest: Digest,
+    is_read: bool,
+}
+
+impl Whole {
+    fn begin(fetching: &Fetching, digest: &Digest) -> Self {
+        Self { fetching: fetching.clone(), digest: digest.clone(), is_read: false }
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if !self.is_read {
+            self.fetching.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(self.digest.clone());
+        }
+    }
+}
+
+/// A reader that knows whether it came to its end, which it only does where the digest is right.
+struct Watched<R> {
+    reader: R,
+    whole: Whole,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.whole.is_read |= count == 0 && !buffer.is_empty();
+        Ok(count)
     }
 }
 

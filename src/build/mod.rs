@@ -6,6 +6,7 @@
 //! *Invariant: a root file system exists only while a step needs one; what a step reads is what the plan says.*
 
 mod additions;
+mod attempt;
 mod bases;
 mod cached;
 mod copy;
@@ -33,6 +34,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use attempt::{Delivered, Setting};
+
 use crate::cache::{BaseImages, Cache, Inventories};
 use crate::context::{self, Access, Context};
 use crate::dockerfile;
@@ -49,6 +52,7 @@ use crate::request::BuildRequest;
 use crate::rootfs::Fidelity;
 use crate::store::Store;
 
+pub use additions::Additions;
 pub use copy::Error as CopyError;
 pub use error::{Error, Place};
 pub use layers::Fetching;
@@ -85,6 +89,8 @@ pub struct Services {
     pub cancel: Cancel,
     /// The layers that are being fetched into the store.
     pub fetching: Fetching,
+    /// What ADD has brought from elsewhere.
+    pub additions: Additions,
     /// Whether base layers that are read are kept, because an output needs their bytes.
     pub keep_layers: bool,
 }
@@ -170,21 +176,13 @@ fn build_context(
     }
     recompress::force(request, services, target_base.as_ref(), &mut bases)?;
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
-    let mut uploads = services.uploads(destinations);
-    let built = stage::build_stages(request, &plan, &bases, context, services, &mut uploads);
-    // The container's own files come back before outputs are written among them.
-    let built = services.isolation.finish().map_err(Error::from).and(built);
-    let delivered = built.and_then(|(image, steps)| {
-        let (image, form) = origin::marked(image, request, target_base.as_ref(), context);
-        let image = output::assemble(&image, &form)?;
-        let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
-        existing::tag(&image, build_key.as_ref(), &pushed, services)?;
-        Ok((image, steps, pushed))
-    });
+    let (target_base, build_key) = (target_base.as_ref(), build_key.as_ref());
+    let setting = Setting { request, plan: &plan, bases: &bases, context, target_base, build_key };
+    let delivered = attempt::build(&setting, services);
     // Also after a failure: the steps that went well need not be done again.
-    let has_layers = delivered.as_ref().map(|(_, _, pushed)| &**pushed).unwrap_or_default();
+    let has_layers = delivered.as_ref().map(|delivered| &*delivered.pushed).unwrap_or_default();
     services.timed(Phase::Cache, |services| services.cache.finish(has_layers));
-    let (image, steps, pushed) = delivered?;
+    let Delivered { image, steps, pushed } = delivered?;
     Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),
         config: image.config.clone(),

@@ -16,7 +16,6 @@ use crate::request::{BuildRequest, Snapshots};
 
 use crate::rootfs::Exclusions;
 
-use super::additions::Additions;
 use super::cached::{self, Caching, StageCache};
 use super::run::Live;
 use super::schedule::Schedule;
@@ -31,7 +30,6 @@ pub(super) struct Shared<'a> {
     pub(super) plan: &'a BuildPlan,
     pub(super) bases: &'a Bases,
     pub(super) context: &'a Context,
-    pub(super) additions: Additions,
     pub(super) services: &'a Services,
     uploads: Mutex<&'a mut Uploads>,
     schedule: Schedule,
@@ -80,7 +78,7 @@ pub(super) fn build_stages(
 ) -> Result<(Image, Vec<StepDone>), Error> {
     let shared = Shared::new(request, plan, bases, context, services, uploads);
     if services.isolation.holds() == Capacity::One {
-        shared.additions.fetch_all(plan, request, services)?;
+        services.additions.fetch_all(plan, request, services)?;
     }
     let jobs = match services.isolation.holds() {
         Capacity::One => 1,
@@ -155,7 +153,6 @@ impl<'a> Shared<'a> {
             plan,
             bases,
             context,
-            additions: Additions::new(plan),
             services,
             uploads: Mutex::new(uploads),
             schedule: Schedule::new(plan),

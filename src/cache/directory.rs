@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Blob, EntryName, Error, Kept, LayerCache};
+use super::{Blob, EntryName, Error, Kept, LayerCache, Lend};
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Digest};
 use crate::store::Store;
@@ -235,7 +235,7 @@ impl LayerCache for Directory {
         written.map_err(|source| Error::Write { path, source })
     }
 
-    fn layer(&self, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error> {
+    fn layer(&self, blob: &Descriptor, store: &Store, _: Lend) -> Result<LayerContent, Error> {
         let mut file = self.open(blob)?;
         let (kept, path) = (store.path(&blob.digest), self.blobs.path(&blob.digest));
         let read = |source| Error::Read { path: path.clone(), source };
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(cache.get(&name("b")).expect("reads"), None);
         let kept = cache.get(&name("a")).expect("reads").expect("is there");
         assert_eq!(kept, Kept { document: "says".to_owned(), blob: Some(descriptor.clone()) });
-        assert_eq!(cache.layer(&descriptor, &store).expect("is whole"), LayerContent::Stored);
+        assert_eq!(cache.layer(&descriptor, &store, Lend::Lazily).expect("is whole"), LayerContent::Stored);
         assert_eq!(fs::read(store.path(&descriptor.digest)).expect("reads"), b"bytes");
         assert_eq!(cache.read(&descriptor).expect("reads"), b"bytes");
     }
@@ -347,7 +347,7 @@ mod tests {
             let place = place();
             poison(&place);
             let found = place.cache.get(&name("b")).map(drop);
-            let layer = place.cache.layer(&place.descriptor, &place.store).map(drop);
+            let layer = place.cache.layer(&place.descriptor, &place.store, Lend::Lazily).map(drop);
             let read = place.cache.read(&place.descriptor).map(drop);
             let errors: Vec<String> =
                 [found, layer, read].into_iter().filter_map(|r| r.err().map(|e| e.to_string())).collect();
@@ -360,10 +360,10 @@ mod tests {
     fn a_damaged_blob_is_replaced_by_the_next_put() {
         let place = place();
         fs::write(place.cache.blobs.path(&place.descriptor.digest), "bytEs").expect("writes");
-        assert!(place.cache.layer(&place.descriptor, &place.store).is_err());
+        assert!(place.cache.layer(&place.descriptor, &place.store, Lend::Lazily).is_err());
         let blob = Blob::Bytes { media_type: media_type::OCI_LAYER, bytes: b"bytes".to_vec() };
         place.cache.put(&name("a"), "says", &blob).expect("puts");
-        assert!(place.cache.layer(&place.descriptor, &place.store).is_ok());
+        assert!(place.cache.layer(&place.descriptor, &place.store, Lend::Lazily).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use super::registry::Network;
-use super::{Blob, Entry, EntryKind, EntryName, Error, Kept, LayerCache};
+use super::{Blob, Entry, EntryKind, EntryName, Error, Kept, LayerCache, Lend};
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Platform, Reference};
 use crate::store::Store;
@@ -91,9 +91,12 @@ impl LayerCache for Inline {
         Err(Error::refused(name, "an image is not written to"))
     }
 
-    fn layer(&self, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error> {
+    fn layer(&self, blob: &Descriptor, store: &Store, lend: Lend) -> Result<LayerContent, Error> {
         if store.contains(&blob.digest) {
             return Ok(LayerContent::Stored);
+        }
+        if lend == Lend::Whole {
+            return self.network.fetch(&self.image, blob, store);
         }
         match self.network.wait(self.network.client.blob_size(&self.image, blob))? {
             Some(size) if size == blob.size => Ok(LayerContent::Remote(self.image.clone())),

@@ -55,17 +55,27 @@ pub trait LayerCache: Send + Sync {
     /// When the place cannot be written; then the entry of before may still be there.
     fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error>;
 
-    /// Makes the blob of an entry a layer's content: checked and in `store`, or to be read, and checked, from where it is.
+    /// Makes the blob of an entry a layer's content: checked and in `store`, or, where `lend` allows it, to be read, and
+    /// checked, from where it is.
     ///
     /// # Errors
     /// [`Error::Refused`] when the blob is not there or not what its digest says.
-    fn layer(&self, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error>;
+    fn layer(&self, blob: &Descriptor, store: &Store, lend: Lend) -> Result<LayerContent, Error>;
 
     /// Reads a small blob.
     ///
     /// # Errors
     /// As [`LayerCache::layer`].
     fn read(&self, blob: &Descriptor) -> Result<Vec<u8>, Error>;
+}
+
+/// When a layer that was found is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lend {
+    /// When something needs its bytes, if that ever happens.
+    Lazily,
+    /// At once, so that what is found is whole.
+    Whole,
 }
 
 /// What an entry is about.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::directory::LARGEST_BLOB;
-use super::{Blob, EntryName, Error, Kept, LayerCache};
+use super::{Blob, EntryName, Error, Kept, LayerCache, Lend};
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Reference, media_type};
 use crate::progress::{Event, Reporter};
-use crate::registry::{BlobSource, Client, read_blocking};
+use crate::registry::{BlobSource, Client, ErrorKind, read_blocking};
 use crate::store::Store;
 
 /// The annotation with an entry's document.
@@ -59,6 +59,33 @@ impl Network {
                 () = cancelled => Err(Error::Interrupted),
             }
         })
+    }
+}
+
+impl Network {
+    /// Brings a layer into `store`.
+    pub(super) fn fetch(&self, from: &Reference, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error> {
+        let opened = self.wait(self.client.blob(from, blob));
+        let mut stream = read_blocking(opened.map_err(|error| unfit(blob, error))?, &self.runtime);
+        let mut writer = store.create()?;
+        // The stream ends with an error where size or digest are wrong, and then there is no blob.
+        match io::copy(&mut stream, &mut writer).map_err(io::Error::downcast) {
+            Ok(bytes) => self.reporter.report(Event::Pulled { digest: &blob.digest, bytes }),
+            Err(Ok(error)) => return Err(unfit(blob, Error::Registry(error))),
+            Err(Err(source)) => return Err(Error::Write { path: store.path(&blob.digest), source }),
+        }
+        writer.finish()?;
+        Ok(LayerContent::Stored)
+    }
+}
+
+/// Tells a blob that is not what it should be from a registry that fails.
+fn unfit(blob: &Descriptor, error: Error) -> Error {
+    match error {
+        Error::Registry(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => {
+            Error::refused(&blob.digest, error.to_string())
+        }
+        other => other,
     }
 }
 
@@ -166,9 +193,12 @@ impl LayerCache for Repository {
         self.network.wait(pushed).map(drop)
     }
 
-    fn layer(&self, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error> {
+    fn layer(&self, blob: &Descriptor, store: &Store, lend: Lend) -> Result<LayerContent, Error> {
         if store.contains(&blob.digest) {
             return Ok(LayerContent::Stored);
+        }
+        if lend == Lend::Whole {
+            return self.network.fetch(&self.repository, blob, store);
         }
         match self.network.wait(self.network.client.blob_size(&self.repository, blob))? {
             Some(size) if size == blob.size => Ok(LayerContent::Remote(self.repository.clone())),

@@ -3,15 +3,16 @@
 //! *Invariant: no failure of a store reaches the build. A store that fails is told once and asked no more; an entry that
 //! is not right is told, and taken for missing.*
 
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Trail};
-use crate::image::{Layer, LayerInventory};
+use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Trail};
+use crate::image::{Layer, LayerContent, LayerInventory};
 use crate::oci::{Descriptor, Digest, Reference, media_type};
 use crate::progress::{Event, Reporter};
 use crate::store::Store;
@@ -39,6 +40,18 @@ pub struct Cache {
     tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Layers that a destination gets first, so that the registry can mount them for us.
     deferred: Mutex<Vec<Put>>,
+    loans: Mutex<Loans>,
+}
+
+/// What a second attempt must know of the first.
+#[derive(Default)]
+struct Loans {
+    /// The layers that were found and not read yet.
+    unread: HashSet<Digest>,
+    /// What was made in the first attempt; only a second one looks there.
+    made: HashMap<CacheKey, Hit>,
+    /// Whether one of the layers could not be read: from then on each is read when it is found.
+    distrusted: bool,
 }
 
 struct Tier {
@@ -89,7 +102,7 @@ impl Cache {
     /// Makes a cache without stores.
     pub fn new(options: Options, runtime: Handle, reporter: Arc<dyn Reporter>) -> Self {
         let (tasks, deferred) = (Mutex::default(), Mutex::default());
-        Self { tiers: Vec::new(), options, runtime, reporter, tasks, deferred }
+        Self { tiers: Vec::new(), options, runtime, reporter, tasks, deferred, loans: Mutex::default() }
     }
 
     /// Adds a store that is asked after those before it; `mounts` says that it may take layers from a destination.
@@ -111,6 +124,9 @@ impl Cache {
 
     /// Looks for a step's result. Its layer is checked as far as that costs no download.
     pub fn step(&self, key: &CacheKey, store: &Store) -> Found {
+        if let Some(hit) = self.loans().made_before(key) {
+            return Found::Hit(Box::new(hit));
+        }
         let name = EntryName::new(EntryKind::Step, key);
         let mut worst = Found::Nothing;
         for tier in self.tiers.iter().filter(|tier| tier.is_read()) {
@@ -149,7 +165,11 @@ impl Cache {
                 if !types.contains(&descriptor.media_type.as_str()) {
                     return Err(refused("its blob is no layer"));
                 }
-                let content = tier.store.layer(&descriptor, store)?;
+                let lend = if self.loans().distrusted { Lend::Whole } else { Lend::Lazily };
+                let content = tier.store.layer(&descriptor, store, lend)?;
+                if matches!(content, LayerContent::Remote(_)) {
+                    self.loans().unread.insert(descriptor.digest.clone());
+                }
                 let descriptor = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
                 Some(Layer { descriptor, diff_id: diff_id.clone(), content })
             }
@@ -170,11 +190,28 @@ impl Cache {
             }
         };
         let put = Put { name, document, blob };
+        if layer.is_none_or(|layer| layer.content == LayerContent::Stored) {
+            let hit = Hit { entry: entry.clone(), layer: layer.cloned() };
+            self.loans().made.insert(entry.key.clone(), hit);
+        }
         if !later {
             return self.keep(&put);
         }
         self.keep_in(&put, |tier| !tier.mounts);
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner).push(put);
+    }
+
+    /// Tells whether one of these layers, which could not be read, was lent by a store. Then the build is to be begun
+    /// again: from now on a step counts as found only once its layer was read, and what was made until now is found.
+    pub fn distrust(&self, unreadable: &HashSet<Digest>) -> bool {
+        let mut loans = self.loans();
+        let first = !loans.distrusted && unreadable.iter().any(|digest| loans.unread.contains(digest));
+        loans.distrusted |= first;
+        first
+    }
+
+    fn loans(&self) -> MutexGuard<'_, Loans> {
+        self.loans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the inventory of a layer, if a store has it.
@@ -269,6 +306,12 @@ impl Cache {
             let blob = tier.get(name)?.blob?;
             tier.store.read(&blob).inspect_err(|error| tier.failed_to_read(error)).ok()
         })
+    }
+}
+
+impl Loans {
+    fn made_before(&self, key: &CacheKey) -> Option<Hit> {
+        self.made.get(key).filter(|_| self.distrusted).cloned()
     }
 }
 

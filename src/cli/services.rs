@@ -14,7 +14,7 @@ use super::progress_file::ProgressFile;
 use super::request::{Network, Resolved, Warning};
 use super::signals::Signals;
 use super::state::StateDirectory;
-use crate::build::{Failed, Fetching, Services};
+use crate::build::{Additions, Failed, Fetching, Services};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Repository};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
@@ -144,6 +144,7 @@ fn assemble(
         reporter,
         cancel,
         fetching: Fetching::default(),
+        additions: Additions::default(),
         keep_layers: false,
     })
 }

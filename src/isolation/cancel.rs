@@ -14,7 +14,7 @@ use crate::sys;
 /// Clones share the switch.
 #[derive(Clone, Debug)]
 pub struct Cancel {
-    /// Readable once cancelled; never read, so that every waiter sees it.
+    /// Readable once cancelled; read by [`Cancel::resume`] only, so that every waiter sees it.
     event: Arc<OwnedFd>,
     /// Whether it was the build itself that gave up, before anybody else wanted its end.
     abandoned: Arc<AtomicBool>,
@@ -40,6 +40,20 @@ impl Cancel {
     pub fn abandon(&self) {
         self.abandoned.store(!self.is_cancelled(), Ordering::Relaxed);
         self.cancel();
+    }
+
+    /// Turns the switch back where only [`Cancel::abandon`] had turned it, once; tells whether it is off now.
+    ///
+    /// To be called when all that was to end has ended, before the build is tried in another way.
+    pub fn resume(&self) -> bool {
+        let mut count = [0; 8];
+        // An error says that nobody has turned it.
+        let turned = rustix::io::read(&self.event, &mut count).map_or(0, |_| u64::from_ne_bytes(count));
+        let by_others = turned - u64::from(turned > 0 && self.abandoned.swap(false, Ordering::Relaxed));
+        if by_others > 0 {
+            self.cancel();
+        }
+        !self.is_cancelled()
     }
 
     /// Tells whether somebody else than the build itself has turned the switch, and so is why it ends.
@@ -83,5 +97,17 @@ mod tests {
         let cancel = Cancel::new().unwrap();
         cancel.abandon();
         assert!(cancel.is_cancelled() && !cancel.clone().is_interrupted());
+    }
+
+    #[test]
+    fn only_what_the_build_gave_up_itself_is_resumed() {
+        let cancel = Cancel::new().unwrap();
+        assert!(cancel.resume());
+        cancel.abandon();
+        assert!(cancel.resume() && !cancel.is_cancelled());
+        cancel.abandon();
+        cancel.clone().cancel();
+        assert!(!cancel.resume() && cancel.is_interrupted());
+        assert!(!cancel.resume());
     }
 }

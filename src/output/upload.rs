@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::image::{Layer, LayerContent};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::progress::Reporter;
-use crate::registry::{BlobSource, Client};
+use crate::registry::{self, BlobSource, Client};
 use crate::store::Store;
 
 use super::{Assembled, Error};
@@ -124,7 +124,8 @@ impl Shared {
                 let blob = BlobSource::open(&path).map_err(|source| Error::Write { action: "open", path, source })?;
                 self.deliver(repository, &blob, &layer.descriptor, from).await?;
             } else if let Some(from) = from {
-                let pushed = self.client.copy_blob(from, repository, &layer.descriptor).await?;
+                let copied = self.client.copy_blob(from, repository, &layer.descriptor).await;
+                let pushed = copied.map_err(|error| failed_copy(layer, error))?;
                 pushed.report(&*self.reporter, repository, &layer.descriptor);
             } else {
                 let source = std::io::ErrorKind::NotFound.into();
@@ -145,4 +146,13 @@ impl Shared {
         pushed.report(&*self.reporter, repository, descriptor);
         Ok(())
     }
+}
+
+/// Tells a layer that cannot be read from a destination that does not take it.
+fn failed_copy(layer: &Layer, error: registry::Error) -> Error {
+    if error.is_reading_blob() {
+        let source = std::io::Error::other(error);
+        return Error::Layer { digest: layer.descriptor.digest.to_string(), source };
+    }
+    error.into()
 }

@@ -6,6 +6,8 @@ use std::io;
 use crate::http::{self, StatusCode, TlsProblem};
 use crate::oci::{Digest, ManifestError};
 
+/// How messages call the reading of a blob.
+pub(super) const PULL_BLOB: &str = "pull the blob";
 /// How much of a registry's own error text is shown, in characters.
 const LONGEST_DETAIL: usize = 600;
 
@@ -210,6 +212,25 @@ impl Error {
             | Self::Manifest { .. }
             | Self::Config { .. }
             | Self::Protocol { .. } => ErrorKind::Invalid,
+        }
+    }
+
+    /// Tells whether it was the reading of a blob that failed, and not what was done with it.
+    pub fn is_reading_blob(&self) -> bool {
+        match self {
+            Self::Transport { at, .. }
+            | Self::Status { at, .. }
+            | Self::Denied { at, .. }
+            | Self::Digest { at, .. }
+            | Self::Size { at, .. } => at.operation == PULL_BLOB,
+            Self::Places { last, .. } => last.is_reading_blob(),
+            Self::Manifest { .. }
+            | Self::Config { .. }
+            | Self::Platform { .. }
+            | Self::Protocol { .. }
+            | Self::Blocked { .. }
+            | Self::Nowhere { .. }
+            | Self::Read { .. } => false,
         }
     }
 

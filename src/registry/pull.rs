@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::download::{BlobStream, Download};
+use super::error::PULL_BLOB;
 use super::host::{Purpose, Target, Wanted};
 use super::{Client, Error};
 use crate::http::{Call, HeaderName, HeaderValue, Method, Response, Retry};
@@ -137,7 +138,7 @@ impl Client {
         retry: Retry,
     ) -> Result<Download, Error> {
         let reference = place.with_digest(descriptor.digest.clone());
-        let wanted = Wanted { purpose: Purpose::Pull, operation: "pull the blob", retry };
+        let wanted = Wanted { purpose: Purpose::Pull, operation: PULL_BLOB, retry };
         let target = self.target_as(&reference, wanted, None).await?;
         let mut download = Download::new(target, descriptor, offset);
         download.open().await?;

@@ -82,12 +82,15 @@ impl Source {
                 Ok(stream::unfold(state, async |state| {
                     let (mut download, left) = state?;
                     if left == 0 {
-                        // The last call verifies, so it is made even though no byte is wanted.
-                        let end = if download.is_complete() { download.next().await } else { Ok(None) };
-                        return end.err().map(|error| (Err(io::Error::other(error)), None));
+                        return None;
                     }
                     match download.next().await {
                         Ok(Some(mut piece)) => {
+                            // Verified before the last piece goes on: who knows the length asks for nothing after it.
+                            let end = if download.is_complete() { download.next().await } else { Ok(None) };
+                            if let Err(error) = end {
+                                return Some((Err(io::Error::other(error)), None));
+                            }
                             piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                             let left = left - piece.len() as u64;
                             Some((Ok(piece), Some((download, left))))

@@ -6,6 +6,7 @@
 
 mod add;
 mod cache;
+mod cache_damage;
 mod cache_wrong_hits;
 mod check;
 mod command_line;

@@ -128,6 +128,11 @@ impl RunServices {
     ) -> Self {
         Self { secrets, agents, caches, copies: Mutex::default() }
     }
+
+    /// Forgets the copies that were made for mounts: they are gone with the isolation's workspace.
+    pub(super) fn forget_copies(&self) {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl Prepared {

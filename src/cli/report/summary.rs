@@ -59,6 +59,8 @@ impl Tally {
             StepResult::Cached { size, .. } => *size,
             StepResult::Layer { .. } | StepResult::CachedNoLayer | StepResult::NoLayer => 0,
         };
+        // A build that begins again has done only what it did in the end.
+        self.steps.retain(|known| known.id != *step);
         self.steps.push(Step { id: step.clone(), text, cached, saved, elapsed });
     }
 

@@ -126,6 +126,16 @@ impl Registry {
         fs::remove_dir_all(blobs.join(&hex[..2]).join(hex)).expect("the registry has it");
     }
 
+    /// Changes one byte of a blob where the registry keeps it, so that its size stays right.
+    pub(crate) fn damage_blob(&self, digest: &str) {
+        let hex = digest.strip_prefix("sha256:").expect("a digest");
+        let path = self.scratch.join("data/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data");
+        let mut bytes = fs::read(&path).expect("the registry has it");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).expect("its files are ours");
+    }
+
     /// Copies an image of the registry into the OCI layout `directory` with skopeo.
     pub(crate) fn pull(&self, reference: &str, directory: &Path) {
         process::run(

@@ -1,0 +1,81 @@
+//! From the plan to the delivered image; once more where a layer that the cache had lent could not be read.
+//!
+//! A layer that was found is read when something needs its bytes, which is mostly never, and always after steps were
+//! taken over that stand on it. So where one turns out to be damaged, or cannot be had, all is begun again: this time
+//! a step counts as found only once its layer was read, and what the first attempt made is found at once.
+//!
+//! *Invariant: there are two attempts at most, and the first leaves nothing but blobs that are what their digests say.*
+
+use crate::cache::CacheKey;
+use crate::context::Context;
+use crate::oci::Reference;
+use crate::outcome::StepDone;
+use crate::output::{self, Assembled};
+use crate::plan::{Base, BaseKey, Bases, BuildPlan};
+use crate::progress::{Event, Phase};
+use crate::request::BuildRequest;
+
+use super::{Error, Services, deliver, existing, origin, stage};
+
+/// What is built.
+pub(super) struct Setting<'a> {
+    pub(super) request: &'a BuildRequest,
+    pub(super) plan: &'a BuildPlan,
+    pub(super) bases: &'a Bases,
+    pub(super) context: &'a Context,
+    /// The image that the target starts from.
+    pub(super) target_base: Option<&'a (BaseKey, Base)>,
+    /// The key of the build, where something asks for it.
+    pub(super) build_key: Option<&'a CacheKey>,
+}
+
+/// An image that was built and delivered.
+pub(super) struct Delivered {
+    pub(super) image: Assembled,
+    pub(super) steps: Vec<StepDone>,
+    pub(super) pushed: Vec<Reference>,
+}
+
+/// Builds all stages, and delivers the image.
+pub(super) fn build(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Error> {
+    let first = attempt(setting, services);
+    match &first {
+        Err(error) if begins_again(error, services) => attempt(setting, services),
+        Ok(_) | Err(_) => first,
+    }
+}
+
+/// Makes ready for a second attempt, if the first failed because of the cache.
+fn begins_again(error: &Error, services: &Services) -> bool {
+    let mut unreadable = services.fetching.unread();
+    unreadable.extend(error.undelivered());
+    if services.cancel.is_interrupted() || !services.cache.distrust(&unreadable) {
+        return false;
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        // An error that only wraps another says the same.
+        if !text.ends_with(&error.to_string()) {
+            text = format!("{text}: {error}");
+        }
+        cause = error.source();
+    }
+    let note = format!("a layer that the cache has is not usable, and the build begins again without it: {text}");
+    services.reporter.report(Event::Note(&note));
+    services.run.forget_copies();
+    services.cancel.resume()
+}
+
+fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Error> {
+    let Setting { request, plan, bases, context, target_base, build_key } = *setting;
+    let mut uploads = services.uploads(output::registries(&request.outputs));
+    let built = stage::build_stages(request, plan, bases, context, services, &mut uploads);
+    // The container's own files come back before outputs are written among them.
+    let (image, steps) = services.isolation.finish().map_err(Error::from).and(built)?;
+    let (image, form) = origin::marked(image, request, target_base, context);
+    let image = output::assemble(&image, &form)?;
+    let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
+    existing::tag(&image, build_key, &pushed, services)?;
+    Ok(Delivered { image, steps, pushed })
+}
