@@ -13,6 +13,7 @@ use crate::support::proxy::{Fault, Proxy, Rule};
 use crate::support::registry::{self, Registry};
 use crate::support::scratch::Scratch;
 use crate::support::source::source;
+use crate::support::steps::places_done as done;
 
 const DOCKERFILE: &str = "FROM $BASE AS tools
 RUN echo tool > /tool
@@ -36,15 +37,6 @@ fn build(source: &Scratch, flags: &[&str]) -> Build {
     let mut executor = Executor::new(Isolation::Namespace, source.path());
     executor.only_layout().add(flags).output("--metadata-file", "metadata.json");
     executor.run().expect(0)
-}
-
-/// Returns the steps that were done, as `stage number`; those that make no layer by themselves do not count.
-fn done(build: &Build) -> Vec<String> {
-    let metadata = build.result("metadata.json").expect("metadata");
-    let metadata: serde_json::Value = serde_json::from_str(&metadata).expect("JSON");
-    let steps = metadata["steps"].as_array().expect("steps").iter();
-    let missed = steps.filter(|step| step["miss"].is_object());
-    missed.map(|step| format!("{} {}", step["stage"].as_str().expect("a name"), step["step"])).collect()
 }
 
 fn cache(scratch: &Scratch) -> String {

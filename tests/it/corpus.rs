@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::corpus_cache;
 use crate::support::bases;
 use crate::support::case::{self, Case};
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::listing::{self, Listing, difference};
 use crate::support::oracle::{self, Verdict};
-use crate::support::scratch;
+use crate::support::scratch::{self, Scratch};
 
 /// Defines the tests of capabilities: one for each isolation, over all cases whose name starts with the
 /// capability's.
@@ -108,7 +109,8 @@ fn check_all(capability: &str, isolation: Isolation) {
     report(&failures);
 }
 
-fn check_case(case: &Case, isolation: Isolation) {
+/// Prepares the build of a case into a layout.
+pub(crate) fn executor(case: &Case, isolation: Isolation) -> Executor {
     let mut executor = Executor::new(isolation, case.path());
     executor.only_layout();
     for argument in case.build_args() {
@@ -122,6 +124,16 @@ fn check_case(case: &Case, isolation: Isolation) {
     }
     for argument in &case.settings.arguments {
         executor.add(&[argument]);
+    }
+    executor
+}
+
+fn check_case(case: &Case, isolation: Isolation) {
+    let mut executor = executor(case, isolation);
+    // A cache must not change what is made; so in one isolation each case is built with one, which costs no further build.
+    let cache = (isolation == Isolation::Namespace).then(|| Scratch::new("cache"));
+    if let Some(cache) = &cache {
+        corpus_cache::fill(&mut executor, cache);
     }
     let build = executor.run();
     if let Some(failure) = &case.settings.error {
@@ -143,6 +155,9 @@ fn check_case(case: &Case, isolation: Isolation) {
     compare(case, &image, &found);
     if let Some(expected) = &case.settings.top_layer {
         assert_eq!(&listing::entries(&image, image.layers.len() - 1), expected, "entries of the top layer");
+    }
+    if let Some(cache) = &cache {
+        corpus_cache::check(case, &build, cache);
     }
 }
 
@@ -189,7 +204,7 @@ fn report(failures: &[String]) {
 
 #[test]
 fn bases_are_whole() {
-    let scratch = scratch::Scratch::new("bases");
+    let scratch = Scratch::new("bases");
     for name in ["BASE", "BASE_LAYERS", "BASE_CONFIG", "BASE_ONBUILD", "BASE_VOLUME"] {
         let base = bases::base(name);
         let (_, repository) = base.reference.split_once('/').expect("a registry and a name");

@@ -19,6 +19,7 @@ mod context_git;
 mod context_https;
 mod context_named;
 mod corpus;
+mod corpus_cache;
 mod credentials;
 mod credentials_clouds;
 mod debian;

@@ -62,6 +62,11 @@ pub(crate) fn base(name: &'static str) -> Base {
     base
 }
 
+/// Returns a base by a name that is known only when the test runs.
+pub(crate) fn named(name: &str) -> Base {
+    base(NAMES.into_iter().find(|known| *known == name).unwrap_or_else(|| panic!("no base {name}")))
+}
+
 /// Pushes the OCI layout `directory` to the shared registry; returns the reference.
 pub(crate) fn push(directory: &Path, repository: &str) -> String {
     let reference = format!("{}:latest", registry::shared().repository(repository));

@@ -50,6 +50,33 @@ pub(crate) struct Settings {
     pub(crate) only: Vec<String>,
     /// Why `only` is not empty.
     pub(crate) only_because: Option<String>,
+    /// What is changed before it is built again, and which steps that must make anew.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// A change of a case, and what it means for a build that has the cache of the case as it was.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    /// What is changed.
+    pub(crate) what: String,
+    /// A shell script that changes the context, from within it.
+    context: Option<String>,
+    /// A sed script that changes the Dockerfile.
+    dockerfile: Option<String>,
+    /// `--build-arg`s beside the case's, or in their place.
+    #[serde(default)]
+    build_args: BTreeMap<String, String>,
+    /// Bases in place of the case's, by the case's names for its own.
+    #[serde(default)]
+    bases: BTreeMap<String, String>,
+    /// Another `--target`.
+    target: Option<String>,
+    /// Flags beside the case's.
+    #[serde(default)]
+    arguments: Vec<String>,
+    /// The instructions that must be done again, in order; all others must be found.
+    pub(crate) again: Vec<String>,
 }
 
 /// A failure as a pipeline sees it.
@@ -78,10 +105,7 @@ impl Case {
     /// Copies the case into scratch space and prepares its context.
     pub(crate) fn prepare(name: &str) -> Self {
         let source = directory().join(name);
-        let settings = match fs::read(source.join("case.json")) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{name}/case.json: {error}")),
-            Err(_) => Settings::default(),
-        };
+        let settings = settings(name);
         let text = fs::read_to_string(source.join("Dockerfile")).expect("a case has a Dockerfile");
         let scratch = Scratch::new("case");
         let script = "
@@ -92,6 +116,41 @@ impl Case {
         process::run(Command::new("sh").args(["-ec", script, "sh"]).arg(&source).current_dir(scratch.path()), SHORT)
             .success();
         Self { name: name.to_owned(), settings, bases: bases::used_by(&text), source, scratch }
+    }
+
+    /// Prepares the case once more, elsewhere and with other times of all files, as a fresh clone has them.
+    pub(crate) fn cloned(&self) -> Self {
+        let clone = Self::prepare(&self.name);
+        clone.shell("find . -exec touch -h -d @1650000000 {} +", "");
+        clone
+    }
+
+    /// Makes a clone that differs by a change.
+    pub(crate) fn changed(&self, change: &Change) -> Self {
+        let mut changed = self.cloned();
+        if let Some(script) = &change.context {
+            changed.shell("cd context && sh -ec \"$1\"", script);
+        }
+        if let Some(script) = &change.dockerfile {
+            let text = || fs::read_to_string(changed.path().join("Dockerfile")).expect("it is there");
+            let before = text();
+            changed.shell("sed -i -e \"$1\" Dockerfile", script);
+            assert_ne!(before, text(), "{}: the Dockerfile is as before", change.what);
+        }
+        for (name, other) in &change.bases {
+            *changed.bases.get_mut(name.as_str()).expect("the case has this base") = bases::named(other);
+        }
+        let settings = &mut changed.settings;
+        settings.build_args.extend(change.build_args.clone());
+        settings.arguments.extend(change.arguments.clone());
+        settings.target = change.target.clone().or(settings.target.take());
+        changed
+    }
+
+    fn shell(&self, script: &str, argument: &str) {
+        let mut command = Command::new("sh");
+        command.args(["-ec", &format!("umask 022; {script}"), "sh", argument]).current_dir(self.path());
+        process::run(&mut command, SHORT).success();
     }
 
     /// Takes a directory that holds `Dockerfile` and `context` for a case that is in no corpus.
@@ -138,6 +197,14 @@ impl Case {
 /// Returns the corpus.
 pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dockerfiles")
+}
+
+/// Reads what the `case.json` of a case says; it need not have one.
+pub(crate) fn settings(name: &str) -> Settings {
+    match fs::read(directory().join(name).join("case.json")) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{name}/case.json: {error}")),
+        Err(_) => Settings::default(),
+    }
 }
 
 /// Returns the names of all cases, sorted.

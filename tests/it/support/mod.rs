@@ -24,4 +24,5 @@ pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod skips;
 pub(crate) mod source;
+pub(crate) mod steps;
 pub(crate) mod web;
