@@ -70,6 +70,11 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// Returns the second that this moment is in.
+    pub fn whole(self) -> Self {
+        Self { nanoseconds: 0, ..self }
+    }
+
     /// Returns the earlier of this moment and `epoch` (seconds since 1970).
     ///
     /// Source: <https://reproducible-builds.org/specs/source-date-epoch/>: later times are clamped, earlier ones kept.

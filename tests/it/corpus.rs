@@ -182,6 +182,10 @@ fn compare(case: &Case, image: &crate::support::image::Image, found: &Listing) {
         let expected = expected_listing.as_ref().and_then(|listing| listing.0.get(path)).map(|line| line.modified);
         assert_eq!(Some(line.modified), expected, "modification time of {path}");
     }
+    for (path, expected) in &case.settings.modified {
+        let found_time = found.0.get(path).map(|line| line.modified);
+        assert_eq!(found_time, Some(*expected), "modification time of {path}");
+    }
 }
 
 /// `YADOKARI_TEST_CASE` limits a run to the cases whose name holds it.

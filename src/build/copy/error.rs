@@ -23,6 +23,12 @@ pub enum Error {
         /// The one that exists.
         near: PathBuf,
     },
+    /// The links of a source never lead anywhere.
+    #[error("`{}` in the source goes through symbolic links that lead in a circle", path.display())]
+    Circle {
+        /// The source, as named.
+        path: PathBuf,
+    },
     /// A source is left out of the context.
     #[error("`{}` is excluded from the build context by {pattern}", path.display())]
     Ignored {

@@ -208,7 +208,7 @@ impl Copier<'_, '_> {
             let file = self.source.file(&place.real)?;
             if verdict.taken {
                 for directory in pending.drain(..) {
-                    self.put_directory(directory)?;
+                    self.put_way(directory)?;
                 }
             }
             if file.entry.kind != EntryKind::Directory {
@@ -232,6 +232,17 @@ impl Copier<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Puts a directory that only leads to what is taken: one that exists gets the source's mode and nothing else, as
+    /// in BuildKit.
+    fn put_way(&mut self, entry: Entry) -> Result<(), Error> {
+        match self.draft.get(&entry.path) {
+            Some(existing) if existing.kind == EntryKind::Directory => {
+                self.draft.put(Entry { mode: entry.mode, ..existing }, Content::None, None)
+            }
+            _ => self.put_directory(entry),
+        }
     }
 
     fn put_directory(&mut self, entry: Entry) -> Result<(), Error> {

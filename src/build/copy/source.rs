@@ -47,7 +47,11 @@ impl Source<'_> {
     pub(super) fn resolve(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
         match self {
             Self::Context { tree, .. } => {
-                let Some(real) = tree.real_path(path)? else { return Ok(None) };
+                let real = tree.real_path(path).map_err(|error| match error.errno() {
+                    Some(libc::ELOOP) => Error::Circle { path: path.to_owned() },
+                    _ => Error::Tree(error),
+                })?;
+                let Some(real) = real else { return Ok(None) };
                 Ok(self.is_visible(&real)?.then_some(real))
             }
             Self::Image { files, .. } => {

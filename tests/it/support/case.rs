@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) error: Option<Failure>,
     /// Paths whose modification time counts, too.
     pub(crate) times: Vec<String>,
+    /// Paths whose modification time, in Unix seconds, is not the oracle's.
+    pub(crate) modified: BTreeMap<String, i64>,
     /// The names of the tar entries of the topmost layer, where it matters that nothing else is in it.
     pub(crate) top_layer: Option<Vec<String>>,
     /// Paths that may be there or not.
@@ -163,6 +165,12 @@ impl Case {
         let text = fs::read_to_string(scratch.join("Dockerfile")).expect("a case has a Dockerfile");
         let (settings, bases, source) = (Settings::default(), bases::used_by(&text), scratch.path().to_owned());
         Self { name: name.to_owned(), settings, bases, source, scratch }
+    }
+
+    /// Returns a file or directory of the case as the oracle shall see it: `<name>.oracle`, where there is one.
+    pub(crate) fn for_oracle(&self, name: &str) -> PathBuf {
+        let own = self.path().join(format!("{name}.oracle"));
+        if own.exists() { own } else { self.path().join(name) }
     }
 
     /// Returns the directory that holds `Dockerfile` and `context`.

@@ -132,6 +132,8 @@ impl Tree {
         let mut xattrs = BTreeMap::new();
         if let Some(extensions) = entry.pax_extensions().expect("PAX headers are whole") {
             for extension in extensions.flatten() {
+                let fraction = extension.key() == Ok("mtime") && extension.value_bytes().contains(&b'.');
+                assert!(!fraction, "a time that is no whole second: {}", escape(&entry.path_bytes()));
                 if let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) {
                     xattrs.insert(name.to_owned(), extension.value_bytes().to_vec());
                 }
