@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
 use crate::support::case::Case;
 use crate::support::executor::Executor;
 use crate::support::generate::{self, Random};
@@ -31,8 +33,7 @@ fn random_builds_are_those_of_the_oracle() {
         let verdict = oracle::verdict(&case);
         for isolation in &allowed {
             if let Some(difference) = differs(&case, *isolation, &verdict) {
-                let dockerfile = std::fs::read_to_string(case.path().join("Dockerfile")).expect("it was written");
-                failures.push(format!("seed {seed}, {}:\n{difference}\n{dockerfile}", isolation.name()));
+                failures.push(format!("seed {seed}, {}:\n{difference}\n{}", isolation.name(), text(&case)));
             }
         }
     }
@@ -43,24 +44,54 @@ fn random_builds_are_those_of_the_oracle() {
 fn differs(case: &Case, isolation: Isolation, verdict: &Verdict) -> Option<String> {
     let mut executor = Executor::new(isolation, case.path());
     executor.only_layout();
+    let secret = format!("--secret=id=hush,src={}/secret", executor.sources());
+    executor.add(&[&secret]);
     for argument in case.build_args() {
         executor.add(&["--build-arg", &argument]);
     }
     let build = executor.run();
     match (verdict, build.code) {
         (Verdict::Failed { .. }, 76) => None,
+        // BuildKit copies nothing there, as ours, unless something else is wrong.
+        (Verdict::Failed { text, .. }, _) if matches_nothing(text) => None,
         (Verdict::Failed { text, .. }, code) => Some(format!("ends with {code}; the oracle fails:\n{text}")),
         (Verdict::Built { changes, config, .. }, 0) => {
             let image = build.image();
             image.verify();
             let found = oracle::changes(case, &image, &Listing::of(&image));
             let files = difference(changes, &found);
-            let found = image.runtime_config();
-            let config = if *config == found { String::new() } else { format!("{config:#}\nis not\n{found:#}\n") };
+            let (config, found) = (in_order(config.clone()), in_order(image.runtime_config()));
+            let config = if config == found { String::new() } else { format!("{config:#}\nis not\n{found:#}\n") };
             (!files.is_empty() || !config.is_empty()).then(|| files + &config)
         }
-        // buildah puts the file in the directory's place, with all that is below; BuildKit's copy fails there, as ours.
-        (Verdict::Built { .. }, 76) if build.stderr.contains("a file cannot replace it") => None,
+        // buildah puts the file in the directory's place, with all that is below, or the directory in the file's;
+        // BuildKit's copy fails there, as ours.
+        (Verdict::Built { .. }, 76)
+            if ["a file cannot replace it", "in the image is not a directory"]
+                .iter()
+                .any(|text| build.stderr.contains(text)) =>
+        {
+            None
+        }
         (Verdict::Built { .. }, code) => Some(format!("ends with {code}; the oracle builds:\n{}", build.stderr)),
     }
+}
+
+/// Sorts the environment: buildah moves a variable that is set again to the end, BuildKit leaves it in its place.
+fn in_order(mut config: Value) -> Value {
+    if let Some(environment) = config["Env"].as_array_mut() {
+        environment.sort_by_key(Value::to_string);
+    }
+    config
+}
+
+/// Tells whether buildah failed because a wildcard found nothing.
+fn matches_nothing(text: &str) -> bool {
+    text.contains("no items matching glob") || (text.contains("copier: stat: [\"/*") && text.contains("no such file"))
+}
+
+/// Returns the Dockerfiles of both builders, for a failure that can be read.
+fn text(case: &Case) -> String {
+    let read = |path| std::fs::read_to_string(path).expect("it was written");
+    format!("{}\n-- for the oracle:\n{}", read(case.path().join("Dockerfile")), read(case.for_oracle("Dockerfile")))
 }

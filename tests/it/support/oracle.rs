@@ -99,7 +99,7 @@ fn build(case: &Case) -> Verdict {
         command.arg("--ignorefile").arg(ignore);
     }
     command.arg("--tag").arg(format!("localhost/{}", case.name));
-    command.arg("--file").arg(case.path().join("Dockerfile")).arg(case.path().join("context"));
+    command.arg("--file").arg(case.for_oracle("Dockerfile")).arg(case.for_oracle("context"));
     let finished = process::run(&mut command, LONG);
     if finished.code != 0 {
         return Verdict::Failed { code: finished.code, text: finished.stdout + &finished.stderr };
