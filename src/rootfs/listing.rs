@@ -26,7 +26,8 @@ pub(super) fn listing(path: &Path) -> String {
         };
         let same =
             if stat.linked { names.entry(stat.inode).or_insert_with(|| name.clone()).clone() } else { name.clone() };
-        let mtime = format!("{}.{:09}", stat.mtime.seconds, stat.mtime.nanoseconds);
+        // Layers hold whole seconds.
+        let mtime = stat.mtime.seconds;
         let xattrs: Vec<String> = directory
             .xattrs(visit.name())?
             .iter()

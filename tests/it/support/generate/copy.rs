@@ -46,7 +46,9 @@ impl Generator<'_> {
         let mut line = format!("{keyword}{flags}");
         let mut before = String::new();
         let mut owner = "";
-        if self.random.one_in(3) {
+        // buildah leaves the files of an archive to whom the archive says; in BuildKit `--chown` is for them, too.
+        let unpacks = keyword == "ADD" && words.iter().any(|word| word.trim_start_matches(['.', '/']).starts_with('k'));
+        if self.random.one_in(3) && !unpacks {
             let (text, numbers) = OWNERS[self.random.below(OWNERS.len())];
             let _ = write!(line, " --chown={text}");
             owner = numbers;
@@ -101,7 +103,7 @@ impl Generator<'_> {
                 _ => (format!("<<{name}"), expanded),
             };
             let _ = write!(line, " {form}");
-            let _ = write!(bodies, "{content}{name}\n");
+            let _ = writeln!(bodies, "{content}{name}");
             let path = directory.join(name);
             fs::write(&path, body).expect("scratch is writable");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
