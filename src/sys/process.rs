@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -55,11 +56,25 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// How often, and how far apart, a program is tried again that somebody still has open for writing.
+const BUSY_TRIES: usize = 200;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
 /// Replaces the program by the one at `path`. Returns only when that failed.
+///
+/// Waits a while for one that is open for writing (`ETXTBSY`): where a thread writes a program while another starts a
+/// process, that process holds the file open until it executes its own (<https://go.dev/issue/22315>).
 pub fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) -> Error {
-    let failed: Result<Infallible, Errno> = nix::unistd::execve(path, arguments, environment);
-    let Err(errno) = failed;
-    Error::new(format!("execve({})", path.to_string_lossy()), errno)
+    let mut tries = 1;
+    loop {
+        let failed: Result<Infallible, Errno> = nix::unistd::execve(path, arguments, environment);
+        let Err(errno) = failed;
+        if errno != Errno::ETXTBSY || tries == BUSY_TRIES {
+            return Error::new(format!("execve({})", path.to_string_lossy()), errno);
+        }
+        tries += 1;
+        std::thread::sleep(BUSY_PAUSE);
+    }
 }
 
 /// Replaces the program by the open file `program`. Returns only when that failed.
@@ -206,5 +221,34 @@ pub fn close_on_exec_from(first: RawFd) {
     for descriptor in first..RawFd::try_from(limit.min(65_536)).unwrap_or(1024) {
         // SAFETY: F_SETFD takes an integer and touches no memory; EBADF for unused numbers is expected.
         let _unused_number = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_somebody_still_writes_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        std::fs::copy("/bin/true", &program).unwrap();
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "exec 3>>\"$1\" && echo && sleep 0.2", "sh"]).arg(&program).stdout(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        writer.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let path = CString::new(program.as_os_str().as_bytes()).unwrap();
+        let mut command = Command::new("false");
+        // SAFETY: the child only executes a program, whose arguments exist already, or sleeps.
+        unsafe {
+            command.pre_exec(move || Err(exec(&path, std::slice::from_ref(&path), &[]).errno.into()));
+        }
+        assert!(command.status().unwrap().success());
+        writer.wait().unwrap();
     }
 }
