@@ -35,7 +35,8 @@ pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     };
     let whole = Whole::begin(&services.fetching, digest);
-    let stream = services.wait(services.registry.blob(reference, &layer.descriptor)).map_err(io::Error::other)?;
+    let client = if services.cache.lends(digest) { &services.cache_registry } else { &services.registry };
+    let stream = services.wait(client.blob(reference, &layer.descriptor)).map_err(io::Error::other)?;
     let reader = registry::read_blocking(stream.map_err(io::Error::other)?, &services.runtime);
     let counted = Counted { reader, digest: digest.clone(), reporter: Arc::clone(&services.reporter), unreported: 0 };
     let reader = Interruptible { reader: counted, cancel };

@@ -67,6 +67,8 @@ pub struct Services {
     pub access: Access,
     /// Speaks to registries.
     pub registry: Client,
+    /// Reads what registries of the cache lend.
+    pub cache_registry: Client,
     /// Drives the network's tasks.
     pub runtime: Handle,
     /// Holds the blobs of this build.

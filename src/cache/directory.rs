@@ -211,6 +211,8 @@ impl LayerCache for Directory {
         self.root.display().to_string()
     }
 
+    fn give_up(&self) {}
+
     fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error> {
         let Some(record) = self.record(name)? else { return Ok(None) };
         if let Ok(file) = File::open(self.path(name)) {

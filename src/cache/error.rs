@@ -56,6 +56,11 @@ impl Error {
         matches!(self, Self::Registry(error) if error.kind() == registry::ErrorKind::Denied)
     }
 
+    /// Tells whether a registry does not answer, or says that it fails for now.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Registry(error) if error.kind() == registry::ErrorKind::Transient)
+    }
+
     /// Tells the error with its causes on one line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -3,7 +3,8 @@
 //! *Invariant: only layers that the image itself has are given out.*
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub struct Inline {
 impl Inline {
     /// Uses an image; nothing is asked of its registry yet.
     pub fn new(network: Network, image: Reference, platform: Platform) -> Self {
+        // Another registry than that of the cache, perhaps.
+        let network = Network { given_up: Arc::default(), ..network };
         Self { network, image, platform, steps: OnceLock::new() }
     }
 
@@ -77,6 +80,10 @@ impl Inline {
 impl LayerCache for Inline {
     fn describe(&self) -> String {
         self.image.to_string()
+    }
+
+    fn give_up(&self) {
+        self.network.given_up.store(true, Ordering::Relaxed);
     }
 
     fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error> {

@@ -29,7 +29,7 @@ pub use inventories::Inventories;
 pub use key::CacheKey;
 pub use mounts::{CacheMounts, Lease, Pruned, Use};
 pub use place::{Collected, Limits, Listed, Place, prune};
-pub use registry::{Network, Repository};
+pub use registry::{Network, PATIENCE, Repository};
 pub use tiers::{Cache, Found, Hit, Options};
 
 use crate::image::LayerContent;
@@ -42,6 +42,9 @@ use crate::store::Store;
 pub trait LayerCache: Send + Sync {
     /// Names it, for messages.
     fn describe(&self) -> String;
+
+    /// Lets whoever waits for it wait no longer: it is not reachable.
+    fn give_up(&self);
 
     /// Finds an entry; none where there is none.
     ///

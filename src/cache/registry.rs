@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tokio::runtime::Handle;
 
 use super::directory::LARGEST_BLOB;
 use super::{Blob, EntryName, Error, Kept, LayerCache, Lend};
+use crate::http::{Patience, Retry, Timeouts};
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Reference, media_type};
 use crate::progress::{Event, Reporter};
@@ -29,6 +31,22 @@ const CONFIG: &str =
     r#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
 /// Stands for the blob of an entry that has none: a manifest needs a layer. Source: OCI image-spec, manifest.md.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// How much a registry of the cache is worth: a build can do without it.
+pub const PATIENCE: Patience = Patience {
+    timeouts: Timeouts {
+        connect: Duration::from_secs(5),
+        idle: Duration::from_secs(10),
+        // The registry may have to move a large layer.
+        commit: Duration::from_secs(60),
+    },
+    retry: Retry {
+        attempts: 3,
+        first_delay: Duration::from_millis(250),
+        longest_delay: Duration::from_secs(2),
+        // Less than the time without a byte: what hangs once is not asked again.
+        total: Duration::from_secs(8),
+    },
+};
 /// How often a wait for the network looks whether the build was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -43,20 +61,23 @@ pub struct Network {
     pub reporter: Arc<dyn Reporter>,
     /// Tells whether the build is being ended.
     pub is_cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Whether the registry was given up, by any of those who share this.
+    pub given_up: Arc<AtomicBool>,
 }
 
 impl Network {
-    /// Waits for something of the network, but not longer than until the build is cancelled.
+    /// Waits for something of the network, but not longer than until the build is cancelled, or the registry given up.
     pub(super) fn wait<T>(&self, future: impl Future<Output = Result<T, crate::registry::Error>>) -> Result<T, Error> {
         let cancelled = async {
-            while !(self.is_cancelled)() {
+            while !(self.is_cancelled)() && !self.given_up.load(Ordering::Relaxed) {
                 tokio::time::sleep(CANCEL_INTERVAL).await;
             }
         };
         self.runtime.block_on(async {
             tokio::select! {
-                result = future => Ok(result?),
+                biased;
                 () = cancelled => Err(Error::Interrupted),
+                result = future => Ok(result?),
             }
         })
     }
@@ -170,6 +191,10 @@ impl Repository {
 impl LayerCache for Repository {
     fn describe(&self) -> String {
         self.repository.name()
+    }
+
+    fn give_up(&self) {
+        self.network.given_up.store(true, Ordering::Relaxed);
     }
 
     fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error> {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Trail};
@@ -21,6 +22,9 @@ use crate::store::Store;
 const LARGEST_INVENTORY: u64 = 512 << 20;
 const INVENTORY_TYPE: &str = "application/vnd.yadokari.inventory.v1+zstd";
 const TRAIL_TYPE: &str = "application/vnd.yadokari.trail.v1+json";
+
+/// How many entries are kept in a store at a time.
+const AT_A_TIME: usize = 4;
 
 /// What decides whether an entry counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,10 @@ struct Tier {
     mounts: bool,
     fails_to_read: AtomicBool,
     fails_to_write: AtomicBool,
+    /// Whether it is not reachable, and so is asked for nothing any more.
+    is_gone: AtomicBool,
+    /// Bounds what is kept at a time, so that a store that fails is not asked for all of it before that shows.
+    turns: Semaphore,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -108,8 +116,18 @@ impl Cache {
     /// Adds a store that is asked after those before it; `mounts` says that it may take layers from a destination.
     pub fn add(&mut self, store: Box<dyn LayerCache>, writes: bool, mounts: bool) {
         let (fails_to_read, fails_to_write) = (AtomicBool::new(false), AtomicBool::new(false));
-        let reporter = Arc::clone(&self.reporter);
-        self.tiers.push(Arc::new(Tier { store, writes, mounts, fails_to_read, fails_to_write, reporter }));
+        let is_gone = AtomicBool::new(false);
+        let (turns, reporter) = (Semaphore::new(AT_A_TIME), Arc::clone(&self.reporter));
+        self.tiers.push(Arc::new(Tier {
+            store,
+            writes,
+            mounts,
+            fails_to_read,
+            fails_to_write,
+            is_gone,
+            turns,
+            reporter,
+        }));
     }
 
     /// Tells whether there is any store.
@@ -210,6 +228,11 @@ impl Cache {
         first
     }
 
+    /// Tells whether a layer was lent by a store unread.
+    pub fn lends(&self, layer: &Digest) -> bool {
+        self.loans().unread.contains(layer)
+    }
+
     fn loans(&self) -> MutexGuard<'_, Loans> {
         self.loans.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -290,8 +313,13 @@ impl Cache {
 
     fn keep_in(&self, put: &Put, chosen: impl Fn(&Tier) -> bool) {
         for tier in self.tiers.iter().filter(|tier| tier.is_written() && chosen(tier)) {
-            let (tier, put) = (Arc::clone(tier), put.clone());
+            let (tier, put, runtime) = (Arc::clone(tier), put.clone(), self.runtime.clone());
             let task = self.runtime.spawn_blocking(move || {
+                let _turn = runtime.block_on(tier.turns.acquire()).expect("the semaphore is never closed");
+                // It may have failed meanwhile.
+                if !tier.is_written() {
+                    return;
+                }
                 if let Err(error) = tier.store.put(&put.name, &put.document, &put.blob) {
                     tier.failed_to_write(&error);
                 }
@@ -317,11 +345,11 @@ impl Loans {
 
 impl Tier {
     fn is_read(&self) -> bool {
-        !self.fails_to_read.load(Ordering::Relaxed)
+        !self.is_gone.load(Ordering::Relaxed) && !self.fails_to_read.load(Ordering::Relaxed)
     }
 
     fn is_written(&self) -> bool {
-        self.writes && !self.fails_to_write.load(Ordering::Relaxed)
+        self.writes && !self.is_gone.load(Ordering::Relaxed) && !self.fails_to_write.load(Ordering::Relaxed)
     }
 
     fn get(&self, name: &EntryName) -> Option<Kept> {
@@ -333,7 +361,10 @@ impl Tier {
             Error::Interrupted => {}
             Error::Refused { .. } => self.warn(&format!("{error}; it is made anew")),
             Error::Write { .. } | Error::Read { .. } | Error::Registry(_) | Error::Store(_) => {
-                if !self.fails_to_read.swap(true, Ordering::Relaxed) && !self.is_told(error) {
+                if !self.is_unreachable(error)
+                    && !self.fails_to_read.swap(true, Ordering::Relaxed)
+                    && !self.is_told(error)
+                {
                     self.warn(&format!("cannot be read, and is not asked again: {}", error.chain()));
                 }
             }
@@ -345,9 +376,18 @@ impl Tier {
         if matches!(error, Error::Interrupted | Error::Refused { .. }) {
             return;
         }
-        if !self.fails_to_write.swap(true, Ordering::Relaxed) && !self.is_told(error) {
+        if !self.is_unreachable(error) && !self.fails_to_write.swap(true, Ordering::Relaxed) && !self.is_told(error) {
             self.warn(&format!("cannot be written, and nothing more is kept there: {}", error.chain()));
         }
+    }
+
+    /// Tells whether a registry does not answer, or says that it fails; then it is given up for reading and writing.
+    fn is_unreachable(&self, error: &Error) -> bool {
+        if error.is_transient() && !self.is_gone.swap(true, Ordering::Relaxed) {
+            self.store.give_up();
+            self.warn(&format!("is not reachable, and not asked again: {}", error.chain()));
+        }
+        error.is_transient()
     }
 
     /// Tells whether it was said already that the registry does not let us: once is enough.

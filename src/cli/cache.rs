@@ -53,6 +53,7 @@ fn open(
         runtime: runtime.handle().clone(),
         reporter: Arc::clone(report) as Arc<dyn crate::progress::Reporter>,
         is_cancelled: Arc::new(|| false),
+        given_up: Arc::default(),
     };
     let repository = place.repository.expect("a place is a directory or a repository");
     Ok(Place::Repository(Repository::new(network, services::repository_of(&repository, &namespace))))

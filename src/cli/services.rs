@@ -117,15 +117,17 @@ fn assemble(
     let (request, network) = (&resolved.request, &resolved.network);
     let (agent, credentials) = credentials(network)?;
     let registry = registry_client(agent.clone(), network, credentials, Arc::clone(&reporter));
+    let impatient = registry.with_patience(cache::PATIENCE);
     let store = Store::open(&request.state_directory.join("store"));
     let (stopped, heard) = (cancel.clone(), Arc::clone(&reporter));
     let cache = Arc::new(cache(
         request,
         &cache::Network {
-            client: registry.clone(),
+            client: impatient.clone(),
             runtime: runtime.handle().clone(),
             reporter: heard,
             is_cancelled: Arc::new(move || stopped.is_interrupted()),
+            given_up: Arc::default(),
         },
     ));
     let known = Inventories::new(&inventories(&request.state_directory)).shared(Arc::clone(&cache));
@@ -133,6 +135,7 @@ fn assemble(
         agent,
         access: network.context.clone(),
         registry,
+        cache_registry: impatient,
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
         base_images: BaseImages::new(&request.base_images, "build"),

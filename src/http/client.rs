@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::dns::Resolver;
 use super::roots::Platform;
-use super::{Call, Error, Options, Proxies, Response, Retry, Timeouts, redact, roots};
+use super::{Call, Error, Options, Proxies, Response, Timeouts, redact, roots};
 
 const MOST_REDIRECTS: usize = 10;
 /// What no proxy can reach: this machine, and the metadata services of the machine that it runs on.
@@ -46,8 +46,7 @@ pub(super) struct Clients {
     proxy_has_tls: bool,
     resolver: Arc<Resolver>,
     user_agent: String,
-    timeouts: Timeouts,
-    retry: Retry,
+    connect_timeout: Duration,
     offline: bool,
     made: Mutex<HashMap<Profile, reqwest::Client>>,
 }
@@ -83,15 +82,10 @@ impl Clients {
             proxy_has_tls: options.proxies.http.iter().any(|url| url.starts_with("https:")),
             resolver: Arc::new(Resolver::new(&options.resolv_conf, &options.hosts_file)),
             user_agent,
-            timeouts: options.timeouts,
-            retry: options.retry,
+            connect_timeout: options.timeouts.connect,
             offline: options.offline,
             made: Mutex::new(HashMap::new()),
         })
-    }
-
-    pub(super) fn retry(&self) -> Retry {
-        self.retry
     }
 
     pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
@@ -103,7 +97,7 @@ impl Clients {
         let addresses = addresses.map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
         for address in addresses {
-            match tokio::time::timeout(self.timeouts.connect, TcpStream::connect((address, port))).await {
+            match tokio::time::timeout(self.connect_timeout, TcpStream::connect((address, port))).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = io::ErrorKind::TimedOut.into(),
@@ -112,7 +106,7 @@ impl Clients {
         Err(failed(last))
     }
 
-    pub(super) async fn send(&self, call: &Call) -> Result<Response, Error> {
+    pub(super) async fn send(&self, call: &Call, timeouts: &Timeouts) -> Result<Response, Error> {
         let mut url = call.url.clone();
         let mut headers = call.headers.clone();
         for _ in 0..=MOST_REDIRECTS {
@@ -125,9 +119,10 @@ impl Clients {
                     request = request.header(CONTENT_LENGTH, 0);
                 }
             }
-            let response = self.answer(call, &url, request.send(), self.timeouts.commit).await?;
+            let after = longest_silence(call, timeouts, timeouts.commit);
+            let response = answer(call, &url, request.send(), after).await?;
             let Some(target) = redirect_target(&call.method, &url, &response)? else {
-                return Ok(Response::new(response, self.timeouts.idle));
+                return Ok(Response::new(response, timeouts.idle));
             };
             if target.origin() != url.origin() {
                 headers.remove(AUTHORIZATION);
@@ -138,7 +133,13 @@ impl Clients {
         Err(Error::Redirect { url: redact(&call.url), location: redact(&url) })
     }
 
-    pub(super) async fn send_stream<S>(&self, call: &Call, length: u64, body: S) -> Result<Response, Error>
+    pub(super) async fn send_stream<S>(
+        &self,
+        call: &Call,
+        length: u64,
+        body: S,
+        timeouts: Timeouts,
+    ) -> Result<Response, Error>
     where
         S: Stream<Item = Result<Bytes, io::Error>> + Send + 'static,
     {
@@ -150,30 +151,10 @@ impl Clients {
             .header(CONTENT_LENGTH, length)
             .body(reqwest::Body::wrap_stream(activity.clone().watch(body)));
         tokio::select! {
-            answer = self.answer(call, &call.url, request.send(), Duration::MAX) => {
-                Ok(Response::new(answer?, self.timeouts.idle))
+            answer = answer(call, &call.url, request.send(), longest_silence(call, &timeouts, Duration::MAX)) => {
+                Ok(Response::new(answer?, timeouts.idle))
             }
-            error = activity.stalled(&call.url, self.timeouts) => Err(error),
-        }
-    }
-
-    async fn answer(
-        &self,
-        call: &Call,
-        url: &Url,
-        exchange: impl Future<Output = Result<reqwest::Response, reqwest::Error>>,
-        longest: Duration,
-    ) -> Result<reqwest::Response, Error> {
-        // Only a request that changes something may take its time to answer.
-        let reads = call.method == Method::GET || call.method == Method::HEAD;
-        let after = if reads { self.timeouts.idle } else { longest };
-        match tokio::time::timeout(after, exchange).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(source)) => {
-                let source = source.without_url();
-                Err(Error::Exchange { method: call.method.clone(), url: redact(url), source })
-            }
-            Err(_) => Err(Error::Timeout { url: redact(url), what: "no answer", after }),
+            error = activity.stalled(&call.url, timeouts) => Err(error),
         }
     }
 
@@ -219,7 +200,7 @@ impl Clients {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .user_agent(&self.user_agent)
-            .connect_timeout(self.timeouts.connect)
+            .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(45))
             .tcp_keepalive(Duration::from_secs(30))
             // The default window of 64 KiB would bind a download's speed to the distance.
@@ -236,6 +217,28 @@ impl Clients {
             builder = builder.proxy(proxy.clone());
         }
         builder.build()
+    }
+}
+
+/// Returns how long an answer may take: only that to a request that changes something takes its time.
+fn longest_silence(call: &Call, timeouts: &Timeouts, longest: Duration) -> Duration {
+    let reads = call.method == Method::GET || call.method == Method::HEAD;
+    if reads { timeouts.idle } else { longest }
+}
+
+async fn answer(
+    call: &Call,
+    url: &Url,
+    exchange: impl Future<Output = Result<reqwest::Response, reqwest::Error>>,
+    after: Duration,
+) -> Result<reqwest::Response, Error> {
+    match tokio::time::timeout(after, exchange).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(source)) => {
+            let source = source.without_url();
+            Err(Error::Exchange { method: call.method.clone(), url: redact(url), source })
+        }
+        Err(_) => Err(Error::Timeout { url: redact(url), what: "no answer", after }),
     }
 }
 

@@ -124,6 +124,15 @@ impl Default for Timeouts {
     }
 }
 
+/// How much time and how many attempts exchanges are worth.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// How long connections and answers may take.
+    pub timeouts: Timeouts,
+    /// When and how often a failed request is made again.
+    pub retry: Retry,
+}
+
 /// One request, complete and repeatable.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -157,7 +166,10 @@ impl Call {
 
 /// Makes requests; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Agent(Arc<client::Clients>);
+pub struct Agent {
+    clients: Arc<client::Clients>,
+    patience: Patience,
+}
 
 impl Agent {
     /// Makes an agent, reading every file that it will ever need.
@@ -166,12 +178,20 @@ impl Agent {
     /// [`Error::Certificate`] for a certificate or key file of [`Options::hosts`] that cannot be used, and
     /// [`Error::Proxy`]. Missing platform roots or name servers are no error until a request needs them.
     pub fn new(options: Options) -> Result<Self, Error> {
-        Ok(Self(Arc::new(client::Clients::new(options)?)))
+        let patience = Patience { timeouts: options.timeouts, retry: options.retry };
+        Ok(Self { clients: Arc::new(client::Clients::new(options)?), patience })
     }
 
-    /// Returns the retry policy that the agent was made with.
+    /// Returns the same agent, with all its connections, but with another patience; the time to connect stays the same,
+    /// but where the time without a byte is shorter.
+    #[must_use]
+    pub fn with_patience(&self, patience: Patience) -> Self {
+        Self { clients: Arc::clone(&self.clients), patience }
+    }
+
+    /// Returns the retry policy.
     pub fn retry(&self) -> Retry {
-        self.0.retry()
+        self.patience.retry
     }
 
     /// Makes a request once, following redirects, and returns the answer whatever its status is.
@@ -179,7 +199,7 @@ impl Agent {
     /// # Errors
     /// [`Error`] when there is no answer.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        self.0.send(call).await
+        self.clients.send(call, &self.patience.timeouts).await
     }
 
     /// Opens a connection for a protocol that is not HTTP; names are resolved as for HTTP, proxies are not asked.
@@ -187,7 +207,7 @@ impl Agent {
     /// # Errors
     /// [`Error::Connect`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
-        self.0.connect(host, port).await
+        self.clients.connect(host, port).await
     }
 
     /// Makes a request, again after transient failures; the last answer is returned whatever its status is.
@@ -226,6 +246,6 @@ impl Agent {
     where
         S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     {
-        self.0.send_stream(call, length, body).await
+        self.clients.send_stream(call, length, body, self.patience.timeouts).await
     }
 }

@@ -103,8 +103,8 @@ struct Shared {
     agent: http::Agent,
     options: Options,
     credentials: Credentials,
-    hosts: host::Hosts,
-    answered: mirrors::Answered,
+    hosts: Arc<host::Hosts>,
+    answered: Arc<mirrors::Answered>,
     reporter: Arc<dyn Reporter>,
     pulls: Arc<Semaphore>,
     pushes: Arc<Semaphore>,
@@ -120,9 +120,27 @@ impl Client {
             agent,
             options,
             credentials,
-            hosts: host::Hosts::default(),
-            answered: mirrors::Answered::default(),
+            hosts: Arc::default(),
+            answered: Arc::default(),
             reporter,
+            pulls: Arc::new(Semaphore::new(parallel)),
+            pushes: Arc::new(Semaphore::new(parallel)),
+        }))
+    }
+
+    /// Returns a client that knows the same, but has another patience, and limits of its own: what takes its time with
+    /// one is not in the way of the other.
+    #[must_use]
+    pub fn with_patience(&self, patience: http::Patience) -> Self {
+        let Shared { agent, options, credentials, hosts, answered, reporter, pulls: _, pushes: _ } = &*self.0;
+        let parallel = options.parallel.clamp(1, Semaphore::MAX_PERMITS);
+        Self(Arc::new(Shared {
+            agent: agent.with_patience(patience),
+            options: options.clone(),
+            credentials: credentials.clone(),
+            hosts: Arc::clone(hosts),
+            answered: Arc::clone(answered),
+            reporter: reporter.clone(),
             pulls: Arc::new(Semaphore::new(parallel)),
             pushes: Arc::new(Semaphore::new(parallel)),
         }))

@@ -7,6 +7,7 @@
 mod add;
 mod cache;
 mod cache_damage;
+mod cache_faults;
 mod cache_wrong_hits;
 mod check;
 mod command_line;
