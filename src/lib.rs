@@ -12,10 +12,11 @@
 //! | 3 | `image`, `cloud` |
 //! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
 //! | 1 | `progress` |
-//! | 0 | `oci`, `sys` |
+//! | 0 | `causes`, `oci`, `sys` |
 //!
 //! `ARCHITECTURE.md` tells the whole.
 
+pub mod causes;
 pub mod oci;
 pub mod progress;
 pub mod sys;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors from the ground up. A room uses lower floors only; `lib.rs` shows the same table.
 const FLOORS: &[&[&str]] = &[
-    &["oci", "sys"],
+    &["causes", "oci", "sys"],
     &["progress"],
     &["dockerfile", "http", "outcome", "request", "store"],
     &["cloud", "image"],

@@ -7,6 +7,7 @@
 //! *Invariant: there are two attempts at most, and the first leaves nothing but blobs that are what their digests say.*
 
 use crate::cache::CacheKey;
+use crate::causes;
 use crate::context::Context;
 use crate::oci::Reference;
 use crate::outcome::StepDone;
@@ -52,15 +53,7 @@ fn begins_again(error: &Error, services: &Services) -> bool {
     if services.cancel.is_interrupted() || !services.cache.distrust(&unreadable) {
         return false;
     }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        // An error that only wraps another says the same.
-        if !text.ends_with(&error.to_string()) {
-            text = format!("{text}: {error}");
-        }
-        cause = error.source();
-    }
+    let text = causes::in_one_line(error);
     let note = format!("a layer that the cache has is not usable, and the build begins again without it: {text}");
     services.reporter.report(Event::Note(&note));
     services.run.forget_copies();

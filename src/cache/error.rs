@@ -60,15 +60,4 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Registry(error) if error.kind() == registry::ErrorKind::Transient)
     }
-
-    /// Tells the error with its causes on one line.
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
-    }
 }

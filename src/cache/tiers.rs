@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Trail};
+use crate::causes;
 use crate::image::{Layer, LayerContent, LayerInventory};
 use crate::oci::{Descriptor, Digest, Reference, media_type};
 use crate::progress::{Event, Reporter};
@@ -365,7 +366,7 @@ impl Tier {
                     && !self.fails_to_read.swap(true, Ordering::Relaxed)
                     && !self.is_told(error)
                 {
-                    self.warn(&format!("cannot be read, and is not asked again: {}", error.chain()));
+                    self.warn(&format!("cannot be read, and is not asked again: {}", causes::in_one_line(error)));
                 }
             }
         }
@@ -377,7 +378,7 @@ impl Tier {
             return;
         }
         if !self.is_unreachable(error) && !self.fails_to_write.swap(true, Ordering::Relaxed) && !self.is_told(error) {
-            self.warn(&format!("cannot be written, and nothing more is kept there: {}", error.chain()));
+            self.warn(&format!("cannot be written, and nothing more is kept there: {}", causes::in_one_line(error)));
         }
     }
 
@@ -385,7 +386,7 @@ impl Tier {
     fn is_unreachable(&self, error: &Error) -> bool {
         if error.is_transient() && !self.is_gone.swap(true, Ordering::Relaxed) {
             self.store.give_up();
-            self.warn(&format!("is not reachable, and not asked again: {}", error.chain()));
+            self.warn(&format!("is not reachable, and not asked again: {}", causes::in_one_line(error)));
         }
         error.is_transient()
     }

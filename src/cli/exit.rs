@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::json;
 
+use crate::causes;
 use crate::output;
 use crate::progress::StepId;
 use crate::request::MetadataFile;
@@ -147,14 +148,12 @@ impl Failure {
     /// Makes a failure from an error and its chain of causes.
     pub fn from_error(kind: Kind, error: &dyn Error) -> Self {
         let mut failure = Self::new(kind, error.to_string());
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
+        for cause in causes::behind(error) {
+            let text = cause.to_string();
             // A wrapper that only repeats what it wraps tells nothing.
             if failure.causes.last().unwrap_or(&failure.message) != &text {
                 failure.causes.push(text);
             }
-            cause = error.source();
         }
         failure
     }

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use super::exit::{Failure, Kind, Place};
 use crate::build::{CopyError, Error, Failed};
 use crate::cache::BaseError;
+use crate::causes;
 use crate::context;
 use crate::dockerfile::Span;
 use crate::isolation::{self, Exit};
@@ -40,15 +41,8 @@ impl From<Failed> for Failure {
 
 /// Whatever was being done: no space left is a trouble of its own.
 fn is_full(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let io = error.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let is_full = |io: &std::io::Error| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    causes::of(error).any(|cause| cause.downcast_ref().is_some_and(is_full))
 }
 
 fn shown(span: Span, error: &Error, dockerfile: &context::Dockerfile) -> Place {
@@ -140,14 +134,9 @@ fn registry_kind(error: &registry::Error) -> Kind {
 
 /// A layer's stream hands its registry's error on as the source of an input error.
 fn fetch_kind(error: &std::io::Error) -> Kind {
-    let mut cause = error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
-    while let Some(error) = cause {
-        if let Some(registry) = error.downcast_ref::<registry::Error>() {
-            return registry_kind(registry);
-        }
-        cause = error.source();
-    }
-    Kind::Disk
+    let inner = error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+    let registry = inner.and_then(|inner| causes::of(inner).find_map(|cause| cause.downcast_ref()));
+    registry.map_or(Kind::Disk, registry_kind)
 }
 
 /// A layer whose stream broke may come whole the next time; one that says what no layer may say will not.
@@ -155,14 +144,7 @@ fn layer_kind(error: &image::Error) -> Kind {
     if error.source().is_none() {
         return Kind::Dockerfile;
     }
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return fetch_kind(io);
-        }
-        cause = error.source();
-    }
-    Kind::Transient
+    causes::of(error).find_map(|cause| cause.downcast_ref()).map_or(Kind::Transient, fetch_kind)
 }
 
 fn copy_kind(error: &build::CopyError) -> Kind {

@@ -16,7 +16,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
-use super::{PROBE, chain};
+use super::PROBE;
+use crate::causes;
 use crate::http::{Agent, Call, HeaderName, HeaderValue};
 
 /// Which credentials there may be, for messages.
@@ -63,7 +64,7 @@ pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &
     let provider = config.credentials_provider().ok_or_else(|| Error::Credentials("none are configured".to_owned()))?;
     let credentials = provider.provide_credentials().await.map_err(|error| Error::Credentials(told(&error)))?;
     let identity = credentials.into();
-    let unfit = |error: &dyn std::error::Error| Error::Sign(chain(error));
+    let unfit = |error: &dyn std::error::Error| Error::Sign(causes::in_one_line(error));
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
@@ -90,21 +91,15 @@ pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &
 
 /// Writes an error of the SDK without the answers of services that it shows: they may hold secrets.
 pub fn told(error: &dyn std::error::Error) -> String {
-    let text = chain(error);
+    let text = causes::in_one_line(error);
     let cut = text.find("Response {").unwrap_or(text.len());
     text[..cut].trim_end_matches([' ', '.', ':', '(']).to_owned()
 }
 
 /// Tells whether a service could not be reached, and not what it said.
 pub fn is_unreachable(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<crate::http::Error>().is_some_and(crate::http::Error::is_transient) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    let is_transient = |cause: &crate::http::Error| cause.is_transient();
+    causes::of(error).any(|cause| cause.downcast_ref().is_some_and(is_transient))
 }
 
 /// Lets the SDK use our client: its own would ask other resolvers, roots and proxies.

@@ -27,18 +27,3 @@ pub async fn is_there(agent: &Agent, address: &str) -> bool {
     };
     matches!(tokio::time::timeout(PROBE, agent.connect(host, port)).await, Ok(Ok(_)))
 }
-
-/// Writes an error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some errors quote their cause in their own text.
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dockerfile::ignore::IgnoreError;
-use crate::http::download;
+use crate::http::{self, StatusCode, download};
 use crate::{image, rootfs};
 
 /// What a failure means to whoever decides about another try.
@@ -20,6 +20,17 @@ pub enum ErrorKind {
     Disk,
     /// The build was interrupted.
     Interrupted,
+}
+
+impl ErrorKind {
+    /// Tells what a status means that is not the one which was hoped for.
+    pub(super) fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            401 | 403 | 407 => Self::Denied,
+            _ if http::is_transient_status(status) => Self::Transient,
+            _ => Self::Wrong,
+        }
+    }
 }
 
 /// A context, Dockerfile or ignore file that cannot be used.
@@ -219,21 +230,9 @@ impl Error {
 
 fn download_kind(error: &download::Error) -> ErrorKind {
     match error {
-        download::Error::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 407) => ErrorKind::Denied,
+        download::Error::Status { status, .. } => ErrorKind::of(*status),
         error if error.is_transient() => ErrorKind::Transient,
         download::Error::Make { .. } => ErrorKind::Denied,
-        download::Error::Http(_) | download::Error::Status { .. } | download::Error::Changed { .. } => ErrorKind::Wrong,
+        download::Error::Http(_) | download::Error::Changed { .. } => ErrorKind::Wrong,
     }
-}
-
-/// Writes an error with its causes on one line.
-#[cfg(any(feature = "git", feature = "s3", feature = "gcs"))]
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -10,9 +10,9 @@ use google_cloud_auth::errors::CredentialsError;
 use serde::Deserialize;
 
 use super::bucket::{self, Object};
-use super::error::chain;
 use super::stream::Remote;
 use super::{Error, Fetched, Means};
+use crate::causes;
 use crate::cloud::google;
 use crate::http::download::{self, ByteRange, MakeCall, MakeError, Unavailable};
 use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url};
@@ -122,7 +122,11 @@ impl Service {
                 if let Some(credentials) = credentials {
                     let token = credentials.access_token().await;
                     let token = token.map_err(|error| -> MakeError {
-                        if error.is_transient() { Unavailable(chain(&error)).into() } else { error.into() }
+                        if error.is_transient() {
+                            Unavailable(causes::in_one_line(&error)).into()
+                        } else {
+                            error.into()
+                        }
                     })?;
                     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.token))?;
                     value.set_sensitive(true);
@@ -169,7 +173,7 @@ impl Service {
 
 /// Tells whether the default credentials would come from a metadata server that this machine has not.
 fn is_without_metadata_server(error: &CredentialsError) -> bool {
-    let text = chain(error);
+    let text = causes::in_one_line(error);
     text.contains(METADATA_SERVER) && text.contains("dns error")
 }
 

@@ -1,10 +1,10 @@
 //! What can go wrong in an exchange, and what that says about trying again.
 
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::dns::LookupError;
+use crate::causes;
 
 /// An exchange that brought no answer, or an agent that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -132,9 +132,8 @@ impl Error {
         let Self::Exchange { source, .. } = self else {
             return None;
         };
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source);
-        while let Some(error) = cause {
-            let text = error.to_string();
+        causes::of(source).find_map(|cause| {
+            let text = cause.to_string();
             if text.contains("invalid peer certificate") {
                 return Some(TlsProblem::Untrusted);
             }
@@ -142,12 +141,8 @@ impl Error {
             if ["alert: CertificateRequired", "alert: BadCertificate"].iter().any(|alert| text.contains(alert)) {
                 return Some(TlsProblem::WantsOurs);
             }
-            if text.contains("corrupt message") {
-                return Some(TlsProblem::NotTls);
-            }
-            cause = error.source();
-        }
-        None
+            text.contains("corrupt message").then_some(TlsProblem::NotTls)
+        })
     }
 }
 
@@ -158,12 +153,5 @@ fn is_final(error: &std::io::Error) -> bool {
 
 /// Tells whether the host has no address, according to a name server that answered.
 fn is_unknown_host(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(lookup) = error.downcast_ref::<LookupError>() {
-            return lookup.is_final();
-        }
-        cause = error.source();
-    }
-    false
+    causes::of(error).find_map(|cause| cause.downcast_ref()).is_some_and(LookupError::is_final)
 }

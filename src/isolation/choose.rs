@@ -11,8 +11,7 @@ use super::enter::{Ground, Inside, State};
 use super::ids::Ids;
 use super::namespace::Namespace;
 use super::{
-    Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Obstacle, Process, Stream, mountinfo,
-    remedy,
+    Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, mountinfo, remedy,
 };
 use crate::request::IsolationChoice;
 use crate::rootfs::{Fidelity, Rootfs};
@@ -247,10 +246,6 @@ impl Isolation for Unavailable {
     fn abilities(&self) -> Abilities {
         // The first root file system that is asked for tells what is wrong.
         Abilities { isolation: "no", mounting: Mounting::Mounted }
-    }
-
-    fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
-        None
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {

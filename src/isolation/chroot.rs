@@ -14,7 +14,7 @@ use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
 use super::{
-    Abilities, Access, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Obstacle, Process, Stream, placed,
+    Abilities, Access, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, placed,
 };
 use crate::rootfs::Rootfs;
 
@@ -85,10 +85,6 @@ impl Isolation for Chroot {
 
     fn abilities(&self) -> Abilities {
         Abilities { isolation: "chroot", mounting: Mounting::Moved }
-    }
-
-    fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
-        None
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {

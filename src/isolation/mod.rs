@@ -74,7 +74,9 @@ pub trait Isolation: Send + Sync {
     fn abilities(&self) -> Abilities;
 
     /// Returns what of the executor's container is in the way of a mount: at its target, above or below it.
-    fn obstacle(&self, target: &Path) -> Option<Obstacle>;
+    fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
+        None
+    }
 
     /// Returns a directory for what is to be mounted, on the file system that root file systems are on. It is
     /// there once one was asked for, and gone after [`Isolation::finish`].

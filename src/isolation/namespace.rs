@@ -13,8 +13,7 @@ use super::protocol::{Place, Planned, Spec, What};
 use super::stubs::Stubs;
 use super::supervise::supervise;
 use super::{
-    Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, MountSource, Mounting, Obstacle, Process,
-    Stream,
+    Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, MountSource, Mounting, Process, Stream,
 };
 use crate::rootfs::Rootfs;
 
@@ -117,10 +116,6 @@ impl Isolation for Namespace {
 
     fn abilities(&self) -> Abilities {
         Abilities { isolation: "namespace", mounting: Mounting::Mounted }
-    }
-
-    fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
-        None
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {

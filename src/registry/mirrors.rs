@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Client, Error, settings_key};
+use crate::causes;
 use crate::http::Retry;
 use crate::oci::Reference;
 use crate::progress::Event;
@@ -292,23 +293,12 @@ impl Places<'_> {
             }
             return Err(Error::Places { tried: std::mem::take(&mut self.failed), last: Box::new(error) });
         }
-        let told = told(&error);
+        let told = causes::in_one_line(&error);
         let message = format!("{} is not used for {}: {told}", place.name(), self.asked);
         self.client.report(Event::Warning { rule: "RegistryMirror", line: None, message: &message });
         self.failed.push(told);
         Ok(())
     }
-}
-
-/// Writes an error and its causes in one line.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -182,12 +182,7 @@ async fn batch(endpoint: &Endpoint, pointers: &[Pointer], session: &Session) -> 
     };
     let status = response.status();
     if status != StatusCode::OK {
-        let kind = match status.as_u16() {
-            401 | 403 => ErrorKind::Denied,
-            408 | 429 | 500..=504 => ErrorKind::Transient,
-            _ => ErrorKind::Wrong,
-        };
-        return Err(failed(format!("the LFS server answered {status}"), kind));
+        return Err(failed(format!("the LFS server answered {status}"), ErrorKind::of(status)));
     }
     let answer =
         response.bytes(LARGEST_ANSWER).await.map_err(|error| failed(error.to_string(), ErrorKind::Transient))?;

@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 use super::address::{Address, WithLogin};
 use super::config::Config;
 use super::logins;
+use crate::causes;
 use crate::context::access::{GitAccess, Login};
-use crate::context::error::chain;
 use crate::context::{Error, ErrorKind, Means};
 use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, HeaderValue, Response, StatusCode, Url};
 
@@ -191,7 +191,7 @@ impl Session {
             let call = self.authorized(call, login.as_ref());
             let response = self.agent.send_retrying(&call).await.map_err(|error| Failure {
                 kind: if error.is_transient() { ErrorKind::Transient } else { ErrorKind::Wrong },
-                reason: chain(&error),
+                reason: causes::in_one_line(&error),
                 tried: format!("tried: {}", tried.join(", ")),
             })?;
             let status = response.status();

@@ -23,8 +23,8 @@ use russh::{Channel, ChannelMsg, Preferred};
 use super::address::Address;
 use super::session::{Failure, Session};
 use super::transport::noted;
+use crate::causes;
 use crate::context::ErrorKind;
-use crate::context::error::chain;
 
 const SSH_PORT: u16 = 22;
 const KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
@@ -88,11 +88,11 @@ async fn run(session: &Arc<Session>, command: &str) -> Result<Stream, Failure> {
     let user = user.clone().or(settings.user.clone()).unwrap_or_else(|| "git".to_owned());
     let port = port.or(settings.port).unwrap_or(SSH_PORT);
     let host = settings.host.clone().unwrap_or_else(|| host.clone());
-    let transient = |error: &dyn std::error::Error| failure(ErrorKind::Transient, chain(error));
+    let transient = |error: &dyn std::error::Error| failure(ErrorKind::Transient, causes::in_one_line(error));
     let connected = session.agent.connect(&host, port).await;
     let stream = connected.map_err(|error| {
         let kind = if error.is_transient() { ErrorKind::Transient } else { ErrorKind::Wrong };
-        failure(kind, chain(&error))
+        failure(kind, causes::in_one_line(&error))
     })?;
     let files = known_hosts(session);
     let verdict = Arc::new(Mutex::new(None));
@@ -181,7 +181,7 @@ async fn authenticate(
     user: &str,
     settings: &Settings,
 ) -> Result<(), Failure> {
-    let transient = |error: russh::Error| failure(ErrorKind::Transient, chain(&error));
+    let transient = |error: russh::Error| failure(ErrorKind::Transient, causes::in_one_line(&error));
     let hash = connection.best_supported_rsa_hash().await.map_err(transient)?.flatten();
     let mut tried = Vec::new();
     if let Some(socket) = &session.access.agent
@@ -263,7 +263,7 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.session.runtime.block_on(self.channel.data(bytes));
-        sent.map_err(|error| noted(&self.session, failure(ErrorKind::Transient, chain(&error))))?;
+        sent.map_err(|error| noted(&self.session, failure(ErrorKind::Transient, causes::in_one_line(&error))))?;
         Ok(bytes.len())
     }
 

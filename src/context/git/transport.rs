@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use super::address::Address;
 use super::session::{self, Failure, Session};
 use super::ssh;
+use crate::causes;
 use crate::context::ErrorKind;
-use crate::context::error::chain;
 use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
 use crate::sys::git::Factory;
 
@@ -112,17 +112,15 @@ impl Http {
     fn judge(&self, response: &Response) -> Result<(), Failure> {
         let status = response.status();
         if status != StatusCode::OK {
-            let kind = match status.as_u16() {
-                401 | 403 => ErrorKind::Denied,
-                408 | 429 | 500..=504 => ErrorKind::Transient,
-                _ => ErrorKind::Wrong,
-            };
             let hint = if status == StatusCode::NOT_FOUND {
                 "; there is no such repository, or it is hidden from these credentials"
             } else {
                 ""
             };
-            return Err(Failure { kind, ..malformed(&format!("the server answered {status}{hint}")) });
+            return Err(Failure {
+                kind: ErrorKind::of(status),
+                ..malformed(&format!("the server answered {status}{hint}"))
+            });
         }
         let kind = response.header("content-type").unwrap_or_default();
         if !self.is_listing {
@@ -160,7 +158,7 @@ impl Read for Http {
                 Ok(Some(piece)) => self.piece = piece,
                 Ok(None) => return Ok(0),
                 Err(error) => {
-                    let (reason, tried) = (chain(&error), "over HTTP".to_owned());
+                    let (reason, tried) = (causes::in_one_line(&error), "over HTTP".to_owned());
                     return Err(noted(&self.session, Failure { reason, kind: ErrorKind::Transient, tried }));
                 }
             }
@@ -200,7 +198,7 @@ async fn open_plain(session: &Session, url: &Url) -> Result<TcpStream, Failure> 
     let host = url.host_str().unwrap_or_default();
     let port = url.port().unwrap_or(GIT_PORT);
     let connected = session.agent.connect(host, port).await;
-    let mut stream = connected.map_err(|error| failed(chain(&error), error.is_transient()))?;
+    let mut stream = connected.map_err(|error| failed(causes::in_one_line(&error), error.is_transient()))?;
     let request = format!("git-upload-pack {}\0host={host}:{port}\0", url.path());
     let line = format!("{:04x}{request}", request.len() + 4);
     stream.write_all(line.as_bytes()).await.map_err(|error| failed(error.to_string(), true))?;

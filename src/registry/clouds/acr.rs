@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Clouds, host};
+use crate::causes;
 use crate::cloud::azure::{Identity, Tokens, form};
-use crate::cloud::chain;
 use crate::registry::credentials::Secret;
 
 /// The service that a token must be for; every cloud of Azure's has it by this name.
@@ -45,14 +45,14 @@ pub(super) async fn ask(clouds: &Clouds, registry: &str) -> Result<(Secret, Dura
     }
     let Identity { tenant, .. } = &identity;
     let tokens = Tokens::new(&identity, SCOPE);
-    let failed = |error: crate::cloud::azure::Error| format!("{}: {}", tokens.describe(), chain(&*error));
+    let failed = |error: crate::cloud::azure::Error| format!("{}: {}", tokens.describe(), causes::in_one_line(&*error));
     let token = tokens.token(&clouds.agent).await.map_err(failed)?;
     let scheme = if clouds.plain.contains(registry) { "http" } else { "https" };
     let mut pairs = vec![("grant_type", "access_token"), ("service", host(registry)), ("access_token", &token)];
     pairs.extend(tenant.as_deref().map(|tenant| ("tenant", tenant)));
     let mut call = form(&format!("{scheme}://{registry}/oauth2/exchange"), &pairs).map_err(failed)?;
     call.on_behalf_of = Some(registry.to_owned());
-    let unreachable = |error: crate::http::Error| chain(&error);
+    let unreachable = |error: crate::http::Error| causes::in_one_line(&error);
     let response = clouds.agent.send_retrying(&call).await.map_err(unreachable)?;
     let status = response.status();
     if !status.is_success() {

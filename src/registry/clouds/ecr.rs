@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Clouds, Endpoints};
-use crate::cloud::{aws, chain};
+use crate::causes;
+use crate::cloud::aws;
 use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Method};
 use crate::registry::credentials::{Secret, decode};
 
@@ -116,7 +117,7 @@ pub(super) async fn ask(clouds: &Clouds, host: &str) -> Result<(Secret, Duration
         .header(HeaderName::from_static("x-amz-target"), HeaderValue::from_static(target));
     call.body = "{}".into();
     let call = aws::signed(&config, call, service, registry.region).await.map_err(|error| error.to_string())?;
-    let response = clouds.agent.send_retrying(&call).await.map_err(|error| chain(&error))?;
+    let response = clouds.agent.send_retrying(&call).await.map_err(|error| causes::in_one_line(&error))?;
     let status = response.status();
     if !status.is_success() {
         let refusal: Option<Refusal> = serde_json::from_slice(&response.beginning(8 << 10).await).ok();
@@ -124,7 +125,7 @@ pub(super) async fn ask(clouds: &Clouds, host: &str) -> Result<(Secret, Duration
         let words: String = words.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();
         return Err(format!("{endpoint} answered {status} {words}").trim_end().to_owned());
     }
-    let body = response.bytes(LARGEST_ANSWER).await.map_err(|error| chain(&error))?;
+    let body = response.bytes(LARGEST_ANSWER).await.map_err(|error| causes::in_one_line(&error))?;
     understand(&body).ok_or_else(|| format!("{endpoint} answered without a password"))
 }
 

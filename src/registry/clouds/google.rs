@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Clouds;
-use crate::cloud::{self, chain};
 use crate::registry::credentials::Secret;
+use crate::{causes, cloud};
 
 const USER: &str = "oauth2accesstoken";
 const KEY_USER: &str = "_json_key";
@@ -44,6 +44,6 @@ pub(super) async fn ask(clouds: &Clouds) -> Result<(Secret, Duration), String> {
     let credentials = cloud::google::credentials()?;
     let token = tokio::time::timeout(LONGEST_WAIT, credentials.access_token()).await;
     let token = token.map_err(|_| format!("no token within {} s", LONGEST_WAIT.as_secs()))?;
-    let token = token.map_err(|error| chain(&error))?;
+    let token = token.map_err(|error| causes::in_one_line(&error))?;
     Ok((Secret::Password { user: USER.to_owned(), password: token.token }, LASTS))
 }
