@@ -11,11 +11,15 @@ mod csv;
 pub mod duration;
 mod error;
 pub mod expand;
+#[cfg(test)]
+mod expand_properties;
 mod flags;
 pub mod glob;
 mod healthcheck;
 mod heredoc;
 pub mod ignore;
+#[cfg(test)]
+mod ignore_properties;
 pub mod instruction;
 mod interpret;
 mod lex;

@@ -93,5 +93,7 @@ fn matches_nothing(text: &str) -> bool {
 /// Returns the Dockerfiles of both builders, for a failure that can be read.
 fn text(case: &Case) -> String {
     let read = |path| std::fs::read_to_string(path).expect("it was written");
-    format!("{}\n-- for the oracle:\n{}", read(case.path().join("Dockerfile")), read(case.for_oracle("Dockerfile")))
+    let ignore = std::fs::read_to_string(case.path().join("context/.dockerignore")).unwrap_or_default();
+    let (ours, oracle) = (read(case.path().join("Dockerfile")), read(case.for_oracle("Dockerfile")));
+    format!("{ours}\n-- ignored:\n{ignore}\n-- for the oracle:\n{oracle}")
 }
