@@ -10,6 +10,7 @@ mod cache_damage;
 mod cache_faults;
 mod cache_wrong_hits;
 mod check;
+mod check_rules;
 mod command_line;
 mod commands;
 mod context_archive;
