@@ -16,7 +16,7 @@ use crate::plan::{Base, BaseKey, Bases, BuildPlan};
 use crate::progress::{Event, Phase};
 use crate::request::BuildRequest;
 
-use super::{Error, Services, deliver, existing, origin, stage};
+use super::{Error, Services, deliver, existing, mounts, origin, stage};
 
 /// What is built.
 pub(super) struct Setting<'a> {
@@ -64,6 +64,8 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     let Setting { request, plan, bases, context, target_base, build_key } = *setting;
     let mut uploads = services.uploads(output::registries(&request.outputs));
     let built = stage::build_stages(request, plan, bases, context, services, &mut uploads);
+    // What caches hold is in the isolation's workspace.
+    mounts::pack(request, services);
     // The container's own files come back before outputs are written among them.
     let (image, steps) = services.isolation.finish().map_err(Error::from).and(built)?;
     let (image, form) = origin::marked(image, request, target_base, context);

@@ -184,6 +184,7 @@ fn build_context(
     // Also after a failure: the steps that went well need not be done again.
     let has_layers = delivered.as_ref().map(|delivered| &*delivered.pushed).unwrap_or_default();
     services.timed(Phase::Cache, |services| services.cache.finish(has_layers));
+    services.timed(Phase::Cache, mounts::keep);
     let Delivered { image, steps, pushed } = delivered?;
     Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),

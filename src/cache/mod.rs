@@ -13,6 +13,7 @@ mod error;
 mod inline;
 mod inventories;
 pub mod key;
+mod mount_repository;
 mod mounts;
 mod place;
 mod registry;
@@ -27,7 +28,8 @@ pub use error::Error;
 pub use inline::{INLINE_FIELD, Inline, InlineCache, InlineStep};
 pub use inventories::Inventories;
 pub use key::CacheKey;
-pub use mounts::{CacheMounts, Lease, Pruned, Use};
+pub use mount_repository::{MountFound, MountRepository};
+pub use mounts::{CacheMounts, FIRST_INSTANCE, Lease, Pruned, Use, size_of_tree};
 pub use place::{Collected, Limits, Listed, Place, prune};
 pub use registry::{Network, PATIENCE, Repository};
 pub use tiers::{Cache, Found, Hit, Options};
@@ -92,10 +94,12 @@ pub enum EntryKind {
     Inventory,
     /// What the steps of a build depended on, by what the build is called.
     Trail,
+    /// The files of a cache mount, by all that makes it what it is.
+    Mount,
 }
 
 impl EntryKind {
-    const ALL: [Self; 4] = [Self::Step, Self::Image, Self::Inventory, Self::Trail];
+    const ALL: [Self; 5] = [Self::Step, Self::Image, Self::Inventory, Self::Trail, Self::Mount];
 
     fn name(self) -> &'static str {
         match self {
@@ -103,6 +107,7 @@ impl EntryKind {
             Self::Image => "image",
             Self::Inventory => "inventory",
             Self::Trail => "trail",
+            Self::Mount => "mount",
         }
     }
 }

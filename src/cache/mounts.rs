@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What a name that is being removed begins with.
 const GONE: &str = ".gone-";
 
+/// The directory of the first instance of a cache mount.
+pub const FIRST_INSTANCE: &str = "data-0";
+
 /// How many digits of a digest are in a name.
 const NAME_LENGTH: usize = 32;
 
@@ -225,7 +228,7 @@ fn touch(file: &File) -> io::Result<()> {
 }
 
 /// Adds up what the files of a tree take on disk; what vanishes meanwhile counts nothing.
-fn size_of_tree(path: &Path) -> u64 {
+pub fn size_of_tree(path: &Path) -> u64 {
     const BLOCK: u64 = 512;
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
     let own = metadata.blocks() * BLOCK / metadata.nlink().max(1);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::directory::LARGEST_BLOB;
-use super::{Blob, EntryName, Error, Kept, LayerCache, Lend};
+use super::{Blob, EntryKind, EntryName, Error, Kept, LayerCache, Lend};
 use crate::http::{Patience, Retry, Timeouts};
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Reference, media_type};
@@ -31,6 +31,8 @@ const CONFIG: &str =
     r#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
 /// Stands for the blob of an entry that has none: a manifest needs a layer. Source: OCI image-spec, manifest.md.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// What the manifest of a cache mount says that it is.
+const MOUNT: &str = "application/vnd.yadokari.cache-mount.v1";
 /// How much a registry of the cache is worth: a build can do without it.
 pub const PATIENCE: Patience = Patience {
     timeouts: Timeouts {
@@ -209,6 +211,7 @@ impl LayerCache for Repository {
         let manifest = Manifest {
             schema_version: 2,
             media_type: media_type::OCI_MANIFEST.to_owned(),
+            artifact_type: (name.kind == EntryKind::Mount).then(|| MOUNT.to_owned()),
             config,
             layers: vec![layer],
             annotations: BTreeMap::from(annotations),

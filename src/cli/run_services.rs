@@ -10,18 +10,18 @@ use std::path::Path;
 
 use super::exit::{Failure, Kind};
 use crate::build::RunServices;
-use crate::cache::CacheMounts;
+use crate::cache::{CacheMounts, MountRepository};
 use crate::isolation::{Agent, Confidential};
 use crate::request::{RunSettings, SecretSource};
 
 /// The largest secret. Source: BuildKit, session/secrets.
 const LARGEST_SECRET: u64 = 500 << 10;
 
-/// Reads all of it.
+/// Reads all of it; `repository` is where cache mounts are kept for other pods.
 ///
 /// # Errors
 /// A [`Failure`] of kind usage when a secret cannot be read, or an agent is not there.
-pub(super) fn open(settings: &RunSettings) -> Result<RunServices, Failure> {
+pub(super) fn open(settings: &RunSettings, repository: Option<MountRepository>) -> Result<RunServices, Failure> {
     let (mut secrets, mut agents) = (BTreeMap::new(), BTreeMap::new());
     for (id, source) in &settings.secrets {
         let content = match source {
@@ -40,7 +40,7 @@ pub(super) fn open(settings: &RunSettings) -> Result<RunServices, Failure> {
         agents.insert(id.clone(), found);
     }
     let caches = settings.caches.directory.as_deref().map(CacheMounts::new);
-    Ok(RunServices::new(secrets, agents, caches))
+    Ok(RunServices::new(secrets, agents, caches, repository))
 }
 
 fn secret(id: &str, path: &Path) -> Result<Vec<u8>, Failure> {

@@ -15,7 +15,7 @@ use super::request::{Network, Resolved, Warning};
 use super::signals::Signals;
 use super::state::StateDirectory;
 use crate::build::{Additions, Failed, Fetching, Services};
-use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Repository};
+use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, MountRepository, Repository};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
 use crate::oci::Reference;
@@ -120,20 +120,19 @@ fn assemble(
     let impatient = registry.with_patience(cache::PATIENCE);
     let store = Store::open(&request.state_directory.join("store"));
     let (stopped, heard) = (cancel.clone(), Arc::clone(&reporter));
-    let cache = Arc::new(cache(
-        request,
-        &cache::Network {
-            client: impatient.clone(),
-            runtime: runtime.handle().clone(),
-            reporter: heard,
-            is_cancelled: Arc::new(move || stopped.is_interrupted()),
-            given_up: Arc::default(),
-        },
-    ));
+    let network = cache::Network {
+        client: impatient.clone(),
+        runtime: runtime.handle().clone(),
+        reporter: heard,
+        is_cancelled: Arc::new(move || stopped.is_interrupted()),
+        given_up: Arc::default(),
+    };
+    let cache = Arc::new(cache(request, &network));
+    let mounts = mounts(request, &network);
     let known = Inventories::new(&inventories(&request.state_directory)).shared(Arc::clone(&cache));
     Ok(Services {
         agent,
-        access: network.context.clone(),
+        access: resolved.network.context.clone(),
         registry,
         cache_registry: impatient,
         runtime: runtime.handle().clone(),
@@ -142,7 +141,7 @@ fn assemble(
         cache,
         inventories: known,
         isolation,
-        run: super::run_services::open(&request.run)?,
+        run: super::run_services::open(&request.run, mounts)?,
         fidelity,
         reporter,
         cancel,
@@ -159,8 +158,7 @@ fn cache(request: &BuildRequest, network: &cache::Network) -> Cache {
     let mut cache = Cache::new(options, network.runtime.clone(), Arc::clone(&network.reporter));
     // The run's own directory has a name that no other run has, on any machine.
     let token = request.state_directory.file_name().unwrap_or_default().to_string_lossy();
-    // What is above a namespace is read, too; only the namespace itself is written.
-    let levels: Vec<&[String]> = (0..=asked.namespace.len()).rev().map(|level| &asked.namespace[..level]).collect();
+    let levels = levels(&asked.namespace);
     for (position, namespace) in levels.iter().enumerate() {
         if let Some(directory) = &asked.directory {
             let directory = Directory::new(&directory_of(directory, namespace), &token);
@@ -178,6 +176,21 @@ fn cache(request: &BuildRequest, network: &cache::Network) -> Cache {
         cache.add(Box::new(image), false, false);
     }
     cache
+}
+
+/// Returns where cache mounts are kept for other pods, if anywhere; nothing is read yet.
+fn mounts(request: &BuildRequest, network: &cache::Network) -> Option<MountRepository> {
+    let repository = request.run.caches.repository.as_ref()?;
+    // Another registry than that of the layers, perhaps.
+    let network = cache::Network { given_up: Arc::default(), ..network.clone() };
+    let levels = levels(&request.cache.namespace).into_iter();
+    let levels = levels.map(|namespace| Repository::new(network.clone(), repository_of(repository, namespace)));
+    Some(MountRepository::new(levels.collect(), request.cache.writes, request.cache.now))
+}
+
+/// Returns a namespace and those above it. They are read, too; only the first one is written.
+fn levels(namespace: &[String]) -> Vec<&[String]> {
+    (0..=namespace.len()).rev().map(|level| &namespace[..level]).collect()
 }
 
 /// Returns the directory of a part of a cache.

@@ -106,6 +106,7 @@ impl Stream<'_> {
 
     fn header(&mut self, mut entry: Entry) -> Result<(), Error> {
         (self.adjust)(&mut entry);
+        entry.mtime = entry.mtime.whole();
         self.records.clear();
         let header = encode(&entry, &mut self.records);
         if !self.records.is_empty() {

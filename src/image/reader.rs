@@ -56,6 +56,12 @@ impl<R: Read> LayerReader<R> {
         Self { record: Some(Record::default()), ..Self::new(reader) }
     }
 
+    /// Makes the inventory of what is read on the way.
+    #[must_use]
+    pub fn recorded(self) -> Self {
+        Self { record: Some(Record::default()), ..self }
+    }
+
     /// Returns the inventory of what was read; empty where it was not recorded.
     ///
     /// An account file is in it where its content was read, too.

@@ -25,6 +25,8 @@ use crate::store::Store;
 pub struct LayerWriter {
     output: Output,
     epoch: Option<i64>,
+    /// Whether times are written with their fractions.
+    fractions: bool,
     inventory: LayerInventory,
     records: Vec<u8>,
 }
@@ -36,13 +38,19 @@ impl LayerWriter {
     /// [`Error::Store`] when the store cannot be written.
     pub fn new(store: &Store, compression: Compression, epoch: Option<i64>) -> Result<Self, Error> {
         let output = Output::new(store, compression)?;
-        Ok(Self { output, epoch, inventory: LayerInventory::default(), records: Vec::new() })
+        Ok(Self { output, epoch, fractions: false, inventory: LayerInventory::default(), records: Vec::new() })
+    }
+
+    /// Writes times as they are, for what is no layer of an image: programs compare those in their caches.
+    #[must_use]
+    pub fn with_fractions(self) -> Self {
+        Self { fractions: true, ..self }
     }
 
     /// Writes an entry and, for a regular file, its content, which must have the size that the entry says.
     ///
     /// Times are cut to whole seconds, as in the layers that BuildKit writes (containerd's `archive` package): each
-    /// fraction would need a header of its own, a kibibyte a file.
+    /// fraction would need a header of its own, a kibibyte a file. [`LayerWriter::with_fractions`] keeps them.
     ///
     /// Content of anything but a regular file is not read.
     ///
@@ -54,7 +62,8 @@ impl LayerWriter {
         if whiteout::classify(&entry.path).is_some() {
             return Err(refused(&entry.path, "names that begin with `.wh.` mean a removal in a layer"));
         }
-        let entry = Entry { mtime: entry.mtime.clamped(self.epoch).whole(), ..entry.clone() };
+        let mtime = entry.mtime.clamped(self.epoch);
+        let entry = Entry { mtime: if self.fractions { mtime } else { mtime.whole() }, ..entry.clone() };
         self.header(&entry)?;
         if let EntryKind::File { size } = entry.kind {
             match AccountFile::of(&entry.path, size) {
@@ -196,7 +205,7 @@ pub(super) fn encode(entry: &Entry, records: &mut Vec<u8>) -> Header {
         }
     }
     let seconds = u64::try_from(entry.mtime.seconds);
-    if !octal(&mut old.mtime, seconds.unwrap_or(u64::MAX)) {
+    if entry.mtime.nanoseconds != 0 || !octal(&mut old.mtime, seconds.unwrap_or(u64::MAX)) {
         octal(&mut old.mtime, seconds.unwrap_or(0));
         pax::append(records, b"mtime", pax::time_text(entry.mtime).as_bytes());
     }

@@ -44,6 +44,9 @@ pub struct Manifest {
     pub schema_version: u32,
     /// The manifest's own media type.
     pub media_type: String,
+    /// What it is, where it is no image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// The image configuration.
     pub config: Descriptor,
     /// The layers, lowest first.
@@ -103,6 +106,7 @@ impl Manifest {
         Ok(Self {
             schema_version: 2,
             media_type: own.to_owned(),
+            artifact_type: wire.artifact_type().as_ref().map(ToString::to_string),
             config: descriptor(wire.config())?,
             layers: wire.layers().iter().map(descriptor).collect::<Result<_, _>>()?,
             annotations: annotations(wire.annotations().as_ref()),
@@ -183,6 +187,7 @@ mod tests {
         let manifest = Manifest {
             schema_version: 2,
             media_type: media_type::OCI_MANIFEST.to_owned(),
+            artifact_type: Some("application/vnd.example.thing".to_owned()),
             config: Descriptor::new(media_type::OCI_CONFIG, some_digest("c"), 1),
             layers: vec![Descriptor::new(media_type::OCI_LAYER_GZIP, some_digest("l"), 2)],
             annotations: [("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())].into(),

@@ -49,6 +49,7 @@ pub fn assemble(image: &Image, form: &ImageForm) -> Result<Assembled, Error> {
     let manifest = Manifest {
         schema_version: 2,
         media_type: manifest_type.to_owned(),
+        artifact_type: None,
         config: config.clone(),
         layers: layers.iter().map(|layer| layer.descriptor.clone()).collect(),
         annotations: form.annotations.clone(),

@@ -146,6 +146,7 @@ mod tests {
         let manifest = Manifest {
             schema_version: 2,
             media_type: media_type.to_owned(),
+            artifact_type: None,
             config: Descriptor::of(media_type::OCI_CONFIG, b"{}"),
             layers: Vec::new(),
             annotations: BTreeMap::new(),

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::oci::Reference;
+
 /// What all RUNs get beyond what their instructions say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunSettings {
@@ -99,10 +101,13 @@ impl fmt::Debug for SecretSource {
 /// Where cache mounts last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheMounts {
-    /// A directory that builds share; none means that they last for this build only.
+    /// A directory that builds share; without it and a repository they last for this build only.
     pub directory: Option<PathBuf>,
-    /// How many bytes may be in it after a build; the ones that were not used for the longest time go first.
+    /// The repository that they are brought from, and kept in, instead.
+    pub repository: Option<Reference>,
+    /// How many bytes may be in the directory after a build: the ones that were not used for the longest time go first.
+    /// In a repository, how many each may have.
     pub max_size: Option<u64>,
-    /// After how many seconds without use one is removed.
+    /// After how many seconds without use one is removed; in a repository, without a change, one begins anew.
     pub max_age: Option<u64>,
 }

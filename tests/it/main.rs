@@ -8,6 +8,7 @@ mod add;
 mod cache;
 mod cache_damage;
 mod cache_faults;
+mod cache_mounts;
 mod cache_wrong_hits;
 mod check;
 mod check_rules;

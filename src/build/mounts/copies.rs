@@ -7,9 +7,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
+use crate::cache::CacheKey;
 use crate::dockerfile::MountOwner;
-use crate::image::{EntryKind, Inventory, Layer, LayerReader, LayerWriter};
+use crate::image::{EntryKind, Inventory, Layer, LayerInventory, LayerReader, LayerWriter};
 use crate::isolation::Access;
 use crate::plan::{CacheMount, CopyFrom, CopyStep};
 use crate::request::{Compression, SnapshotMode};
@@ -19,33 +21,46 @@ use crate::store::Store;
 use super::super::files::{self, Copying, Opened};
 use super::super::run::report;
 use super::super::stage::Shared;
-use super::super::{Error, layers};
+use super::super::{Error, Services, layers};
+use super::kept::{Beginning, Begun};
 use super::{DIRECTORY, access, create, state};
 
 impl Shared<'_> {
-    /// Makes a new cache's directory with what it begins with; does nothing where it is there.
-    pub(super) fn begin_cache(&self, cache: &CacheMount, data: &Path) -> Result<(), Error> {
+    /// Makes a new cache's directory with what it begins with; does nothing where it is there. `key` names it among
+    /// those that a repository keeps; none for one that is not kept there.
+    pub(super) fn begin_cache(&self, cache: &CacheMount, data: &Path, key: Option<&CacheKey>) -> Result<(), Error> {
+        // One at a time: what begins is worth as much to the others that want it.
+        let mut begun = self.services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if fs::symlink_metadata(data).is_ok_and(|metadata| metadata.is_dir()) {
             return Ok(());
         }
         let room = self.beside(data, "new");
         create(&room)?;
-        let new = match &cache.from {
-            Some(from) => self.copy_out(from, Path::new(cache.source.trim_start_matches('/')), &room)?,
-            None => {
+        let (kept, beginning) = match key {
+            Some(key) => self.fetch_cache(cache, key, &room)?,
+            None => (None, Beginning::Unknown),
+        };
+        let is_kept = kept.is_some();
+        let new = match (kept, &cache.from) {
+            (Some(kept), _) => kept,
+            (None, Some(from)) => self.copy_out(from, Path::new(cache.source.trim_start_matches('/')), &room)?,
+            (None, None) => {
                 let new = room.join("new");
                 create(&new)?;
                 new
             }
         };
         let owner = cache.owner;
-        if cache.from.is_none() || owner != MountOwner::default() {
+        if !is_kept && (cache.from.is_none() || owner != MountOwner::default()) {
             self.give(&new, access(owner, DIRECTORY))?;
         }
         match fs::rename(&new, data) {
             // Another pod was faster.
             Err(_) if data.is_dir() => {}
             result => result.map_err(state("make", data))?,
+        }
+        if let Some(key) = key {
+            begun.insert(key.clone(), Begun { data: data.to_owned(), id: cache.id.clone(), beginning });
         }
         files::remove_scratch(&room)
     }
@@ -89,12 +104,8 @@ impl Shared<'_> {
         let blobs = to.with_extension("blobs");
         let store = Store::open(&blobs)?;
         create(to)?;
-        let from = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
-        let begin = Snapshot::take(&Rootfs::open(to, Vec::new(), RootfsKind::Plain)?, &Contents::default())?;
-        let changes = begin.changes(&from, SnapshotMode::Full)?;
-        let mut writer = LayerWriter::new(&store, Compression::Uncompressed, None)?;
-        report(self.services, &rootfs::pack(&from, &changes, &mut writer, &mut Contents::default())?);
-        let (layer, _) = writer.finish()?;
+        let writer = LayerWriter::new(&store, Compression::Uncompressed, None)?.with_fractions();
+        let (layer, _) = pack_all(self.services, directory, to, writer)?;
         self.unpack_to(&store, &layer, to)?;
         files::remove_scratch(&blobs)
     }
@@ -131,6 +142,20 @@ impl Shared<'_> {
         }
         fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(state("open", path))
     }
+}
+
+/// Packs a whole directory, as it is on disk; `empty` is a directory with nothing in it.
+pub(super) fn pack_all(
+    services: &Services,
+    directory: &Path,
+    empty: &Path,
+    mut writer: LayerWriter,
+) -> Result<(Layer, LayerInventory), Error> {
+    let from = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
+    let begin = Snapshot::take(&Rootfs::open(empty, Vec::new(), RootfsKind::Plain)?, &Contents::default())?;
+    let changes = begin.changes(&from, SnapshotMode::Full)?;
+    report(services, &rootfs::pack(&from, &changes, &mut writer, &mut Contents::default())?);
+    Ok(writer.finish()?)
 }
 
 /// Writes a path as a pattern that matches it alone.

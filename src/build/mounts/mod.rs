@@ -7,6 +7,7 @@
 
 mod check;
 mod copies;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +18,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::{CacheMounts, Lease, Pruned, Use};
+use crate::cache::key::Frames;
+use crate::cache::{CacheKey, CacheMounts, FIRST_INSTANCE, Lease, MountRepository, Pruned, Use};
 use crate::dockerfile::{MountOwner, Sharing};
 use crate::isolation::{Access, Agent, AgentSocket, Confidential, Mount, MountSource, Mounting, User};
 use crate::oci::Digest;
@@ -27,6 +29,9 @@ use crate::request::BuildRequest;
 use crate::rootfs::{self, Tree};
 
 pub(in crate::build) use check::check;
+pub(in crate::build) use kept::{keep, pack};
+
+use kept::{Begun, Packed};
 
 use super::copy::Source;
 use super::run::Live;
@@ -34,7 +39,7 @@ use super::stage::{Progress, Shared};
 use super::{Error, Services};
 
 /// What RUNs may ask for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RunServices {
     /// Secrets by id.
     pub secrets: BTreeMap<String, Confidential>,
@@ -42,6 +47,12 @@ pub struct RunServices {
     pub agents: BTreeMap<String, Agent>,
     /// Cache mounts that outlive the build; none when they do not.
     pub caches: Option<CacheMounts>,
+    /// Where cache mounts are kept for other pods, if anywhere.
+    pub repository: Option<MountRepository>,
+    /// The cache mounts that have begun in this build, and may be kept there.
+    begun: Mutex<BTreeMap<CacheKey, Begun>>,
+    /// Those of them that are to be sent.
+    packed: Mutex<BTreeMap<CacheKey, Packed>>,
     /// Copies for read-only mounts that are kept for the next RUN, by what they are copies of.
     copies: Mutex<Vec<(CopyFrom, String, PathBuf)>>,
 }
@@ -68,6 +79,8 @@ struct Preparation<'a, 's> {
     shared: &'a Shared<'s>,
     mounting: Mounting,
     user: &'a User,
+    /// What the stage is for.
+    platform: String,
     directory: PathBuf,
     prepared: Prepared,
     copied: usize,
@@ -88,7 +101,8 @@ impl Shared<'_> {
         let directory = isolation.workspace()?.join(format!("stage-{}", progress.id.0));
         let prepared = Prepared { directory: Some(directory.clone()), ..Prepared::default() };
         let mounting = isolation.abilities().mounting;
-        let mut preparation = Preparation { shared: self, mounting, user, directory, prepared, copied: 0 };
+        let platform = progress.image.config.platform.to_string();
+        let mut preparation = Preparation { shared: self, mounting, user, platform, directory, prepared, copied: 0 };
         match preparation.all(step) {
             Ok(()) => Ok(preparation.prepared),
             Err(error) => {
@@ -125,8 +139,10 @@ impl RunServices {
         secrets: BTreeMap<String, Confidential>,
         agents: BTreeMap<String, Agent>,
         caches: Option<CacheMounts>,
+        repository: Option<MountRepository>,
     ) -> Self {
-        Self { secrets, agents, caches, copies: Mutex::default() }
+        let (begun, packed, copies) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { secrets, agents, caches, repository, begun, packed, copies }
     }
 
     /// Forgets the copies that were made for mounts: they are gone with the isolation's workspace.
@@ -257,7 +273,7 @@ impl Preparation<'_, '_> {
         for mount in &step.mounts {
             if let Mounted::Cache(cache) = &mount.what {
                 let how = self.how(cache.sharing);
-                let first = wanted.entry(identity(cache)).or_insert((how, cache));
+                let first = wanted.entry(self.identity(cache)).or_insert((how, cache));
                 if how == Use::Alone {
                     first.0 = how;
                 }
@@ -283,6 +299,15 @@ impl Preparation<'_, '_> {
         Ok(())
     }
 
+    /// Tells cache mounts apart. Programs of other platforms have nothing to look for in one that goes to other pods.
+    fn identity(&self, cache: &CacheMount) -> Digest {
+        let identity = identity(cache);
+        match self.shared.services.run.repository {
+            Some(_) => Frames::new("platform").with(identity.as_str()).with(&self.platform).digest(),
+            None => identity,
+        }
+    }
+
     fn caches(&self) -> Result<CacheMounts, Error> {
         match &self.shared.services.run.caches {
             Some(caches) => Ok(caches.clone()),
@@ -303,10 +328,15 @@ impl Preparation<'_, '_> {
     }
 
     fn cache(&mut self, cache: &CacheMount) -> Result<MountSource, Error> {
-        let data = self.prepared.leases.get(&identity(cache)).map(|lease| lease.data.clone());
+        let identity = self.identity(cache);
+        let data = self.prepared.leases.get(&identity).map(|lease| lease.data.clone());
         let data = data.expect("all were leased");
-        self.shared.begin_cache(cache, &data)?;
-        let lasts = self.shared.services.run.caches.is_some();
+        let services = &self.shared.services.run;
+        // Of several instances, the first one is kept.
+        let is_kept = services.repository.is_some() && data.ends_with(FIRST_INSTANCE);
+        let key = is_kept.then(|| Frames::new("cache mount").with(identity.as_str()).key());
+        self.shared.begin_cache(cache, &data, key.as_ref())?;
+        let lasts = services.caches.is_some();
         let read_only = cache.read_only;
         let inside = |base: &Path| match (&cache.from, cache.source.trim_start_matches('/')) {
             (Some(_), _) | (None, "") => Ok(base.to_owned()),

@@ -57,11 +57,19 @@ pub struct CacheMountArgs {
     /// Several builds may use it at a time. Without it a cache mount lasts as long as the build.
     #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
     pub cache_mounts: Option<PathBuf>,
-    /// Remove from it at the end of the build what was not used for the longest time, until it is not larger than
-    /// this: bytes, or a number with k, M, G or T.
+    /// Keep it in this repository instead: each cache is an artifact, which is pulled when a RUN that mounts it is really
+    /// done, and pushed at the end of the build when it has changed.
+    ///
+    /// Of several builds at a time the last one counts. What RUN writes there can be read by all who may pull.
+    /// --cache-mode and --cache-namespace hold here, too.
+    #[arg(long, value_name = "REPOSITORY")]
+    pub cache_mounts_repo: Option<String>,
+    /// Remove from the directory at the end of the build what was not used for the longest time, until it is not larger
+    /// than this: bytes, or a number with k, M, G or T. In a repository, let a cache that is larger begin anew.
     #[arg(long, value_name = "SIZE")]
     pub cache_mounts_max_size: Option<String>,
-    /// Remove from it at the end of the build what was not used for this time (`720h`).
+    /// Remove from the directory at the end of the build what was not used for this time (`720h`). In a repository, let
+    /// a cache begin anew that was not changed for this time.
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub cache_mounts_max_age: Option<Duration>,
 }

@@ -122,7 +122,7 @@ fn default_repository(destination: &Reference) -> Reference {
     Reference { repository: format!("{}/cache", destination.repository), ..destination.clone() }
 }
 
-fn reference(flag: &'static str, text: &str) -> Result<Reference, UsageError> {
+pub(super) fn reference(flag: &'static str, text: &str) -> Result<Reference, UsageError> {
     let error =
         |error: crate::oci::ReferenceError| UsageError::Value { flag, value: text.to_owned(), reason: error.reason };
     text.parse().map_err(error)

@@ -29,6 +29,9 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), UsageError> {
     if request.outputs.iter().any(|output| matches!(output, Output::Registry(_))) {
         return refuse("--destination", "a push needs the network; add --no-push");
     }
+    if request.run.caches.repository.is_some() {
+        return refuse("--cache-mounts-repo", "cache mounts would be fetched");
+    }
     if !request.results.puts.is_empty() {
         return refuse("--digest-file", "a result would be sent to a URL");
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::{UsageError, absolute, context};
+use super::{UsageError, absolute, cache, context};
 use crate::cli::args::{CacheMountArgs, NetworkName, RunArgs};
 use crate::cli::env::Environment;
 use crate::dockerfile::csv;
@@ -179,14 +179,20 @@ fn caches(args: &CacheMountArgs, environment: &Environment) -> Result<CacheMount
     let directory = directory.map(|path| absolute(path, &environment.directories.working));
     let max_size = size("--cache-mounts-max-size", args.cache_mounts_max_size.as_deref())?;
     let max_age = args.cache_mounts_max_age.map(|age| age.as_secs());
-    if directory.is_none() && (max_size.is_some() || max_age.is_some()) {
-        let message = "--cache-mounts-max-size and --cache-mounts-max-age need --cache-mounts";
+    let repository = args.cache_mounts_repo.as_deref().filter(|text| !text.is_empty());
+    let repository = repository.map(|text| cache::reference("--cache-mounts-repo", text)).transpose()?;
+    if directory.is_some() && repository.is_some() {
+        let reason = "cache mounts are kept in one place".to_owned();
+        return Err(UsageError::Conflict { first: "--cache-mounts", second: "--cache-mounts-repo", reason });
+    }
+    if directory.is_none() && repository.is_none() && (max_size.is_some() || max_age.is_some()) {
+        let message = "--cache-mounts-max-size and --cache-mounts-max-age need --cache-mounts or --cache-mounts-repo";
         return Err(UsageError::Missing { message });
     }
     if directory.as_deref() == Some(Path::new("/")) {
         return Err(wrong("--cache-mounts", "/", "give it a directory of its own"));
     }
-    Ok(CacheMounts { directory, max_size, max_age })
+    Ok(CacheMounts { directory, repository, max_size, max_age })
 }
 
 #[cfg(test)]

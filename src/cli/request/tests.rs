@@ -337,7 +337,12 @@ const RUN: &[Row] = &[
     (
         "--cache-mounts=c --cache-mounts-max-size=2k --cache-mounts-max-age=1h",
         |r| shown(&r.request.run.caches),
-        "CacheMounts { directory: Some(/work/c), max_size: Some(2048), max_age: Some(3600) }",
+        "CacheMounts { directory: Some(/work/c), repository: None, max_size: Some(2048), max_age: Some(3600) }",
+    ),
+    (
+        "--cache-mounts-repo=r.io/a --cache-mounts-max-size=1",
+        |r| shown(r.request.run.caches.repository.as_ref().map(crate::oci::Reference::name)),
+        "Some(r.io/a)",
     ),
     ("--cache-mounts=", |r| shown(&r.request.run.caches.directory), "None"),
 ];
@@ -351,6 +356,8 @@ fn arguments_come_from_files_too_and_flags_go_before_them() {
     assert_eq!(shown(found.request.build_args), "{A: flag, B: b=c, HOME: /h}");
     assert!(refused(&["--build-arg-file=/nonexistent", "--no-push"], &[]).contains("/nonexistent"));
     assert!(refused(&["--cache-mounts-max-age=1h", "--no-push"], &[]).contains("need --cache-mounts"));
+    let both = refused(&["--cache-mounts=c", "--cache-mounts-repo=r.io/a", "--no-push"], &[]);
+    assert!(both.contains("kept in one place"), "{both}");
 }
 
 #[test]

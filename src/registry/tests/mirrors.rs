@@ -15,6 +15,7 @@ async fn image_server(authorization: &'static str) -> Server {
     let manifest = Manifest {
         schema_version: 2,
         media_type: media_type::OCI_MANIFEST.to_owned(),
+        artifact_type: None,
         config: Descriptor::of(media_type::OCI_CONFIG, CONFIG),
         layers: vec![layer(LAYER)],
         annotations: BTreeMap::new(),

@@ -83,6 +83,7 @@ async fn push_image(client: &Client, to: &Reference, layer_bytes: &[u8]) -> Dige
     let manifest = Manifest {
         schema_version: 2,
         media_type: media_type::OCI_MANIFEST.to_owned(),
+        artifact_type: None,
         config: config_descriptor,
         layers: vec![layer_descriptor],
         annotations: BTreeMap::new(),

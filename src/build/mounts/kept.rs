@@ -1,0 +1,233 @@
+//! Cache mounts that a repository keeps: brought when the first RUN that mounts one is really done, sent back, once, when
+//! they are not what they were then.
+//!
+//! Knows when, and what is worth it; the repository's own failures are told here, and none reaches the build.
+//!
+//! *Invariant: what came from there is unpacked as a whole or thrown away; what could not be looked at is not replaced.*
+
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use crate::cache::{CacheKey, MountFound, MountRepository, size_of_tree};
+use crate::causes;
+use crate::image::whiteout::classify;
+use crate::image::{EntryKind, Layer, LayerInventory, LayerReader, LayerWriter, decompressed};
+use crate::plan::CacheMount;
+use crate::progress::Event;
+use crate::request::{BuildRequest, Compression, SnapshotMode};
+use crate::rootfs::{self, Contents, Rootfs, RootfsKind, Snapshot};
+
+use super::super::run::report;
+use super::super::stage::Shared;
+use super::super::{Error, Services, layers};
+use super::copies::pack_all;
+use super::create;
+
+/// What a cache mount was when it began.
+pub(super) struct Begun {
+    pub(super) data: PathBuf,
+    /// Its id, for people.
+    pub(super) id: String,
+    pub(super) beginning: Beginning,
+}
+
+/// What a cache mount began with.
+pub(super) enum Beginning {
+    /// What the repository had.
+    Kept(Box<Snapshot>),
+    /// Something else.
+    Anew,
+    /// Something else, and what the repository has is not known.
+    Unknown,
+}
+
+/// A cache mount that is to be sent.
+pub(super) struct Packed {
+    id: String,
+    layer: Layer,
+}
+
+/// zstd at its own default: caches are sent often, and read once.
+const COMPRESSION: Compression = Compression::Zstd { level: 3 };
+
+/// Why files that were kept are not taken.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("its files cannot be read")]
+    Read(#[from] std::io::Error),
+    #[error(transparent)]
+    Unpack(#[from] rootfs::Error),
+    #[error("its entry `{}` is refused: {reason}", path.display())]
+    Entry { path: PathBuf, reason: &'static str },
+}
+
+impl Shared<'_> {
+    /// Brings the files of a cache mount into `room`, if the repository has them; returns where they are.
+    pub(super) fn fetch_cache(
+        &self,
+        cache: &CacheMount,
+        key: &CacheKey,
+        room: &Path,
+    ) -> Result<(Option<PathBuf>, Beginning), Error> {
+        let services = self.services;
+        let Some(repository) = &services.run.repository else { return Ok((None, Beginning::Unknown)) };
+        let warn = |message: &str| warn(services, repository, &cache.id, message);
+        let found = match repository.find(key, self.request.run.caches.max_age, &services.store) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok((None, Beginning::Unknown)),
+            Err(_) if services.cancel.is_cancelled() => return Err(Error::Interrupted),
+            Err(error) => {
+                let message =
+                    format!("cannot be read, and the repository is not asked again: {}", causes::in_one_line(&error));
+                warn(&message);
+                return Ok((None, Beginning::Unknown));
+            }
+        };
+        let layer = match found {
+            MountFound::Files(layer) => layer,
+            MountFound::Nothing => return Ok((None, Beginning::Anew)),
+            MountFound::Unusable(error) => {
+                warn(&format!("begins anew: {}", causes::in_one_line(&error)));
+                return Ok((None, Beginning::Anew));
+            }
+        };
+        let directory = room.join("kept");
+        create(&directory)?;
+        match unpack(services, &layer, &directory) {
+            Ok(snapshot) => Ok((Some(directory), Beginning::Kept(Box::new(snapshot)))),
+            Err(_) if services.cancel.is_cancelled() => Err(Error::Interrupted),
+            Err(error) => {
+                warn(&format!("begins anew: {}", causes::in_one_line(&error)));
+                Ok((None, Beginning::Anew))
+            }
+        }
+    }
+}
+
+/// Unpacks what was kept, in a directory of its own, and notes its state.
+fn unpack(services: &Services, layer: &Layer, directory: &Path) -> Result<Snapshot, Unusable> {
+    let tar = decompressed(layers::open(services, layer, false)?)?;
+    let mut reader = LayerReader::strict(tar).recorded();
+    let mut rootfs = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
+    let mut contents = Contents::default();
+    let warnings = rootfs::unpack(&mut rootfs, &mut reader, services.fidelity, &mut contents)?;
+    check(&reader.into_inventory())?;
+    report(services, &warnings);
+    let mut snapshot = Snapshot::take(&rootfs, &contents)?;
+    snapshot.settle();
+    Ok(snapshot)
+}
+
+/// Refuses what we would not have packed: devices, whiteouts, and what is not below a directory that came before.
+fn check(inventory: &LayerInventory) -> Result<(), Unusable> {
+    let mut directory = PathBuf::new();
+    for entry in inventory.entries() {
+        let path = &entry.path;
+        let refused = |reason| Err(Unusable::Entry { path: path.clone(), reason });
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if !directory.starts_with(parent) {
+            return refused("it is not below a directory that came before it");
+        }
+        if classify(path).is_some() {
+            return refused("its name is that of a whiteout");
+        }
+        match entry.kind {
+            EntryKind::Directory => directory.clone_from(path),
+            EntryKind::File { .. } | EntryKind::Symlink { .. } | EntryKind::HardLink { .. } | EntryKind::Fifo => {
+                parent.clone_into(&mut directory);
+            }
+            EntryKind::CharacterDevice { .. } | EntryKind::BlockDevice { .. } => {
+                return refused("a cache holds no devices");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Packs the cache mounts that are to be sent, before the isolation that holds them ends; also after a build that
+/// failed, but not after one that was interrupted. What a build that begins again packs anew takes its place.
+pub(in crate::build) fn pack(request: &BuildRequest, services: &Services) {
+    let mut begun = services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
+    let begun = std::mem::take(&mut *begun);
+    let Some(repository) = services.run.repository.as_ref().filter(|repository| repository.is_written()) else {
+        return;
+    };
+    for (key, Begun { data, id, beginning }) in begun {
+        if services.cancel.is_interrupted() {
+            return;
+        }
+        match pack_one(request, services, &data, &beginning) {
+            Ok(Some((layer, left_out))) => {
+                if let Some(reason) = left_out {
+                    warn(services, repository, &id, &reason);
+                }
+                let mut packed = services.run.packed.lock().unwrap_or_else(PoisonError::into_inner);
+                packed.insert(key, Packed { id, layer });
+            }
+            Ok(None) => {}
+            Err(error) => warn(services, repository, &id, &format!("is not kept: {}", causes::in_one_line(&*error))),
+        }
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Packs a cache mount; none where that is of no use. With it comes what is to be told about it.
+fn pack_one(
+    request: &BuildRequest,
+    services: &Services,
+    data: &Path,
+    beginning: &Beginning,
+) -> Result<Option<(Layer, Option<String>)>, Cause> {
+    let is_there = data.is_dir();
+    let is_changed = match beginning {
+        Beginning::Unknown => false,
+        Beginning::Anew => is_there && std::fs::read_dir(data)?.next().is_some(),
+        Beginning::Kept(snapshot) => {
+            let now = Rootfs::open(data, Vec::new(), RootfsKind::Plain);
+            is_there && !snapshot.changes(&now?, SnapshotMode::Full)?.is_empty()
+        }
+    };
+    if !is_changed {
+        return Ok(None);
+    }
+    let empty = request.state_directory.join("no-cache");
+    create(&empty)?;
+    let (mut from, mut left_out) = (data, None);
+    if let Some(limit) = request.run.caches.max_size {
+        let size = size_of_tree(data);
+        if size > limit {
+            from = &empty;
+            left_out =
+                Some(format!("has {size} bytes, more than the {limit} that it may have, and begins anew next time"));
+        }
+    }
+    let writer = LayerWriter::new(&services.store, COMPRESSION, None)?.with_fractions();
+    let (layer, inventory) = pack_all(services, from, &empty, writer)?;
+    check(&inventory)?;
+    Ok(Some((layer, left_out)))
+}
+
+/// Sends what was packed.
+pub(in crate::build) fn keep(services: &Services) {
+    let Some(repository) = &services.run.repository else { return };
+    let packed = std::mem::take(&mut *services.run.packed.lock().unwrap_or_else(PoisonError::into_inner));
+    for (key, Packed { id, layer }) in packed {
+        if !repository.is_written() || services.cancel.is_interrupted() {
+            return;
+        }
+        match repository.keep(&key, format!("cache mount {id}"), &layer, &services.store) {
+            Ok(()) => {
+                let place = repository.describe();
+                let note = format!("kept the cache mount {id} in {place}, {} bytes", layer.descriptor.size);
+                services.reporter.report(Event::Note(&note));
+            }
+            Err(error) => warn(services, repository, &id, &format!("cannot be kept: {}", causes::in_one_line(&error))),
+        }
+    }
+}
+
+fn warn(services: &Services, repository: &MountRepository, id: &str, message: &str) {
+    let message = format!("the cache mount {id} of {} {message}", repository.describe());
+    services.reporter.report(Event::Warning { rule: "CacheMounts", line: None, message: &message });
+}
