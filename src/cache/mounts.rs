@@ -37,6 +37,8 @@ const NAME_LENGTH: usize = 32;
 #[derive(Clone, Debug)]
 pub struct CacheMounts {
     directory: PathBuf,
+    /// In the names of what is this run's alone.
+    token: String,
 }
 
 /// How a RUN uses a cache mount.
@@ -70,9 +72,9 @@ pub struct Pruned {
 }
 
 impl CacheMounts {
-    /// Uses a directory, which is made when the first cache mount is.
-    pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+    /// Uses a directory, which is made when the first cache mount is; `token` is this run's alone, on any machine.
+    pub fn new(directory: &Path, token: &str) -> Self {
+        Self { directory: directory.to_owned(), token: token.to_owned() }
     }
 
     /// Returns the right to use the cache mount that `identity` stands for; `about` says for people which it is.
@@ -161,7 +163,7 @@ impl CacheMounts {
             return Ok(false);
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let gone = self.directory.join(format!("{GONE}{name}-{}", std::process::id()));
+        let gone = self.directory.join(format!("{GONE}{name}-{}", self.token));
         fs::rename(path, &gone)?;
         fs::remove_dir_all(&gone)?;
         Ok(true)
@@ -266,7 +268,7 @@ mod tests {
     #[test]
     fn who_shares_shares_and_who_does_not_waits_or_gets_another() {
         let directory = tempfile::tempdir().unwrap();
-        let caches = CacheMounts::new(&directory.path().join("new"));
+        let caches = CacheMounts::new(&directory.path().join("new"), "token");
         let first = lease(&caches, "a", Use::Shared).unwrap();
         let second = lease(&caches, "a", Use::Shared).unwrap();
         assert_eq!(first.data, second.data);
@@ -296,7 +298,7 @@ mod tests {
     #[test]
     fn the_oldest_go_first_and_what_is_in_use_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let caches = CacheMounts::new(directory.path());
+        let caches = CacheMounts::new(directory.path(), "token");
         let old = fill(&caches, "old", 5000, 1 << 20);
         let middle = fill(&caches, "middle", 3000, 1 << 20);
         let recent = fill(&caches, "recent", 1000, 1 << 20);

@@ -6,22 +6,27 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::exit::{Failure, Kind};
 use crate::build::RunServices;
 use crate::cache::{CacheMounts, MountRepository};
-use crate::isolation::{Agent, Confidential};
+use crate::isolation::{self, Agent, Confidential};
 use crate::request::{RunSettings, SecretSource};
 
 /// The largest secret. Source: BuildKit, session/secrets.
 const LARGEST_SECRET: u64 = 500 << 10;
 
-/// Reads all of it; `repository` is where cache mounts are kept for other pods.
+/// Reads all of it; `repository` is where cache mounts are kept for other pods, `token` this run's
+/// alone.
 ///
 /// # Errors
 /// A [`Failure`] of kind usage when a secret cannot be read, or an agent is not there.
-pub(super) fn open(settings: &RunSettings, repository: Option<MountRepository>) -> Result<RunServices, Failure> {
+pub(super) fn open(
+    settings: &RunSettings,
+    repository: Option<MountRepository>,
+    token: &str,
+) -> Result<RunServices, Failure> {
     let (mut secrets, mut agents) = (BTreeMap::new(), BTreeMap::new());
     for (id, source) in &settings.secrets {
         let content = match source {
@@ -30,16 +35,19 @@ pub(super) fn open(settings: &RunSettings, repository: Option<MountRepository>) 
         };
         secrets.insert(id.clone(), Confidential(content));
     }
-    for (id, path) in &settings.agents {
-        let found = Agent::find(path).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
-            let message = format!("--ssh {id}: {} is not the socket of an agent", path.display());
-            let hint = "start ssh-agent, give it the key with ssh-add, and pass its socket";
-            return Err(Failure::new(Kind::Usage, message).hint(hint));
-        }
-        agents.insert(id.clone(), found);
+    for (id, paths) in &settings.agents {
+        let is_socket = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        let agent = match &paths[..] {
+            [path] if is_socket(path) => Agent::find(path),
+            keys => Agent::of_keys(keys),
+        };
+        let named = |error: isolation::Error| {
+            let failure = Failure::from_error(Kind::Usage, &error);
+            Failure { message: format!("--ssh {id}: {}", failure.message), ..failure }
+        };
+        agents.insert(id.clone(), agent.map_err(named)?);
     }
-    let caches = settings.caches.directory.as_deref().map(CacheMounts::new);
+    let caches = settings.caches.directory.as_deref().map(|path| CacheMounts::new(path, token));
     Ok(RunServices::new(secrets, agents, caches, repository))
 }
 

@@ -141,7 +141,7 @@ fn assemble(
         cache,
         inventories: known,
         isolation,
-        run: super::run_services::open(&request.run, mounts)?,
+        run: super::run_services::open(&request.run, mounts, &token(request))?,
         fidelity,
         reporter,
         cancel,
@@ -156,8 +156,7 @@ fn cache(request: &BuildRequest, network: &cache::Network) -> Cache {
     let asked = &request.cache;
     let options = cache::Options { now: asked.now, ttl: asked.ttl };
     let mut cache = Cache::new(options, network.runtime.clone(), Arc::clone(&network.reporter));
-    // The run's own directory has a name that no other run has, on any machine.
-    let token = request.state_directory.file_name().unwrap_or_default().to_string_lossy();
+    let token = token(request);
     let levels = levels(&asked.namespace);
     for (position, namespace) in levels.iter().enumerate() {
         if let Some(directory) = &asked.directory {
@@ -176,6 +175,11 @@ fn cache(request: &BuildRequest, network: &cache::Network) -> Cache {
         cache.add(Box::new(image), false, false);
     }
     cache
+}
+
+/// Returns the name of the run's own directory, which no other run has, on any machine.
+fn token(request: &BuildRequest) -> std::borrow::Cow<'_, str> {
+    request.state_directory.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// Returns where cache mounts are kept for other pods, if anywhere; nothing is read yet.
@@ -213,9 +217,12 @@ pub(super) fn agent(network: &Network) -> Result<Agent, Failure> {
     Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))
 }
 
-/// Returns the paths of `/` that `container` isolation leaves alone: those of --ignore-path, and the cache mounts.
+/// Returns the paths of `/` that `container` isolation leaves alone: those of --ignore-path, and what outlives the build.
 fn left_alone(request: &BuildRequest) -> Vec<PathBuf> {
-    request.ignore_paths.iter().cloned().chain(request.run.caches.directory.clone()).collect()
+    let kept = [&request.run.caches.directory, &request.cache.directory].into_iter().flatten().cloned();
+    // An image may have something at the place where base images would be.
+    let bases = Some(&request.base_images).filter(|path| path.is_dir()).cloned();
+    request.ignore_paths.iter().cloned().chain(kept).chain(bases).collect()
 }
 
 /// Makes the client of registries; reads certificates and credentials.

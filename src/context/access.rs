@@ -76,6 +76,8 @@ pub struct GitAccess {
     pub login: Option<Login>,
     /// The socket of an SSH agent (`SSH_AUTH_SOCK`).
     pub agent: Option<PathBuf>,
+    /// Files of private keys that are tried first.
+    pub keys: Vec<PathBuf>,
     /// A file of known host keys that is asked first (`SSH_KNOWN_HOSTS`).
     pub known_hosts: Option<PathBuf>,
 }

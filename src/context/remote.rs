@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use super::access::{Login, Secret};
@@ -88,10 +89,18 @@ pub fn clone(
         let secret = if is_token { Secret::Basic { user, password: value } } else { Secret::Header(value) };
         access.git.login = Some(Login { source, secret });
     }
-    access.git.agent = request.run.agents.get("default").cloned().or(access.git.agent);
+    match request.run.agents.get("default").map(Vec::as_slice) {
+        Some([path]) if is_socket(path) => access.git.agent = Some(path.clone()),
+        Some(keys) => access.git.keys = keys.to_vec(),
+        None => {}
+    }
     let means = Means { access: &access, ..means.clone() };
     let (tree, fetched) = from_git(source, directory, request.context_max_size, &means)?;
     Ok(Checkout { tree, commit: fetched.commit.unwrap_or_default() })
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Returns where the first secret comes from that has one of these ids, and its value.

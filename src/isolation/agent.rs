@@ -1,10 +1,11 @@
-//! SSH agents for RUN: a socket of RUN's own that leads to the agent, and lets through what asks for keys' names and
-//! signatures, nothing that changes the agent.
+//! SSH agents for RUN: a socket of RUN's own that leads to the agent, or to files of keys, and lets through what asks for
+//! keys' names and signatures, nothing that changes the agent.
 //!
 //! Source: the SSH agent protocol, draft-ietf-sshm-ssh-agent. *Invariant: the socket is gone when its
 //! [`AgentSocket`] is.*
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,22 +16,43 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use ssh_key::PrivateKey;
 
 use super::directories::files;
-use super::{Access, Error};
+use super::{Access, Error, keys};
 
-/// Requests that are let through: SSH_AGENTC_REQUEST_IDENTITIES and SSH_AGENTC_SIGN_REQUEST.
-const ALLOWED: [u8; 2] = [11, 13];
+/// Requests that are let through.
+const ALLOWED: [u8; 2] = [keys::REQUEST_IDENTITIES, keys::SIGN_REQUEST];
 /// SSH_AGENT_FAILURE, with its length before it.
 const FAILURE: [u8; 5] = [0, 0, 0, 1, 5];
 /// The longest message; OpenSSH's agent takes no longer one.
 const LONGEST: u32 = 256 * 1024;
 
-/// An agent's socket, found before anything of the executor's root is moved.
-#[derive(Clone, Debug)]
-pub struct Agent {
-    directory: Arc<OwnedFd>,
-    name: OsString,
+/// An agent, found before anything of the executor's root is moved.
+#[derive(Clone)]
+pub struct Agent(Source);
+
+/// Who answers.
+#[derive(Clone)]
+enum Source {
+    /// Another program's socket.
+    Socket {
+        /// Where it is.
+        directory: Arc<OwnedFd>,
+        /// Its name there.
+        name: OsString,
+    },
+    /// We do, with these keys.
+    Keys(Arc<[PrivateKey]>),
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Socket { name, .. } => write!(f, "Socket({})", name.display()),
+            Source::Keys(keys) => write!(f, "Keys({})", keys.len()),
+        }
+    }
 }
 
 /// A socket for one RUN.
@@ -52,7 +74,17 @@ impl Agent {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let opened = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let directory = opened.map_err(|errno| files("opening", parent)(errno.into()))?;
-        Ok(Self { directory: Arc::new(directory), name: path.file_name().unwrap_or_default().to_owned() })
+        let name = path.file_name().unwrap_or_default().to_owned();
+        Ok(Self(Source::Socket { directory: Arc::new(directory), name }))
+    }
+
+    /// Reads the files of private keys, to be their agent.
+    ///
+    /// # Errors
+    /// [`Error`] when one cannot be read, or has a passphrase.
+    pub fn of_keys(paths: &[PathBuf]) -> Result<Self, Error> {
+        let keys: Result<Vec<PrivateKey>, Error> = paths.iter().map(|path| keys::read(path)).collect();
+        Ok(Self(Source::Keys(keys?.into())))
     }
 
     /// Makes a socket at `path` that leads to the agent.
@@ -84,23 +116,42 @@ impl Agent {
         Ok(AgentSocket { path: path.to_owned(), end: Some(end), thread: Some(thread) })
     }
 
-    /// Passes messages between a process of RUN and the agent.
-    fn serve(&self, mut client: UnixStream) -> io::Result<()> {
+    /// Answers a process of RUN.
+    fn serve(&self, client: UnixStream) -> io::Result<()> {
         client.set_nonblocking(false)?;
-        let mut agent = UnixStream::connect(reachable(&self.directory, &self.name))?;
-        while let Some(request) = message(&mut client)? {
-            if request.get(4).is_some_and(|kind| ALLOWED.contains(kind)) {
-                agent.write_all(&request)?;
-                match message(&mut agent)? {
-                    Some(answer) => client.write_all(&answer)?,
-                    None => return Ok(()),
-                }
-            } else {
-                client.write_all(&FAILURE)?;
-            }
+        match &self.0 {
+            Source::Socket { directory, name } => relay(client, UnixStream::connect(reachable(directory, name))?),
+            Source::Keys(keys) => answer(client, keys),
         }
-        Ok(())
     }
+}
+
+/// Passes messages between a process of RUN and the agent.
+fn relay(mut client: UnixStream, mut agent: UnixStream) -> io::Result<()> {
+    while let Some(request) = message(&mut client)? {
+        if request.get(4).is_some_and(|kind| ALLOWED.contains(kind)) {
+            agent.write_all(&request)?;
+            match message(&mut agent)? {
+                Some(answer) => client.write_all(&answer)?,
+                None => return Ok(()),
+            }
+        } else {
+            client.write_all(&FAILURE)?;
+        }
+    }
+    Ok(())
+}
+
+/// Is the agent of these keys.
+fn answer(mut client: UnixStream, keys: &[PrivateKey]) -> io::Result<()> {
+    while let Some(request) = message(&mut client)? {
+        let answer = keys::answer(keys, &request[4..]);
+        match answer.and_then(|answer| Some((u32::try_from(answer.len()).ok()?, answer))) {
+            Some((length, answer)) => client.write_all(&[&length.to_be_bytes()[..], &answer].concat())?,
+            None => client.write_all(&FAILURE)?,
+        }
+    }
+    Ok(())
 }
 
 impl Drop for AgentSocket {

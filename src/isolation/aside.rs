@@ -120,7 +120,7 @@ impl Aside {
         match moved {
             Ok(()) => Ok(aside),
             Err(error) => {
-                aside.put_back()?;
+                aside.put_back(Vec::new())?;
                 Err(error)
             }
         }
@@ -140,13 +140,18 @@ impl Aside {
         cleared.and(self.smooth(&self.root))
     }
 
-    /// Removes the image's files and puts everything back as it was.
-    pub(super) fn put_back(&self) -> io::Result<()> {
+    /// Removes the image's files, but for `also_untouched`, and puts everything back as it was.
+    pub(super) fn put_back(&self, also_untouched: Vec<PathBuf>) -> io::Result<()> {
+        if let Some(mounted) = also_untouched.iter().find(|path| path.starts_with(&self.directory)) {
+            // What is mounted there would be emptied with it.
+            let text = format!("something is mounted at {}", mounted.display());
+            return Err(io::Error::new(ErrorKind::ResourceBusy, text));
+        }
         let lines = self.journal()?;
         let emptied = lines.iter().any(|line| matches!(line, Line::Emptied));
         let restoring = lines.iter().any(|line| matches!(line, Line::Restoring));
         if emptied && !restoring {
-            self.clear(Vec::new())?;
+            self.clear(also_untouched)?;
             self.note(&Line::Restoring)?;
         }
         if fs::symlink_metadata(self.tree()).is_ok() {
@@ -412,7 +417,7 @@ mod tests {
             assert_eq!(fs::symlink_metadata(root.join("var/run")).unwrap().mode() & 0o7777, 0o755);
         }
         build(root);
-        aside.put_back().unwrap();
+        aside.put_back(Vec::new()).unwrap();
         assert_eq!(listing(root), before);
         let inode = |path| fs::metadata(root.join(path)).unwrap().ino();
         assert_eq!(inode("etc/passwd"), inode("var/run/passwd"));
@@ -451,7 +456,7 @@ mod tests {
                 }
             }
             drop(aside);
-            Aside::found(root, &place, untouched).unwrap().put_back().unwrap();
+            Aside::found(root, &place, untouched).unwrap().put_back(Vec::new()).unwrap();
             assert_eq!(listing(root), before, "{phase} {steps}");
             assert!(!place.exists());
         }

@@ -24,7 +24,8 @@ use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
 use super::{
-    Abilities, Cancel, Capacity, Error, Exit, Isolation, Mounting, Obstacle, Process, Stream, mountinfo, placed, remedy,
+    Abilities, Cancel, Capacity, Error, Exit, Isolation, Mount, MountSource, Mounting, Obstacle, Process, Stream,
+    mountinfo, placed, remedy,
 };
 use crate::rootfs::{Rootfs, RootfsKind};
 
@@ -73,7 +74,7 @@ impl Container {
         paths.retain(|path| path != Path::new("/"));
         let untouched = Untouched::new(paths);
         if let Some(aside) = Aside::found(Path::new("/"), Path::new(ASIDE), untouched.clone()) {
-            aside.put_back().map_err(|error| lost(&error))?;
+            aside.put_back(mount_points()?).map_err(|error| lost(&error))?;
         }
         Ok(Self { untouched, root: Mutex::default(), cancel, _lock: lock })
     }
@@ -81,6 +82,21 @@ impl Container {
     /// Returns the state of `/`; a thread that died with it in hand leaves it true.
     fn root(&self) -> MutexGuard<'_, Root> {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses mounts whose place, as links lead to it now, is in the way of something of the container's.
+    fn must_be_free(&self, stubs: &Stubs, mounts: &[Mount]) -> Result<(), Error> {
+        // Read again: RUN may be allowed to mount, and a volume may have come since.
+        let paths = Untouched::new(self.untouched.paths().iter().cloned().chain(mount_points()?).collect());
+        for mount in mounts {
+            let place = stubs.resolve(&mount.target)?;
+            let is_file = matches!(mount.what, MountSource::File { .. });
+            let in_the_way = |obstacle: &Obstacle| !is_file || obstacle.is_below(&place);
+            if let Some(Obstacle(obstacle)) = obstacle(&paths, &place).filter(in_the_way) {
+                return Err(Error::Obstructed { target: mount.target.clone(), obstacle });
+            }
+        }
+        Ok(())
     }
 
     /// Makes a directory of ours on the root's own file system. It goes with all that is set aside.
@@ -125,6 +141,11 @@ fn lock_root(cancel: &Cancel) -> Result<Option<OwnedFd>, Error> {
 
 fn lost(error: &std::io::Error) -> Error {
     Error::PutBack { text: error.to_string(), aside: PathBuf::from(ASIDE) }
+}
+
+fn obstacle(paths: &Untouched, target: &Path) -> Option<Obstacle> {
+    let mut paths = paths.paths().iter();
+    paths.find(|path| path.starts_with(target) || target.starts_with(path)).map(|path| Obstacle(path.clone()))
 }
 
 /// Names, as a pattern, what else of executors lies beside the state directory `…/<name>-<token>`: the state of
@@ -172,7 +193,9 @@ impl Isolation for Container {
         placed::refuse_namespaces(process, self.abilities())?;
         let scratch = self.directory("run")?;
         let mut stubs = Stubs::new(Path::new("/"));
-        let result = placed::place(&mut stubs, &process.mounts, &scratch, self.abilities())
+        let result = self
+            .must_be_free(&stubs, &process.mounts)
+            .and_then(|()| placed::place(&mut stubs, &process.mounts, &scratch, self.abilities()))
             .and_then(|()| supervise(&Spec { process: process.clone(), place: Place::Here }, &self.cancel, output));
         // The image's own files come out of the scratch directory, so it goes only when they are back.
         let removed = stubs.remove();
@@ -196,8 +219,7 @@ impl Isolation for Container {
     }
 
     fn obstacle(&self, target: &Path) -> Option<Obstacle> {
-        let mut paths = self.untouched.paths().iter();
-        paths.find(|path| path.starts_with(target) || target.starts_with(path)).map(|path| Obstacle(path.clone()))
+        obstacle(&self.untouched, target)
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {
@@ -208,7 +230,7 @@ impl Isolation for Container {
         let mut root = self.root();
         root.in_use = false;
         match root.aside.take() {
-            Some(aside) => aside.put_back().map_err(|error| lost(&error)),
+            Some(aside) => aside.put_back(mount_points()?).map_err(|error| lost(&error)),
             None => Ok(()),
         }
     }

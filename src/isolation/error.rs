@@ -64,6 +64,14 @@ pub enum Error {
         /// The directory, inside the root file system.
         path: PathBuf,
     },
+    /// A file is no SSH key that can be used.
+    #[error("the SSH key {} cannot be used: {reason}", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// The isolation in use cannot do this; another one can.
     #[error("{what} is not possible in {isolation} isolation; use --isolation {able}")]
     Unsupported {
@@ -73,6 +81,14 @@ pub enum Error {
         isolation: &'static str,
         /// The isolation that can.
         able: &'static str,
+    },
+    /// Something of the container's is where a mount would be.
+    #[error("a mount at {} is not possible in container isolation: the container has {} there", .target.display(), .obstacle.display())]
+    Obstructed {
+        /// The mount's target.
+        target: PathBuf,
+        /// What the container has.
+        obstacle: PathBuf,
     },
     /// A previous build in this container was killed, and what it had set aside cannot be put back.
     #[error("cannot put back what stood in `/` before an earlier build: {text} (it is kept below {})", .aside.display())]

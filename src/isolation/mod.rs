@@ -23,6 +23,7 @@ mod error;
 mod host_files;
 mod ids;
 mod init;
+mod keys;
 mod limits;
 mod mountinfo;
 mod namespace;

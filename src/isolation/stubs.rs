@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Timespec, Timestamps};
@@ -49,9 +49,12 @@ enum Undo {
     Tree,
     /// It lies elsewhere for the time being, and comes back.
     Aside { kept: PathBuf },
-    /// It is somebody's who gets it back.
-    Lent { owner: PathBuf },
+    /// It is somebody's who gets it back, if it is still what was lent.
+    Lent { owner: PathBuf, identity: Identity },
 }
+
+/// Device and inode: what a file keeps however it is renamed.
+type Identity = (u64, u64);
 
 /// A name in a directory that is held open.
 #[derive(Debug)]
@@ -157,7 +160,8 @@ impl Stubs {
     /// Moves the file or directory `source` to the place of `path`, likewise; afterwards it is moved back.
     pub(super) fn lend(&mut self, path: &Path, source: &Path, aside: &Path) -> Result<(), Error> {
         let place = self.vacate(path, aside)?;
-        let undo = Undo::Lent { owner: source.to_owned() };
+        let identity = identity(source).map_err(files("moving", source))?;
+        let undo = Undo::Lent { owner: source.to_owned(), identity };
         self.make("moving something to", &place, undo, |path| fs::rename(source, path))
     }
 
@@ -206,7 +210,10 @@ impl Stubs {
                     drop(remove_any(path));
                     fs::rename(kept, path)
                 }),
-                Undo::Lent { owner } => place.keep_times(|path| fs::rename(path, owner)),
+                Undo::Lent { owner, identity: lent } => place.keep_times(|path| {
+                    // A link that RUN has put there instead would lead the owner anywhere.
+                    if identity(path)? == *lent { fs::rename(path, owner) } else { remove_any(path) }
+                }),
             };
             match removed {
                 // Not there: RUN has removed it itself. Not empty: RUN has used it, and it is RUN's.
@@ -218,7 +225,8 @@ impl Stubs {
         result
     }
 
-    fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
+    /// Returns where `path` is now, without symbolic links in it.
+    pub(super) fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
         let place = resolve(&self.root, path).map_err(files("finding", path))?;
         // A symbolic link of the image may lead there, and then the whole root would be moved or covered.
         if place == self.root {
@@ -285,6 +293,11 @@ pub(super) fn write(path: &Path, content: &[u8], access: Access) -> io::Result<(
         result => result?,
     }
     file.set_permissions(fs::Permissions::from_mode(access.mode))
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Removes our file, or what RUN has put in its place: in every isolation, what RUN does to these files ends

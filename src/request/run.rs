@@ -22,8 +22,8 @@ pub struct RunSettings {
     pub limits: Vec<ResourceLimit>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// The sockets of SSH agents by id.
-    pub agents: BTreeMap<String, PathBuf>,
+    /// SSH agents by id: a socket, or the files of keys.
+    pub agents: BTreeMap<String, Vec<PathBuf>>,
     /// Where cache mounts last.
     pub caches: CacheMounts,
 }

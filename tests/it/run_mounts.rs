@@ -3,16 +3,19 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::support::executor::{Build, Executor};
+use crate::support::git::{self, Sshd};
 use crate::support::isolation::Isolation;
 use crate::support::listing::Listing;
 use crate::support::pod::Pod;
-use crate::support::process::{processes_with, wait_until};
+use crate::support::process::{self, SHORT, processes_with, wait_until};
 use crate::support::scratch::Scratch;
+use crate::support::skips;
 use crate::support::source::source;
 
 const SECRET: &str = "hush-4f1d9a";
@@ -39,7 +42,7 @@ fn content(build: &Build, path: &str) -> String {
 }
 
 /// Panics when a file below the directory holds the secret.
-fn nowhere_in(directory: &Path, what: &str) {
+fn nowhere_in(directory: &Path, secret: &str, what: &str) {
     let mut pending = vec![directory.to_owned()];
     while let Some(path) = pending.pop() {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
@@ -47,7 +50,7 @@ fn nowhere_in(directory: &Path, what: &str) {
             pending.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
         } else if metadata.is_file() {
             let bytes = fs::read(&path).unwrap_or_default();
-            let found = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+            let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
             assert!(!found, "{what}: {} holds the secret", path.display());
         }
     }
@@ -79,7 +82,7 @@ RUN find / -name file -path '*secrets*' 2>/dev/null > /found; cat /proc/[0-9]*/e
         let listing = format!("{:?}", Listing::of(&build.image()));
         assert!(!listing.contains("/run/secrets") && !listing.contains("/etc/deep"), "{listing}");
         assert!(!build.stderr.contains(SECRET), "{}", build.stderr);
-        nowhere_in(&build.path(""), isolation.name());
+        nowhere_in(&build.path(""), SECRET, isolation.name());
     });
 }
 
@@ -99,12 +102,12 @@ fn nothing_of_a_secret_is_on_disk_after_a_kill() {
     let ongoing = executor.start();
     let begun = || processes_with(marker).iter().any(|line| line.contains(&format!(" {marker}")));
     assert!(wait_until(STARTED, begun), "the RUN did not start: {}", ongoing.finish().stderr);
-    nowhere_in(&state, "while it runs");
+    nowhere_in(&state, SECRET, "while it runs");
     ongoing.signal(Signal::KILL);
     assert!(wait_until(STARTED, || processes_with(marker).is_empty()), "the RUN outlives the executor");
     let files = fs::read_dir(&state).expect("it is there").count();
     assert!(files > 0, "a kill leaves the state, or this test shows nothing");
-    nowhere_in(&state, "after the kill");
+    nowhere_in(&state, SECRET, "after the kill");
 }
 
 /// Kills the build in its RUN, builds again in the same container, and looks for the secret everywhere.
@@ -168,6 +171,64 @@ RUN test ! -e /run/buildkit && test ! -e /tmp/agent
         let build = executor.add(&["--ssh=default", &format!("--ssh=other={socket}")]).run().expect(0);
         let socket = content(&build, "/socket");
         assert!(socket.contains("600 socket\\n/run/buildkit/ssh_agent.0\\n666 5\\n"), "{}: {socket}", isolation.name());
+    }
+}
+
+/// Puts a program of this machine, with all that it loads, below a directory.
+fn bring(program: &str, root: &Path) {
+    let script = "cp --parents -L \"$1\" \"$2\"; ldd \"$1\" | grep -o '/[^ ]*' | while read -r file; do cp --parents -L $file \"$2\"; done";
+    let mut command = Command::new("sh");
+    process::run(command.args(["-euc", script, "sh", program]).arg(root), SHORT).success();
+}
+
+#[test]
+fn keys_from_files_open_a_server_and_are_not_seen() {
+    let sshd = match Sshd::start() {
+        Ok(sshd) => sshd,
+        Err(reason) => return skips::skip("keys of --ssh", &reason),
+    };
+    let origin = Scratch::new("origin");
+    git::script(origin.path(), "git init -q .; echo cloned > file; git add .; git commit -qm one");
+    let kinds = [("ed25519", sshd.key()), ("rsa", sshd.add_key("rsa")), ("ecdsa", sshd.add_key("ecdsa"))];
+    let rows = [(Isolation::Namespace, 3), (Isolation::Container, 1), (Isolation::Chroot, 1)];
+    for (isolation, count) in rows.into_iter().filter(|(isolation, _)| isolation.allowed("keys of --ssh")) {
+        for (kind, key) in &kinds[..count] {
+            let dockerfile = format!(
+                "FROM $BASE\nCOPY root/ /\nCOPY known /known\nRUN --mount=type=ssh export GIT_SSH_COMMAND='ssh -o \
+                 UserKnownHostsFile=/known -o IdentityFile=none'; git clone -q ssh://root@127.0.0.1:{}{} /clone && \
+                 cat /clone/file > /seen\nRUN test ! -S /run/buildkit/ssh_agent.0\n",
+                sshd.port,
+                origin.path().display()
+            );
+            let source = source(&dockerfile, &[("known", &sshd.known())]);
+            let root = source.join("context/root");
+            fs::create_dir(&root).expect("makes");
+            ["/usr/bin/git", "/usr/bin/ssh"].iter().for_each(|program| bring(program, &root));
+            let mut executor = Executor::new(isolation, source.path());
+            let file = executor.credential("key", key);
+            let build = executor.only_layout().add(&[&format!("--ssh=default={file}")]).run().expect(0);
+            assert!(content(&build, "/seen").contains("cloned"), "{kind} in {}", isolation.name());
+            let text = String::from_utf8_lossy(key);
+            let line = text.lines().nth(2).expect("it has lines");
+            nowhere_in(&build.path(""), line, isolation.name());
+        }
+    }
+}
+
+#[test]
+fn keys_that_cannot_be_used_say_what_to_do() {
+    if !Isolation::Namespace.allowed("keys of --ssh: refused") {
+        return;
+    }
+    let scratch = Scratch::new("keys");
+    let script = "ssh-keygen -q -t ed25519 -N secret -f locked; ssh-keygen -q -t rsa -m PEM -N '' -f old";
+    process::run(Command::new("sh").args(["-euc", script]).current_dir(scratch.path()), SHORT).success();
+    for (name, text) in [("locked", "ssh-add"), ("old", "ssh-keygen -p"), ("none", "No such file")] {
+        let source = source("FROM $BASE\nRUN true\n", &[]);
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        let key = format!("--ssh=id={}", scratch.join(name).display());
+        let build = executor.only_layout().add(&[&key]).run().expect(72);
+        assert!(build.stderr.contains("--ssh id: ") && build.stderr.contains(text), "{}", build.stderr);
     }
 }
 
@@ -245,6 +306,32 @@ fn a_cache_lasts_and_is_kept_small() {
         let left = walk(&caches);
         assert!(!left.iter().any(|path| path.ends_with("large")), "{left:?}");
         assert!(left.iter().any(|path| path.ends_with("data-0/file")), "{left:?}");
+    }
+}
+
+#[test]
+fn links_that_run_leaves_lead_no_mount_astray() {
+    // A cache that was replaced by a link begins anew, and what the link leads to stays where it is.
+    let replaced = "FROM $BASE
+RUN mkdir /victim && echo precious > /victim/file
+RUN --mount=type=cache,id=a,target=/c rm -rf /c 2>/dev/null; ln -s /victim /c 2>/dev/null; true
+RUN --mount=type=cache,id=a,target=/d echo ours > /d/file && cat /victim/file > /seen
+";
+    each("lent caches", replaced, |isolation, executor| {
+        let build = executor.run().expect(0);
+        assert!(content(&build, "/seen").contains("precious"), "{}", isolation.name());
+        assert!(content(&build, "/victim/file").contains("precious"), "{}", isolation.name());
+    });
+    // In a container, what is mounted there must not be moved away by way of a link.
+    if Isolation::Container.allowed("mounts through links") {
+        let dockerfile = "FROM $BASE\nRUN ln -s / /up\nRUN --mount=type=tmpfs,target=/up/volume true\n";
+        let source = source(dockerfile, &[]);
+        let scratch = Scratch::new("volume");
+        let volume = scratch.directory("volume");
+        let mut pod = Pod::plain();
+        pod.mount_writable(&volume, "/volume");
+        let build = Executor::in_pod(Isolation::Container, pod, source.path()).only_layout().run().expect(71);
+        assert!(build.stderr.contains("a mount at /up/volume is not possible"), "{}", build.stderr);
     }
 }
 

@@ -81,7 +81,7 @@ impl Check<'_> {
                 return Err(Error::NotGiven { what: format!("the secret `{id}`"), hint });
             }
             Mounted::Ssh { id, required: true, .. } if !self.services.agents.contains_key(id) => {
-                let hint = format!("give it with --ssh {id} or --ssh {id}=SOCKET");
+                let hint = format!("give it with --ssh {id} or --ssh {id}=SOCKET, or --ssh {id}=KEY");
                 return Err(Error::NotGiven { what: format!("the SSH agent `{id}`"), hint });
             }
             Mounted::Tmpfs { size: Some(_) } if self.abilities.mounting != Mounting::Mounted => {

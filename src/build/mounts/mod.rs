@@ -311,7 +311,7 @@ impl Preparation<'_, '_> {
     fn caches(&self) -> Result<CacheMounts, Error> {
         match &self.shared.services.run.caches {
             Some(caches) => Ok(caches.clone()),
-            None => Ok(CacheMounts::new(&self.shared.services.isolation.workspace()?.join("caches"))),
+            None => Ok(CacheMounts::new(&self.shared.services.isolation.workspace()?.join("caches"), "build")),
         }
     }
 

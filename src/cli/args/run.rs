@@ -23,10 +23,11 @@ pub struct RunArgs {
     /// May be given many times. It is in no layer, in no cache and in no message.
     #[arg(long, value_name = "id=ID[,src=FILE|,env=VARIABLE]")]
     pub secret: Vec<String>,
-    /// An SSH agent for `RUN --mount=type=ssh`: `default` for $SSH_AUTH_SOCK, or `ID=SOCKET`.
+    /// An SSH agent for `RUN --mount=type=ssh`: `default` for $SSH_AUTH_SOCK, `ID=SOCKET`, or `ID=KEY,KEY` for files of
+    /// private keys without a passphrase.
     ///
-    /// May be given many times. RUN may ask it for keys and signatures, and change nothing in it.
-    #[arg(long, value_name = "default|ID[=SOCKET]")]
+    /// May be given many times. RUN may ask it for the names of keys and for signatures; it never sees a key.
+    #[arg(long, value_name = "default|ID[=SOCKET|=KEY,KEY]")]
     pub ssh: Vec<String>,
     /// The network of each RUN that does not say itself: the executor's (host, default), or none.
     #[arg(long, value_name = "NAME", ignore_case = true)]

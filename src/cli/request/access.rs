@@ -42,6 +42,7 @@ pub(super) fn access(environment: &Environment) -> Result<Access, UsageError> {
                 None => pair("GIT_USERNAME", "GIT_PASSWORD")?,
             },
             agent: path("SSH_AUTH_SOCK")?,
+            keys: Vec::new(),
             known_hosts: path("SSH_KNOWN_HOSTS")?,
         },
         s3: S3Access {

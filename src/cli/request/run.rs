@@ -157,21 +157,19 @@ fn secret(text: &str, environment: &Environment) -> Result<(String, SecretSource
     Ok((id.to_owned(), source))
 }
 
-/// Reads `default` or `ID[=SOCKET]`.
-fn agent(text: &str, environment: &Environment) -> Result<(String, PathBuf), UsageError> {
-    let (id, path) = text.split_once('=').map_or((text, None), |(id, path)| (id, Some(path)));
-    let path = match path.filter(|path| !path.is_empty()) {
-        Some(path) if path.contains(',') => {
-            return Err(wrong("--ssh", text, "an id has one socket; keys are given to an agent with ssh-add"));
-        }
-        Some(path) => path,
+/// Reads `default` or `ID[=SOCKET|=KEY[,KEY…]]`.
+fn agent(text: &str, environment: &Environment) -> Result<(String, Vec<PathBuf>), UsageError> {
+    let (id, paths) = text.split_once('=').map_or((text, None), |(id, paths)| (id, Some(paths)));
+    let paths = match paths.filter(|paths| !paths.is_empty()) {
+        Some(paths) => paths,
         None => environment
             .variable(AGENT)?
             .filter(|path| !path.is_empty())
-            .ok_or_else(|| wrong("--ssh", text, "SSH_AUTH_SOCK is not set; write ID=SOCKET"))?,
+            .ok_or_else(|| wrong("--ssh", text, "SSH_AUTH_SOCK is not set; write ID=SOCKET or ID=KEY"))?,
     };
     let id = if id.is_empty() { "default" } else { id };
-    Ok((id.to_owned(), absolute(Path::new(path), &environment.directories.working)))
+    let paths = paths.split(',').filter(|path| !path.is_empty());
+    Ok((id.to_owned(), paths.map(|path| absolute(Path::new(path), &environment.directories.working)).collect()))
 }
 
 fn caches(args: &CacheMountArgs, environment: &Environment) -> Result<CacheMounts, UsageError> {
@@ -239,16 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn agents_are_sockets() {
+    fn agents_are_sockets_or_keys() {
         for (text, id, path) in [
-            ("default", "default", "/agent"),
-            ("default=/x", "default", "/x"),
-            ("git=x", "git", "/work/x"),
-            ("git", "git", "/agent"),
+            ("default", "default", &["/agent"][..]),
+            ("default=/x", "default", &["/x"]),
+            ("git=x", "git", &["/work/x"]),
+            ("git", "git", &["/agent"]),
+            ("git=/k,l,", "git", &["/k", "/work/l"]),
         ] {
-            assert_eq!(agent(text, &environment()).expect(text), (id.to_owned(), path.into()));
+            let paths = path.iter().map(PathBuf::from).collect();
+            assert_eq!(agent(text, &environment()).expect(text), (id.to_owned(), paths));
         }
-        assert!(agent("a=/k,/l", &environment()).expect_err("two keys").to_string().contains("ssh-add"));
     }
 
     #[test]

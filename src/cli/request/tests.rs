@@ -323,7 +323,7 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
 const RUN: &[Row] = &[
     ("--build-arg-file= --build-arg A=b", |r| shown(&r.request.build_args), "{A: b}"),
     ("--secret id=a,src=b --secret=", |r| shown(&r.request.run.secrets), "{a: File(/work/b)}"),
-    ("--ssh a=b --ssh c=/d", |r| shown(&r.request.run.agents), "{a: /work/b, c: /d}"),
+    ("--ssh a=b --ssh c=/d,e", |r| shown(&r.request.run.agents), "{a: [/work/b], c: [/d, /work/e]}"),
     ("--network=none", |r| shown(r.request.run.network), "None"),
     ("--network Host", |r| shown(r.request.run.network), "Host"),
     ("--add-host a:1.2.3.4", |r| shown(&r.request.run.hosts), "[Host { name: a, address: 1.2.3.4 }]"),

@@ -198,7 +198,8 @@ async fn authenticate(
         }
     }
     let defaults = session.homes.iter().flat_map(|home| KEYS.map(|name| home.join(".ssh").join(name)));
-    for path in settings.keys.iter().cloned().chain(defaults).filter(|path| path.is_file()) {
+    let given = session.access.keys.iter().chain(&settings.keys);
+    for path in given.cloned().chain(defaults).filter(|path| path.is_file()) {
         match load_secret_key(&path, None) {
             Ok(key) => {
                 let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);

@@ -110,6 +110,14 @@ impl Sshd {
         (socket, service)
     }
 
+    /// Makes it take one more key, of this kind; returns the private one.
+    pub(crate) fn add_key(&self, kind: &str) -> Vec<u8> {
+        let script = "ssh-keygen -q -t \"$1\" -N '' -C more -f more-$1; cat more-$1.pub >> user.pub";
+        process::run(Command::new("sh").args(["-euc", script, "sh", kind]).current_dir(self.scratch.path()), SHORT)
+            .success();
+        fs::read(self.scratch.join(format!("more-{kind}"))).expect("it is made")
+    }
+
     /// Returns the private key that it takes.
     pub(crate) fn key(&self) -> Vec<u8> {
         fs::read(self.scratch.join("user")).expect("it is made")
