@@ -1,6 +1,7 @@
 //! What RUN gets for itself alone: secrets, agents, caches; and that none of it is found afterwards.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -39,6 +40,18 @@ fn content(build: &Build, path: &str) -> String {
     image.verify();
     let listing = Listing::of(&image);
     listing.0.get(path).unwrap_or_else(|| panic!("{path} is not there")).text.clone()
+}
+
+/// Panics when a layer of the image, or a result beside it, holds the secret.
+fn not_delivered(build: &Build, secret: &str, what: &str) {
+    nowhere_in(&build.path(""), secret, what);
+    let image = build.image();
+    for layer in 0..image.layers.len() {
+        let mut bytes = Vec::new();
+        image.open(layer).read_to_end(&mut bytes).expect("reads");
+        let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert!(!found, "{what}: layer {layer} holds the secret");
+    }
 }
 
 /// Panics when a file below the directory holds the secret.
@@ -82,7 +95,7 @@ RUN find / -name file -path '*secrets*' 2>/dev/null > /found; cat /proc/[0-9]*/e
         let listing = format!("{:?}", Listing::of(&build.image()));
         assert!(!listing.contains("/run/secrets") && !listing.contains("/etc/deep"), "{listing}");
         assert!(!build.stderr.contains(SECRET), "{}", build.stderr);
-        nowhere_in(&build.path(""), SECRET, isolation.name());
+        not_delivered(&build, SECRET, isolation.name());
     });
 }
 
@@ -210,7 +223,7 @@ fn keys_from_files_open_a_server_and_are_not_seen() {
             assert!(content(&build, "/seen").contains("cloned"), "{kind} in {}", isolation.name());
             let text = String::from_utf8_lossy(key);
             let line = text.lines().nth(2).expect("it has lines");
-            nowhere_in(&build.path(""), line, isolation.name());
+            not_delivered(&build, line, isolation.name());
         }
     }
 }
@@ -244,21 +257,63 @@ fn builds_that_lock_a_cache_wait_for_each_other() {
         let dockerfile = format!(
             "FROM $BASE\nARG N\nRUN --mount=type=cache,id=count,target=/c,sharing=locked {APPEND}; cp /c/count /count\n"
         );
-        let source = source(&dockerfile, &[]);
-        let ongoing: Vec<_> = (0..2)
-            .map(|number| {
-                let (mut executor, directory) = with_caches(isolation, &caches, source.path());
-                executor.add(&[&format!("--cache-mounts={directory}"), &format!("--build-arg=N={number}")]);
-                executor.only_layout().start()
-            })
-            .collect();
-        let builds: Vec<Build> = ongoing.into_iter().map(|build| build.finish().expect(0)).collect();
+        let builds = two_at_a_time(isolation, &caches, &dockerfile);
         let mut counts: Vec<String> = builds.iter().map(|build| content(build, "/count")).collect();
         counts.sort();
         assert!(counts[0].contains("10\\n") && counts[1].contains("20\\n"), "{}: {counts:?}", isolation.name());
         let kept = walk(&caches);
         assert!(kept.iter().any(|path| path.ends_with("count")), "{kept:?}");
         assert!(!kept.iter().any(|path| path.contains("-new-") || path.contains("-old-")), "{kept:?}");
+    }
+}
+
+/// Starts two builds of a Dockerfile at a time, with `N` 0 and 1, which have a directory of caches in common.
+fn two_at_a_time(isolation: Isolation, caches: &Path, dockerfile: &str) -> Vec<Build> {
+    let source = source(dockerfile, &[]);
+    let start = |number: usize| {
+        let (mut executor, directory) = with_caches(isolation, caches, source.path());
+        executor.add(&[&format!("--cache-mounts={directory}"), &format!("--build-arg=N={number}")]);
+        executor.only_layout().start()
+    };
+    let ongoing: Vec<_> = (0..2).map(start).collect();
+    ongoing.into_iter().map(|build| build.finish().expect(0)).collect()
+}
+
+#[test]
+fn builds_that_share_a_cache_keep_what_each_has_put_there() {
+    let write = "FROM $BASE\nARG N\nRUN --mount=type=cache,id=s,target=/c for i in $(seq 100); do \\
+                 echo $N > /c/$N-$i && mv /c/$N-$i /c/done-$N-$i; done; cat /c/done-$N-* | sort | uniq -c > /seen\n";
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("cache mounts: shared")) {
+        let scratch = Scratch::new("caches");
+        let caches = scratch.directory("caches");
+        for (number, build) in two_at_a_time(isolation, &caches, write).iter().enumerate() {
+            let seen = content(build, "/seen");
+            assert!(seen.contains(&format!("100 {number}\\n")), "{}: {seen}", isolation.name());
+        }
+        let kept = walk(&caches).iter().filter(|path| path.contains("/data-0/done-")).count();
+        assert_eq!(kept, 200, "{}: nothing of either is lost", isolation.name());
+    }
+}
+
+#[test]
+fn builds_with_a_private_cache_do_not_see_each_other() {
+    // They meet in a shared one, so that both surely run at the same time; in chroot those who share take turns.
+    let meet = "FROM $BASE\nARG N\nRUN --mount=type=cache,id=p,target=/p,sharing=private \\
+                --mount=type=cache,id=meet,target=/meet touch /p/$N /meet/$N; i=0; \\
+                until [ -e /meet/0 ] && [ -e /meet/1 ] || [ $i = 300 ]; do sleep 0.1; i=$((i + 1)); done; \\
+                ls /p > /seen; ls /meet >> /seen\n";
+    for isolation in [Isolation::Namespace, Isolation::Container] {
+        if !isolation.allowed("cache mounts: private") {
+            continue;
+        }
+        let scratch = Scratch::new("caches");
+        let caches = scratch.directory("caches");
+        for (number, build) in two_at_a_time(isolation, &caches, meet).iter().enumerate() {
+            let seen = content(build, "/seen");
+            assert!(seen.contains(&format!("\"{number}\\n0\\n1\\n\"")), "{}: {seen}", isolation.name());
+        }
+        let instances = walk(&caches).iter().filter(|path| path.ends_with("data-1")).count();
+        assert_eq!(instances, 1, "{}", isolation.name());
     }
 }
 
