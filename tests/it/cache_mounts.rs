@@ -261,3 +261,19 @@ fn what_we_would_not_have_kept_is_refused() {
         }
     }
 }
+
+#[test]
+fn directories_of_the_container_itself_outlive_the_build() {
+    if !Isolation::Container.allowed("caches in plain directories") {
+        return;
+    }
+    let dockerfile = "FROM $BASE\nRUN echo early > /early\nARG N\n\
+                      RUN --mount=type=cache,target=/c echo $N >> /c/log; cp /c/log /seen\n";
+    let source = source(dockerfile, &[]);
+    let mut executor = Executor::new(Isolation::Container, source.path());
+    executor.only_layout().add(&["--cache", "--cache-repo=oci:/plain/layers", "--cache-mounts=/plain/mounts"]);
+    let twice = "/kaniko/executor \"$@\" --build-arg=N=1 && /kaniko/executor \"$@\" --build-arg=N=2";
+    let build = executor.run_script(twice).expect(0);
+    assert!(seen(&build).contains("\"1\\n2\\n\""), "{}", seen(&build));
+    assert!(build.stderr.contains("Using caching version of cmd: RUN echo early"), "{}", build.stderr);
+}

@@ -384,7 +384,7 @@ RUN --mount=type=cache,id=a,target=/d echo ours > /d/file && cat /victim/file > 
         let scratch = Scratch::new("volume");
         let volume = scratch.directory("volume");
         let mut pod = Pod::plain();
-        pod.mount_writable(&volume, "/volume");
+        pod.mount_writable(&volume, "/volume/deep");
         let build = Executor::in_pod(Isolation::Container, pod, source.path()).only_layout().run().expect(71);
         assert!(build.stderr.contains("a mount at /up/volume is not possible"), "{}", build.stderr);
     }
