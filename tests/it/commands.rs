@@ -205,6 +205,28 @@ fn a_login_is_used_by_a_push() {
 }
 
 #[test]
+fn mirrors_and_tags_that_stay_are_told() {
+    if !Isolation::Namespace.allowed("commands: warnings") {
+        return;
+    }
+    let (build, registry) = (built(), Registry::plain());
+    let immutable =
+        || Proxy::start(&registry.address, &[Rule::new("PUT", "/manifests/1", Fault::Immutable, usize::MAX)]);
+    let proxy = immutable();
+    let flags = ["--push-ignore-immutable-tag-errors", "--insecure"];
+    let mut push = command(&["push", &build.path("layout").display().to_string()]);
+    let pushed = process::run(push.args(flags).arg(format!("--destination={}/app:1", proxy.address)), SHORT);
+    assert_eq!(pushed.code, 0, "{}", pushed.stderr);
+    assert!(pushed.stderr.contains("warning: ") && pushed.stderr.contains("stays what it is"), "{}", pushed.stderr);
+    // The same of an index.
+    let (digest, proxy) = (build.result("digest").expect("a digest"), immutable());
+    let mut index = command(&["index", &format!("{}/app@{digest}", proxy.address), "--insecure-pull"]);
+    let joined = process::run(index.args(flags).arg(format!("--destination={}/app:1", proxy.address)), SHORT);
+    assert_eq!(joined.code, 0, "{}", joined.stderr);
+    assert!(joined.stderr.contains("stays what it is"), "{}", joined.stderr);
+}
+
+#[test]
 fn completion_names_flags_and_commands() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = process::run(&mut command(&["completion", shell]), SHORT).success();

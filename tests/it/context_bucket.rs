@@ -105,6 +105,9 @@ fn gcs_archives_and_directories() {
         assert_eq!(build(&sources, "gs://bucket/dir/c.tgz"), expected(&sources));
         assert_eq!(build(&sources, &format!("gs://bucket/dir/pinned.tgz#{generation}")), expected(&sources));
         assert_eq!(build(&plain, "gs://bucket/tree/"), expected(&plain));
+        let mut executor = Executor::new(Isolation::Namespace, sources.path());
+        executor.env("STORAGE_EMULATOR_HOST", &store.url).add(&["--bucket=bucket/dir/c.tgz"]);
+        assert_eq!(built(&mut executor, ""), expected(&sources));
     }
 }
 

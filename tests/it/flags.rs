@@ -17,7 +17,7 @@ use crate::support::isolation::Isolation;
 use crate::support::listing::Listing;
 use crate::support::pod::EXECUTOR;
 use crate::support::process::{self, SHORT};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Fault, Proxy, Rule};
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::scratch::Scratch;
 use crate::support::source::{one_file, source};
@@ -26,7 +26,7 @@ use crate::support::source::{one_file, source};
 enum Proof {
     /// By running this.
     Here(fn()),
-    /// By the tests of another module, in which the flag or variable stands.
+    /// By a test of a module, `module::test`, in which the flag or variable stands.
     In(&'static str),
 }
 
@@ -113,7 +113,11 @@ const WHAT_IS_BUILT: &[Row] = &[
             assert_eq!(label(&build, "a"), "b=c,d");
         }),
     ),
-    ("bucket", "an old way to name a context in Google Cloud Storage", In("src/cli/request/tests.rs")),
+    (
+        "bucket",
+        "an old way to name a context in Google Cloud Storage",
+        In("context_bucket::gcs_archives_and_directories"),
+    ),
     (
         "context",
         "where COPY takes files from",
@@ -166,7 +170,7 @@ const WHAT_IS_BUILT: &[Row] = &[
         }),
     ),
     ("force-build-metadata", "nothing any more", Here(|| does_nothing("--force-build-metadata"))),
-    ("git", "how a Git context is fetched", In("context_git")),
+    ("git", "how a Git context is fetched", In("context_git::a_shallow_fetch_moves_little")),
     (
         "ignore-path",
         "leaves a path out of the image",
@@ -195,7 +199,11 @@ const WHAT_IS_BUILT: &[Row] = &[
             assert_eq!(build(ONE_FILE, &["--reproducible"]).image().config["created"], "1970-01-01T00:00:00Z");
         }),
     ),
-    ("secret", "a file for RUN that is no part of the image", In("run_mounts")),
+    (
+        "secret",
+        "a file for RUN that is no part of the image",
+        In("run_mounts::a_secret_is_there_for_its_run_and_nowhere_else"),
+    ),
     (
         "single-snapshot",
         "one layer for all of a stage",
@@ -233,7 +241,7 @@ fn var_run(flag: &str) {
 }
 
 const WHERE_IT_GOES: &[Row] = &[
-    ("annotation", "an annotation of the manifest", In("outputs")),
+    ("annotation", "an annotation of the manifest", In("outputs::annotations_stand_where_they_are_asked_for")),
     ("compressed-caching", "nothing any more", Here(|| does_nothing("--compressed-caching=false"))),
     (
         "compression",
@@ -257,7 +265,7 @@ const WHERE_IT_GOES: &[Row] = &[
             assert!(size(&["--compression-level=9"]) < size(&["--compression-level=1"]));
         }),
     ),
-    ("destination", "where the image is pushed", In("push")),
+    ("destination", "where the image is pushed", In("push::no_credentials_at_all_is_denied_too")),
     (
         "digest-file",
         "the digest in a file",
@@ -268,7 +276,7 @@ const WHERE_IT_GOES: &[Row] = &[
             digest_is_put();
         }),
     ),
-    ("image-format", "whose media types the image has", In("outputs")),
+    ("image-format", "whose media types the image has", In("outputs::a_bases_media_types_become_those_of_the_image")),
     (
         "image-name-tag-with-digest-file",
         "`name:tag@digest` of each destination",
@@ -295,8 +303,8 @@ const WHERE_IT_GOES: &[Row] = &[
     ("oci-layout-path", "an OCI layout", Here(|| build(ONE_FILE, &[]).image().verify())),
     ("tar-path", "an archive as `docker save` writes it", Here(|| archive("--tar-path"))),
     ("tarPath", "the old name of --tar-path", Here(|| archive("--tarPath"))),
-    ("push-ignore-immutable-tag-errors", "a tag that cannot be moved is no error", In("src/cli/request/tests.rs")),
-    ("push-retry", "further attempts of a push", In("src/cli/request/tests.rs")),
+    ("push-ignore-immutable-tag-errors", "a tag that cannot be moved is no error", Here(immutable_tag)),
+    ("push-retry", "further attempts of a push", Here(|| more_attempts("PUT", "--push-retry"))),
     (
         "skip-push-permission-check",
         "no question before the build",
@@ -356,17 +364,33 @@ fn archive(flag: &str) {
 }
 
 const HOW_IT_GOES: &[Row] = &[
-    ("cache", "takes steps from earlier builds", In("src/cli/request/tests.rs")),
-    ("cache-copy-layers", "whether COPY and ADD are cached", In("src/cli/request/tests.rs")),
-    ("cache-dir", "base images and layers that many builds share", In("warmer")),
-    ("cache-repo", "the repository of the cache", In("src/cli/request/tests.rs")),
-    ("cache-run-layers", "whether RUN is cached", In("src/cli/request/tests.rs")),
-    ("cache-ttl", "how old an entry may be", In("src/cli/request/tests.rs")),
-    ("no-push-cache", "writes nothing to the cache", In("src/cli/request/tests.rs")),
+    ("cache", "takes steps from earlier builds", Here(|| is_cached(&["--cache"], [true, true]))),
+    (
+        "cache-copy-layers",
+        "whether COPY and ADD are cached",
+        Here(|| is_cached(&["--cache", "--cache-copy-layers=false"], [true, false])),
+    ),
+    ("cache-dir", "base images and layers that many builds share", In("warmer::a_cached_base_needs_no_network_at_all")),
+    ("cache-repo", "the repository of the cache", In("cache::a_registry_moves_no_layer_when_nothing_changed")),
+    (
+        "cache-run-layers",
+        "whether RUN is cached",
+        Here(|| is_cached(&["--cache", "--cache-run-layers=false"], [false, true])),
+    ),
+    ("cache-ttl", "how old an entry may be", Here(|| is_cached(&["--cache", "--cache-ttl=1s"], [false, false]))),
+    (
+        "no-push-cache",
+        "writes nothing to the cache",
+        Here(|| is_cached(&["--cache", "--no-push-cache"], [false, false])),
+    ),
     ("cleanup", "always so: `/` is as it was", Here(|| assert!(has(&build(ONE_FILE, &["--cleanup"]), "/file")))),
-    ("credential-helpers", "which helpers are asked, in which order", In("credentials")),
-    ("force", "`container` isolation where no container is seen", In("errors")),
-    ("image-download-retry", "further attempts of a pull", In("src/cli/request/tests.rs")),
+    ("credential-helpers", "which helpers are asked, in which order", Here(helpers_in_order)),
+    (
+        "force",
+        "`container` isolation where no container is seen",
+        In("errors::container_isolation_refuses_to_start_on_a_machine"),
+    ),
+    ("image-download-retry", "further attempts of a pull", Here(|| more_attempts("GET", "--image-download-retry"))),
     ("image-fs-extract-retry", "nothing any more", Here(|| does_nothing("--image-fs-extract-retry=3"))),
     ("insecure", "plain HTTP for every push", Here(|| is_needed_for_a_push(&Registry::plain(), &["--insecure"]))),
     ("insecure-pull", "plain HTTP for every pull", Here(|| is_enough_for_a_pull(&["--insecure-pull"]))),
@@ -413,7 +437,11 @@ const HOW_IT_GOES: &[Row] = &[
             is_needed_for_a_push(&registry, &[&flag]);
         }),
     ),
-    ("registry-client-cert", "shows a certificate to one registry", In("src/cli/request/tests.rs")),
+    (
+        "registry-client-cert",
+        "shows a certificate to one registry",
+        In("registry_variants::each_variant_takes_an_image_and_gives_it_back_or_says_no"),
+    ),
     (
         "registry-map",
         "mirrors of a registry",
@@ -491,11 +519,11 @@ fn no_fallback() {
 }
 
 const OF_THE_WARMER: &[Row] = &[
-    ("image", "an image to bring", In("warmer")),
-    ("dockerfile", "a Dockerfile whose images are brought", In("warmer")),
-    ("build-arg", "gives an ARG of the Dockerfile a value", In("warmer")),
-    ("cache-dir", "where to", In("warmer")),
-    ("force", "brings again what is there", In("warmer")),
+    ("image", "an image to bring", In("warmer::a_pinned_base_is_not_asked_for")),
+    ("dockerfile", "a Dockerfile whose images are brought", In("warmer::a_dockerfile_names_the_images")),
+    ("build-arg", "gives an ARG of the Dockerfile a value", In("warmer::a_dockerfile_names_the_images")),
+    ("cache-dir", "where to", In("warmer::a_pinned_base_is_not_asked_for")),
+    ("force", "brings again what is there", In("warmer::many_warmers_and_force_do_not_disturb_each_other")),
     ("cache-ttl", "nothing any more", Here(|| assert!(warmed(&["--cache-ttl=1h"]).contains("does nothing")))),
     (
         "customPlatform",
@@ -508,24 +536,234 @@ const OF_THE_WARMER: &[Row] = &[
     ("log-format", "the form of messages", Here(|| assert!(warmed(&["--log-format=json"]).starts_with('{')))),
     ("log-timestamp", "the time before each line", Here(|| assert!(warmed(&["--log-timestamp"]).starts_with("20")))),
     ("insecure-pull", "plain HTTP", Here(|| assert!(warmed(&[]).contains("is kept as")))),
-    ("insecure-registry", "as for a build", In("flags")),
-    ("skip-tls-verify-pull", "as for a build", In("flags")),
-    ("skip-tls-verify-registry", "as for a build", In("flags")),
-    ("registry-certificate", "as for a build", In("flags")),
-    ("registry-client-cert", "as for a build", In("src/cli/request/tests.rs")),
-    ("registry-map", "as for a build", In("flags")),
-    ("registry-mirror", "as for a build", In("flags")),
-    ("skip-default-registry-fallback", "as for a build", In("flags")),
+    (
+        "insecure-registry",
+        "plain HTTP with one registry",
+        Here(|| is_needed_for_warming(&Registry::plain(), &["--insecure"], &["--insecure-registry=REGISTRY"])),
+    ),
+    (
+        "skip-tls-verify-pull",
+        "any certificate will do",
+        Here(|| is_needed_for_warming(&Registry::secured(), &["--skip-tls-verify"], &["--skip-tls-verify-pull"])),
+    ),
+    (
+        "skip-tls-verify-registry",
+        "any certificate of one registry will do",
+        Here(|| {
+            is_needed_for_warming(
+                &Registry::secured(),
+                &["--skip-tls-verify"],
+                &["--skip-tls-verify-registry=REGISTRY"],
+            )
+        }),
+    ),
+    (
+        "registry-certificate",
+        "trusts a certificate for one registry",
+        Here(|| {
+            let registry = Registry::secured();
+            let flag = format!("--registry-certificate=REGISTRY={}", registry.ca().display());
+            is_needed_for_warming(&registry, &["--skip-tls-verify"], &[&flag]);
+        }),
+    ),
+    (
+        "registry-client-cert",
+        "shows a certificate to one registry",
+        Here(|| {
+            let (registry, scratch) = (Registry::mutual(), Scratch::new("identity"));
+            let files =
+                ["server.crt", "server.key"].map(|name| scratch.file(name, registry.file(name)).display().to_string());
+            let flag = format!("--registry-client-cert=REGISTRY={},{}", files[0], files[1]);
+            let words = ["--skip-tls-verify-registry=REGISTRY", &flag];
+            is_needed_for_warming(&registry, &words, &words);
+        }),
+    ),
+    (
+        "registry-map",
+        "mirrors of a registry",
+        Here(|| mirror_for_warming("example.com", "--registry-map=example.com=REGISTRY")),
+    ),
+    (
+        "registry-mirror",
+        "mirrors of Docker Hub",
+        Here(|| mirror_for_warming("docker.io", "--registry-mirror=REGISTRY")),
+    ),
+    (
+        "skip-default-registry-fallback",
+        "only the mirrors are asked",
+        Here(|| {
+            let [mirror, origin] = [Registry::plain(), Registry::plain()];
+            pushed(&origin, &["--insecure"]).expect(0);
+            for (words, code) in [(&[][..], 0), (&["--skip-default-registry-fallback"], 76)] {
+                let map = format!("--registry-map={}={}", origin.address, mirror.address);
+                let words = [&["--insecure-pull", &map][..], words].concat();
+                assert_eq!(warm(&origin, &origin.repository("app:1"), &words).code, code);
+            }
+        }),
+    ),
 ];
 
 /// Brings the base image with these words, and returns the log.
 fn warmed(words: &[&str]) -> String {
-    let cache = Scratch::new("cache");
-    let mut command = Command::new(EXECUTOR);
-    command.env_clear().args(["warmer", "--insecure-pull", "-i", &bases::base("BASE").reference]).args(words);
-    let finished = process::run(command.arg(format!("--cache-dir={}", cache.path().display())), SHORT);
+    let base = bases::base("BASE").reference;
+    let finished = warm(crate::support::registry::shared(), &base, &[&["--insecure-pull"], words].concat());
     assert_eq!(finished.code, 0, "{words:?}: {}", finished.stderr);
     finished.stderr
+}
+
+/// Brings an image into a new directory with these words, in which `REGISTRY` is an address.
+fn warm(registry: &Registry, image: &str, words: &[&str]) -> process::Finished {
+    let cache = Scratch::new("cache");
+    let config = cache.file("docker/config.json", registry.docker_config(PASSWORD));
+    let mut command = Command::new(EXECUTOR);
+    command.env_clear().env("DOCKER_CONFIG", config.parent().expect("a directory"));
+    command.args(["warmer", "-i", image]).args(words.iter().map(|word| word.replace("REGISTRY", &registry.address)));
+    process::run(command.arg(format!("--cache-dir={}", cache.path().display())), SHORT)
+}
+
+/// Proves that the warmer needs these words for what was pushed with others.
+fn is_needed_for_warming(registry: &Registry, to_push: &[&str], words: &[&str]) {
+    pushed(registry, to_push).expect(0);
+    let image = registry.repository("app:1");
+    assert_ne!(warm(registry, &image, &[]).code, 0);
+    let finished = warm(registry, &image, words);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+}
+
+/// Proves that the warmer finds an image of `registry` at a mirror.
+fn mirror_for_warming(registry: &str, flag: &str) {
+    let mirror = Registry::plain();
+    let image = one_file();
+    Executor::new(Isolation::Namespace, image.path()).push_plain(&mirror, "library/app:1").run().expect(0);
+    let finished = warm(&mirror, &format!("{registry}/library/app:1"), &["--insecure-pull", flag]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+}
+
+/// The flags of kaniko's commands beside the build; those that a build has as well go the same way.
+const OF_COMMANDS: &[Row] = &[
+    ("destination", "push: where to", In("commands::what_a_build_wrote_is_pushed_with_its_digest")),
+    ("insecure-registry", "push: plain HTTP", In("commands::what_a_build_wrote_is_pushed_with_its_digest")),
+    ("digest-file", "push: the digest in a file", In("commands::what_a_build_wrote_is_pushed_with_its_digest")),
+    ("registry-certificate", "push: trusts a certificate", In("commands::a_login_is_used_by_a_push")),
+    (
+        "push-ignore-immutable-tag-errors",
+        "push, index: a tag that cannot be moved is told",
+        In("commands::mirrors_and_tags_that_stay_are_told"),
+    ),
+    ("username", "login: who", In("commands::a_login_is_used_by_a_push")),
+    ("password-stdin", "login: the password from standard input", In("commands::a_login_is_used_by_a_push")),
+    (
+        "password",
+        "login: the password itself",
+        Here(|| {
+            let home = Scratch::new("home");
+            let mut command = Command::new(EXECUTOR);
+            command.env_clear().env("DOCKER_CONFIG", home.path());
+            process::run(command.args(["login", "r.example", "-u", "me", "--password=shell"]), SHORT).success();
+            let text = fs::read_to_string(home.join("config.json")).expect("it is written");
+            assert!(text.contains(&crate::support::registry::base64("me:shell")), "{text}");
+        }),
+    ),
+];
+
+/// Proves that `version` and `completion` print, and take no flags.
+#[test]
+fn commands_without_flags() {
+    for (words, expected) in [(&["version"][..], "yadokari "), (&["completion", "bash"], "_yadokari()")] {
+        let run = |words: &[&str]| process::run(Command::new(EXECUTOR).env_clear().args(words), SHORT);
+        assert!(run(words).success().contains(expected), "{words:?}");
+        assert_eq!(run(&[words, &["--no-push"]].concat()).code, 72, "{words:?}");
+    }
+}
+
+/// Proves that a second build takes the layer of a RUN, and that of a COPY, from the first one, or does not.
+fn is_cached(words: &[&str], expected: [bool; 2]) {
+    let cache = Scratch::new("cache");
+    let source = source("FROM $BASE\nCOPY file /file\nRUN cat /proc/sys/kernel/random/uuid >/id\n", &[("file", "x")]);
+    let layers = || {
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.only_layout().add(&[&format!("--cache-repo=oci:{}", cache.path().display())]).add(words);
+        let layers = executor.run().expect(0).image().diff_ids();
+        [layers[layers.len() - 1].clone(), layers[layers.len() - 2].clone()]
+    };
+    let first = layers();
+    let file = fs::File::options().append(true).open(source.join("context/file")).expect("it is there");
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("it is ours");
+    if words.iter().any(|word| word.contains("ttl")) {
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+    }
+    let second = layers();
+    assert_eq!([first[0] == second[0], first[1] == second[1]], expected, "{words:?}");
+}
+
+/// Proves that a number of attempts is added to those that are made anyhow.
+fn more_attempts(method: &'static str, flag: &str) {
+    let registry = Registry::plain();
+    let image = one_file();
+    Executor::new(Isolation::Namespace, image.path()).push_plain(&registry, "base:1").run().expect(0);
+    for (number, code) in [(0, 75), (3, 0)] {
+        let proxy = Proxy::start(
+            &registry.address,
+            &[Rule::new(method, "/manifests/", Fault::Status(503, "Retry-After: 0\r\n"), 8)],
+        );
+        let source = source(&format!("FROM {}/base:1\nLABEL a={flag}\n", proxy.address), &[]);
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.add(&[&format!("--destination={}/app:1", proxy.address), "--insecure", "--insecure-pull"]);
+        executor.add(&[&format!("{flag}={number}")]).run().expect(code);
+    }
+}
+
+/// Proves that a tag which cannot be moved fails the build, or does not, when told so; the image is there by its digest.
+fn immutable_tag() {
+    let registry = Registry::plain();
+    for (words, code) in [(&[][..], 73), (&["--push-ignore-immutable-tag-errors"], 0)] {
+        let proxy = Proxy::start(&registry.address, &[Rule::new("PUT", "/manifests/1", Fault::Immutable, 9)]);
+        let source = one_file();
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.add(&[&format!("--destination={}/app:1", proxy.address), "--insecure"]).add(words);
+        let build = executor.output("--digest-file", "digest").run().expect(code);
+        if let Some(digest) = build.result("digest") {
+            assert!(registry.digest(&format!("app@{digest}")).is_some() && registry.digest("app:1").is_none());
+        }
+    }
+}
+
+/// Proves that the first helper that knows a registry is believed.
+fn helpers_in_order() {
+    let (registry, scratch) = (Registry::secured(), Scratch::new("helpers"));
+    for (name, secret) in [("right", PASSWORD), ("wrong", "wrong")] {
+        let text = format!("#!/bin/sh\nread -r _; echo '{{\"Username\":\"builder\",\"Secret\":\"{secret}\"}}'\n");
+        let path = scratch.file(&format!("docker-credential-{name}"), text);
+        process::run(Command::new("chmod").arg("755").arg(path), SHORT).success();
+    }
+    for (order, code) in [("right,wrong", 0), ("wrong,right", 77)] {
+        let source = one_file();
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.env("PATH", &format!("{}:/usr/bin:/bin", scratch.path().display()));
+        executor.add(&[&format!("--destination={}/app:1", registry.address), "--skip-tls-verify"]);
+        executor.add(&[&format!("--credential-helpers={order}")]).run().expect(code);
+    }
+}
+
+/// Proves that what ADD fetches goes through a proxy, or does not.
+fn by_proxy(url: &str, exceptions: &str, requests: usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let count = client.read(&mut request).unwrap_or_default();
+            let _ = sender.send(String::from_utf8_lossy(&request[..count]).into_owned());
+            let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
+        }
+    });
+    let mut executor = prepared(&format!("FROM scratch\nADD {url} /x\n"), &["--timeout=20s"]);
+    executor.env("HTTP_PROXY", &format!("http://{address}")).env("NO_PROXY", exceptions);
+    let build = executor.run();
+    let seen: Vec<String> = receiver.try_iter().collect();
+    assert_eq!((seen.len(), build.code == 0), (requests, requests == 1), "{}", build.stderr);
+    assert!(seen.iter().all(|request| request.starts_with(&format!("GET {url} "))), "{seen:?}");
 }
 
 const VARIABLES: &[Row] = &[
@@ -592,7 +830,7 @@ const VARIABLES: &[Row] = &[
         "mirrors of a registry",
         Here(|| mirrored("example.com", "", &[("KANIKO_REGISTRY_MAP", "example.com=MIRROR")])),
     ),
-    ("DOCKER_CONFIG", "the directory of config.json", In("commands")),
+    ("DOCKER_CONFIG", "the directory of config.json", In("commands::a_login_is_used_by_a_push")),
     (
         "HOME",
         "credentials are looked for in .docker below it",
@@ -625,20 +863,25 @@ const VARIABLES: &[Row] = &[
             trusted(&registry, "SSL_CERT_DIR", directory.path());
         }),
     ),
-    ("HTTP_PROXY", "where http:// requests go", In("src/cli/env.rs")),
-    ("HTTPS_PROXY", "where https:// requests go", In("context_credentials")),
-    ("BUILDER_OUTPUT", "what Cloud Build reads", In("pipelines_results")),
-    ("GIT_TOKEN", "a token for Git", In("context_git")),
-    ("GIT_USERNAME", "a user for Git", In("context_git")),
-    ("GIT_PASSWORD", "and the password", In("context_git")),
-    ("GIT_PULL_METHOD", "what git:// stands for", In("context_forms")),
-    ("S3_ENDPOINT", "another S3 service", In("context_bucket")),
-    ("S3_FORCE_PATH_STYLE", "the bucket in the path", In("context_bucket")),
-    ("AZURE_STORAGE_ACCESS_KEY", "Azure's key", In("context_bucket")),
-    ("GOOGLE_APPLICATION_CREDENTIALS", "Google's key file", In("context_credentials")),
-    ("AZURE_CLIENT_ID", "an application of Azure's", In("context_credentials")),
-    ("AZURE_TENANT_ID", "its tenant", In("context_credentials")),
-    ("AZURE_FEDERATED_TOKEN_FILE", "the pod's token for it", In("context_credentials")),
+    ("HTTP_PROXY", "where http:// requests go", Here(|| by_proxy("http://files.invalid/x", "", 1))),
+    ("NO_PROXY", "what is reached without a proxy", Here(|| by_proxy("http://files.invalid/x", "files.invalid", 0))),
+    ("HTTPS_PROXY", "where https:// requests go", In("context_credentials::google")),
+    ("BUILDER_OUTPUT", "what Cloud Build reads", In("pipelines_results::engines_are_found_by_what_they_set")),
+    ("GIT_TOKEN", "a token for Git", In("context_git::logins_over_https")),
+    ("GIT_USERNAME", "a user for Git", In("context_git::logins_over_https")),
+    ("GIT_PASSWORD", "and the password", In("context_git::logins_over_https")),
+    (
+        "GIT_PULL_METHOD",
+        "what git:// stands for",
+        In("context_forms::every_form_gives_the_same_image_in_every_isolation"),
+    ),
+    ("S3_ENDPOINT", "another S3 service", In("context_bucket::s3_archives_directories_and_versions")),
+    ("S3_FORCE_PATH_STYLE", "the bucket in the path", In("context_bucket::s3_archives_directories_and_versions")),
+    ("AZURE_STORAGE_ACCESS_KEY", "Azure's key", In("context_bucket::azure_blobs_with_key_and_signature")),
+    ("GOOGLE_APPLICATION_CREDENTIALS", "Google's key file", In("context_credentials::google")),
+    ("AZURE_CLIENT_ID", "an application of Azure's", In("context_credentials::azure")),
+    ("AZURE_TENANT_ID", "its tenant", In("context_credentials::azure")),
+    ("AZURE_FEDERATED_TOKEN_FILE", "the pod's token for it", In("context_credentials::azure")),
 ];
 
 fn variable_does_nothing(name: &str) {
@@ -665,11 +908,12 @@ fn prove(what: &str, dashes: &str, rows: &[Row]) {
         println!("{dashes}{name}: {does}");
         match proof {
             Here(prove) => prove(),
-            In(module) => {
-                let place = if module.contains('/') { (*module).to_owned() } else { format!("tests/it/{module}.rs") };
-                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
+            In(place) => {
+                let (module, test) = place.split_once("::").expect("module::test");
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{module}.rs"));
                 let text = fs::read_to_string(&path).unwrap_or_default();
-                assert!(text.contains(&format!("{dashes}{name}")), "{dashes}{name} has no test in {}", path.display());
+                assert!(text.contains(&format!("#[test]\nfn {test}() {{")), "there is no {place}");
+                assert!(text.contains(&format!("{dashes}{name}")), "{dashes}{name} does not stand in {module}");
             }
         }
     }
@@ -693,6 +937,11 @@ fn flags_for_how_it_goes() {
 #[test]
 fn flags_of_the_warmer() {
     prove("warmer", "--", OF_THE_WARMER);
+}
+
+#[test]
+fn flags_of_commands() {
+    prove("commands", "--", OF_COMMANDS);
 }
 
 #[test]

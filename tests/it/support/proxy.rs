@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Corrupt,
     /// This status is answered, with these header lines.
     Status(u16, &'static str),
+    /// The tag may not be moved, in the words of ECR.
+    Immutable,
     /// Nothing is answered for a long time.
     Stall,
 }
@@ -113,7 +115,11 @@ fn serve(client: TcpStream, upstream: &str, state: &Mutex<State>) -> Option<()> 
             client.shutdown(Shutdown::Both).ok()?;
             return None;
         }
-        Some(Fault::Status(status, headers)) => return refuse(client, status, headers),
+        Some(Fault::Status(status, headers)) => return refuse(client, status, headers, "by order of the test"),
+        Some(Fault::Immutable) => {
+            let message = "The image tag already exists and cannot be overwritten because the tag is immutable.";
+            return refuse(client, 400, "", message);
+        }
         Some(Fault::Stall) => {
             thread::sleep(Duration::from_secs(120));
             return None;
@@ -138,8 +144,8 @@ fn note(state: &Mutex<State>, method: &str, path: &str) -> Option<Fault> {
     Some(rule.fault)
 }
 
-fn refuse(mut client: TcpStream, status: u16, headers: &str) -> Option<()> {
-    let body = "{\"errors\": [{\"code\": \"UNKNOWN\", \"message\": \"by order of the test\"}]}";
+fn refuse(mut client: TcpStream, status: u16, headers: &str, message: &str) -> Option<()> {
+    let body = format!("{{\"errors\": [{{\"code\": \"UNKNOWN\", \"message\": \"{message}\"}}]}}");
     let answer = format!(
         "HTTP/1.1 {status} Refused\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}\
          Content-Length: {}\r\n\r\n{body}",
