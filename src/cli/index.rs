@@ -17,8 +17,12 @@ pub(super) fn run(args: &IndexArgs, environment: &Environment, report: &Arc<Repo
     let (request, network) = request::resolve_index(args, environment, |path| std::fs::read_to_string(path))?;
     let failed = |error: output::Error| Failure::from_error(output_kind(&error), &error);
     let joined = output::remove_stale(&request.results).map_err(failed).and_then(|()| {
-        let client = services::client(&network, report.clone())?;
-        let outcome = wait(async { output::join(&request, &client, report.as_ref()).await.map_err(failed) })?;
+        let (agent, client) = services::client(&network, report.clone())?;
+        let outcome = wait(async {
+            let joined = output::join(&request, &client, report.as_ref()).await.map_err(failed)?;
+            output::put_values(&(&joined).into(), &request.results, &agent).await.map_err(failed)?;
+            Ok(joined)
+        })?;
         output::write_index_results(&outcome, &request.results, report.as_ref()).map_err(failed)?;
         for reference in &outcome.pushed {
             report.report(Event::Note(&format!("Pushed {}@{}", reference.name(), outcome.index.digest)));

@@ -18,6 +18,10 @@ pub(super) fn run(args: &LoginArgs, environment: &Environment, report: &Report) 
     if args.registry.is_empty() || args.username.is_empty() {
         return Err(usage("a login needs a registry and --username"));
     }
+    if args.username.contains(':') {
+        // Source: RFC 7617 section 2: what follows the first colon is the password.
+        return Err(usage("a user's name cannot hold a colon: --username is the name alone"));
+    }
     let password = match &args.password {
         Some(password) => password.clone(),
         None if args.password_stdin => from_standard_input()?,
@@ -42,7 +46,11 @@ fn directory(environment: &Environment) -> Result<PathBuf, Failure> {
 /// Reads a password, whose line end does not belong to it.
 fn from_standard_input() -> Result<String, Failure> {
     let mut text = String::new();
-    let read = std::io::stdin().take(LONGEST_PASSWORD).read_to_string(&mut text);
-    read.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let read = std::io::stdin().take(LONGEST_PASSWORD + 1).read_to_string(&mut text);
+    let read = read.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    if read as u64 > LONGEST_PASSWORD {
+        let message = format!("standard input holds no password: it is longer than {} KiB", LONGEST_PASSWORD >> 10);
+        return Err(Failure::new(Kind::Usage, &message));
+    }
     Ok(text.strip_suffix('\n').map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line)).to_owned())
 }

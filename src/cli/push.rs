@@ -23,13 +23,16 @@ pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Repor
         let disk = |error: &dyn std::error::Error| Failure::from_error(Kind::Disk, error);
         let state = StateDirectory::create(&request.state_directory).map_err(|error| disk(&error))?;
         let store = Store::open(&request.state_directory.join("store")).map_err(|error| disk(&error))?;
-        let client = services::client(&network, report.clone())?;
+        let (agent, client) = services::client(&network, report.clone())?;
         let outcome = wait(async {
             if request.check_push {
                 output::check_push(&client, &request.destinations).await.map_err(failed)?;
             }
             let packed = packed(&request, &store).await.map_err(failed)?;
-            output::push(&packed, &request.destinations, &client, report.as_ref()).await.map_err(failed)
+            let pushed = output::push(&packed, &request.destinations, &client, report.as_ref()).await;
+            let pushed = pushed.map_err(failed)?;
+            output::put_values(&(&pushed).into(), &request.results, &agent).await.map_err(failed)?;
+            Ok(pushed)
         })?;
         output::write_push_results(&outcome, &request.results, report.as_ref()).map_err(failed)?;
         for reference in &outcome.pushed {

@@ -209,14 +209,6 @@ pub(super) fn repository_of(root: &Reference, namespace: &[String]) -> Reference
     Reference { repository, ..root.clone() }
 }
 
-/// Makes the agent of all requests; reads certificates.
-///
-/// # Errors
-/// [`Failure`] of kind usage when one of them cannot be read.
-pub(super) fn agent(network: &Network) -> Result<Agent, Failure> {
-    Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))
-}
-
 /// Returns the paths of `/` that `container` isolation leaves alone: those of --ignore-path, and what outlives the build.
 fn left_alone(request: &BuildRequest) -> Vec<PathBuf> {
     let kept = [&request.run.caches.directory, &request.cache.directory].into_iter().flatten().cloned();
@@ -225,13 +217,13 @@ fn left_alone(request: &BuildRequest) -> Vec<PathBuf> {
     request.ignore_paths.iter().cloned().chain(kept).chain(bases).collect()
 }
 
-/// Makes the client of registries; reads certificates and credentials.
+/// Makes the agent of all requests and the client of registries; reads certificates and credentials.
 ///
 /// # Errors
 /// [`Failure`] of kind usage when one of them cannot be read.
-pub(super) fn client(network: &Network, reporter: Arc<dyn Reporter>) -> Result<Client, Failure> {
+pub(super) fn client(network: &Network, reporter: Arc<dyn Reporter>) -> Result<(Agent, Client), Failure> {
     let (agent, credentials) = credentials(network)?;
-    Ok(registry_client(agent, network, credentials, reporter))
+    Ok((agent.clone(), registry_client(agent, network, credentials, reporter)))
 }
 
 /// Makes the client, after telling what of its settings is probably not meant.

@@ -15,6 +15,7 @@ use super::services;
 use crate::build;
 use crate::cache::BaseImages;
 use crate::context::{self, Means};
+use crate::http::Agent;
 use crate::oci::{Platform, Reference};
 use crate::progress::{Event, Reporter as _};
 use crate::request::BuildRequest;
@@ -24,11 +25,11 @@ pub(super) fn run(args: &WarmerArgs, environment: &Environment, report: &Arc<Rep
     let request = request::resolve_warm(args, environment)?;
     report.warnings(&request.warnings);
     let network = Network::new()?;
-    let client = services::client(&request.network, report.clone())?;
+    let (agent, client) = services::client(&request.network, report.clone())?;
     let mut images: Vec<(Reference, Platform)> =
         request.images.iter().map(|image| (image.clone(), request.platform.clone())).collect();
     if let Some(build) = &request.dockerfile {
-        images.extend(named(build, &request, &network.runtime, report)?);
+        images.extend(named(build, &request, (&agent, &network.runtime), report)?);
     }
     images.dedup();
     let bases = BaseImages::new(&request.cache, &environment.moment.token);
@@ -59,12 +60,11 @@ pub(super) fn run(args: &WarmerArgs, environment: &Environment, report: &Arc<Rep
 fn named(
     build: &BuildRequest,
     request: &WarmRequest,
-    runtime: &Runtime,
+    (agent, runtime): (&Agent, &Runtime),
     report: &Report,
 ) -> Result<Vec<(Reference, Platform)>, Failure> {
-    let agent = services::agent(&request.network)?;
     let means = Means {
-        agent: &agent,
+        agent,
         runtime: runtime.handle(),
         state: build.state_directory.clone(),
         access: &request.network.context,

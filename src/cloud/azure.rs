@@ -54,6 +54,25 @@ struct Granted {
     expires_in: serde_json::Value,
 }
 
+/// Why there is no token. Source: RFC 6749 section 5.2.
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+impl Refusal {
+    /// Returns the codes, which a user can look up; what is told beside them may quote what was shown.
+    fn code(&self) -> String {
+        let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+        let number = word(&self.error_description);
+        let number = if number.starts_with("AADSTS") { format!(" {number}") } else { String::new() };
+        format!("{}{number}", word(&self.error))
+    }
+}
+
 impl Tokens {
     /// Chooses how to ask for tokens with `scope` (`https://…/.default`): with the pod's token, else with a secret, else
     /// of the machine's metadata service.
@@ -119,8 +138,9 @@ impl Tokens {
         };
         let status = response.status();
         if !status.is_success() {
-            let text = String::from_utf8_lossy(&response.beginning(1024).await).replace(['\n', '\r'], " ");
-            return Err(format!("{}: no token: {status}: {text}", redact(&call.url)).into());
+            let refusal = serde_json::from_slice::<Refusal>(&response.beginning(LARGEST_TOKEN).await);
+            let code = refusal.map(|refusal| refusal.code()).unwrap_or_default();
+            return Err(format!("{}: no token: {status} {code}", redact(&call.url)).trim_end().into());
         }
         let body = response.bytes(LARGEST_TOKEN).await?;
         // The parser's message is left out, because it quotes the text.
@@ -190,6 +210,20 @@ impl TokenRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_its_codes() {
+        for (answer, told) in [
+            (
+                r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid secret `hidden`"}"#,
+                "invalid_client AADSTS7000215",
+            ),
+            (r#"{"error":"server_error","error_description":"hidden"}"#, "server_error"),
+            ("{}", ""),
+        ] {
+            assert_eq!(serde_json::from_str::<Refusal>(answer).expect("JSON").code(), told, "{answer}");
+        }
+    }
 
     #[test]
     fn the_first_identity_that_is_there_is_taken() {

@@ -115,6 +115,9 @@ fn refusal(output: &[u8]) -> Answer {
     if text.contains("credentials not found") {
         return Answer::Unknown;
     }
+    if text.contains("Secret") {
+        return Answer::Failed("it failed, and printed what may be a credential".to_owned());
+    }
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     Answer::Failed(if shown.is_empty() { "it said nothing".to_owned() } else { shown })
 }
@@ -161,6 +164,9 @@ pub(super) mod tests {
             let password = Secret::Password { user: "u".to_owned(), password: "s".to_owned() };
             assert_eq!(understand(output.as_bytes()), expected.unwrap_or(Answer::Secret(password)));
         }
+        assert_eq!(refusal(b"no keychain\n"), Answer::Failed("no keychain".to_owned()));
+        let Answer::Failed(reason) = refusal(br#"{"Username":"u","Secret":"hunter2"}"#) else { panic!("it failed") };
+        assert!(!reason.contains("hunter2"), "{reason}");
         for bad in ["", "hunter2", r#"{"Username":1,"Secret":"hunter2"}"#] {
             let Answer::Failed(reason) = understand(bad.as_bytes()) else { panic!("{bad} was understood") };
             assert!(!reason.contains("hunter2"), "{reason}");

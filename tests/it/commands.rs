@@ -1,6 +1,7 @@
 //! The commands beside a build: `push`, `login`, `completion`.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -43,6 +44,24 @@ fn built() -> Build {
     executor.only_layout().output("--tar-path", "image.tar").output("--digest-file", "digest").run().expect(0)
 }
 
+/// Takes one value that is put to an address.
+fn taken() -> (std::net::SocketAddr, std::thread::JoinHandle<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&request).contains("@sha256:") {
+            let count = client.read(&mut piece).expect("a request");
+            assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&request));
+            request.extend(&piece[..count]);
+        }
+        client.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").expect("it listens");
+        String::from_utf8(request).expect("text")
+    });
+    (address, server)
+}
+
 #[test]
 fn what_a_build_wrote_is_pushed_with_its_digest() {
     if !Isolation::Namespace.allowed("commands: push of our own") {
@@ -56,7 +75,9 @@ fn what_a_build_wrote_is_pushed_with_its_digest() {
         let registry = Registry::plain();
         let names = ["a/app:1", "a/app:2", "b:1"];
         let (kept, url) = (file(&format!("{number}.digest")), file(&format!("{number}.url")));
-        let flags = [format!("--digest-file={kept}"), format!("--image-url-file={url}")];
+        let (address, taken) = taken();
+        let sent = format!("--image-ref-file=http://{address}/ref?token=hidden");
+        let flags = [format!("--digest-file={kept}"), format!("--image-url-file={url}"), sent];
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let pushed = push(&registry, &build.path(path), &names, &flags);
         assert_eq!(pushed.code, 0, "{path}: {}", pushed.stderr);
@@ -66,6 +87,10 @@ fn what_a_build_wrote_is_pushed_with_its_digest() {
         assert!(pushed.stderr.contains(&format!("Pushed {}/b@", registry.address)), "{}", pushed.stderr);
         assert_eq!(fs::read_to_string(kept).ok(), digest);
         assert_eq!(fs::read_to_string(url).ok(), Some(registry.repository("a/app:1")));
+        let taken = taken.join().expect("it served");
+        let reference = format!("{}@{}", registry.repository("a/app"), digest.as_deref().unwrap_or_default());
+        assert!(taken.starts_with("PUT /ref?token=hidden ") && taken.ends_with(&reference), "{taken}");
+        assert!(!pushed.stderr.contains("hidden"), "{}", pushed.stderr);
         registry.pull("b:1", &results.join(format!("{number}.pulled")));
         Image::from_layout(&results.join(format!("{number}.pulled"))).verify();
     }
@@ -199,9 +224,19 @@ fn a_login_is_used_by_a_push() {
     push.arg(format!("--registry-certificate={}={}", registry.address, registry.ca().display()));
     process::run(&mut push, SHORT).success();
     assert_eq!(registry.digest("app:1"), build.result("digest"));
-    for words in [&["login", "r.io"][..], &["login", "r.io", "-u", "me"], &["login", "-u", "me", "-p", "x"]] {
+    let wrong: [&[&str]; 4] = [
+        &["login", "r.io"],
+        &["login", "r.io", "-u", "me"],
+        &["login", "-u", "me", "-p", "x"],
+        &["login", "r.io", "-u", "me:too", "-p", "x"],
+    ];
+    for words in wrong {
         assert_eq!(process::run(&mut command(words), SHORT).code, 72, "{words:?}");
     }
+    let line = format!("head -c 65537 /dev/zero | tr '\\0' x | {EXECUTOR} login r.io -u me --password-stdin");
+    let login =
+        process::run(Command::new("sh").args(["-c", &line]).env_clear().env("DOCKER_CONFIG", &directory), SHORT);
+    assert_eq!(login.code, 72, "{}", login.stderr);
 }
 
 #[test]

@@ -9,9 +9,10 @@ use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::registry::Registry;
 use crate::support::scratch::Scratch;
-use crate::support::source::one_file;
+use crate::support::source::{one_file, source};
 
 const ECR: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+const PUBLIC: &str = "public.ecr.aws";
 const GOOGLE: &str = "europe-docker.pkg.dev";
 const AZURE: &str = "team.azurecr.io";
 
@@ -34,12 +35,17 @@ impl Sky {
 
     fn executor(&self, host: &str) -> Executor {
         let mut executor = Executor::new(Isolation::Namespace, self.source.path());
+        self.reach(&mut executor);
+        executor.add(&[&format!("--destination={host}/team/app:1"), "-v=trace"]);
+        executor
+    }
+
+    /// Sends an executor's requests to these clouds.
+    fn reach(&self, executor: &mut Executor) {
         let ca = fs::read(self.clouds.scratch.join("ca.crt")).expect("the CA is made");
         let ca = executor.credential("ca.crt", ca);
         executor.env("SSL_CERT_FILE", &ca).env("HTTPS_PROXY", &format!("http://{}", self.clouds.address));
         executor.env("AWS_EC2_METADATA_DISABLED", "true");
-        executor.add(&[&format!("--destination={host}/team/app:1"), "-v=trace"]);
-        executor
     }
 
     /// Pushes with each source of credentials, and looks for the request that tells which one it was.
@@ -54,7 +60,7 @@ impl Sky {
             assert!(count > 0, "{name}: {requests:?}");
             let foreign = |line: &&String| {
                 let of = |cloud: &str, parts: &[&str]| host != cloud && parts.iter().any(|part| line.contains(part));
-                of(ECR, &["amazonaws.com"])
+                (host != PUBLIC && of(ECR, &["amazonaws.com"]))
                     || of(GOOGLE, &["googleapis.com", "computeMetadata"])
                     || of(AZURE, &["microsoftonline.com", "/metadata/identity"])
             };
@@ -127,6 +133,33 @@ fn amazon() {
 }
 
 #[test]
+fn public_amazon() {
+    if !Isolation::Namespace.allowed("credentials: public ECR") {
+        return;
+    }
+    let sky = Sky::start();
+    let rows: &[Row<'_>] = &[(
+        "keys",
+        &|executor| {
+            executor.env("AWS_ACCESS_KEY_ID", "AK").env("AWS_SECRET_ACCESS_KEY", "SK");
+            // Wherever the build runs, one region alone gives passwords.
+            executor.env("AWS_REGION", "eu-west-1");
+        },
+        "POST api.ecr-public.us-east-1.amazonaws.com /",
+    )];
+    sky.each(PUBLIC, rows);
+    // Who has no keys pulls as nobody, and no service but the token server is asked.
+    let before = sky.clouds.requests().len();
+    let source = source(&format!("FROM {PUBLIC}/team/app:1\nLABEL a=b\n"), &[]);
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    sky.reach(&mut executor);
+    executor.only_layout().run().expect(0).image().verify();
+    let asked = sky.clouds.requests().split_off(before);
+    assert!(asked.iter().any(|line| line == "GET public.ecr.aws /token/"), "{asked:?}");
+    assert_eq!(asked.iter().find(|line| line.contains("amazonaws.com")), None, "{asked:?}");
+}
+
+#[test]
 fn google() {
     if !Isolation::Namespace.allowed("credentials: Artifact Registry") {
         return;
@@ -172,6 +205,11 @@ fn google() {
         ),
     ];
     sky.each(GOOGLE, rows);
+    // What accepts connections and says nothing is no metadata server.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let silent = silent.local_addr().expect("it is bound").to_string();
+    let refused = sky.executor(GOOGLE).env("GCE_METADATA_HOST", &silent).run().expect(77);
+    assert!(refused.stderr.contains(&format!("no metadata server answers at {silent}")), "{}", refused.stderr);
     let mut nowhere = sky.executor(GOOGLE);
     let refused = nowhere.env("GCE_METADATA_HOST", "127.0.0.1:1").run().expect(77);
     assert!(refused.stderr.contains("no metadata server answers at 127.0.0.1:1"), "{}", refused.stderr);

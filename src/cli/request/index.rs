@@ -50,7 +50,7 @@ pub fn resolve_index(
         annotations,
         descriptor_annotations,
         check_push: network.check_push_permission,
-        results: results::only_files(results::results(&args.results, environment, Vec::new())?)?,
+        results: results::results(&args.results, environment, Vec::new())?,
     };
     Ok((request, network))
 }

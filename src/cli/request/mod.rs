@@ -41,7 +41,7 @@ pub use warm::{WarmRequest, resolve_warm};
 use super::args::Args;
 use super::env::{Environment, NotText};
 use super::exit::{Failure, Kind};
-use super::report::{PRINT_PLAN, Settings};
+use super::report::Settings;
 use crate::request::BuildRequest;
 
 /// What kaniko leaves out of snapshots, since a cluster puts its secrets there.
@@ -213,7 +213,6 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         results: outputs.results,
     };
     offline::check(&request)?;
-    legacy::switch(PRINT_PLAN, environment)?;
     let messages = Settings::of_build(args, environment);
     let names_container = environment.names_container;
     let progress_file = environment.variable("ARGO_PROGRESS_FILE")?.filter(|path| !path.is_empty()).map(PathBuf::from);

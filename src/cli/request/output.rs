@@ -7,6 +7,7 @@ use super::results::{self, Named, output_path};
 use super::{UsageError, absolute, legacy};
 use crate::cli::args::Args;
 use crate::cli::env::Environment;
+use crate::cli::report::PRINT_PLAN;
 use crate::oci::Reference;
 use crate::request::{ArchiveForm, Output, ResultFiles, ResultValue, Target};
 
@@ -57,7 +58,7 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     if no_push {
         images.retain(|output| !is_push(output));
     }
-    check_standard_output(&images, environment)?;
+    check_standard_output(&images, prints_plan(args, environment)?, environment)?;
     Ok(Outputs { images, says, results })
 }
 
@@ -80,12 +81,21 @@ fn is_push(output: &Output) -> bool {
 }
 
 /// Standard output takes one stream, and terminals do not take it well.
-fn check_standard_output(images: &[Output], environment: &Environment) -> Result<(), UsageError> {
+fn check_standard_output(
+    images: &[Output],
+    prints_plan: Option<&'static str>,
+    environment: &Environment,
+) -> Result<(), UsageError> {
     let is_stdout = |output: &&Output| match output {
         Output::Archive { target, .. } | Output::Tar(target) => *target == Target::Stdout,
         Output::Registry(_) | Output::Layout { .. } | Output::Directory { .. } => false,
     };
-    match images.iter().filter(is_stdout).count() {
+    let count = images.iter().filter(is_stdout).count();
+    if let Some(first) = prints_plan.filter(|_| count > 0) {
+        let reason = "both would write to standard output; `yadokari plan` prints the plan alone".to_owned();
+        return Err(UsageError::Conflict { first, second: "an image to standard output", reason });
+    }
+    match count {
         0 => Ok(()),
         1 if environment.output_is_terminal => {
             let message = "standard output is a terminal: redirect it, or give dest= or --tar-path a file";
@@ -97,6 +107,17 @@ fn check_standard_output(images: &[Output], environment: &Environment) -> Result
             Err(UsageError::Missing { message })
         }
     }
+}
+
+/// Returns what asks for the plan beside a build, if anything does; a dry run writes nothing else.
+fn prints_plan(args: &Args, environment: &Environment) -> Result<Option<&'static str>, UsageError> {
+    let variable = legacy::switch(PRINT_PLAN, environment)?;
+    Ok(match variable {
+        _ if args.limits.dryrun => None,
+        Some(true) => Some(PRINT_PLAN),
+        Some(false) => None,
+        None => args.messages.print_plan.then_some("--print-plan"),
+    })
 }
 
 pub(super) fn destination(text: &str) -> Result<Reference, UsageError> {

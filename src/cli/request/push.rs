@@ -25,7 +25,7 @@ pub fn resolve_push(args: &PushArgs, environment: &Environment) -> Result<(PushR
         destinations: args.destination.iter().map(|text| output::destination(text)).collect::<Result<_, _>>()?,
         check_push: network.check_push_permission,
         state_directory: build::state_directory(args.state_dir.as_deref(), environment),
-        results: results::only_files(results::results(&args.results, environment, Vec::new())?)?,
+        results: results::results(&args.results, environment, Vec::new())?,
     };
     Ok((request, network))
 }

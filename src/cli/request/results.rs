@@ -64,14 +64,6 @@ fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-/// Refuses values at URLs where nobody sends them.
-pub(super) fn only_files(results: ResultFiles) -> Result<ResultFiles, UsageError> {
-    match results.puts.first() {
-        Some(_) => Err(UsageError::Missing { message: "only a build sends results to a URL; give files" }),
-        None => Ok(results),
-    }
-}
-
 fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 9] {
     [
         ("--digest-file", &args.digest_file, ResultValue::Digest),

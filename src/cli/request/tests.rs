@@ -380,6 +380,15 @@ fn docker_archive(names: Vec<crate::oci::Reference>) -> Output {
 }
 
 #[test]
+fn a_plan_and_an_image_do_not_share_standard_output() {
+    let variables = [("KANIKO_PRINT_PLAN", "1")];
+    assert!(refused(&["--no-push", "--output=type=tar"], &variables).contains("KANIKO_PRINT_PLAN"));
+    resolved(&["--no-push", "--output=type=tar", "--print-plan"], &[("KANIKO_PRINT_PLAN", "0")]);
+    resolved(&["--no-push", "--output=type=tar", "--print-plan", "--dryrun"], &[]);
+    resolved(&["--no-push", "--print-plan", "--tar-path=file"], &[]);
+}
+
+#[test]
 fn outputs_in_their_order() {
     let request = resolved(&["-d", "r.io/a", "--destination=b:1", "--tar-path=t", "--oci-layout-path=l"], &[]).request;
     let names = vec!["r.io/a:latest".parse().expect("name"), "docker.io/library/b:1".parse().expect("name")];
@@ -563,6 +572,7 @@ fn what_makes_no_sense_is_refused() {
         ("--no-push --build-arg==secret", "--build-arg needs a name before its value"),
         ("--no-push --registry-map=a", "--registry-map cannot be `a`: write NAME=VALUE"),
         ("--no-push --registry-map=a=http://u:secret@m.example", "without http://"),
+        ("--no-push --tar-path=- --print-plan", "do not go together"),
         ("--no-push --registries-conf=none", "cannot be `none`: No such file"),
         ("--no-push --registry-mirror=m.example/UPPER", "a mirror is host[:port]"),
         ("--no-push --registry-client-cert=r=c.pem", "write REGISTRY=CERT,KEY"),

@@ -173,10 +173,13 @@ impl Credentials {
                 format!("from {} (named in {})", candidate.name(), candidate.source)
             }
         };
-        match answer {
-            Answer::Secret(secret) => Ok(Credential { secret, source }),
-            Answer::Unknown => Err(Outcome::Nothing(format!("{} knows nothing of it", candidate.name()))),
-            Answer::Failed(reason) => Err(Outcome::Failed(format!("{} failed: {reason}", candidate.name()))),
+        match (answer, &candidate.way) {
+            (Answer::Secret(secret), _) => Ok(Credential { secret, source }),
+            (Answer::Unknown, _) => Err(Outcome::Nothing(format!("{} knows nothing of it", candidate.name()))),
+            (Answer::Failed(reason), Way::Keychain(_)) => Err(Outcome::Failed(reason)),
+            (Answer::Failed(reason), Way::Helper { .. } | Way::Entry { .. }) => {
+                Err(Outcome::Failed(format!("{} failed: {reason}", candidate.name())))
+            }
         }
     }
 
@@ -248,10 +251,11 @@ impl Credentials {
     fn nothing_found(&self, reference: &Reference) -> String {
         let read = self.0.documents.iter().filter(|document| matches!(document.state, State::Read(_)));
         let names: Vec<&str> = read.map(|document| document.name.as_str()).collect();
+        let more = format!("`yadokari auth explain {}` tells where was looked", reference.name());
         if names.is_empty() {
-            return format!("no credentials for {}, no Docker config.json was found", reference.registry);
+            return format!("no credentials for {}, no Docker config.json was found; {more}", reference.registry);
         }
-        format!("no credentials for {} in {}", reference.registry, names.join(", "))
+        format!("no credentials for {} in {}; {more}", reference.registry, names.join(", "))
     }
 }
 

@@ -85,8 +85,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Lets those in that a cloud knows, and hands the rest on to a real registry."""
         header = self.headers.get("Authorization") or ""
         basic = lambda user: header == "Basic " + base64.b64encode(f"{user}:{TOKEN}".encode()).decode()
-        amazon = host.endswith(".amazonaws.com") or host == "public.ecr.aws"
+        amazon = host.endswith(".amazonaws.com")
         good = basic("AWS") if amazon else header == "Bearer " + TOKEN
+        if host == "public.ecr.aws" and header == "Bearer nobody":
+            good = self.command in ("GET", "HEAD")
         if self.path.startswith("/v2/token"):
             try:
                 user, _, key = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
@@ -95,7 +97,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 good = False
             return self.answer(200, {"token": TOKEN}) if good or basic("oauth2accesstoken") else self.answer(401, {})
         if not good:
-            realm = "/v2/token" if host.endswith(".pkg.dev") else "/oauth2/token"
+            realm = {"dev": "/v2/token", "aws": "/token/"}.get(host.rpartition(".")[2], "/oauth2/token")
             challenge = 'Basic realm="r"' if amazon else f'Bearer realm="https://{host}{realm}",service="{host}"'
             return self.answer(401, {}, WWW_Authenticate=challenge)
         with open(os.path.join(ROOT, "upstream")) as file:
@@ -140,6 +142,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return (200, granted) if form.get("refresh_token") == POD else (400, {"error": "invalid_grant"})
         if host in ("api.ecr.us-east-1.amazonaws.com", "api.ecr-public.us-east-1.amazonaws.com"):
             return self.ecr("ecr-public" if "public" in host else "ecr")
+        if host == "public.ecr.aws" and path == "/token/":
+            if header("Authorization") is None:
+                return 200, {"token": "nobody"}
+            password = base64.b64encode(f"AWS:{TOKEN}".encode()).decode()
+            return (200, {"token": TOKEN}) if header("Authorization") == "Basic " + password else (401, {})
         if host.endswith(".azurecr.io") and path == "/oauth2/exchange":
             good = form.get("service") == host and form.get("grant_type") == "access_token"
             good = good and form.get("access_token") == TOKEN

@@ -13,7 +13,7 @@ use super::scratch::Scratch;
 pub(crate) const POD: &str = "token-of-the-pod";
 
 /// The hosts that certificates are for.
-const HOSTS: [&str; 10] = [
+const HOSTS: [&str; 11] = [
     "*.googleapis.com",
     "*.us-east-1.amazonaws.com",
     "login.microsoftonline.com",
@@ -21,6 +21,7 @@ const HOSTS: [&str; 10] = [
     "*.ecr.us-east-1.amazonaws.com",
     "*.ecr-public.us-east-1.amazonaws.com",
     "*.dkr.ecr.us-east-1.amazonaws.com",
+    "public.ecr.aws",
     "*.azurecr.io",
     "*.pkg.dev",
     "localhost",
