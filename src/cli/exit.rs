@@ -13,6 +13,7 @@ use std::ops::RangeInclusive;
 use serde_json::json;
 
 use crate::causes;
+use crate::http::redact_within;
 use crate::output;
 use crate::progress::StepId;
 use crate::request::MetadataFile;
@@ -139,17 +140,17 @@ pub struct Place {
 }
 
 impl Failure {
-    /// Makes a failure with the kind's exit code.
+    /// Makes a failure with the kind's exit code. Logins in URLs and before hosts are hidden, wherever it is told.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let exit_code = kind.exit_code();
-        Self { kind, message: message.into(), causes: Vec::new(), place: None, hints: Vec::new(), exit_code }
+        let (exit_code, message) = (kind.exit_code(), redact_within(&message.into()));
+        Self { kind, message, causes: Vec::new(), place: None, hints: Vec::new(), exit_code }
     }
 
     /// Makes a failure from an error and its chain of causes.
     pub fn from_error(kind: Kind, error: &dyn Error) -> Self {
         let mut failure = Self::new(kind, error.to_string());
         for cause in causes::behind(error) {
-            let text = cause.to_string();
+            let text = redact_within(&cause.to_string());
             // A wrapper that only repeats what it wraps tells nothing.
             if failure.causes.last().unwrap_or(&failure.message) != &text {
                 failure.causes.push(text);
@@ -166,7 +167,7 @@ impl Failure {
     /// Adds something to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.hints.push(redact_within(&hint.into()));
         self
     }
 

@@ -1,18 +1,14 @@
-//! Who we are to registries: the same answers as other tools, what `auth explain` says, and that no secret is ever shown.
+//! Who we are to registries: the same answers as other tools, and what `auth explain` says.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::executor::Executor;
-use crate::support::isolation::Isolation;
 use crate::support::pod::EXECUTOR;
 use crate::support::process::{self, SHORT};
-use crate::support::proxy::{Fault, Proxy, Rule};
-use crate::support::registry::{PASSWORD, Registry, USER, base64};
+use crate::support::registry::{PASSWORD, base64};
 use crate::support::scratch::Scratch;
-use crate::support::source::one_file;
 
 /// Runs `yadokari auth explain` with these variables only, and returns what it prints.
 fn explain(reference: &str, words: &[&str], variables: &[(&str, &str)], path: &str) -> String {
@@ -134,82 +130,4 @@ fn each_source_tells_what_it_has() {
     }
     let told = explain("none.example/a", &[], &variables, "/usr/bin");
     assert!(told.contains("nobody") && told.contains("nothing for none.example/a; it has r.example"), "{told}");
-}
-
-/// Plants a secret in every source that there is, and looks for them in all that is said at the loudest.
-#[test]
-fn no_secret_is_ever_shown() {
-    if !Isolation::Namespace.allowed("credentials: no secret is shown") {
-        return;
-    }
-    let source = one_file();
-    let registry = Registry::secured();
-    let drops = [Rule::new("GET", "/v2/", Fault::Status(503, ""), 1), Rule::new("PUT", "/", Fault::Drop, 1)];
-    let plain = Registry::plain();
-    let proxy = Proxy::start(&plain.address, &drops);
-    let auth = base64(&format!("{USER}:{PASSWORD}"));
-    let entries = format!(
-        "\"{0}\": {{\"auth\": \"{auth}\"}}, \"{1}\": {{\"username\": \"u\", \"password\": \"{PASSWORD}\"}}, \
-         \"i.invalid\": {{\"identitytoken\": \"{PASSWORD}\"}}, \"t.invalid\": {{\"registrytoken\": \"{PASSWORD}\"}}",
-        registry.address, proxy.address
-    );
-    let config = format!("{{\"auths\": {{{entries}}}, \"credHelpers\": {{\"h.invalid\": \"planted\"}}}}");
-    let destinations: [(&[String], i32); 5] = [
-        (&[format!("{}/app:1", registry.address)], 0),
-        (&[format!("{}/app:1", proxy.address)], 0),
-        (&["h.invalid/app:1".to_owned(), "i.invalid/app:1".to_owned(), "t.invalid/app:1".to_owned()], 75),
-        (&["team.azurecr.io/app:1".to_owned()], 75),
-        (&["123456789012.dkr.ecr.us-east-1.amazonaws.com/app:1".to_owned()], 75),
-    ];
-    for (destinations, code) in destinations {
-        let mut executor = Executor::new(Isolation::Namespace, source.path());
-        let planted = format!("#!/bin/sh\necho '{{\"Username\":\"u\",\"Secret\":\"{PASSWORD}\"}}'\n");
-        executor.credential("config.json", &config);
-        executor.credential(".dockercfg", format!("{{\"o.invalid\": {{\"auth\": \"{auth}\"}}}}"));
-        let helper = executor.credential("docker-credential-planted", planted);
-        process::run(Command::new("chmod").arg("755").arg(&helper), SHORT).success();
-        let directory = Path::new(&helper).parent().expect("a directory").display().to_string();
-        let key = format!("{{\"type\": \"service_account\", \"private_key\": \"{PASSWORD}\"}}");
-        let google = executor.credential("google.json", key);
-        let token = executor.credential("token", PASSWORD);
-        let ca = executor.credential("ca.crt", std::fs::read(registry.ca()).expect("the CA is made"));
-        let text = format!("{{\"auths\": {{\"x.invalid\": {{\"auth\": \"{auth}\"}}}}}}");
-        for (name, value) in [
-            ("DOCKER_CONFIG", directory.as_str()),
-            ("DOCKER_AUTH_CONFIG", &text),
-            ("KANIKO_INVALID_USER", "u"),
-            ("KANIKO_INVALID_PASSWORD", PASSWORD),
-            ("CI_REGISTRY", "g.invalid"),
-            ("CI_REGISTRY_USER", "u"),
-            ("CI_REGISTRY_PASSWORD", PASSWORD),
-            ("AWS_ACCESS_KEY_ID", "AK"),
-            ("AWS_SECRET_ACCESS_KEY", PASSWORD),
-            ("AWS_SESSION_TOKEN", PASSWORD),
-            ("AZURE_CLIENT_ID", "c"),
-            ("AZURE_TENANT_ID", "t"),
-            ("AZURE_CLIENT_SECRET", PASSWORD),
-            ("AZURE_FEDERATED_TOKEN_FILE", &token),
-            ("GOOGLE_APPLICATION_CREDENTIALS", &google),
-            ("GIT_TOKEN", PASSWORD),
-            ("CONTEXT_BEARER_TOKEN", PASSWORD),
-            // Hosts that are not on loopback: nobody is there, and the password of the proxy is not to be shown either.
-            ("HTTPS_PROXY", &format!("http://u:{PASSWORD}@127.0.0.1:1")),
-        ] {
-            executor.env(name, value);
-        }
-        executor.env("PATH", &format!("{directory}:/usr/bin:/bin"));
-        executor.add(&[
-            &format!("--registry-certificate={}={ca}", registry.address),
-            &format!("--insecure-registry={}", proxy.address),
-            "--verbosity=trace",
-            "--timeout=2s",
-        ]);
-        for destination in destinations {
-            executor.add(&[&format!("--destination={destination}")]);
-        }
-        executor.output("--metadata-file", "metadata.json");
-        // What is said and written is looked through at the end of each run.
-        let build = executor.run();
-        assert!(build.code == code || code != 0 && build.code != 0, "{}: {}", build.code, build.stderr);
-    }
 }

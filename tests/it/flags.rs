@@ -554,7 +554,7 @@ const OF_THE_WARMER: &[Row] = &[
                 &Registry::secured(),
                 &["--skip-tls-verify"],
                 &["--skip-tls-verify-registry=REGISTRY"],
-            )
+            );
         }),
     ),
     (

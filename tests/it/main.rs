@@ -48,6 +48,7 @@ mod registry_variants;
 mod reproducible;
 mod results;
 mod run_mounts;
+mod secrets;
 mod support;
 mod transport;
 mod twice;

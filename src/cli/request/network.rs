@@ -91,6 +91,7 @@ pub(super) fn registry(flag: &'static str, given: &str) -> Result<String, UsageE
     let error = |reason: &str| UsageError::Value { flag, value: given.to_owned(), reason: reason.to_owned() };
     match settings_key(given) {
         name if name.is_empty() => Err(error("name a registry: host or host:port")),
+        name if name.contains('@') => Err(error("it has no user: host or host:port")),
         name if name.contains('/') => Err(error("it holds for a whole registry: host or host:port")),
         name => Ok(name),
     }

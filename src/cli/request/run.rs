@@ -117,10 +117,20 @@ fn limit(text: &str) -> Result<ResourceLimit, UsageError> {
     Ok(ResourceLimit { resource: *resource, soft, hard })
 }
 
+/// Hides what is no field of `--secret`: who gave it may have meant the secret itself.
+fn without_values(text: &str) -> String {
+    let fields = text.split(',').map(|field| match field.split_once('=') {
+        Some(("id" | "type" | "src" | "source" | "env", _)) => field.to_owned(),
+        Some((key, _)) => format!("{key}=***"),
+        None => "***".to_owned(),
+    });
+    fields.collect::<Vec<_>>().join(",")
+}
+
 /// Reads `id=ID[,type=file|env][,src=FILE|,env=VARIABLE]`; an id alone is the variable or else the file of that name,
 /// as for buildx.
 fn secret(text: &str, environment: &Environment) -> Result<(String, SecretSource), UsageError> {
-    let error = |reason: &str| wrong("--secret", text, reason);
+    let error = |reason: &str| wrong("--secret", &without_values(text), reason);
     let fields = csv(text).map_err(|cause| error(&cause.to_string()))?;
     let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
     for field in &fields {

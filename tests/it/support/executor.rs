@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::clouds::POD;
+use super::fronts::REFRESH;
 use super::image::Image;
 use super::isolation::Isolation;
 use super::pod::{EXECUTOR, Pod};
@@ -381,7 +383,8 @@ impl Build {
 
     /// Panics when the log or a result file holds the password, as it is or encoded.
     fn shows_no_secret(&self) {
-        let secrets = [PASSWORD.to_owned(), registry::base64(&format!("{USER}:{PASSWORD}"))];
+        let mut secrets = [PASSWORD, POD, REFRESH].map(str::to_owned).to_vec();
+        secrets.extend([USER, "u", ""].map(|user| registry::base64(&format!("{user}:{PASSWORD}"))));
         let mut places = vec![("stdout".to_owned(), self.stdout.clone()), ("stderr".to_owned(), self.stderr.clone())];
         for name in self.results() {
             if let Ok(text) = fs::read_to_string(self.path(&name)) {
