@@ -49,9 +49,13 @@ pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result
     }
 }
 
-/// Opens a layer's tar stream, decompressed by a thread of its own that reads a little ahead.
+/// Opens a layer's tar stream.
 pub(super) fn open_tar(services: &Services, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
-    let blob = open(services, layer, services.keep_layers)?;
+    tar(open(services, layer, services.keep_layers)?)
+}
+
+/// Makes a blob's tar stream, decompressed by a thread of its own that reads a little ahead.
+pub(super) fn tar(blob: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     Ok(Box::new(read_ahead(crate::image::decompressed(blob)?)?))
 }
 
@@ -166,6 +170,11 @@ impl Fetching {
     /// could not be had, or was not wanted any more.
     pub(super) fn unread(&self) -> HashSet<Digest> {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets that a layer was not read to its end: that was not wanted.
+    pub(super) fn forgive(&self, layer: &Digest) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).remove(layer);
     }
 
     /// Waits until nobody fetches the layer; none when it is in the store then.

@@ -1,6 +1,7 @@
 //! RUN: a process in a root file system on disk, and the layer of what it changed.
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::request::RunNetwork;
 use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
 
 use super::stage::{Progress, Shared};
-use super::{Error, Services, files, layers};
+use super::{Error, Services, ahead, files, layers};
 
 /// A root file system on disk, and what is known of its state.
 pub(super) struct Live {
@@ -30,6 +31,10 @@ impl Live {
     pub(super) fn unpack(&mut self, services: &Services, layer: &Layer) -> Result<LayerInventory, Error> {
         let digest = || layer.descriptor.digest.to_string();
         let tar = layers::open_tar(services, layer).map_err(|source| Error::Fetch { digest: digest(), source })?;
+        self.unpack_tar(services, tar)
+    }
+
+    fn unpack_tar(&mut self, services: &Services, tar: Box<dyn Read + Send>) -> Result<LayerInventory, Error> {
         let mut reader = LayerReader::recording(tar);
         let warnings = rootfs::unpack(&mut self.rootfs, &mut reader, services.fidelity, &mut self.contents)?;
         self.stale = true;
@@ -125,16 +130,17 @@ impl Shared<'_> {
         let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
         let mut files = Inventory::new();
         self.services.timed(Phase::Unpack, |services| {
-            for (number, layer) in (0..).zip(&progress.image.layers) {
-                let inventory = live.unpack(services, layer)?;
+            let all = &progress.image.layers;
+            ahead::each_tar(services, all, &mut |number, tar| {
+                let inventory = live.unpack_tar(services, tar)?;
                 if progress.files.is_none() {
-                    files.apply(number, &inventory)?;
+                    files.apply(u32::try_from(number).unwrap_or(u32::MAX), &inventory)?;
                 }
-                if matches!(layer.content, LayerContent::Remote(_)) {
-                    layers::keep_inventory(services, &layer.descriptor.digest, &inventory);
+                if matches!(all[number].content, LayerContent::Remote(_)) {
+                    layers::keep_inventory(services, &all[number].descriptor.digest, &inventory);
                 }
-            }
-            Ok::<_, Error>(())
+                Ok(())
+            })
         })?;
         progress.files.get_or_insert(files);
         Ok(live)
