@@ -8,14 +8,14 @@ use crate::support::registry::{self, Registry};
 use crate::support::scratch::Scratch;
 use crate::support::source::source;
 
-/// The layer of a RUN has other times each time, so that a whole one can take the place of one that is damaged.
+/// Some RUNs make another layer each time, so that a whole one can take the place of one that is damaged.
 const DOCKERFILE: &str = "FROM $BASE AS made
-RUN echo made > /made
+RUN /bin/busybox mktemp /made.XXXXXX && echo made > /made
 FROM $BASE AS other
 COPY other /other
 RUN cat /other > /result
 FROM $BASE
-RUN echo first > /first
+RUN /bin/busybox mktemp /first.XXXXXX
 COPY last /last
 RUN cat /last > /then
 COPY --from=made /made /made
@@ -159,7 +159,8 @@ fn a_damaged_layer_of_a_directory_is_made_again() {
     if !Isolation::Namespace.allowed("cache: damaged directories") {
         return;
     }
-    let source = source("FROM $BASE\nRUN echo a > /a\nCOPY file /b\nRUN cat /b > /c\n", &[("file", "b\n")]);
+    let source =
+        source("FROM $BASE\nRUN /bin/busybox mktemp /a.XXXXXX\nCOPY file /b\nRUN cat /b > /c\n", &[("file", "b\n")]);
     for (flag, part) in [("--cache-repo=oci:", ""), ("--cache-dir=", "layers")] {
         fs::write(source.join("context/file"), "b\n").expect("writes");
         let directory = Scratch::new("cache");
