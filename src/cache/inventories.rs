@@ -16,6 +16,8 @@ use crate::oci::Digest;
 #[derive(Clone)]
 pub struct Inventories {
     directory: PathBuf,
+    /// A name that no other run has, in whatever pod.
+    token: String,
     /// What builds on other machines share.
     shared: Option<Arc<Cache>>,
     /// Stages may keep the same one at the same time.
@@ -23,9 +25,10 @@ pub struct Inventories {
 }
 
 impl Inventories {
-    /// Uses a directory, which is made when the first inventory is kept.
-    pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), shared: None, next_temporary: Arc::default() }
+    /// Uses a directory, which is made when the first inventory is kept; `token` is a name that no other run has.
+    pub fn new(directory: &Path, token: &str) -> Self {
+        let (directory, token) = (directory.to_owned(), token.to_owned());
+        Self { directory, token, shared: None, next_temporary: Arc::default() }
     }
 
     /// Also uses what builds share.
@@ -64,7 +67,7 @@ impl Inventories {
         let failure = |source| Error::Write { path: path.clone(), source };
         fs::create_dir_all(&self.directory).map_err(failure)?;
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.directory.join(format!(".{}.{}-{number}.tmp", layer.hex(), std::process::id()));
+        let temporary = self.directory.join(format!(".{}.{}-{number}.tmp", layer.hex(), self.token));
         let written = write(&temporary, inventory).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             // The error that made it useless is told; that it could not be removed adds nothing.
@@ -91,7 +94,7 @@ mod tests {
     #[test]
     fn a_damaged_entry_counts_as_missing() {
         let directory = tempfile::tempdir().expect("tempdir");
-        let inventories = Inventories::new(&directory.path().join("new"));
+        let inventories = Inventories::new(&directory.path().join("new"), "one");
         let layer = Digest::of(b"layer");
         assert!(inventories.get(&layer).is_none());
         let empty = LayerInventory::read(io::Cursor::new(vec![0; 1024])).expect("an empty layer");

@@ -165,7 +165,8 @@ impl CacheMounts {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let gone = self.directory.join(format!("{GONE}{name}-{}", self.token));
         fs::rename(path, &gone)?;
-        fs::remove_dir_all(&gone)?;
+        // Another pod, which takes it for the rest of one that was killed, may be at it, too.
+        fs::remove_dir_all(&gone).or_else(|error| if gone.exists() { Err(error) } else { Ok(()) })?;
         Ok(true)
     }
 }

@@ -128,8 +128,9 @@ fn assemble(
         given_up: Arc::default(),
     };
     let cache = Arc::new(cache(request, &network));
-    let mounts = mounts(request, &network);
-    let known = Inventories::new(&inventories(&request.state_directory)).shared(Arc::clone(&cache));
+    // What gives up the one does not give up the other.
+    let mounts = mounts(request, &cache::Network { given_up: Arc::default(), ..network.clone() });
+    let known = Inventories::new(&inventories(&request.state_directory), &token(request)).shared(Arc::clone(&cache));
     Ok(Services {
         agent,
         access: resolved.network.context.clone(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{UsageError, absolute, context};
+use super::{UsageError, Warning, absolute, context};
 use crate::cache::Limits;
 use crate::cli::args::{Args, CacheModeName, CachePlaceArgs, CachePruneArgs};
 use crate::cli::env::Environment;
@@ -50,6 +50,21 @@ pub(super) fn cache(
         print_key: given.print_build_key,
         skip_existing: given.skip_existing,
     })
+}
+
+/// Tells of a cache that other flags leave without any effect.
+pub(super) fn unused(args: &Args) -> Option<Warning> {
+    let given = &args.cache;
+    let asked = [("--cache", given.cache), ("--cache-inline", given.cache_inline)];
+    let (flag, _) = asked.into_iter().find(|(_, is_given)| *is_given)?;
+    let message = if args.build.single_snapshot {
+        format!("{flag} does nothing with --single-snapshot: one layer for all steps is the result of none of them")
+    } else if !given.cache_run_layers && !given.cache_copy_layers {
+        format!("{flag} finds no step: --cache-run-layers and --cache-copy-layers are both off")
+    } else {
+        return None;
+    };
+    Some(Warning { rule: "UnusedCache", message })
 }
 
 /// Returns the directory with base images: a warmer's own default where none is given.

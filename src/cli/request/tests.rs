@@ -200,6 +200,8 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--ignore-var-run=false", |r| shown(&r.request.ignore_paths), "[]"),
     ("--materialize", |r| shown(r.request.materialize), "true"),
     ("--print-plan", |r| shown(r.messages.plan), "true"),
+    ("--cache --cache-dir=/c --single-snapshot", notes, "--cache does nothing with --single-snapshot"),
+    ("--cache-inline --cache-run-layers=false --cache-copy-layers=false", notes, "--cache-inline finds no step"),
     ("--dryrun", |r| shown((r.request.dry_run, r.messages.plan)), "(true, true)"),
     ("--compressed-caching", notes, "--compressed-caching does nothing"),
     ("--force-build-metadata", notes, "--force-build-metadata does nothing"),
