@@ -7,7 +7,9 @@
 //! *Invariant: no layer is put on top of another one than that which it was made on, but for times of files.*
 
 use crate::cache::key::{Parts, difference};
-use crate::cache::{CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineCache, InlineStep, Trail, TrailStep, key::Frames};
+use crate::cache::{
+    CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineCache, InlineStep, Lend, Trail, TrailStep, key::Frames,
+};
 use crate::image::{Image, Layer};
 use crate::plan::{Action, CopyFrom, CopyStep, Stage, StageBase, Step};
 use crate::progress::{Event, Miss, StepId, StepResult};
@@ -89,7 +91,7 @@ impl StageCache {
         Self { origin: "the stage it is based on", trail: Vec::new(), ..finished.cached.clone() }
     }
 
-    fn advance(&mut self, effect: &CacheKey) {
+    pub(super) fn advance(&mut self, effect: &CacheKey) {
         self.state = keys::state_after(&self.state, effect);
         self.origin = "an earlier step";
     }
@@ -120,7 +122,7 @@ impl Shared<'_> {
     }
 
     fn look_up(&self, progress: &Progress, step: &Step, id: &StepId, sought: &mut Sought) {
-        let found = self.services.cache.step(&sought.key, &self.services.store);
+        let found = self.services.cache.step(&sought.key, &self.services.store, Lend::Lazily);
         let found = match (found, &step.action) {
             (Found::Hit(hit), _) => Found::Hit(hit),
             (other, Action::Copy(copy)) => self.look_up_contents(progress, copy, sought).unwrap_or(other),
@@ -148,7 +150,7 @@ impl Shared<'_> {
         let contents = self.contents(progress.id, copy).ok()?;
         sought.parts = keys::copy(self.start(progress, "copy", is_apart(copy)), copy, contents, &self.caching.settings);
         let first = std::mem::replace(&mut sought.key, sought.parts.key());
-        let found = self.services.cache.step(&sought.key, &self.services.store);
+        let found = self.services.cache.step(&sought.key, &self.services.store, Lend::Lazily);
         match &found {
             // The next build finds it without reading the files.
             Found::Hit(hit) => {
@@ -160,7 +162,7 @@ impl Shared<'_> {
         Some(found)
     }
 
-    fn explain(&self, step: &Step, id: &StepId, parts: &Parts) -> Option<Miss> {
+    pub(super) fn explain(&self, step: &Step, id: &StepId, parts: &Parts) -> Option<Miss> {
         let trail = self.caching.trail.get_or_init(|| self.services.cache.trail(&self.caching.trail_key));
         let Some(known) = trail.as_ref().and_then(|trail| trail.find(&id.stage, id.number, &step.text)) else {
             let because = if trail.is_some() { "the step is new" } else { "nothing is known of an earlier build" };
@@ -179,7 +181,7 @@ impl Shared<'_> {
         if apart { parts } else { parts.value(progress.cached.origin, progress.cached.state.hex()) }
     }
 
-    fn parts(&self, progress: &Progress, step: &Step) -> Result<Parts, Error> {
+    pub(super) fn parts(&self, progress: &Progress, step: &Step) -> Result<Parts, Error> {
         let settings = &self.caching.settings;
         Ok(match &step.action {
             Action::Configure => Parts::new("configure"),
@@ -310,7 +312,7 @@ impl Shared<'_> {
 }
 
 /// Tells whether a COPY does not depend on the image at all; the names of --chown are looked up in it.
-fn is_apart(copy: &CopyStep) -> bool {
+pub(super) fn is_apart(copy: &CopyStep) -> bool {
     copy.link && copy.chown.is_none()
 }
 

@@ -1,7 +1,7 @@
 //! A build that is looked at and not carried out: for `check` and `plan`.
 //!
 //! Goes the way of a build as far as the plan; what an isolation can do is not asked. *Invariant: nothing is run, unpacked, written or pushed, and no layer
-//! is fetched.*
+//! is fetched; the caches of other builds are only looked at.*
 
 use crate::context;
 use crate::dockerfile::lint::Linted;
@@ -10,6 +10,7 @@ use crate::plan::{self, Bases, BuildPlan, Extent};
 use crate::request::BuildRequest;
 
 use super::bases::{self, Asked, Asking};
+use super::forecast::{self, Forecast};
 use super::{Error, Failed, Services, lint};
 
 /// What a check found.
@@ -40,6 +41,8 @@ pub struct Preview {
     pub linted: Linted,
     /// The images that could not be asked for, and why.
     pub unknown: Vec<(String, Error)>,
+    /// What the cache has for each step of each stage; no stage where there is no cache.
+    pub forecast: Vec<Vec<Option<Forecast>>>,
     /// The values of build arguments that look like secrets: not to be shown.
     pub secrets: Vec<String>,
 }
@@ -94,7 +97,8 @@ pub fn preview(request: &BuildRequest, services: &Services) -> Result<Preview, F
         bases::plan_asking(&parsed, request, services, Extent::Target, asking).map_err(failed)?;
     let linted = lint::judge(&parsed, Ok(&plan), &context, request).map_err(failed)?;
     lint::refuse(&linted).map_err(failed)?;
+    let forecast = forecast::forecast(request, &plan, &bases, &context, services).map_err(failed)?;
     let secrets = request.build_args.iter().filter(|(name, value)| plan::looks_secret(name) && !value.is_empty());
     let secrets = secrets.map(|(_, value)| value.clone()).collect();
-    Ok(Preview { dockerfile: context.dockerfile, parsed, plan, bases, linted, unknown, secrets })
+    Ok(Preview { dockerfile: context.dockerfile, parsed, plan, bases, linted, unknown, forecast, secrets })
 }

@@ -110,6 +110,12 @@ fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
 }
 
 impl Finished {
+    fn new(progress: Progress) -> Self {
+        let Progress { id: _, image, files, live, cached, done: _, steps } = progress;
+        let (files, live) = (Mutex::new(files.map(Arc::new)), Mutex::new(live.map(Arc::new)));
+        Self { image, cached, steps, files, live }
+    }
+
     /// Returns which files the stage has; where nobody has asked before, that is read from its layers.
     pub(super) fn files(&self, services: &Services) -> Result<Arc<Inventory>, Error> {
         let mut files = unpoisoned(&self.files);
@@ -170,6 +176,12 @@ impl Shared<'_> {
         self.finished[id.0].get().expect("a stage begins after those that it needs")
     }
 
+    /// Takes a stage for done that was only looked at, for those that need it.
+    pub(super) fn pretend(&self, progress: Progress) {
+        let id = progress.id;
+        let _first = self.finished[id.0].set(Finished::new(progress));
+    }
+
     /// Builds a stage, and gives back what nobody needs any more.
     fn build_stage(&self, id: StageId) -> Result<(), Error> {
         let finished = self.build_steps(id)?;
@@ -216,18 +228,11 @@ impl Shared<'_> {
         }
         self.configure(stage, &mut progress.image);
         self.date(&mut progress, stage);
-        let files = Mutex::new(progress.files.map(Arc::new));
-        Ok(Finished {
-            image: progress.image,
-            cached: progress.cached,
-            steps: progress.steps,
-            files,
-            live: Mutex::new(progress.live.map(Arc::new)),
-        })
+        Ok(Finished::new(progress))
     }
 
     /// Starts a stage from its base; a root file system of the base that nobody else needs is taken over.
-    fn begin(&self, id: StageId, stage: &Stage) -> Result<Progress, Error> {
+    pub(super) fn begin(&self, id: StageId, stage: &Stage) -> Result<Progress, Error> {
         let (image, files, live, cached) = match &stage.base {
             StageBase::Scratch => {
                 let image = Image { config: ImageConfig::scratch(stage.platform.clone()), layers: Vec::new() };

@@ -77,6 +77,8 @@ pub trait LayerCache: Send + Sync {
 /// When a layer that was found is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lend {
+    /// Never: it is only asked whether it is there.
+    Look,
     /// When something needs its bytes, if that ever happens.
     Lazily,
     /// At once, so that what is found is whole.

@@ -142,7 +142,7 @@ impl Cache {
     }
 
     /// Looks for a step's result. Its layer is checked as far as that costs no download.
-    pub fn step(&self, key: &CacheKey, store: &Store) -> Found {
+    pub fn step(&self, key: &CacheKey, store: &Store, lend: Lend) -> Found {
         if let Some(hit) = self.loans().made_before(key) {
             return Found::Hit(Box::new(hit));
         }
@@ -150,7 +150,7 @@ impl Cache {
         let mut worst = Found::Nothing;
         for tier in self.tiers.iter().filter(|tier| tier.is_read()) {
             let found = tier.store.get(&name).and_then(|kept| match kept {
-                Some(kept) => self.check(key, &name, kept, tier, store),
+                Some(kept) => self.check((key, &name), kept, tier, (store, lend)),
                 None => Ok(Found::Nothing),
             });
             match found {
@@ -168,7 +168,13 @@ impl Cache {
         worst
     }
 
-    fn check(&self, key: &CacheKey, name: &EntryName, kept: Kept, tier: &Tier, store: &Store) -> Result<Found, Error> {
+    fn check(
+        &self,
+        (key, name): (&CacheKey, &EntryName),
+        kept: Kept,
+        tier: &Tier,
+        (store, lend): (&Store, Lend),
+    ) -> Result<Found, Error> {
         let refused = |reason: &str| Error::refused(name, reason);
         let entry: Entry = serde_json::from_str(&kept.document).map_err(|_| refused("it is malformed"))?;
         if entry.key != *key {
@@ -184,7 +190,7 @@ impl Cache {
                 if !types.contains(&descriptor.media_type.as_str()) {
                     return Err(refused("its blob is no layer"));
                 }
-                let lend = if self.loans().distrusted { Lend::Whole } else { Lend::Lazily };
+                let lend = if self.loans().distrusted { Lend::Whole } else { lend };
                 let content = tier.store.layer(&descriptor, store, lend)?;
                 if matches!(content, LayerContent::Remote(_)) {
                     self.loans().unread.insert(descriptor.digest.clone());

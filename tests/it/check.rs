@@ -1,6 +1,7 @@
 //! `yadokari check` and `yadokari plan`: what they say, in which form, and with which exit code; and that nothing is
 //! built.
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
@@ -221,6 +222,59 @@ fn a_plan_shows_what_would_be_built() {
     assert_eq!(document["unneeded"][0]["line"], 4);
     let needs = |stage: usize| document["stages"][stage]["needsRootfs"].as_bool();
     assert_eq!([needs(0), needs(1), needs(2)], [Some(false), Some(true), Some(false)]);
+    assert_eq!(document["stages"][0]["steps"][0]["cache"], Value::Null, "there is no cache");
     let failed = run(&source, "plan", &["--target=nothing"]);
     assert_eq!((failed.code, failed.stdout.as_str()), (76, ""));
+}
+
+/// Returns what the plan in JSON expects of the cache, stage after stage: `hit`, `miss`, `unknown`, `never` or `-`.
+fn expected(document: &Value) -> Vec<Vec<String>> {
+    let text = |step: &Value| step["cache"]["expected"].as_str().unwrap_or("-").to_owned();
+    let steps = |stage: &Value| stage["steps"].as_array().expect("steps").iter().map(text).collect();
+    document["stages"].as_array().expect("stages").iter().map(steps).collect()
+}
+
+#[test]
+fn a_plan_tells_what_the_cache_has() {
+    if !Isolation::Namespace.allowed("plan: the cache") {
+        return;
+    }
+    let text = "FROM $BASE AS made\nCOPY made /made\nRUN cat /made > /result\nCOPY made /again\n\
+                FROM scratch AS files\nCOPY other /other\nFROM $BASE\nENV A=1\nCOPY last /last\n\
+                COPY --from=made /result /result\nCOPY --from=files /other /other\n";
+    let source = source(text, &[("made", "1\n"), ("last", "1\n"), ("other", "1\n")]);
+    let write = |file: &str, content: &str| fs::write(source.join("context").join(file), content).expect("writes");
+    let cache = Scratch::new("cache");
+    let flag = format!("--cache-repo=oci:{}", cache.path().display());
+    let plan = |flags: &[&str]| {
+        let planned = run(&source, "plan", &[&["--cache", &flag][..], flags].concat());
+        assert_eq!(planned.code, 0, "{}", planned.stderr);
+        planned.stdout
+    };
+    let build = || {
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.only_layout().add(&["--cache", &flag]).run().expect(0)
+    };
+    let listed = |cache: &Scratch| fs::read_dir(cache.path()).expect("lists").count();
+    let text = plan(&[]);
+    assert_eq!(listed(&cache), 0, "nothing is written");
+    assert!(text.contains(": MISS because nothing is known of an earlier build\n"), "{text}");
+    assert!(text.contains("     key unknown until [made 2/3] is done\n"), "{text}");
+    build();
+    let document = json(&plan(&["--format=json"]));
+    let all = [vec!["hit", "hit", "hit"], vec!["hit"], vec!["-", "hit", "hit", "hit"]];
+    assert_eq!(expected(&document), all);
+    let hit = &document["stages"][0]["steps"][1]["cache"];
+    assert_eq!(hit["key"].as_str().map(str::len), Some(64), "{hit}");
+    assert!(hit["layer"]["size"].as_u64() > Some(0) && hit["made"].is_i64(), "{hit}");
+    // What is told beforehand is what a build says: it does the steps that are expected to be done, and no others.
+    write("made", "2\n");
+    write("other", "2\n");
+    let document = json(&plan(&["--format=json"]));
+    let changed = [vec!["miss", "miss", "unknown"], vec!["miss"], vec!["-", "hit", "unknown", "unknown"]];
+    assert_eq!(expected(&document), changed);
+    let never = expected(&json(&plan(&["--format=json", "--cache-run-layers=false"])));
+    assert_eq!(never[0], ["miss", "never", "unknown"]);
+    build();
+    assert_eq!(expected(&json(&plan(&["--format=json"]))), all);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::view::{Input, StageView, StepView, View};
+use super::view::{CacheView, Input, StageView, StepView, View};
 
 /// Writes the stages with their steps, and below each step what it reads and how it is run.
 pub(super) fn render(view: &View) -> String {
@@ -68,6 +68,25 @@ fn push_step(text: &mut String, step: &StepView, width: usize) {
     }
     for input in &step.inputs {
         detail(format!("reads {}", described(input)));
+    }
+    if let Some(cache) = &step.cache {
+        detail(cached(cache));
+    }
+}
+
+/// Says what the cache has: `key 0123…: MISS because file a changed since …`.
+fn cached(cache: &CacheView) -> String {
+    let moment = cache.made.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let since = moment.map(|moment| format!(" since {moment}")).unwrap_or_default();
+    let known = match cache.expected {
+        "hit" => format!("CACHED{since}"),
+        "miss" => format!("MISS because {}{since}", cache.because.as_deref().unwrap_or("it is not there")),
+        "unknown" => format!("unknown until {}", cache.until.as_deref().unwrap_or("it is done")),
+        _ => "not looked for".to_owned(),
+    };
+    match &cache.key {
+        Some(key) => format!("key {key}: {known}"),
+        None => format!("key {known}"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::build::Preview;
+use crate::build::{Expected, Forecast, Preview};
 use crate::http::redact_within;
 use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, Mounted, RunStep, Stage, StageBase, Step};
 use crate::request::RunNetwork;
@@ -58,6 +58,37 @@ pub(super) struct StepView {
     pub(super) inputs: Vec<Input>,
     /// How a process is run, if one is.
     pub(super) run: Option<RunView>,
+    /// What the cache has, where there is one and the step has a result of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache: Option<CacheView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CacheView {
+    /// None where it cannot be known yet.
+    pub(super) key: Option<String>,
+    /// `hit`, `miss`, `unknown` or `never`.
+    pub(super) expected: &'static str,
+    /// For a miss: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) because: Option<String>,
+    /// For what is unknown: before what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<String>,
+    /// When the result was made that is there, or that does not fit any more, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) made: Option<i64>,
+    /// The layer that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) layer: Option<LayerView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LayerView {
+    pub(super) digest: String,
+    pub(super) size: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -119,7 +150,7 @@ impl View {
             file: preview.dockerfile.name.display().to_string(),
             target: last.map(|stage| stage.name.clone()).unwrap_or_default(),
             platform: last.map(|stage| stage.platform.to_string()).unwrap_or_default(),
-            stages: plan.stages.iter().map(|stage| stage_view(stage, plan, &mask)).collect(),
+            stages: stages_view(preview, &mask),
             unneeded: unneeded.collect(),
             images,
         }
@@ -144,7 +175,13 @@ impl Mask<'_> {
     }
 }
 
-fn stage_view(stage: &Stage, plan: &BuildPlan, mask: &Mask<'_>) -> StageView {
+fn stages_view(preview: &Preview, mask: &Mask<'_>) -> Vec<StageView> {
+    let forecasts = preview.forecast.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+    let stages = preview.plan.stages.iter().zip(forecasts);
+    stages.map(|(stage, forecast)| stage_view(stage, forecast, &preview.plan, mask)).collect()
+}
+
+fn stage_view(stage: &Stage, forecast: &[Option<Forecast>], plan: &BuildPlan, mask: &Mask<'_>) -> StageView {
     let base = match &stage.base {
         StageBase::Scratch => Input::new("scratch", ""),
         StageBase::Image(key) => Input::new("image", &key.reference.to_string()),
@@ -157,7 +194,12 @@ fn stage_view(stage: &Stage, plan: &BuildPlan, mask: &Mask<'_>) -> StageView {
         base,
         platform: stage.platform.to_string(),
         needs_rootfs: stage.steps.iter().any(|step| step.action.needs_rootfs()),
-        steps: steps.map(|(index, step)| step_view(index + 1, step, plan, mask)).collect(),
+        steps: steps
+            .map(|(index, step)| {
+                let cache = forecast.get(index).and_then(Option::as_ref).map(|forecast| cache_view(forecast, mask));
+                StepView { cache, ..step_view(index + 1, step, plan, mask) }
+            })
+            .collect(),
     }
 }
 
@@ -186,6 +228,23 @@ fn step_view(number: usize, step: &Step, plan: &BuildPlan, mask: &Mask<'_>) -> S
         needs_rootfs: step.action.needs_rootfs(),
         inputs: inputs.into_iter().map(hidden).collect(),
         run,
+        cache: None,
+    }
+}
+
+fn cache_view(forecast: &Forecast, mask: &Mask<'_>) -> CacheView {
+    let key = forecast.key.as_ref().map(ToString::to_string);
+    let view = CacheView { key, expected: "never", because: None, until: None, made: None, layer: None };
+    match &forecast.expected {
+        Expected::Hit { made, layer } => {
+            let layer = layer.as_ref().map(|(digest, size)| LayerView { digest: digest.to_string(), size: *size });
+            CacheView { expected: "hit", made: Some(*made), layer, ..view }
+        }
+        Expected::Miss(miss) => {
+            CacheView { expected: "miss", because: Some(mask.text(&miss.because)), made: miss.since, ..view }
+        }
+        Expected::Unknown { until } => CacheView { expected: "unknown", until: Some(mask.text(until)), ..view },
+        Expected::Never => view,
     }
 }
 
