@@ -113,7 +113,8 @@ pub struct Failed {
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Builds the requested image and delivers it. Result files of an earlier build are gone already
-/// ([`output::remove_stale`]), since much can fail before this is called. A dry run has no outcome.
+/// ([`output::remove_stale`]), since much can fail before this is called. Where only the key of the build is asked for,
+/// there is no outcome.
 ///
 /// # Errors
 /// [`Failed`]; then no result file is there, and no destination has a new tag, unless it was one of several
@@ -158,7 +159,7 @@ fn build_context(
         lint::tell(&linted, &*services.reporter);
         let planned = planned?;
         lint::refuse(&linted)?;
-        if request.check_push && !request.dry_run {
+        if request.check_push {
             services.wait(output::check_push(&services.registry, &destinations))??;
         }
         Ok::<_, Error>(planned)
@@ -169,9 +170,6 @@ fn build_context(
     recompress::check(request, target_base.as_ref())?;
     let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
     services.reporter.report(Event::Planned { steps, plan: &Listing { plan: &plan, bases: &bases } });
-    if request.dry_run {
-        return Ok(None);
-    }
     let build_key = existing::key_if_asked(request, &plan, &bases, context, services)?;
     if request.cache.print_key {
         return Ok(None);

@@ -32,7 +32,6 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
         ignore_paths: Vec::new(),
         base_images: PathBuf::from("/cache"),
         offline: false,
-        dry_run: false,
         materialize: false,
         isolation: IsolationChoice::Auto,
         force: false,

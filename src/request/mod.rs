@@ -61,8 +61,6 @@ pub struct BuildRequest {
     pub base_images: PathBuf,
     /// Whether nothing may use the network.
     pub offline: bool,
-    /// Whether to stop once the plan is made.
-    pub dry_run: bool,
     /// Whether the last stage is unpacked at its end even if no step of it needs that.
     pub materialize: bool,
     /// Which isolation RUN gets.

@@ -165,7 +165,11 @@ const WHAT_IS_BUILT: &[Row] = &[
         "prints the plan, and does nothing",
         Here(|| {
             let build = build("FROM scratch AS one\nCOPY file /file\n", &["--dryrun"]);
-            assert_eq!(build.stdout.lines().last(), Some("[one 1/1] COPY file /file (no root file system)"));
+            assert!(
+                build.stdout.contains("stage one (line 1) from scratch"),
+                "as yadokari plan does: {}",
+                build.stdout
+            );
             assert_eq!(build.results(), [""; 0]);
         }),
     ),

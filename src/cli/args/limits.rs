@@ -18,7 +18,7 @@ pub struct LimitArgs {
     /// What a RUN's own processes do is not looked at.
     #[arg(long)]
     pub offline: bool,
-    /// Print the plan and end: nothing is built, pushed or written.
+    /// Print the plan and end, as `yadokari plan` does: nothing is built, pushed or written.
     #[arg(long)]
     pub dryrun: bool,
 }

@@ -218,6 +218,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Err(error) => return Err(refusal::explain(&error, &words)),
     };
     Ok(match command {
+        None if args.limits.dryrun => Invocation::Command(Command::Plan(Box::new(PlanArgs::dry_run(args)))),
         None => Invocation::Build(Box::new(args)),
         Some(Word::Version) => Invocation::Print(format!("yadokari {}\n", env!("CARGO_PKG_VERSION"))),
         Some(Word::Completion(args)) => Invocation::Print(completion(args.shell)),

@@ -34,17 +34,22 @@ pub struct PlanArgs {
 }
 
 impl CheckArgs {
-    /// Says that the image goes nowhere, where no destination was given.
+    /// Says that the image may go nowhere: no destination is needed.
     pub(super) fn without_destination(mut self) -> Self {
-        self.build.output.no_push |= self.build.output.destination.is_empty();
+        self.build.limits.dryrun = true;
         self
     }
 }
 
 impl PlanArgs {
-    /// Says that the image goes nowhere, where no destination was given.
+    /// Makes a plan of a build with --dryrun.
+    pub(super) fn dry_run(build: super::Args) -> Self {
+        Self { format: PlanFormatName::Text, build }
+    }
+
+    /// Says that the image may go nowhere: no destination is needed.
     pub(super) fn without_destination(mut self) -> Self {
-        self.build.output.no_push |= self.build.output.destination.is_empty();
+        self.build.limits.dryrun = true;
         self
     }
 }

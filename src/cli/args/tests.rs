@@ -153,6 +153,17 @@ fn booleans_as_go_reads_them() {
 }
 
 #[test]
+fn a_dry_run_is_a_plan() {
+    match parsed(&["--dryrun", "--context=a"]).expect("parse") {
+        Invocation::Command(Command::Plan(plan)) => {
+            let (format, limits) = (plan.format, &plan.build.limits);
+            assert_eq!((format, &*plan.build.input.context, limits.dryrun), (PlanFormatName::Text, "a", true));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_last_of_two_values_counts_and_lists_are_whole() {
     let words = [
         "--context=a",

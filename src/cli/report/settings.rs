@@ -45,7 +45,7 @@ impl Settings {
     pub fn of_build(args: &Args, environment: &Environment) -> Self {
         // A value that is no boolean is refused with all other flags and variables.
         let variable = environment.variable(PRINT_PLAN).ok().flatten().and_then(|value| boolean(value).ok());
-        let plan = args.limits.dryrun || variable.unwrap_or(args.messages.print_plan);
+        let plan = variable.unwrap_or(args.messages.print_plan);
         Self { plan, ..Self::resolve(&args.messages, environment) }
     }
 

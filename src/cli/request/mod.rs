@@ -72,7 +72,7 @@ impl Resolved {
     /// # Errors
     /// A [`Failure`] when one of them cannot be removed.
     pub fn begin(self) -> Result<Self, Failure> {
-        if self.request.dry_run || self.request.cache.print_key {
+        if self.request.cache.print_key {
             return Ok(self);
         }
         let removed = crate::output::remove_stale(&self.request.results);
@@ -200,7 +200,6 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         ignore_paths: ignore_paths(args)?,
         base_images: cache::base_images(args, environment),
         offline: args.limits.offline,
-        dry_run: args.limits.dryrun,
         materialize: args.build.materialize,
         isolation: build::isolation(args.build.isolation),
         run: run::settings(&args.run, environment)?,

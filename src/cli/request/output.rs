@@ -26,7 +26,7 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     let working = &environment.directories.working;
     let destinations = output.destination.iter().map(|text| destination(text)).collect::<Result<Vec<_>, _>>()?;
     let no_push = no_push(output.no_push, environment)?;
-    let no_push = no_push || args.limits.dryrun || args.cache.print_build_key;
+    let no_push = no_push || (args.limits.dryrun && args.output.destination.is_empty()) || args.cache.print_build_key;
     // A pipeline whose parameter is not set passes an empty value.
     let exports = args.export.output.iter().filter(|text| !text.is_empty());
     let exports = exports.map(|text| export::export(text, &destinations, working)).collect::<Result<Vec<_>, _>>()?;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{Network, UsageError, Warning, absolute, build, legacy, network, resolve};
-use crate::cli::args::{Invocation, WarmerArgs, parse};
+use crate::cli::args::{Command, Invocation, WarmerArgs, parse};
 use crate::cli::env::Environment;
 use crate::cli::exit::Failure;
 use crate::oci::{Platform, Reference};
@@ -69,8 +69,8 @@ fn build_of(dockerfile: &str, args: &WarmerArgs, environment: &Environment) -> R
     words.extend(args.build_arg.iter().map(|argument| format!("--build-arg={argument}")));
     words.extend(args.custom_platform.iter().map(|platform| format!("--custom-platform={platform}")));
     match parse(words.into_iter().map(OsString::from))? {
-        Invocation::Build(args) => Ok(resolve(&args, environment)?.request),
-        Invocation::Command(_) | Invocation::Print(_) | Invocation::Init => {
+        Invocation::Command(Command::Plan(plan)) => Ok(resolve(&plan.build, environment)?.request),
+        Invocation::Build(_) | Invocation::Command(_) | Invocation::Print(_) | Invocation::Init => {
             Err(UsageError::Missing { message: "the warmer's --dockerfile is no path" }.into())
         }
     }
