@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output;
-use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopyStep, Mounted, Stage, StageBase, StageId};
+use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopyStep, Stage, StageBase, StageId};
 use crate::progress::Event;
 use crate::request::{BuildRequest, ImageForm, ImageFormat, Snapshots};
 
@@ -78,16 +78,8 @@ impl Shared<'_> {
                 Action::Run(run) => {
                     let mut shown = Vec::new();
                     for mount in &run.mounts {
-                        shown.push(match &mount.what {
-                            Mounted::Bind { from, source, .. } => {
-                                Some(self.planned_mount(id, from, source).map_err(place)?)
-                            }
-                            Mounted::Cache(_)
-                            | Mounted::Tmpfs { .. }
-                            | Mounted::Secret { .. }
-                            | Mounted::Ssh { .. }
-                            | Mounted::Script(_) => None,
-                        });
+                        let planned = mount.what.shows().map(|(from, source)| self.planned_mount(id, from, source));
+                        shown.push(planned.transpose().map_err(place)?);
                     }
                     keys::run(Parts::new("run"), run, shown, settings)
                 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::key::{FileDigest, Frames, Part};
 use crate::image::{self, Entry, EntryKind, Inventory, Spool, Timestamp};
 use crate::oci::{Digest, Hasher};
-use crate::plan::{CopyFrom, CopySource, CopyStep, Mount, Mounted, RunStep, StageId, Unpack};
+use crate::plan::{CopyFrom, CopySource, CopyStep, Mount, RunStep, StageId, Unpack};
 use crate::request::GitSource;
 use crate::rootfs::{Exclusions, Tree};
 
@@ -43,21 +43,13 @@ impl Shared<'_> {
         }
     }
 
-    /// Digests what each mount of a RUN shows, none for those that show nothing of the plan's.
+    /// Digests what each mount of a RUN shows, or begins with; none for those that show nothing of the plan's.
     pub(super) fn mounted(&self, id: StageId, step: &RunStep) -> Result<Vec<Option<Part>>, Error> {
-        let show = |mount: &Mount| match &mount.what {
-            Mounted::Bind { from, source, read_only: _ } => self.shown(id, from, source).map(Some),
-            // What a cache begins with is only there the first time.
-            Mounted::Cache(_)
-            | Mounted::Tmpfs { .. }
-            | Mounted::Secret { .. }
-            | Mounted::Ssh { .. }
-            | Mounted::Script(_) => Ok(None),
-        };
+        let show = |mount: &Mount| mount.what.shows().map(|(from, source)| self.shown(id, from, source)).transpose();
         step.mounts.iter().map(show).collect()
     }
 
-    /// Digests what a bind mount shows; stages and images by what they were made of.
+    /// Digests what a mount shows; stages and images by what they were made of.
     pub(super) fn shown(&self, id: StageId, from: &CopyFrom, path: &str) -> Result<Part, Error> {
         let step = CopyStep::plain(from.clone(), path.trim_start_matches('/').to_owned(), "/");
         match from {

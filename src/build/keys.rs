@@ -105,7 +105,7 @@ fn mounted(what: &Mounted) -> Digest {
         Mounted::Bind { from: _, source, read_only } => {
             Frames::new("bind").with(source).with(read_only.to_string()).digest()
         }
-        // What a cache holds must not decide a result; which one it is says how RUN was meant.
+        // What RUNs have put there must not decide a result; what it begins with does, and is among what mounts show.
         Mounted::Cache(CacheMount { id, sharing: _, from: _, source, owner, read_only }) => {
             Frames::new("cache").with(id).with(source).with(format!("{owner:?}")).with(read_only.to_string()).digest()
         }

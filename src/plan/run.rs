@@ -118,11 +118,18 @@ pub struct CacheMount {
 impl RunStep {
     /// Returns the sources that its mounts take files from.
     pub fn sources(&self) -> impl Iterator<Item = &CopyFrom> {
-        self.mounts.iter().filter_map(|mount| match &mount.what {
-            Mounted::Bind { from, .. } => Some(from),
-            Mounted::Cache(cache) => cache.from.as_ref(),
-            Mounted::Tmpfs { .. } | Mounted::Secret { .. } | Mounted::Ssh { .. } | Mounted::Script(_) => None,
-        })
+        self.mounts.iter().filter_map(|mount| mount.what.shows()).map(|(from, _)| from)
+    }
+}
+
+impl Mounted {
+    /// Returns which files it shows, if any that are there before the RUN: whose, and the path.
+    pub fn shows(&self) -> Option<(&CopyFrom, &str)> {
+        match self {
+            Self::Bind { from, source, read_only: _ } => Some((from, source)),
+            Self::Cache(cache) => cache.from.as_ref().map(|from| (from, &*cache.source)),
+            Self::Tmpfs { .. } | Self::Secret { .. } | Self::Ssh { .. } | Self::Script(_) => None,
+        }
     }
 }
 

@@ -25,7 +25,7 @@ struct Row {
     flags: &'static [&'static str],
 }
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     Row {
         what: "a file becomes a directory with a file of its name",
         dockerfile: "FROM scratch\nCOPY a /x\n",
@@ -83,6 +83,14 @@ const ROWS: [Row; 9] = [
         flags: &[],
     },
     Row {
+        what: "what a cache mount begins with",
+        dockerfile: "FROM $BASE AS seed\nCOPY seed /\nFROM $BASE\n\
+                     RUN --mount=type=cache,from=seed,target=/c cat /c/seed > /x\n",
+        before: "echo one > seed",
+        after: "echo two > seed",
+        flags: &[],
+    },
+    Row {
         what: "a limit that RUN sees",
         dockerfile: "FROM $BASE\nRUN ulimit -n > /limit\n",
         before: ":",
@@ -121,4 +129,21 @@ fn prepare(source: &Scratch, script: &str) {
 fn build(source: &Scratch, flags: &[&str]) -> Build {
     let mut executor = Executor::new(Isolation::Namespace, source.path());
     executor.only_layout().add(flags).env("SOURCE_DATE_EPOCH", EPOCH).run().expect(0)
+}
+
+#[test]
+fn what_a_cache_mount_begins_with_is_in_the_key_of_the_build() {
+    if !Isolation::Namespace.allowed("cache: wrong build keys") {
+        return;
+    }
+    let dockerfile = "FROM $BASE\nRUN --mount=type=cache,from=seed,target=/c cat /c/seed > /x\n";
+    let (source, seed) = (source(dockerfile, &[]), Scratch::new("seed"));
+    let context = format!("--build-context=seed={}", seed.path().display());
+    let key = |content: &str| {
+        seed.file("seed", content);
+        build(&source, &[&context, "--print-build-key"]).stdout
+    };
+    let first = key("one");
+    assert_eq!(key("one"), first);
+    assert_ne!(key("two"), first);
 }
