@@ -2,7 +2,7 @@
 //!
 //! Knows the agent protocol's two requests; knows no sockets. Source: draft-ietf-sshm-ssh-agent, sections 3.5 and 3.6.
 //!
-//! *Invariant: no answer and no message holds anything of a private key; `ssh-key` wipes what it holds of it.*
+//! *Invariant: no answer and no message holds anything of a private key, and what was read of one is wiped.*
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,6 +11,7 @@ use std::path::Path;
 use signature::Signer as _;
 use ssh_key::private::KeypairData;
 use ssh_key::{HashAlg, PrivateKey, Signature};
+use zeroize::Zeroizing;
 
 use super::Error;
 use super::directories::files;
@@ -25,25 +26,28 @@ const SIGN_RESPONSE: u8 = 14;
 const RSA_SHA2_256: u32 = 2;
 const RSA_SHA2_512: u32 = 4;
 
-/// The largest file of a key: an RSA key of 16384 bits has 13 KiB.
-const LARGEST: u64 = 64 << 10;
+/// The largest file of a key, in bytes: an RSA key of 16384 bits has 13 KiB.
+const LARGEST: usize = 64 << 10;
 /// How files of keys begin that are to be read.
 const BEGINNING: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 
 /// Reads the file of a private key.
 pub(super) fn read(path: &Path) -> Result<PrivateKey, Error> {
     let refused = |reason: &str| Error::Key { path: path.to_owned(), reason: reason.to_owned() };
-    let file = File::open(path).map_err(files("reading the SSH key", path))?;
-    let key = PrivateKey::read_openssh(&mut file.take(LARGEST)).map_err(|_| {
-        let beginning = std::fs::read(path).unwrap_or_default();
-        if beginning.starts_with(BEGINNING.as_bytes()) {
-            refused("it is damaged, or of a kind that is not known")
-        } else {
-            refused(
-                "it is neither a socket nor a private key in OpenSSH's own form; `ssh-keygen -p -f FILE` makes it one",
-            )
-        }
-    })?;
+    let failed = files("reading the SSH key", path);
+    // Never moved while it grows: what is wiped is all that there was.
+    let mut text = Zeroizing::new(Vec::with_capacity(LARGEST + 1));
+    let read = File::open(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut text));
+    read.map_err(failed)?;
+    if !text.starts_with(BEGINNING.as_bytes()) {
+        return Err(refused(
+            "it is neither a socket nor a private key in OpenSSH's own form; `ssh-keygen -p -f FILE` makes it one",
+        ));
+    }
+    if text.len() > LARGEST {
+        return Err(refused("it is larger than any key"));
+    }
+    let key = PrivateKey::from_openssh(&*text).map_err(|_| refused("it is damaged, or of a kind that is not known"))?;
     if key.is_encrypted() {
         return Err(refused("it has a passphrase: give it to an agent with ssh-add, and pass the agent's socket"));
     }
@@ -162,6 +166,11 @@ AAAED4t7/YFZcrl0VFZNe8aDgDpRAIVWqVPZfS8qdPAscJleZrsF7Ei1w3iMMJ1r4M+6zK
             let error = read(&path).unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains("key cannot be used"), "{error}");
         }
+        let large = format!("{KEY}{}", "\n".repeat(LARGEST));
+        std::fs::write(&path, large).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("larger than any key"));
+        // Without an end.
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("ssh-keygen -p -f"));
         std::fs::write(&path, KEY).unwrap();
         assert!(read(&path).is_ok());
     }
