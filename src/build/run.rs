@@ -102,6 +102,9 @@ impl Shared<'_> {
             set(&mut process.environment.0, name, value);
         }
         let executed = self.execute(&live.rootfs, &process, id);
+        if !matches!(executed, Ok(()) | Err(Error::Run { .. })) {
+            prepared.was_killed(self);
+        }
         executed.and(prepared.finish(self))?;
         let start = Instant::now();
         let changes = snapshot.changes(&live.rootfs, mode)?;

@@ -69,6 +69,11 @@ impl MountRepository {
         Ok(Some(MountFound::Nothing))
     }
 
+    /// Asks for nothing and keeps nothing any more: what it has cannot be read, and is not to be replaced.
+    pub fn give_up(&self) {
+        self.fails.store(true, Ordering::Relaxed);
+    }
+
     /// Keeps the files of a cache mount, in place of those of before; `text` says for people which it is.
     ///
     /// # Errors
@@ -111,7 +116,7 @@ impl MountRepository {
     }
 
     fn failed(&self, error: Error) -> Error {
-        self.fails.store(true, Ordering::Relaxed);
+        self.give_up();
         error
     }
 }

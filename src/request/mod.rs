@@ -15,8 +15,6 @@ pub use cache::{CacheRequest, CachedSteps};
 use crate::oci::{Digest, Platform, Reference};
 
 mod output;
-#[cfg(any(test, fuzzing))]
-mod plain;
 mod run;
 
 pub use output::{ArchiveForm, DirectoryMode, ImageForm, ImageFormat, OriginMarks, Output, Target};

@@ -176,6 +176,89 @@ fn a_registry_that_fails_is_told_and_the_build_goes_on() {
     assert!(seen(&build(Isolation::Namespace, &registry.address, READ, &[])).contains("kept"));
 }
 
+#[test]
+fn what_cannot_be_read_is_not_replaced() {
+    if !Isolation::Namespace.allowed("cache mounts: faults of blobs") {
+        return;
+    }
+    let fill = |id: &str| format!("RUN --mount=type=cache,id={id},target=/c echo good > /c/file\n");
+    let (fill, write) = (format!("FROM $BASE\n{}{}", fill("one"), fill("two")), |id: &str| {
+        format!("RUN --mount=type=cache,id={id},target=/c cat /c/* >> /seen; echo other > /c/other\n")
+    });
+    let write = format!("FROM $BASE\n{}{}", write("one"), write("two"));
+    let refused = Fault::Status(400, "");
+    for (what, fault, attempts) in
+        [("503", Fault::Status(503, ""), 3), ("400", refused, 1), ("no answer", Fault::Drop, 3)]
+    {
+        let registry = Registry::plain();
+        build(Isolation::Namespace, &registry.address, &fill, &[]);
+        // Manifests are answered, and so it is known that there is something.
+        let proxy = Proxy::start(&registry.address, &[Rule::new("GET", "/caches/blobs/", fault, 1000)]);
+        let run = build(Isolation::Namespace, &proxy.address, &write, &[]);
+        let told = run.stderr.lines().filter(|line| line.contains("the cache mount")).count();
+        assert_eq!(told, 1, "{what}: {}", run.stderr);
+        assert_eq!(proxy.count("GET", "/caches/blobs/"), attempts, "{what}: it is given up: {:#?}", proxy.requests());
+        assert_eq!(changes(&proxy), 0, "{what}: {}", run.stderr);
+        let after = seen(&build(Isolation::Namespace, &registry.address, &write, &[]));
+        assert!(after.contains("\"good\\ngood\\n\""), "{what}: {after}");
+    }
+    let registry = Registry::plain();
+    build(Isolation::Namespace, &registry.address, &fill, &[]);
+    let proxy = Proxy::start(&registry.address, &[Rule::new("GET", "/caches/blobs/", Fault::Corrupt, 1000)]);
+    let run = build(Isolation::Namespace, &proxy.address, &write, &[]);
+    assert_eq!(run.stderr.matches("begins anew: ").count(), 2, "a wrong digest: {}", run.stderr);
+    let after = seen(&build(Isolation::Namespace, &registry.address, &write, &[]));
+    assert!(after.contains("\"other\\nother\\n\""), "{after}");
+}
+
+#[test]
+fn what_a_run_that_was_ended_has_left_is_not_kept() {
+    if !Isolation::Namespace.allowed("cache mounts: torn") {
+        return;
+    }
+    let registry = Registry::plain();
+    // They meet in a cache, so that the one surely is at work when the other fails.
+    let dockerfile = "FROM $BASE AS slow
+RUN --mount=type=cache,id=torn,target=/c --mount=type=cache,id=meet,target=/meet \\
+    echo half > /c/file && touch /meet/slow && sleep 100
+FROM $BASE AS fails
+RUN --mount=type=cache,id=whole,target=/c --mount=type=cache,id=meet,target=/meet echo gained > /c/file; i=0; \\
+    until [ -e /meet/slow ] || [ $i = 300 ]; do sleep 0.1; i=$((i + 1)); done; false
+FROM fails
+COPY --from=slow /c /c
+";
+    let run = prepared(Isolation::Namespace, &registry.address, dockerfile).add(&["--jobs=2"]).run().expect(1);
+    assert!(run.stderr.contains("kept the cache mount whole"), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("kept the cache mount").count(), 1, "{}", run.stderr);
+}
+
+#[test]
+fn a_build_that_begins_again_loses_nothing_of_its_first_attempt() {
+    if !Isolation::Namespace.allowed("cache mounts: attempts") {
+        return;
+    }
+    let registry = Registry::plain();
+    let dockerfile = "FROM $BASE AS first
+ARG N
+RUN --mount=type=cache,id=team,target=/c echo $N >> /c/first; echo $N > /done
+FROM $BASE
+RUN echo lent > /lent
+RUN --mount=type=bind,from=first,target=/first --mount=type=cache,id=team,target=/c \\
+    cp /first/done /done; echo again >> /c/second
+";
+    let cached = |address: &str, number: &str| {
+        let cache = format!("--cache-repo={address}/layers");
+        build(Isolation::Namespace, address, dockerfile, &["--cache", &cache, &format!("--build-arg=N={number}")])
+    };
+    cached(&registry.address, "one");
+    let proxy = Proxy::start(&registry.address, &[Rule::new("GET", "/layers/blobs/", Fault::Status(503, ""), 1000)]);
+    let again = cached(&proxy.address, "two");
+    assert_eq!(again.stderr.matches("the build begins again").count(), 1, "{}", again.stderr);
+    let read = "FROM $BASE\nRUN --mount=type=cache,id=team,target=/c cat /c/* > /seen\n";
+    let seen = seen(&build(Isolation::Namespace, &registry.address, read, &[]));
+    assert!(seen.contains("\"one\\ntwo\\nagain\\nagain\\n\""), "{seen}: {}", again.stderr);
+}
+
 fn curl(arguments: &[&str]) -> String {
     let mut command = Command::new("curl");
     process::run(command.args(["-sSf", "--noproxy", "*"]).args(arguments), SHORT).success()

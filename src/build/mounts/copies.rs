@@ -29,8 +29,9 @@ impl Shared<'_> {
     /// Makes a new cache's directory with what it begins with; does nothing where it is there. `key` names it among
     /// those that a repository keeps; none for one that is not kept there.
     pub(super) fn begin_cache(&self, cache: &CacheMount, data: &Path, key: Option<&CacheKey>) -> Result<(), Error> {
-        // One at a time: what begins is worth as much to the others that want it.
-        let mut begun = self.services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        // What begins is worth as much to the others that want it, and nothing to those that want another one.
+        let turn = self.services.run.turn(data);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         if fs::symlink_metadata(data).is_ok_and(|metadata| metadata.is_dir()) {
             return Ok(());
         }
@@ -60,6 +61,7 @@ impl Shared<'_> {
             result => result.map_err(state("make", data))?,
         }
         if let Some(key) = key {
+            let mut begun = self.services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
             begun.insert(key.clone(), Begun { data: data.to_owned(), id: cache.id.clone(), beginning });
         }
         files::remove_scratch(&room)

@@ -5,6 +5,7 @@
 //!
 //! *Invariant: what came from there is unpacked as a whole or thrown away; what could not be looked at is not replaced.*
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -14,8 +15,10 @@ use crate::image::whiteout::classify;
 use crate::image::{EntryKind, Layer, LayerInventory, LayerReader, LayerWriter, decompressed};
 use crate::plan::CacheMount;
 use crate::progress::Event;
+use crate::registry;
 use crate::request::{BuildRequest, Compression, SnapshotMode};
 use crate::rootfs::{self, Contents, Rootfs, RootfsKind, Snapshot};
+use crate::store::{self, Store};
 
 use super::super::run::report;
 use super::super::stage::Shared;
@@ -53,8 +56,12 @@ const COMPRESSION: Compression = Compression::Zstd { level: 3 };
 /// Why files that were kept are not taken.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
+    #[error("its files cannot be fetched")]
+    Fetch(#[source] io::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
     #[error("its files cannot be read")]
-    Read(#[from] std::io::Error),
+    Read(#[from] io::Error),
     #[error(transparent)]
     Unpack(#[from] rootfs::Error),
     #[error("its entry `{}` is refused: {reason}", path.display())]
@@ -63,6 +70,8 @@ enum Unusable {
 
 impl Shared<'_> {
     /// Brings the files of a cache mount into `room`, if the repository has them; returns where they are.
+    ///
+    /// A build that begins again goes on with what its first attempt has packed.
     pub(super) fn fetch_cache(
         &self,
         cache: &CacheMount,
@@ -72,41 +81,85 @@ impl Shared<'_> {
         let services = self.services;
         let Some(repository) = &services.run.repository else { return Ok((None, Beginning::Unknown)) };
         let warn = |message: &str| warn(services, repository, &cache.id, message);
-        let found = match repository.find(key, self.request.run.caches.max_age, &services.store) {
-            Ok(Some(found)) => found,
+        let packed = services.run.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let packed = packed.get(key).map(|packed| Box::new(packed.layer.clone()));
+        let is_packed = packed.is_some();
+        let found = packed.map_or_else(
+            || repository.find(key, self.request.run.caches.max_age, &services.store),
+            |layer| Ok(Some(MountFound::Files(layer))),
+        );
+        let layer = match found {
+            Ok(Some(MountFound::Files(layer))) => layer,
+            Ok(Some(MountFound::Nothing)) => return Ok((None, Beginning::Anew)),
+            Ok(Some(MountFound::Unusable(error))) => {
+                warn(&format!("begins anew: {}", causes::in_one_line(&error)));
+                return Ok((None, Beginning::Anew));
+            }
             Ok(None) => return Ok((None, Beginning::Unknown)),
             Err(_) if services.cancel.is_cancelled() => return Err(Error::Interrupted),
             Err(error) => {
-                let message =
-                    format!("cannot be read, and the repository is not asked again: {}", causes::in_one_line(&error));
-                warn(&message);
+                warn(&not_read(&error));
                 return Ok((None, Beginning::Unknown));
-            }
-        };
-        let layer = match found {
-            MountFound::Files(layer) => layer,
-            MountFound::Nothing => return Ok((None, Beginning::Anew)),
-            MountFound::Unusable(error) => {
-                warn(&format!("begins anew: {}", causes::in_one_line(&error)));
-                return Ok((None, Beginning::Anew));
             }
         };
         let directory = room.join("kept");
         create(&directory)?;
-        match unpack(services, &layer, &directory) {
+        match bring(services, &layer, room).and_then(|store| unpack(services, &store, &layer, &directory)) {
             Ok(snapshot) => Ok((Some(directory), Beginning::Kept(Box::new(snapshot)))),
             Err(_) if services.cancel.is_cancelled() => Err(Error::Interrupted),
-            Err(error) => {
+            Err(error) if error.is_proof() => {
                 warn(&format!("begins anew: {}", causes::in_one_line(&error)));
                 Ok((None, Beginning::Anew))
+            }
+            Err(error) if is_packed => {
+                warn(&format!("does not have what this build has put there: {}", causes::in_one_line(&error)));
+                Ok((None, Beginning::Unknown))
+            }
+            Err(error) => {
+                repository.give_up();
+                warn(&not_read(&error));
+                Ok((None, Beginning::Unknown))
             }
         }
     }
 }
 
+impl Unusable {
+    /// Tells whether what was kept is wrong, whoever reads it: neither the network nor the disk is the reason.
+    fn is_proof(&self) -> bool {
+        match self {
+            Self::Fetch(error) => {
+                let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<registry::Error>());
+                matches!(cause, Some(registry::Error::Digest { .. } | registry::Error::Size { .. }))
+            }
+            Self::Store(_) => false,
+            Self::Read(_) | Self::Unpack(_) | Self::Entry { .. } => causes::of(self).all(|cause| {
+                let error = cause.downcast_ref::<io::Error>();
+                error.is_none_or(|error| error.raw_os_error().is_none())
+            }),
+        }
+    }
+}
+
+fn not_read(error: &dyn std::error::Error) -> String {
+    format!("cannot be read, and the repository is not asked again: {}", causes::in_one_line(error))
+}
+
+/// Brings what was kept, whole, into a store of its own, which goes with `room`: only of what has the right digest is
+/// it known whose fault it is that it cannot be unpacked.
+fn bring(services: &Services, layer: &Layer, room: &Path) -> Result<Store, Unusable> {
+    let store = Store::open(&room.join("blobs"))?;
+    let mut blob = layers::open_by(&services.cache_registry, services, layer, false).map_err(Unusable::Fetch)?;
+    let mut writer = store.create()?;
+    io::copy(&mut blob, &mut writer).map_err(Unusable::Fetch)?;
+    writer.finish()?;
+    Ok(store)
+}
+
 /// Unpacks what was kept, in a directory of its own, and notes its state.
-fn unpack(services: &Services, layer: &Layer, directory: &Path) -> Result<Snapshot, Unusable> {
-    let tar = decompressed(layers::open(services, layer, false)?)?;
+fn unpack(services: &Services, store: &Store, layer: &Layer, directory: &Path) -> Result<Snapshot, Unusable> {
+    let blob = store.read(&layer.descriptor.digest)?;
+    let tar = decompressed(layers::interruptible(services, blob))?;
     let mut reader = LayerReader::strict(tar).recorded();
     let mut rootfs = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
     let mut contents = Contents::default();
@@ -145,7 +198,8 @@ fn check(inventory: &LayerInventory) -> Result<(), Unusable> {
 }
 
 /// Packs the cache mounts that are to be sent, before the isolation that holds them ends; also after a build that
-/// failed, but not after one that was interrupted. What a build that begins again packs anew takes its place.
+/// failed, but not after one that was interrupted. What a build that begins again packs takes the place of what its
+/// first attempt had packed, with which the cache mount began.
 pub(in crate::build) fn pack(request: &BuildRequest, services: &Services) {
     let mut begun = services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
     let begun = std::mem::take(&mut *begun);
@@ -230,4 +284,34 @@ pub(in crate::build) fn keep(services: &Services) {
 fn warn(services: &Services, repository: &MountRepository, id: &str, message: &str) {
     let message = format!("the cache mount {id} of {} {message}", repository.describe());
     services.reporter.report(Event::Warning { rule: "CacheMounts", line: None, message: &message });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image;
+
+    #[test]
+    fn only_what_would_be_wrong_anywhere_is_replaced() {
+        let full = || io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let (path, malformed) = (PathBuf::from("a"), || io::Error::new(io::ErrorKind::InvalidData, "no zstd"));
+        let call = |source| rootfs::Error::Call { call: "write", path: path.clone(), source };
+        let layer = |source| rootfs::Error::Layer { source: image::Error::Read { offset: 0, source } };
+        let content = |source| rootfs::Error::Content { path: path.clone(), source };
+        let rows = [
+            (Unusable::Unpack(call(full())), false),
+            (Unusable::Unpack(layer(full())), false),
+            (Unusable::Unpack(content(full())), false),
+            (Unusable::Read(full()), false),
+            (Unusable::Fetch(full()), false),
+            (Unusable::Fetch(io::Error::other("the connection broke")), false),
+            (Unusable::Unpack(layer(malformed())), true),
+            (Unusable::Unpack(content(malformed())), true),
+            (Unusable::Unpack(rootfs::Error::Link { path: path.clone(), target: path.clone() }), true),
+            (Unusable::Entry { path: path.clone(), reason: "a cache holds no devices" }, true),
+        ];
+        for (error, is_proof) in rows {
+            assert_eq!(error.is_proof(), is_proof, "{error:?}");
+        }
+    }
 }

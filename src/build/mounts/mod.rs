@@ -49,6 +49,8 @@ pub struct RunServices {
     pub caches: Option<CacheMounts>,
     /// Where cache mounts are kept for other pods, if anywhere.
     pub repository: Option<MountRepository>,
+    /// Who makes a cache mount, by its directory: one at a time.
+    turns: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>>,
     /// The cache mounts that have begun in this build, and may be kept there.
     begun: Mutex<BTreeMap<CacheKey, Begun>>,
     /// Those of them that are to be sent.
@@ -141,8 +143,13 @@ impl RunServices {
         caches: Option<CacheMounts>,
         repository: Option<MountRepository>,
     ) -> Self {
-        let (begun, packed, copies) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { secrets, agents, caches, repository, begun, packed, copies }
+        Self { secrets, agents, caches, repository, ..Self::default() }
+    }
+
+    /// Returns what is locked while the directory of a cache mount is made.
+    fn turn(&self, data: &Path) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(data.to_owned()).or_default())
     }
 
     /// Forgets the copies that were made for mounts: they are gone with the isolation's workspace.
@@ -152,6 +159,13 @@ impl RunServices {
 }
 
 impl Prepared {
+    /// Takes note that the RUN did not end by itself: what it has left in caches may be torn, and is not kept.
+    pub(super) fn was_killed(&self, shared: &Shared<'_>) {
+        let is_mine = |begun: &Begun| self.leases.values().any(|lease| lease.data == begun.data);
+        let mut begun = shared.services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.retain(|_, begun| !is_mine(begun));
+    }
+
     /// Takes all away, and gives caches back what is theirs.
     pub(super) fn finish(mut self, shared: &Shared<'_>) -> Result<(), Error> {
         self.agents.clear();
@@ -428,6 +442,15 @@ fn state(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error +
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_begins_a_cache_keeps_nobody_from_another_one() {
+        let services = RunServices::default();
+        let turn = services.turn(Path::new("/caches/a/data-0"));
+        let _held = turn.lock().unwrap();
+        assert!(services.turn(Path::new("/caches/a/data-0")).try_lock().is_err());
+        assert!(services.turn(Path::new("/caches/b/data-0")).try_lock().is_ok());
+    }
 
     #[test]
     fn caches_differ_by_all_that_makes_them_what_they_are() {
