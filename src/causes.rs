@@ -3,16 +3,25 @@
 //! *Invariant: nothing is known here of any particular error.*
 
 use std::error::Error;
+use std::io;
 use std::iter::successors;
 
 /// Walks an error and its causes; the error itself comes first.
 pub fn of<'error>(error: &'error (dyn Error + 'static)) -> impl Iterator<Item = &'error (dyn Error + 'static)> {
-    successors(Some(error), |&error| error.source())
+    successors(Some(error), |&error| next(error))
 }
 
 /// Walks the causes of an error.
 pub fn behind(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    successors(error.source(), |&error| error.source())
+    successors(error.source(), |&error| next(error))
+}
+
+/// Returns what an error carries or names as its source: an input error that carries another one names only that one's.
+fn next<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried),
+        None => error.source(),
+    }
 }
 
 /// Writes an error and its causes in one line.
@@ -55,5 +64,13 @@ mod tests {
             assert_eq!(in_one_line(&error), line);
             assert_eq!(of(&error).count(), texts.len());
         }
+    }
+
+    #[test]
+    fn what_an_input_error_carries_is_found() {
+        let error = io::Error::other(io::Error::other(layered(&["outer", "inner"])));
+        assert_eq!(of(&error).filter(|cause| cause.is::<Layered>()).count(), 1);
+        assert_eq!(of(&error).filter(|cause| cause.is::<Box<Layered>>()).count(), 1);
+        assert_eq!(in_one_line(&error), "outer: inner");
     }
 }

@@ -103,10 +103,6 @@ impl Queue {
                 return;
             }
             let fetched = self.fetch(services, &layers[*number], spool);
-            if self.is_over() {
-                // It was not read to its end, and that is not its fault.
-                services.fetching.forgive(&layers[*number].descriptor.digest);
-            }
             spool.end(fetched);
         }
     }

@@ -4,18 +4,21 @@
 //! taken over that stand on it. So where one turns out to be damaged, or cannot be had, all is begun again: this time
 //! a step counts as found only once its layer was read, and what the first attempt made is found at once.
 //!
+//! Files are only written when all layers are here, since what has gone to a pipe cannot be taken back.
+//!
 //! *Invariant: there are two attempts at most, and the first leaves nothing but blobs that are what their digests say.*
 
 use crate::cache::CacheKey;
 use crate::causes;
 use crate::context::Context;
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 use crate::outcome::StepDone;
 use crate::output::{self, Assembled};
 use crate::plan::{Base, BaseKey, Bases, BuildPlan};
 use crate::progress::{Event, Phase};
 use crate::request::BuildRequest;
 
+use super::layers::{self, Unreadable};
 use super::{Error, Services, deliver, existing, mounts, origin, stage};
 
 /// What is built.
@@ -48,9 +51,12 @@ pub(super) fn build(setting: &Setting<'_>, services: &Services) -> Result<Delive
 
 /// Makes ready for a second attempt, if the first failed because of the cache.
 fn begins_again(error: &Error, services: &Services) -> bool {
-    let mut unreadable = services.fetching.unread();
-    unreadable.extend(error.undelivered());
-    if services.cancel.is_interrupted() || !services.cache.distrust(&unreadable) {
+    let Some(layer) = unreadable(error) else { return false };
+    if services.cancel.is_interrupted() || !services.cache.distrust(&layer) {
+        return false;
+    }
+    if let Err(error) = services.isolation.finish() {
+        super::not_put_back(services, &error);
         return false;
     }
     let text = causes::in_one_line(error);
@@ -60,16 +66,30 @@ fn begins_again(error: &Error, services: &Services) -> bool {
     services.cancel.resume()
 }
 
+/// Returns the layer whose reading is what failed, if it is that. Whatever else failed, a RUN above all, is not done
+/// again: it could end well by chance.
+fn unreadable(error: &Error) -> Option<Digest> {
+    let lent = causes::of(error).find_map(|cause| cause.downcast_ref::<Unreadable>());
+    lent.map(|lent| lent.digest.clone()).or_else(|| error.undelivered())
+}
+
 fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Error> {
     let Setting { request, plan, bases, context, target_base, build_key } = *setting;
     let mut uploads = services.uploads(output::registries(&request.outputs));
     let built = stage::build_stages(request, plan, bases, context, services, &mut uploads);
     // What caches hold is in the isolation's workspace.
     mounts::pack(request, services);
+    let (image, steps) = built?;
     // The container's own files come back before outputs are written among them.
-    let (image, steps) = services.isolation.finish().map_err(Error::from).and(built)?;
+    services.isolation.finish()?;
     let (image, form) = origin::marked(image, request, target_base, context);
     let image = output::assemble(&image, &form)?;
+    if request.outputs.iter().any(output::is_written_here) {
+        let failure = |digest: &Digest, source| Error::Fetch { digest: digest.to_string(), source };
+        for layer in &image.layers {
+            layers::borrow(services, layer).map_err(|source| failure(&layer.descriptor.digest, source))?;
+        }
+    }
     let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
     existing::tag(&image, build_key, &pushed, services)?;
     Ok(Delivered { image, steps, pushed })

@@ -131,8 +131,9 @@ impl Shared<'_> {
         let miss = |because: String, since| Some(Miss { because, since });
         sought.miss = match found {
             Found::Hit(hit) => {
+                let made_now = hit.made_now;
                 sought.hit = Some(hit);
-                None
+                if made_now { miss("this build made it, before it began again".to_owned(), None) } else { None }
             }
             Found::Expired { made } => miss("its result is older than --cache-ttl".to_owned(), Some(made)),
             Found::Refused { reason } => miss(format!("its result was refused: {reason}"), None),
@@ -213,6 +214,7 @@ impl Shared<'_> {
         }
         self.record(progress, step, hit.layer.clone(), hit.entry.created.clone());
         Ok(match &hit.layer {
+            layer if hit.made_now => super::stage::made(layer.as_ref()),
             Some(layer) => StepResult::Cached { digest: layer.descriptor.digest.clone(), size: layer.descriptor.size },
             None => StepResult::CachedNoLayer,
         })
@@ -251,7 +253,7 @@ impl Shared<'_> {
                     self.services.cache.keep_step(entry, layer, &self.services.store, later);
                 }
             }
-            Box::new(Hit { entry, layer: layer.cloned() })
+            Box::new(Hit { entry, layer: layer.cloned(), made_now: true })
         });
         let (stage, number, text) = (id.stage.clone(), id.number, step.text.clone());
         let (made, parts) = (hit.entry.made, sought.parts.trace());

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::cache;
 use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
 use crate::isolation::Cancel;
 use crate::oci::Digest;
@@ -23,8 +24,7 @@ const PIECE: usize = 128 << 10;
 ///
 /// With `keep`, what comes from a registry is kept in the store, for outputs that need it later.
 pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result<Box<dyn Read + Send>> {
-    let lent = services.cache.lends(&layer.descriptor.digest);
-    open_by(if lent { &services.cache_registry } else { &services.registry }, services, layer, keep)
+    open_by(&services.registry, services, layer, keep)
 }
 
 /// Opens the compressed blob of a layer as [`open`] does, with the patience of a client.
@@ -36,6 +36,7 @@ pub(super) fn open_by(
 ) -> io::Result<Box<dyn Read + Send>> {
     let digest = &layer.descriptor.digest;
     let cancel = services.cancel.clone();
+    borrow(services, layer)?;
     let turn = keep.then(|| services.fetching.turn(digest, &services.store)).flatten();
     if services.store.contains(digest) {
         let blob = services.store.verified(digest).map_err(io::Error::other)?;
@@ -45,18 +46,41 @@ pub(super) fn open_by(
         let text = format!("layer {digest} is not in the store {}", services.store.root().display());
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     };
-    let whole = Whole::begin(&services.fetching, digest);
     let stream = services.wait(client.blob(reference, &layer.descriptor)).map_err(io::Error::other)?;
     let reader = registry::read_blocking(stream.map_err(io::Error::other)?, &services.runtime);
     let counted = Counted { reader, digest: digest.clone(), reporter: Arc::clone(&services.reporter), unreported: 0 };
     let reader = Interruptible { reader: counted, cancel };
-    let reader = Watched { reader, whole };
     match turn {
         Some(turn) => {
             Ok(Box::new(Keep { reader, writer: Some(services.store.create().map_err(io::Error::other)?), _turn: turn }))
         }
         None => Ok(Box::new(reader)),
     }
+}
+
+/// Brings a layer into the store that the cache has lent, all of it: what is wrong with it must show before anything is
+/// made of it. Does nothing for other layers.
+pub(super) fn borrow(services: &Services, layer: &Layer) -> io::Result<()> {
+    if !services.cache.lends(layer) {
+        return Ok(());
+    }
+    let digest = &layer.descriptor.digest;
+    let Some(_turn) = services.fetching.turn(digest, &services.store) else { return Ok(()) };
+    match services.cache.fetch_lent(layer, &services.store) {
+        Err(_) if services.cancel.is_cancelled() => Err(interrupted()),
+        Err(error @ (cache::Error::Write { .. } | cache::Error::Store(_))) => Err(io::Error::other(error)),
+        Err(source) => Err(io::Error::other(Unreadable { digest: digest.clone(), source })),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A layer that a store of the cache has lent, and that is not there or not what its digest says.
+#[derive(Debug, thiserror::Error)]
+#[error("layer {digest}, which the cache has lent, cannot be read")]
+pub(super) struct Unreadable {
+    pub(super) digest: Digest,
+    #[source]
+    source: cache::Error,
 }
 
 /// Opens a layer's tar stream.
@@ -165,8 +189,6 @@ impl Read for Ahead {
 #[derive(Clone, Debug, Default)]
 pub struct Fetching {
     inner: Arc<(Mutex<HashSet<Digest>>, Condvar)>,
-    /// Those whose reading has ended before their end.
-    unread: Arc<Mutex<HashSet<Digest>>>,
 }
 
 /// The right to fetch a layer, until it is dropped.
@@ -176,17 +198,6 @@ struct Turn {
 }
 
 impl Fetching {
-    /// Returns the layers whose reading has ended before their end: what they hold is not what their digests say, or
-    /// could not be had, or was not wanted any more.
-    pub(super) fn unread(&self) -> HashSet<Digest> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Forgets that a layer was not read to its end: that was not wanted.
-    pub(super) fn forgive(&self, layer: &Digest) {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).remove(layer);
-    }
-
     /// Waits until nobody fetches the layer; none when it is in the store then.
     fn turn(&self, digest: &Digest, store: &Store) -> Option<Turn> {
         let (digests, ended) = &*self.inner;
@@ -222,47 +233,16 @@ struct Interruptible<R> {
     cancel: Cancel,
 }
 
+fn interrupted() -> io::Error {
+    io::Error::other("the build was interrupted")
+}
+
 impl<R: Read> Read for Interruptible<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.cancel.is_cancelled() {
-            return Err(io::Error::other("the build was interrupted"));
+            return Err(interrupted());
         }
         self.reader.read(buffer)
-    }
-}
-
-/// Takes note, when it is dropped, of a layer that was not read to its end.
-struct Whole {
-    fetching: Fetching,
-    digest: Digest,
-    is_read: bool,
-}
-
-impl Whole {
-    fn begin(fetching: &Fetching, digest: &Digest) -> Self {
-        Self { fetching: fetching.clone(), digest: digest.clone(), is_read: false }
-    }
-}
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        if !self.is_read {
-            self.fetching.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(self.digest.clone());
-        }
-    }
-}
-
-/// A reader that knows whether it came to its end, which it only does where the digest is right.
-struct Watched<R> {
-    reader: R,
-    whole: Whole,
-}
-
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        self.whole.is_read |= count == 0 && !buffer.is_empty();
-        Ok(count)
     }
 }
 

@@ -39,6 +39,7 @@ use tokio::runtime::Handle;
 use attempt::{Delivered, Setting};
 
 use crate::cache::{BaseImages, Cache, Inventories};
+use crate::causes;
 use crate::context::{self, Access, Context};
 use crate::dockerfile;
 use crate::http::Agent;
@@ -127,8 +128,7 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
     let finished = services.isolation.finish().map_err(Error::from);
     if let (Err(_), Err(error)) = (&built, &finished) {
         // The build's own error is the one to tell; where the container's files are must not be lost over it.
-        let message = format!("what stood here before could not be put back: {error}");
-        services.reporter.report(Event::Warning { rule: "NotPutBack", line: None, message: &message });
+        not_put_back(services, error);
     }
     let outcome = built.and_then(|outcome| finished.map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
@@ -143,6 +143,11 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
         let error = if services.cancel.is_interrupted() { Error::Interrupted } else { error };
         Failed { error, dockerfile: Some(context.dockerfile.clone()) }
     })
+}
+
+fn not_put_back(services: &Services, error: &dyn std::error::Error) {
+    let message = format!("what stood here before could not be put back: {}", causes::in_one_line(error));
+    services.reporter.report(Event::Warning { rule: "NotPutBack", line: None, message: &message });
 }
 
 fn build_context(
@@ -217,7 +222,7 @@ fn check_results(
 /// Base layers that are read are kept when their bytes are needed once more: by an archive or a layout, by a
 /// registry that cannot mount them, or by a second stage that unpacks them or copies from them.
 fn keeps_layers(request: &BuildRequest, plan: &BuildPlan, destinations: &[Reference], bases: &Bases) -> bool {
-    let files = request.outputs.len() > destinations.len();
+    let files = request.outputs.iter().any(output::is_written_here);
     let elsewhere = |key: &BaseKey| destinations.iter().any(|d| d.registry != key.reference.registry);
     let often = |key: &BaseKey| plan.stages.iter().map(|stage| uses(stage, key)).sum::<usize>() > 1;
     files || bases.keys().any(|key| elsewhere(key) || often(key))

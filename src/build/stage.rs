@@ -95,6 +95,14 @@ pub(super) fn build_stages(
     Ok((image, steps))
 }
 
+/// Tells what came of a step that was done.
+pub(super) fn made(layer: Option<&Layer>) -> StepResult {
+    match layer {
+        Some(layer) => StepResult::Layer { digest: layer.descriptor.digest.clone(), size: layer.descriptor.size },
+        None => StepResult::NoLayer,
+    }
+}
+
 /// Returns the target and the stages that it is based on.
 fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
     let mut chain = BTreeSet::new();
@@ -291,10 +299,7 @@ impl Shared<'_> {
             Action::Copy(copy) => (self.copy(progress, copy)?, Some(rfc3339(self.request.created))),
             Action::Run(run) => (self.run(progress, run, id)?, Some(rfc3339(self.request.created))),
         };
-        let result = match &layer {
-            Some(layer) => StepResult::Layer { digest: layer.descriptor.digest.clone(), size: layer.descriptor.size },
-            None => StepResult::NoLayer,
-        };
+        let result = made(layer.as_ref());
         self.record(progress, step, layer.clone(), created);
         Ok((layer, result))
     }

@@ -71,7 +71,7 @@ impl Network {
     /// Waits for something of the network, but not longer than until the build is cancelled, or the registry given up.
     pub(super) fn wait<T>(&self, future: impl Future<Output = Result<T, crate::registry::Error>>) -> Result<T, Error> {
         let cancelled = async {
-            while !(self.is_cancelled)() && !self.given_up.load(Ordering::Relaxed) {
+            while !self.is_unwanted() {
                 tokio::time::sleep(CANCEL_INTERVAL).await;
             }
         };
@@ -85,15 +85,37 @@ impl Network {
     }
 }
 
+/// A reader that fails once nobody wants what it reads.
+struct Wanted<'a, R> {
+    reader: &'a mut R,
+    network: &'a Network,
+}
+
+impl<R: io::Read> io::Read for Wanted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.network.is_unwanted() {
+            return Err(io::Error::other("the build was interrupted, or the registry given up"));
+        }
+        self.reader.read(buffer)
+    }
+}
+
 impl Network {
+    /// Tells whether the build was cancelled, or the registry given up.
+    fn is_unwanted(&self) -> bool {
+        (self.is_cancelled)() || self.given_up.load(Ordering::Relaxed)
+    }
+
     /// Brings a layer into `store`.
     pub(super) fn fetch(&self, from: &Reference, blob: &Descriptor, store: &Store) -> Result<LayerContent, Error> {
         let opened = self.wait(self.client.blob(from, blob));
         let mut stream = read_blocking(opened.map_err(|error| unfit(blob, error))?, &self.runtime);
         let mut writer = store.create()?;
         // The stream ends with an error where size or digest are wrong, and then there is no blob.
-        match io::copy(&mut stream, &mut writer).map_err(io::Error::downcast) {
+        let copied = io::copy(&mut Wanted { reader: &mut stream, network: self }, &mut writer);
+        match copied.map_err(io::Error::downcast) {
             Ok(bytes) => self.reporter.report(Event::Pulled { digest: &blob.digest, bytes }),
+            Err(_) if self.is_unwanted() => return Err(Error::Interrupted),
             Err(Ok(error)) => return Err(unfit(blob, Error::Registry(error))),
             Err(Err(source)) => return Err(Error::Write { path: store.path(&blob.digest), source }),
         }

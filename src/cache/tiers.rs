@@ -3,7 +3,7 @@
 //! *Invariant: no failure of a store reaches the build. A store that fails is told once and asked no more; an entry that
 //! is not right is told, and taken for missing.*
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,8 +51,8 @@ pub struct Cache {
 /// What a second attempt must know of the first.
 #[derive(Default)]
 struct Loans {
-    /// The layers that were found and not read yet.
-    unread: HashSet<Digest>,
+    /// The layers that were found in registries and not read, by where they are.
+    lent: HashMap<Digest, (Reference, Arc<Tier>)>,
     /// What was made in the first attempt; only a second one looks there.
     made: HashMap<CacheKey, Hit>,
     /// Whether one of the layers could not be read: from then on each is read when it is found.
@@ -105,6 +105,8 @@ pub struct Hit {
     pub entry: Entry,
     /// Its layer; none where it made none.
     pub layer: Option<Layer>,
+    /// Whether this very build has made it, before it began again.
+    pub made_now: bool,
 }
 
 impl Cache {
@@ -172,7 +174,7 @@ impl Cache {
         &self,
         (key, name): (&CacheKey, &EntryName),
         kept: Kept,
-        tier: &Tier,
+        tier: &Arc<Tier>,
         (store, lend): (&Store, Lend),
     ) -> Result<Found, Error> {
         let refused = |reason: &str| Error::refused(name, reason);
@@ -192,15 +194,15 @@ impl Cache {
                 }
                 let lend = if self.loans().distrusted { Lend::Whole } else { lend };
                 let content = tier.store.layer(&descriptor, store, lend)?;
-                if matches!(content, LayerContent::Remote(_)) {
-                    self.loans().unread.insert(descriptor.digest.clone());
+                if let LayerContent::Remote(repository) = &content {
+                    self.loans().lent.insert(descriptor.digest.clone(), (repository.clone(), Arc::clone(tier)));
                 }
                 let descriptor = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
                 Some(Layer { descriptor, diff_id: diff_id.clone(), content })
             }
             (Some(_), None) | (None, Some(_)) => return Err(refused("it lacks a part")),
         };
-        Ok(Found::Hit(Box::new(Hit { entry, layer })))
+        Ok(Found::Hit(Box::new(Hit { entry, layer, made_now: false })))
     }
 
     /// Keeps a step's result. With `later`, its layer is on its way to a destination, and is taken from there.
@@ -216,7 +218,7 @@ impl Cache {
         };
         let put = Put { name, document, blob };
         if layer.is_none_or(|layer| layer.content == LayerContent::Stored) {
-            let hit = Hit { entry: entry.clone(), layer: layer.cloned() };
+            let hit = Hit { entry: entry.clone(), layer: layer.cloned(), made_now: true };
             self.loans().made.insert(entry.key.clone(), hit);
         }
         if !later {
@@ -226,18 +228,35 @@ impl Cache {
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner).push(put);
     }
 
-    /// Tells whether one of these layers, which could not be read, was lent by a store. Then the build is to be begun
-    /// again: from now on a step counts as found only once its layer was read, and what was made until now is found.
-    pub fn distrust(&self, unreadable: &HashSet<Digest>) -> bool {
+    /// Tells whether a layer, which could not be read, was lent by a store. Then the build is to be begun again: from
+    /// now on a step counts as found only once its layer was read, and what was made until now is found.
+    pub fn distrust(&self, unreadable: &Digest) -> bool {
         let mut loans = self.loans();
-        let first = !loans.distrusted && unreadable.iter().any(|digest| loans.unread.contains(digest));
+        let first = !loans.distrusted && loans.lent.contains_key(unreadable);
         loans.distrusted |= first;
         first
     }
 
-    /// Tells whether a layer was lent by a store unread.
-    pub fn lends(&self, layer: &Digest) -> bool {
-        self.loans().unread.contains(layer)
+    /// Tells whether a layer is where a store has lent it, unread.
+    pub fn lends(&self, layer: &Layer) -> bool {
+        self.lender(layer).is_some()
+    }
+
+    /// Brings a layer that was lent into `store`, verified.
+    ///
+    /// # Errors
+    /// [`Error`], of kind `Refused` when it is not what its digest says.
+    pub fn fetch_lent(&self, layer: &Layer, store: &Store) -> Result<(), Error> {
+        let Some(tier) = self.lender(layer) else { return Ok(()) };
+        tier.store.layer(&layer.descriptor, store, Lend::Whole).map(drop)
+    }
+
+    /// Returns the store that has lent a layer, if it is there that the layer is.
+    fn lender(&self, layer: &Layer) -> Option<Arc<Tier>> {
+        let LayerContent::Remote(place) = &layer.content else { return None };
+        let loans = self.loans();
+        let (repository, tier) = loans.lent.get(&layer.descriptor.digest)?;
+        (repository == place).then(|| Arc::clone(tier))
     }
 
     fn loans(&self) -> MutexGuard<'_, Loans> {
@@ -320,17 +339,7 @@ impl Cache {
 
     fn keep_in(&self, put: &Put, chosen: impl Fn(&Tier) -> bool) {
         for tier in self.tiers.iter().filter(|tier| tier.is_written() && chosen(tier)) {
-            let (tier, put, runtime) = (Arc::clone(tier), put.clone(), self.runtime.clone());
-            let task = self.runtime.spawn_blocking(move || {
-                let _turn = runtime.block_on(tier.turns.acquire()).expect("the semaphore is never closed");
-                // It may have failed meanwhile.
-                if !tier.is_written() {
-                    return;
-                }
-                if let Err(error) = tier.store.put(&put.name, &put.document, &put.blob) {
-                    tier.failed_to_write(&error);
-                }
-            });
+            let task = self.runtime.spawn(Arc::clone(tier).put(put.clone()));
             self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
         }
     }
@@ -351,6 +360,21 @@ impl Loans {
 }
 
 impl Tier {
+    /// Keeps an entry when its turn comes. Who waits must not hold a thread: those whose turn it is need threads, too.
+    async fn put(self: Arc<Self>, put: Put) {
+        let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        // It may have failed meanwhile.
+        if !self.is_written() {
+            return;
+        }
+        let tier = Arc::clone(&self);
+        let work = move || tier.store.put(&put.name, &put.document, &put.blob);
+        // A task that panicked has kept nothing, which is all that can be said of it.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
+            self.failed_to_write(&error);
+        }
+    }
+
     fn is_read(&self) -> bool {
         !self.is_gone.load(Ordering::Relaxed) && !self.fails_to_read.load(Ordering::Relaxed)
     }

@@ -134,9 +134,7 @@ fn registry_kind(error: &registry::Error) -> Kind {
 
 /// A layer's stream hands its registry's error on as the source of an input error.
 fn fetch_kind(error: &std::io::Error) -> Kind {
-    let inner = error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
-    let registry = inner.and_then(|inner| causes::of(inner).find_map(|cause| cause.downcast_ref()));
-    registry.map_or(Kind::Disk, registry_kind)
+    causes::of(error).find_map(|cause| cause.downcast_ref()).map_or(Kind::Disk, registry_kind)
 }
 
 /// A layer whose stream broke may come whole the next time; one that says what no layer may say will not.

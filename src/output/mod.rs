@@ -73,6 +73,14 @@ pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Er
     Ok(())
 }
 
+/// Tells whether an output is a file or a directory, and not in a registry.
+pub fn is_written_here(output: &Output) -> bool {
+    match output {
+        Output::Registry(_) => false,
+        Output::Layout { .. } | Output::Archive { .. } | Output::Tar(_) | Output::Directory { .. } => true,
+    }
+}
+
 /// Tells whether an output asks for the image's files, and not for the image.
 pub fn needs_files(output: &Output) -> bool {
     match output {

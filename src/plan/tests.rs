@@ -1,47 +1,15 @@
 //! What Dockerfiles mean: steps, environments, configurations and refusals.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use super::*;
 use crate::dockerfile;
 use crate::oci::ImageConfig;
-use crate::request::{
-    Compression, ContextSource, DockerfileSource, IsolationChoice, ResultFiles, RunNetwork, SnapshotMode, Snapshots,
-};
+use crate::request::RunNetwork;
 
 fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
-    let platform: Platform = "linux/amd64".parse().expect("platform");
     BuildRequest {
-        form: crate::request::ImageForm::default(),
-        context: ContextSource::Directory(PathBuf::from("/context")),
-        context_sub_path: None,
-        context_max_size: u64::MAX,
-        named_contexts: std::collections::BTreeMap::new(),
-        dockerfile: DockerfileSource::Path { given: "Dockerfile".into(), absolute: "/Dockerfile".into() },
         target: target.map(str::to_owned),
         build_args: build_args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        labels: BTreeMap::new(),
-        platform: platform.clone(),
-        build_platform: platform,
-        created: 0,
-        epoch: None,
-        snapshots: Snapshots::EachStep,
-        snapshot_mode: SnapshotMode::Full,
-        compression: Compression::Uncompressed,
-        ignore_paths: Vec::new(),
-        base_images: PathBuf::from("/cache"),
-        offline: false,
-        materialize: false,
-        isolation: IsolationChoice::Auto,
-        force: false,
-        jobs: 1,
-        run: crate::request::RunSettings::default(),
-        cache: crate::request::CacheRequest::default(),
-        state_directory: PathBuf::from("/state"),
-        outputs: Vec::new(),
-        check_push: true,
-        results: ResultFiles::default(),
+        ..BuildRequest::plain()
     }
 }
 

@@ -15,6 +15,8 @@ pub use cache::{CacheRequest, CachedSteps};
 use crate::oci::{Digest, Platform, Reference};
 
 mod output;
+#[cfg(any(test, fuzzing))]
+mod plain;
 mod run;
 
 pub use output::{ArchiveForm, DirectoryMode, ImageForm, ImageFormat, OriginMarks, Output, Target};

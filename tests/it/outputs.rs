@@ -17,6 +17,7 @@ use crate::support::pod::{EXECUTOR, Pod, podman};
 use crate::support::process::{self, LONG, SHORT};
 use crate::support::registry::{self, Registry};
 use crate::support::scratch::Scratch;
+use crate::support::skips;
 use crate::support::source::{one_file, source};
 
 const DOCKERFILE: &str = "FROM $BASE
@@ -185,6 +186,31 @@ fn all_names_are_in_an_archive() {
     let whole = annotations(unpacked.path(), "io.containerd.image.name");
     assert_eq!(whole, ["r.example/a/app:1", "r.example/b/app:1", "docker.io/library/app:2"]);
     assert_eq!(annotations(&build.path("layout"), "org.opencontainers.image.ref.name"), ["1", "2"]);
+}
+
+#[test]
+fn an_engine_loads_archives_of_both_formats() {
+    if !Isolation::Namespace.allowed("outputs: docker load") {
+        return;
+    }
+    let docker = |words: &str| process::run(Command::new("sh").args(["-c", &format!("docker {words}")]), LONG);
+    if docker("version --format '{{.Server.Version}}'").code != 0 {
+        return skips::skip("outputs: docker load", "no Docker engine answers");
+    }
+    for format in ["oci", "docker"] {
+        let source = source("FROM scratch\nCOPY file /file\n", &[("file", "x")]);
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        let names = ["one:1", "two:2"].map(|name| format!("example.com/{format}/{name}"));
+        executor.add(&["--no-push", &format!("--image-format={format}")]);
+        executor.add(&[&format!("-d={}", names[0]), &format!("-d={}", names[1])]).output("--tar-path", "image.tar");
+        let build = executor.run().expect(0);
+        let loaded = docker(&format!("load --input {}", build.path("image.tar").display())).success();
+        for name in &names {
+            assert!(loaded.contains(&format!("Loaded image: {name}")), "{loaded}");
+            assert!(docker(&format!("image inspect {name}")).success().contains("\"Architecture\""));
+        }
+        docker(&format!("rmi {}", names.join(" "))).success();
+    }
 }
 
 #[test]

@@ -201,17 +201,16 @@ fn keys_from_files_open_a_server_and_are_not_seen() {
         Err(reason) => return skips::skip("keys of --ssh", &reason),
     };
     let origin = Scratch::new("origin");
-    git::script(origin.path(), "git init -q .; echo cloned > file; git add .; git commit -qm one");
+    git::script(origin.path(), "git init -q -b master .; echo cloned > file; git add .; git commit -qm one");
     let kinds = [("ed25519", sshd.key()), ("rsa", sshd.add_key("rsa")), ("ecdsa", sshd.add_key("ecdsa"))];
     let rows = [(Isolation::Namespace, 3), (Isolation::Container, 1), (Isolation::Chroot, 1)];
     for (isolation, count) in rows.into_iter().filter(|(isolation, _)| isolation.allowed("keys of --ssh")) {
         for (kind, key) in &kinds[..count] {
+            let url = format!("ssh://root@127.0.0.1:{}{}", sshd.port, origin.path().display());
             let dockerfile = format!(
-                "FROM $BASE\nCOPY root/ /\nCOPY known /known\nRUN --mount=type=ssh export GIT_SSH_COMMAND='ssh -o \
-                 UserKnownHostsFile=/known -o IdentityFile=none'; git clone -q ssh://root@127.0.0.1:{}{} /clone && \
-                 cat /clone/file > /seen\nRUN test ! -S /run/buildkit/ssh_agent.0\n",
-                sshd.port,
-                origin.path().display()
+                "FROM $BASE\nCOPY root/ /\nCOPY known /known\nADD {url}/.git#master /added\nRUN --mount=type=ssh \
+                 export GIT_SSH_COMMAND='ssh -o UserKnownHostsFile=/known -o IdentityFile=none'; git clone -q {url} \
+                 /clone && cat /clone/file /added/file > /seen\nRUN test ! -S /run/buildkit/ssh_agent.0\n"
             );
             let source = source(&dockerfile, &[("known", &sshd.known())]);
             let root = source.join("context/root");
@@ -219,8 +218,10 @@ fn keys_from_files_open_a_server_and_are_not_seen() {
             ["/usr/bin/git", "/usr/bin/ssh"].iter().for_each(|program| bring(program, &root));
             let mut executor = Executor::new(isolation, source.path());
             let file = executor.credential("key", key);
-            let build = executor.only_layout().add(&[&format!("--ssh=default={file}")]).run().expect(0);
-            assert!(content(&build, "/seen").contains("cloned"), "{kind} in {}", isolation.name());
+            executor.credential(".ssh/known_hosts", sshd.known());
+            let build = executor.at_home().only_layout().add(&[&format!("--ssh=default={file}")]).run().expect(0);
+            let seen = content(&build, "/seen");
+            assert!(seen.contains("cloned\\ncloned"), "{kind} in {}: {seen}", isolation.name());
             let text = String::from_utf8_lossy(key);
             let line = text.lines().nth(2).expect("it has lines");
             not_delivered(&build, line, isolation.name());

@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 use super::clouds::Clouds;
 use super::helper::Answer;
 use crate::oci::Reference;
+#[cfg(feature = "aws")]
 pub(super) use document::decode;
 pub(super) use key::{normal_key, server_name};
 pub use keychain::Keychain;

@@ -3,8 +3,22 @@
 //! The oracle is older than much of the language, and does some things differently from BuildKit. So a case may have
 //! two texts: `Dockerfile`, and `Dockerfile.oracle`, which says the same in what the oracle knows: a heredoc is a file
 //! there, a `${V%.*}` the value that the generator worked out, a mount a copy that is removed again. What they share
-//! is told in the module that makes it; what the two builders are known to do differently and what cannot be said
-//! otherwise is not generated, and each such gap says so where it is.
+//! is told in the module that makes it.
+//!
+//! Where buildah 1.28 does something else than BuildKit (whose sources decide):
+//!
+//! | what | in buildah | here |
+//! |---|---|---|
+//! | a wildcard that finds nothing | fails | the judge knows |
+//! | a file over a directory, a directory over a file | replaces it | the judge knows; ours must refuse |
+//! | a variable that is set again | moves to the end of the environment | the judge sorts |
+//! | the mode of `--chmod` for directories on the way | is not theirs | they are made before |
+//! | WORKDIR under USER | is root's, and made late | is made before |
+//! | `--chown` with an archive | leaves its files alone | not generated |
+//! | RUN in a VOLUME | is lost | not generated |
+//! | set-user-id bits of sources | are lost | not generated |
+//! | a destination that is a link | is replaced, unless a slash follows | a slash follows |
+//! | what is re-included in a directory that is left out | is not found, or the directory is made with 0755 | may happen |
 
 mod context;
 mod copy;
