@@ -149,7 +149,8 @@ impl Shared<'_> {
             return None;
         }
         let contents = self.contents(progress.id, copy).ok()?;
-        sought.parts = keys::copy(self.start(progress, "copy", is_apart(copy)), copy, contents, &self.caching.settings);
+        sought.parts =
+            keys::copy(self.start(progress, "copy", keys::is_apart(copy)), copy, contents, &self.caching.settings);
         let first = std::mem::replace(&mut sought.key, sought.parts.key());
         let found = self.services.cache.step(&sought.key, &self.services.store, Lend::Lazily);
         match &found {
@@ -177,9 +178,8 @@ impl Shared<'_> {
     }
 
     fn start(&self, progress: &Progress, kind: &'static str, apart: bool) -> Parts {
-        let platform = self.plan.stages[progress.id.0].platform.to_string();
-        let parts = Parts::new(kind).value("the platform", platform);
-        if apart { parts } else { parts.value(progress.cached.origin, progress.cached.state.hex()) }
+        let before = (!apart).then_some((progress.cached.origin, &progress.cached.state));
+        keys::start(kind, &self.plan.stages[progress.id.0].platform, before)
     }
 
     pub(super) fn parts(&self, progress: &Progress, step: &Step) -> Result<Parts, Error> {
@@ -191,7 +191,7 @@ impl Shared<'_> {
                 keys::run(self.start(progress, "run", false), run, self.mounted(progress.id, run)?, settings)
             }
             Action::Copy(copy) => keys::copy(
-                self.start(progress, "copy", is_apart(copy)),
+                self.start(progress, "copy", keys::is_apart(copy)),
                 copy,
                 self.copied(progress.id, copy)?,
                 settings,
@@ -311,11 +311,6 @@ impl Shared<'_> {
     pub(super) fn history_time(&self) -> Option<String> {
         (!self.caching.is_on).then(|| rfc3339(self.request.created))
     }
-}
-
-/// Tells whether a COPY does not depend on the image at all; the names of --chown are looked up in it.
-pub(super) fn is_apart(copy: &CopyStep) -> bool {
-    copy.link && copy.chown.is_none()
 }
 
 impl Sought {

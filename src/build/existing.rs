@@ -108,8 +108,7 @@ impl Shared<'_> {
 
 /// Stands for the files of a stage, which its own steps decide.
 fn planned_stage(stage: StageId) -> Part {
-    let digest = Frames::new("planned stage").with(stage.0.to_string()).digest();
-    Part { name: "stage".to_owned(), digest, files: Vec::new() }
+    Part::new("a planned stage", Frames::new("planned stage").with(stage.0.to_string()).digest())
 }
 
 /// What the documents of the image look like; an origin is of the context, whose contents count anyway.

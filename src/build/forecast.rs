@@ -10,7 +10,7 @@ use crate::plan::{Action, Bases, BuildPlan, CopyFrom, Mounted, Stage, StageBase,
 use crate::progress::{Miss, StepId};
 use crate::request::BuildRequest;
 
-use super::cached::is_apart;
+use super::keys::is_apart;
 use super::stage::{Progress, Shared};
 use super::{Error, Services};
 

@@ -19,7 +19,7 @@ use crate::rootfs::{Exclusions, Tree};
 use super::copy::{Content, Copier, Draft, Link, Source};
 use super::files::Opened;
 use super::stage::Shared;
-use super::{CopyError, Error, files, layers};
+use super::{CopyError, Error, files, keys, layers};
 
 /// As many digits as a Git commit id has.
 const COMMIT_DIGITS: usize = 40;
@@ -30,15 +30,11 @@ impl Shared<'_> {
         match &step.from {
             CopyFrom::Context | CopyFrom::Named(_) => self.contents(id, step),
             CopyFrom::Stage(stage) => {
-                let (name, state) = (&self.plan.stages[stage.0].name, &self.finished(*stage).cached.state);
-                let digest = Frames::new("files of a stage").with(state.hex()).digest();
-                Ok(Part { name: format!("stage {name}"), digest, files: Vec::new() })
+                Ok(keys::stage_files(&self.plan.stages[stage.0].name, &self.finished(*stage).cached.state))
             }
             CopyFrom::Image(key) => {
                 let layers = self.bases.get(key).map(|base| &*base.image.layers).unwrap_or_default();
-                let digests = layers.iter().map(|layer| layer.descriptor.digest.hex());
-                let digest = Frames::new("files of an image").list(digests).digest();
-                Ok(Part { name: format!("image {}", key.reference), digest, files: Vec::new() })
+                Ok(keys::image_files(&key.reference.to_string(), layers))
             }
         }
     }
@@ -78,7 +74,11 @@ impl Shared<'_> {
                 let step = CopyStep { sources: vec![source.clone()], ..step.clone() };
                 all = all.with(self.source(id, &step, opened, reading, &mut files)?.hex());
             }
-            Ok(Part { name: format!("what {name} has to copy"), digest: all.digest(), files })
+            let (part, alias) = match reading {
+                Reading::Copied => ("what is copied", format!("what {name} has to copy")),
+                Reading::Shown => ("what is shown", format!("what {name} has to mount")),
+            };
+            Ok(Part { alias: Some(alias), files, ..Part::new(part, all.digest()) })
         })
     }
 

@@ -66,6 +66,36 @@ pub(super) fn made(layer: Option<&Digest>) -> CacheKey {
     Frames::new("made").option(layer.map(Digest::hex)).key()
 }
 
+/// Starts the parts of a step; `before` are the files that it finds, with what they came from, where it depends on them.
+pub(super) fn start(kind: &'static str, platform: &Platform, before: Option<(&str, &CacheKey)>) -> Parts {
+    let parts = Parts::new(kind).value("the platform", platform.to_string());
+    match before {
+        None => parts.value("apart", ""),
+        Some((origin, state)) => {
+            let digest = Frames::new("value").with(state.hex()).digest();
+            parts.part(Part { alias: Some(origin.to_owned()), ..Part::new("what was before", digest) })
+        }
+    }
+}
+
+/// Tells whether a COPY does not depend on the image at all; the names of --chown are looked up in it.
+pub(super) fn is_apart(copy: &CopyStep) -> bool {
+    copy.link && copy.chown.is_none()
+}
+
+/// What stands for the files of a stage.
+pub(super) fn stage_files(name: &str, state: &CacheKey) -> Part {
+    let digest = Frames::new("files of a stage").with(state.hex()).digest();
+    Part { alias: Some(format!("stage {name}")), ..Part::new("a stage", digest) }
+}
+
+/// What stands for the files of an image: its layers.
+pub(super) fn image_files(reference: &str, layers: &[Layer]) -> Part {
+    let digests = layers.iter().map(|layer| layer.descriptor.digest.hex());
+    let digest = Frames::new("files of an image").list(digests).digest();
+    Part { alias: Some(format!("image {reference}")), ..Part::new("an image", digest) }
+}
+
 /// The parts of WORKDIR.
 pub(super) fn workdir(parts: Parts, step: &WorkdirStep, settings: &Settings) -> Parts {
     let WorkdirStep { path, user } = step;
@@ -183,3 +213,6 @@ pub(super) fn image(config: &ImageConfig, layers: &[Layer]) -> CacheKey {
 pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("strings, numbers and lists always serialize")
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,12 +97,21 @@ impl Frames {
 /// One thing that a result depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What it is, as a user would call it: `the command`, `variable A`, `files of .`.
+    /// What it is, as a user would call it: `the command`, `variable A`, `files of .`; it counts, too.
     pub name: String,
+    /// What a user calls it instead, where that does not count: `stage build`, which may be renamed.
+    pub alias: Option<String>,
     /// What it is worth.
     pub digest: Digest,
     /// The files in it, where it is made of files.
     pub files: Vec<FileDigest>,
+}
+
+impl Part {
+    /// Makes a part that is not made of files.
+    pub fn new(name: impl Into<String>, digest: Digest) -> Self {
+        Self { name: name.into(), alias: None, digest, files: Vec::new() }
+    }
 }
 
 /// A file of a part.
@@ -136,7 +145,7 @@ impl Parts {
     /// Adds a part by its digest.
     #[must_use]
     pub fn digest(self, name: impl Into<String>, digest: Digest) -> Self {
-        self.part(Part { name: name.into(), digest, files: Vec::new() })
+        self.part(Part::new(name, digest))
     }
 
     /// Adds a part.
@@ -158,8 +167,10 @@ impl Parts {
             let kept = part.files.iter().take(if part.files.len() > MOST_FILES { 0 } else { MOST_FILES });
             kept.map(|file| (file.path.clone(), short(&file.digest))).collect()
         };
-        let trace =
-            |part: &Part| TracedPart { name: part.name.clone(), digest: short(&part.digest), files: files(part) };
+        let trace = |part: &Part| {
+            let name = part.alias.as_ref().unwrap_or(&part.name).clone();
+            TracedPart { name, digest: short(&part.digest), files: files(part) }
+        };
         self.parts.iter().map(trace).collect()
     }
 }
@@ -167,7 +178,7 @@ impl Parts {
 /// A part as an earlier build had it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TracedPart {
-    /// As [`Part::name`].
+    /// What a user calls it.
     pub name: String,
     /// The beginning of its digest.
     pub digest: String,
@@ -256,7 +267,7 @@ mod tests {
         let step = |command: &str, files: &[(&str, &str)]| {
             let files: Vec<_> = files.iter().map(|(path, text)| file(path, text)).collect();
             let digest = files.iter().fold(Frames::new("files"), |f, one| f.with(&one.path).with(one.digest.hex()));
-            let part = Part { name: "files of src".to_owned(), digest: digest.digest(), files };
+            let part = Part { files, ..Part::new("files of src", digest.digest()) };
             Parts::new("copy").value("the instruction", command).part(part).trace()
         };
         let before = step("COPY", &[("src/a", "1"), ("src/b", "1")]);

@@ -394,4 +394,4 @@ pub fn images(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Vec<Bas
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -168,7 +168,8 @@ pub(super) fn plan_run(
         mounts.add(mount)?;
     }
     let Mounts { mut mounts, first_agent, .. } = mounts;
-    mounts.sort_by(|one, other| one.target.cmp(&other.target));
+    // What is a variable alone has no place; its name makes the order of the flags say nothing there, too.
+    mounts.sort_by(|one, other| (&one.target, variable(one)).cmp(&(&other.target, variable(other))));
     let created_by = Some(history::run(&draft.declared(), &argv));
     let mut environment = draft.variables().to_vec();
     if let Some(socket) = first_agent
@@ -185,6 +186,15 @@ pub(super) fn plan_run(
     let proxies = arguments::proxy_environment(draft.scope.request);
     let (user, directory) = (draft.config.user.clone(), clean(&draft.config.working_dir));
     Ok((Action::Run(RunStep { argv, environment, proxies, user, directory, network, hosts, mounts }), created_by))
+}
+
+fn variable(mount: &Mount) -> Option<&str> {
+    match &mount.what {
+        Mounted::Secret { variable, .. } => variable.as_deref(),
+        Mounted::Bind { .. } | Mounted::Cache(_) | Mounted::Tmpfs { .. } | Mounted::Ssh { .. } | Mounted::Script(_) => {
+            None
+        }
+    }
 }
 
 /// The mounts of one RUN while they are planned.

@@ -5,7 +5,8 @@ use crate::dockerfile;
 use crate::oci::ImageConfig;
 use crate::request::RunNetwork;
 
-fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
+/// A request for a build that is never carried out.
+pub(crate) fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
     BuildRequest {
         target: target.map(str::to_owned),
         build_args: build_args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
@@ -14,7 +15,7 @@ fn request(build_args: &[(&str, &str)], target: Option<&str>) -> BuildRequest {
 }
 
 /// Plans with images that have nothing but the configuration that `configure` gives to the named one.
-fn plan_with(
+pub(crate) fn plan_with(
     text: &str,
     request: &BuildRequest,
     configure: impl Fn(&str, &mut ImageConfig),
