@@ -8,6 +8,7 @@
 //! *Invariant: files appear under their names by rename, blobs before the entries that name them, and what is read is
 //! checked against its digest; so a build that is killed, or a disk that lies, costs an entry and nothing else.*
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -120,13 +121,14 @@ impl Directory {
 
     /// Removes blobs that no entry names, and temporary files, unless they are younger than `grace`: somebody may be
     /// about to name them. Returns how many bytes that freed.
-    pub(super) fn sweep(&self, named: &[Digest], grace: SystemTime) -> Result<u64, Error> {
+    pub(super) fn sweep(&self, named: &HashSet<Digest>, grace: SystemTime) -> Result<u64, Error> {
         let mut freed = 0;
+        let named: HashSet<&str> = named.iter().map(Digest::hex).collect();
         for directory in ["entries", "blobs", "blobs/sha256"] {
             for entry in fs::read_dir(self.root.join(directory)).into_iter().flatten().flatten() {
                 let (Ok(metadata), name) = (entry.metadata(), entry.file_name()) else { continue };
                 let name = name.to_string_lossy().into_owned();
-                let needed = directory == "entries" && !name.starts_with('.') || named.iter().any(|d| d.hex() == name);
+                let needed = directory == "entries" && !name.starts_with('.') || named.contains(name.as_str());
                 let young = metadata.modified().is_ok_and(|modified| modified > grace);
                 if metadata.is_file() && !needed && !young {
                     remove(&entry.path())?;
@@ -376,7 +378,7 @@ mod tests {
         let place = place();
         let extra = place.cache.blobs.put(b"nobody's").expect("puts");
         let long_ago = SystemTime::UNIX_EPOCH;
-        let named = [place.descriptor.digest.clone()];
+        let named = HashSet::from([place.descriptor.digest.clone()]);
         assert_eq!(place.cache.sweep(&named, long_ago).expect("sweeps"), 0);
         let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 40);
         assert_eq!(place.cache.sweep(&named, later).expect("sweeps"), 8);

@@ -30,7 +30,7 @@ pub use inventories::Inventories;
 pub use key::CacheKey;
 pub use mount_repository::{MountFound, MountRepository};
 pub use mounts::{CacheMounts, FIRST_INSTANCE, Lease, Pruned, Use, size_of_tree};
-pub use place::{Collected, Limits, Listed, Place, prune};
+pub use place::{Collected, Limits, Listed, Place, prune, size};
 pub use registry::{Network, PATIENCE, Repository};
 pub use tiers::{Cache, Found, Hit, Options};
 

@@ -3,6 +3,7 @@
 //! *Invariant: builds may go on meanwhile. Entries go before their blobs, and a blob that is young stays, since a build
 //! may be about to name it.*
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use super::{Directory, Entry, EntryKind, EntryName, Error, Kept, Repository};
@@ -58,9 +59,17 @@ impl Listed {
         self.used.or(self.made).unwrap_or(i64::MAX)
     }
 
-    fn size(&self) -> u64 {
-        self.blob.as_ref().map_or(0, |(_, size)| *size)
+    /// Returns how many bytes its blob has, and takes note of it; none where another entry had it before.
+    fn size(&self, known: &mut HashSet<Digest>) -> u64 {
+        let blob = self.blob.as_ref().filter(|(digest, _)| known.insert(digest.clone()));
+        blob.map_or(0, |(_, size)| *size)
     }
+}
+
+/// Returns how many bytes the blobs of entries have together; one that several have is there once.
+pub fn size(entries: &[Listed]) -> u64 {
+    let mut known = HashSet::new();
+    entries.iter().fold(0, |size, entry| size.saturating_add(entry.size(&mut known)))
 }
 
 impl Place {
@@ -119,9 +128,10 @@ pub struct Limits {
 pub fn prune(place: &Place, limits: Limits, dry: bool) -> Result<Collected, Error> {
     let Limits { now, oldest, largest } = limits;
     let mut pruned = Collected::default();
-    let (mut kept, mut size) = (Vec::new(), 0_u64);
+    let (mut kept, mut size, mut gone) = (HashSet::new(), 0_u64, Vec::new());
     for entry in place.list()? {
-        let grown = size.saturating_add(entry.size());
+        let more = entry.blob.as_ref().filter(|(digest, _)| !kept.contains(digest)).map_or(0, |(_, size)| *size);
+        let grown = size.saturating_add(more);
         // What steps depended on is small, and without it no miss can be explained.
         let is_kept = entry.time() >= oldest && (grown <= largest || entry.name.kind == EntryKind::Trail);
         if is_kept {
@@ -133,8 +143,11 @@ pub fn prune(place: &Place, limits: Limits, dry: bool) -> Result<Collected, Erro
             place.remove(&entry)?;
         }
         pruned.entries += 1;
-        pruned.bytes = pruned.bytes.saturating_add(entry.size());
+        gone.push(entry);
     }
+    let mut counted = kept.clone();
+    // What is still named frees nothing.
+    pruned.bytes = gone.iter().fold(0, |bytes, entry| bytes.saturating_add(entry.size(&mut counted)));
     if let (Place::Directory(directory), false) = (place, dry) {
         let young = u64::try_from(now).unwrap_or(0).saturating_sub(GRACE);
         directory.sweep(&kept, SystemTime::UNIX_EPOCH + Duration::from_secs(young))?;

@@ -62,10 +62,8 @@ fn open(
 fn print(listed: &[Listed], json: bool) -> Result<(), Failure> {
     let mut output = std::io::stdout().lock();
     let time = |seconds: Option<i64>| Some(jiff::Timestamp::from_second(seconds?).ok()?.to_string());
-    let mut all = 0_u64;
     for entry in listed {
         let (name, size) = (entry.name.to_string(), entry.blob.as_ref().map_or(0, |(_, size)| *size));
-        all = all.saturating_add(size);
         let line = if json {
             let digest = entry.blob.as_ref().map(|(digest, _)| digest);
             let (made, used) = (time(entry.made), time(entry.used));
@@ -80,7 +78,7 @@ fn print(listed: &[Listed], json: bool) -> Result<(), Failure> {
     if json {
         return Ok(());
     }
-    let line = format!("{} entries, {}", listed.len(), units::bytes(all));
+    let line = format!("{} entries, {}", listed.len(), units::bytes(cache::size(listed)));
     writeln!(output, "{line}").map_err(|error| Failure::from_error(Kind::Output, &error))
 }
 
