@@ -6,6 +6,7 @@
 
 mod add;
 mod cache;
+mod cache_commands;
 mod cache_damage;
 mod cache_faults;
 mod cache_mounts;
@@ -27,6 +28,7 @@ mod credentials;
 mod credentials_clouds;
 mod debian;
 mod differential;
+mod differential_cache;
 mod errors;
 mod faults;
 mod flags;

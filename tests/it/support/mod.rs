@@ -15,6 +15,7 @@ pub(crate) mod git;
 pub(crate) mod image;
 pub(crate) mod isolation;
 pub(crate) mod listing;
+pub(crate) mod mutate;
 pub(crate) mod objects;
 pub(crate) mod oracle;
 pub(crate) mod pod;
