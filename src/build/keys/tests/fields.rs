@@ -94,17 +94,22 @@ fn every_field_of_run_counts() {
     assert_eq!(key(&step), key(&proxied), "proxies decide no result");
 }
 
-#[test]
-fn every_field_of_a_mount_counts() {
-    let bind = |source: &str, read_only| Mounted::Bind { from: CopyFrom::Context, source: source.into(), read_only };
-    let cache = CacheMount {
+/// The cache of the mounts below.
+fn cache_mount() -> CacheMount {
+    CacheMount {
         id: "i".into(),
         sharing: Sharing::Shared,
         from: None,
         source: "/".into(),
         owner: MountOwner::default(),
         read_only: false,
-    };
+    }
+}
+
+/// Mounts that all show something else.
+fn different_mounts() -> Vec<Mounted> {
+    let bind = |source: &str, read_only| Mounted::Bind { from: CopyFrom::Context, source: source.into(), read_only };
+    let cache = cache_mount();
     let owner = |mode, uid, gid| MountOwner { mode, uid, gid };
     let secret = |id: &str, required, variable: Option<&str>, owner| Mounted::Secret {
         id: id.into(),
@@ -138,6 +143,13 @@ fn every_field_of_a_mount_counts() {
             ssh("i", false, owner),
         ]);
     }
+    whats
+}
+
+#[test]
+fn every_field_of_a_mount_counts() {
+    let (cache, whats) = (cache_mount(), different_mounts());
+    let bind = || Mounted::Bind { from: CopyFrom::Context, source: "/".into(), read_only: true };
     let step = |mounts| RunStep {
         argv: Vec::new(),
         environment: Vec::new(),
@@ -165,7 +177,7 @@ fn every_field_of_a_mount_counts() {
         keys.push((format!("shows {what:?}"), key(&[(None, what.clone(), Some("a"))])));
         keys.push((format!("shows another {what:?}"), key(&[(None, what, Some("b"))])));
     }
-    let two = |one, other| key(&[(Some("/m"), bind("/", true), one), (Some("/n"), bind("/", true), other)]);
+    let two = |one, other| key(&[(Some("/m"), bind(), one), (Some("/n"), bind(), other)]);
     keys.push(("the first of two".to_owned(), two(Some("a"), Some("b"))));
     keys.push(("the second of two".to_owned(), two(Some("b"), Some("a"))));
     let same: Vec<String> = keys
