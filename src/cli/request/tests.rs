@@ -385,7 +385,6 @@ fn a_plan_and_an_image_do_not_share_standard_output() {
     let variables = [("KANIKO_PRINT_PLAN", "1")];
     assert!(refused(&["--no-push", "--output=type=tar"], &variables).contains("KANIKO_PRINT_PLAN"));
     resolved(&["--no-push", "--output=type=tar", "--print-plan"], &[("KANIKO_PRINT_PLAN", "0")]);
-    resolved(&["--no-push", "--output=type=tar", "--print-plan", "--dryrun"], &[]);
     resolved(&["--no-push", "--print-plan", "--tar-path=file"], &[]);
 }
 
