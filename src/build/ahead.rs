@@ -30,9 +30,8 @@ pub(super) fn each_tar(
     layers: &[Layer],
     act: &mut dyn FnMut(usize, Box<dyn Read + Send>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let is_elsewhere = |layer: &Layer| {
-        matches!(layer.content, LayerContent::Remote(_)) && !services.store.contains(&layer.descriptor.digest)
-    };
+    let is_elsewhere =
+        |layer: &Layer| layer.content != LayerContent::Stored && !services.store.contains(&layer.descriptor.digest);
     // The first is wanted at once.
     let later = (1..layers.len()).filter(|number| is_elsewhere(&layers[*number]));
     let queue = Queue::new(later.collect());

@@ -134,10 +134,11 @@ pub(super) fn find(
     if request.outputs.len() > destinations.len() {
         return Ok(None);
     }
+    // What was pushed to a destination is there, and not where bases come from in place of it.
+    let registry = services.registry.direct();
     let mut found: Option<(bytes::Bytes, Digest)> = None;
     for destination in &destinations {
-        let Some(image) =
-            services.wait(services.registry.manifest(&tagged(destination, key)))?.map_err(output::Error::from)?
+        let Some(image) = services.wait(registry.manifest(&tagged(destination, key)))?.map_err(output::Error::from)?
         else {
             return Ok(None);
         };
@@ -148,11 +149,11 @@ pub(super) fn find(
         }
     }
     let (Some((bytes, digest)), Some(first)) = (found, destinations.first()) else { return Ok(None) };
-    let resolved = services.wait(services.registry.resolve(&first.with_digest(digest), &request.platform))?;
+    let resolved = services.wait(registry.resolve(&first.with_digest(digest), &request.platform))?;
     let resolved = resolved.map_err(output::Error::from)?;
     for destination in &destinations {
         let media_type = &resolved.manifest.media_type;
-        let pushed = services.wait(services.registry.push_manifest(destination, media_type, bytes.clone()))?;
+        let pushed = services.wait(registry.push_manifest(destination, media_type, bytes.clone()))?;
         pushed.map_err(output::Error::from)?;
     }
     let media_type = resolved.manifest.media_type.clone();

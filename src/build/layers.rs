@@ -11,7 +11,7 @@ use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
 use crate::isolation::Cancel;
 use crate::oci::Digest;
 use crate::progress::{Event, Reporter};
-use crate::registry::{self, Client};
+use crate::registry;
 use crate::store::{BlobWriter, Store};
 
 use super::{Error, Services};
@@ -24,16 +24,6 @@ const PIECE: usize = 128 << 10;
 ///
 /// With `keep`, what comes from a registry is kept in the store, for outputs that need it later.
 pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result<Box<dyn Read + Send>> {
-    open_by(&services.registry, services, layer, keep)
-}
-
-/// Opens the compressed blob of a layer as [`open`] does, with the patience of a client.
-pub(super) fn open_by(
-    client: &Client,
-    services: &Services,
-    layer: &Layer,
-    keep: bool,
-) -> io::Result<Box<dyn Read + Send>> {
     let digest = &layer.descriptor.digest;
     let cancel = services.cancel.clone();
     borrow(services, layer)?;
@@ -42,9 +32,13 @@ pub(super) fn open_by(
         let blob = services.store.verified(digest).map_err(io::Error::other)?;
         return Ok(Box::new(Interruptible { reader: blob, cancel }));
     }
-    let LayerContent::Remote(reference) = &layer.content else {
-        let text = format!("layer {digest} is not in the store {}", services.store.root().display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    let (client, reference) = match &layer.content {
+        LayerContent::Remote(reference) => (&services.registry, reference),
+        LayerContent::Lent(reference) => (&services.cache_registry, reference),
+        LayerContent::Stored => {
+            let text = format!("layer {digest} is not in the store {}", services.store.root().display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
     };
     let stream = services.wait(client.blob(reference, &layer.descriptor)).map_err(io::Error::other)?;
     let reader = registry::read_blocking(stream.map_err(io::Error::other)?, &services.runtime);

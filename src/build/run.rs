@@ -139,7 +139,7 @@ impl Shared<'_> {
                 if progress.files.is_none() {
                     files.apply(u32::try_from(number).unwrap_or(u32::MAX), &inventory)?;
                 }
-                if matches!(all[number].content, LayerContent::Remote(_)) {
+                if all[number].content != LayerContent::Stored {
                     layers::keep_inventory(services, &all[number].descriptor.digest, &inventory);
                 }
                 Ok(())

@@ -106,7 +106,7 @@ impl LayerCache for Inline {
             return self.network.fetch(&self.image, blob, store);
         }
         match self.network.wait(self.network.client.blob_size(&self.image, blob))? {
-            Some(size) if size == blob.size => Ok(LayerContent::Remote(self.image.clone())),
+            Some(size) if size == blob.size => Ok(LayerContent::Lent(self.image.clone())),
             Some(_) | None => Err(Error::refused(&blob.digest, format!("{} does not have it whole", self.image))),
         }
     }

@@ -55,7 +55,7 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 /// How a registry is reached from blocking work.
 #[derive(Clone)]
 pub struct Network {
-    /// Speaks to registries.
+    /// Speaks to registries, to each of them itself: nothing that stands in for one has what was just kept there.
     pub client: Client,
     /// Drives the network's tasks.
     pub runtime: Handle,
@@ -251,7 +251,7 @@ impl LayerCache for Repository {
             return self.network.fetch(&self.repository, blob, store);
         }
         match self.network.wait(self.network.client.blob_size(&self.repository, blob))? {
-            Some(size) if size == blob.size => Ok(LayerContent::Remote(self.repository.clone())),
+            Some(size) if size == blob.size => Ok(LayerContent::Lent(self.repository.clone())),
             Some(size) => Err(Error::refused(&blob.digest, format!("it has {size} bytes instead of {}", blob.size))),
             None => Err(Error::refused(&blob.digest, "its blob is not there")),
         }

@@ -194,7 +194,7 @@ impl Cache {
                 }
                 let lend = if self.loans().distrusted { Lend::Whole } else { lend };
                 let content = tier.store.layer(&descriptor, store, lend)?;
-                if let LayerContent::Remote(repository) = &content {
+                if let LayerContent::Lent(repository) = &content {
                     self.loans().lent.insert(descriptor.digest.clone(), (repository.clone(), Arc::clone(tier)));
                 }
                 let descriptor = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
@@ -253,7 +253,7 @@ impl Cache {
 
     /// Returns the store that has lent a layer, if it is there that the layer is.
     fn lender(&self, layer: &Layer) -> Option<Arc<Tier>> {
-        let LayerContent::Remote(place) = &layer.content else { return None };
+        let LayerContent::Lent(place) = &layer.content else { return None };
         let loans = self.loans();
         let (repository, tier) = loans.lent.get(&layer.descriptor.digest)?;
         (repository == place).then(|| Arc::clone(tier))

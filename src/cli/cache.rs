@@ -49,7 +49,7 @@ fn open(
     }
     let network = request::registry_network(&args.registry, environment)?;
     let network = cache::Network {
-        client: services::client(&network, report.clone())?.1,
+        client: services::client(&network, report.clone())?.1.direct(),
         runtime: runtime.handle().clone(),
         reporter: Arc::clone(report) as Arc<dyn crate::progress::Reporter>,
         is_cancelled: Arc::new(|| false),

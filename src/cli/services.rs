@@ -117,7 +117,7 @@ fn assemble(
     let (request, network) = (&resolved.request, &resolved.network);
     let (agent, credentials) = credentials(network)?;
     let registry = registry_client(agent.clone(), network, credentials, Arc::clone(&reporter));
-    let impatient = registry.with_patience(cache::PATIENCE);
+    let impatient = registry.direct().with_patience(cache::PATIENCE);
     let store = Store::open(&request.state_directory.join("store"));
     let (stopped, heard) = (cancel.clone(), Arc::clone(&reporter));
     let network = cache::Network {

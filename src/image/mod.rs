@@ -59,8 +59,10 @@ pub struct Layer {
 pub enum LayerContent {
     /// In the store.
     Stored,
-    /// In a repository, not fetched yet; never fetched when nobody reads it.
+    /// In a repository, or where that is pulled from, not fetched yet; never fetched when nobody reads it.
     Remote(Reference),
+    /// In a repository of the cache itself, not fetched yet either.
+    Lent(Reference),
 }
 
 /// A configuration and the layers it belongs to; a change gives a new image.

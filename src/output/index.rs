@@ -27,6 +27,8 @@ struct Part {
 /// # Errors
 /// [`Error`] when an image is not there, is an index itself or has another's platform, and when a registry refuses.
 pub async fn join(request: &IndexRequest, client: &Client, reporter: &dyn Reporter) -> Result<IndexOutcome, Error> {
+    // The images were pushed, as the index will be: an older one at a mirror is not what is meant.
+    let client = &client.direct();
     if request.check_push {
         check_push(client, &request.destinations).await?;
     }

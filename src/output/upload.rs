@@ -24,7 +24,10 @@ pub struct Uploads {
 }
 
 struct Shared {
+    /// Reads the layers of bases, wherever they come from.
     client: Client,
+    /// Reads what we pushed, and what the cache lends.
+    direct: Client,
     store: Store,
     /// One reference for each repository that is pushed to.
     repositories: Vec<Reference>,
@@ -63,7 +66,7 @@ impl Uploads {
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let repositories = repositories(&destinations);
-        let shared = Arc::new(Shared { client, store, repositories, reporter });
+        let shared = Arc::new(Shared { direct: client.direct(), client, store, repositories, reporter });
         Self { shared, runtime, destinations, tasks: Vec::new(), started: Vec::new() }
     }
 
@@ -115,16 +118,17 @@ impl Shared {
     async fn deliver_layer(&self, layer: &Layer) -> Result<(), Error> {
         let origin = match &layer.content {
             LayerContent::Stored => None,
-            LayerContent::Remote(reference) => Some(reference),
+            LayerContent::Remote(reference) => Some((&self.client, reference)),
+            LayerContent::Lent(reference) => Some((&self.direct, reference)),
         };
         for (position, repository) in self.repositories.iter().enumerate() {
-            let from = if position == 0 { origin } else { Some(&self.repositories[0]) };
+            let from = if position == 0 { origin } else { Some((&self.direct, &self.repositories[0])) };
             if self.store.contains(&layer.descriptor.digest) {
                 let path = self.store.path(&layer.descriptor.digest);
                 let blob = BlobSource::open(&path).map_err(|source| Error::Write { action: "open", path, source })?;
                 self.deliver(repository, &blob, &layer.descriptor, from).await?;
-            } else if let Some(from) = from {
-                let copied = self.client.copy_blob(from, repository, &layer.descriptor).await;
+            } else if let Some((client, from)) = from {
+                let copied = client.copy_blob(from, repository, &layer.descriptor).await;
                 let pushed = copied.map_err(|error| failed_copy(layer, error))?;
                 pushed.report(&*self.reporter, repository, &layer.descriptor);
             } else {
@@ -140,9 +144,10 @@ impl Shared {
         repository: &Reference,
         blob: &BlobSource,
         descriptor: &Descriptor,
-        from: Option<&Reference>,
+        from: Option<(&Client, &Reference)>,
     ) -> Result<(), Error> {
-        let pushed = self.client.push_blob(repository, blob, descriptor, from).await?;
+        let (client, from) = from.map_or((&self.direct, None), |(client, from)| (client, Some(from)));
+        let pushed = client.push_blob(repository, blob, descriptor, from).await?;
         pushed.report(&*self.reporter, repository, descriptor);
         Ok(())
     }

@@ -122,11 +122,13 @@ pub enum Error {
         /// What is blocked.
         scope: String,
     },
-    /// The settings move it to where nothing has a name.
-    #[error("cannot pull {reference}: the settings of registries (--registries-conf) leave nothing of its name")]
+    /// The settings leave no place for it.
+    #[error("cannot pull {reference}: {reason}")]
     Nowhere {
         /// What was asked for.
         reference: String,
+        /// Which settings, and how.
+        reason: &'static str,
     },
     /// The registry broke the protocol.
     #[error("{at}: {reason}")]

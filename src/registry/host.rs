@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use super::auth::{Authoriser, Token};
 use super::challenge::{self, Challenge};
 use super::error::{At, Error, detail};
+use super::mirrors::Place;
 use super::{Client, Options, Registry};
 use crate::http::{self, AUTHORIZATION, Backoff, Call, HeaderValue, Method, Response, Retry, StatusCode, Url, redact};
 use crate::oci::{DEFAULT_REGISTRY, Reference};
@@ -68,22 +69,23 @@ impl Client {
         also: Option<&Reference>,
     ) -> Result<Target, Error> {
         let wanted = Wanted { purpose, operation, retry: self.0.agent.retry() };
-        self.target_as(reference, wanted, also).await
+        self.target_as(&self.0.options.mirrors.itself(reference), wanted, also).await
     }
 
-    /// Does the same with another persistence.
+    /// Does the same in a place that may not be the registry itself, and with another persistence.
     pub(super) async fn target_as(
         &self,
-        reference: &Reference,
+        place: &Place,
         wanted: Wanted,
         also: Option<&Reference>,
     ) -> Result<Target, Error> {
         let Wanted { purpose, operation, retry } = wanted;
+        let reference = &place.reference;
         let at = At { operation, subject: reference.to_string() };
         if let Some(scope) = self.0.options.mirrors.blocked(reference) {
             return Err(Error::Blocked { at, scope: scope.to_string() });
         }
-        let host = self.0.hosts.get(&self.0.options, reference, purpose);
+        let host = self.0.hosts.get(&self.0.options, place, purpose);
         let base = host.base.get_or_try_init(|| self.ping(&host, &at, retry)).await?.clone();
         let found = self.0.credentials.find(reference).await;
         let scopes = scopes(reference, purpose, also);
@@ -147,25 +149,25 @@ impl Client {
 }
 
 impl Hosts {
-    fn get(&self, options: &Options, place: &Reference, purpose: Purpose) -> Arc<Host> {
+    fn get(&self, options: &Options, place: &Place, purpose: Purpose) -> Arc<Host> {
         let settings = settings(options, place, purpose);
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(Host::new(&place.registry, settings.clone()));
-        hosts.entry((place.registry.clone(), purpose, settings.clone())).or_insert_with(make).clone()
+        let registry = &place.reference.registry;
+        let make = || Arc::new(Host::new(registry, settings.clone()));
+        hosts.entry((registry.clone(), purpose, settings.clone())).or_insert_with(make).clone()
     }
 }
 
 /// Joins what was said of a place, of its registry, and of all registries.
-fn settings(options: &Options, place: &Reference, purpose: Purpose) -> Registry {
-    let own = options.registries.get(&place.registry).cloned().unwrap_or_default();
+fn settings(options: &Options, place: &Place, purpose: Purpose) -> Registry {
+    let own = options.registries.get(&place.reference.registry).cloned().unwrap_or_default();
     let all = match purpose {
         Purpose::Pull => &options.pull,
         Purpose::Push | Purpose::Delete => &options.push,
     };
-    let is_insecure = options.mirrors.is_insecure(place, purpose == Purpose::Pull);
     Registry {
-        insecure: own.insecure || all.insecure || is_insecure,
-        skip_verify: own.skip_verify || all.skip_verify || is_insecure,
+        insecure: own.insecure || all.insecure || place.insecure,
+        skip_verify: own.skip_verify || all.skip_verify || place.insecure,
     }
 }
 

@@ -4,7 +4,7 @@
 //! come from where its manifest is. Knows nothing of how a place is asked, nor of where its settings were written.
 //!
 //! *Invariant: a reference keeps the name that the user gave it; only requests go to a mirror. Nothing is ever
-//! pushed to one.*
+//! pushed to one. A host is spoken to in plain HTTP only in the place for which that was said.*
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use super::{Client, Error, settings_key};
 use crate::causes;
 use crate::http::Retry;
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 use crate::progress::Event;
 
 /// How often a place is asked while there are others: who waits long for a mirror has no use for it.
@@ -31,6 +31,16 @@ pub struct Mirror {
     pub pulls: Pulls,
     /// Whether it may be asked in plain HTTP, and with any certificate.
     pub insecure: bool,
+}
+
+/// Where a reference's content may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// What it is there.
+    pub(super) reference: Reference,
+    /// Whether it may be asked for in plain HTTP, and with any certificate: of another place of the same registry
+    /// something else may be said.
+    pub(super) insecure: bool,
 }
 
 /// Which references are asked for at a mirror.
@@ -117,12 +127,21 @@ impl Mirror {
         format!("{self}/{repository}")
     }
 
-    /// Returns where a reference's content is here, if the rest of its repository makes a name here.
-    fn place(&self, reference: &Reference, rest: &str) -> Option<Reference> {
-        let parts = [self.prefix.as_str(), rest].into_iter().filter(|part| !part.is_empty());
+    /// Returns where a reference's content is here, if the rest of its name makes a name here.
+    fn place(&self, reference: &Reference, rest: &Rest<'_>) -> Option<Place> {
+        let has_port = self.registry.rsplit(']').next().is_some_and(|end| end.contains(':'));
+        // What is left of a name follows the mirror, a port too; there is not room for it everywhere.
+        if !rest.port.is_empty() && (has_port || !self.prefix.is_empty()) {
+            return None;
+        }
+        let registry = format!("{}{}", self.registry, rest.port);
+        let parts = [self.prefix.as_str(), rest.path].into_iter().filter(|part| !part.is_empty());
         let repository = parts.collect::<Vec<_>>().join("/");
-        let registry = self.registry.clone();
-        (!repository.is_empty()).then(|| Reference { registry, repository, ..reference.clone() })
+        let is_named = !repository.is_empty();
+        is_named.then(|| Place {
+            reference: Reference { registry, repository, ..reference.clone() },
+            insecure: self.insecure,
+        })
     }
 
     fn is_for(&self, reference: &Reference) -> bool {
@@ -132,22 +151,42 @@ impl Mirror {
             Pulls::ByTag => reference.digest.is_none(),
         }
     }
+}
 
-    fn has(&self, place: &Reference) -> bool {
-        self.registry == place.registry && below(&self.prefix, &place.repository).is_some()
+impl Place {
+    /// Returns the same place for what has a digest.
+    pub(super) fn with_digest(&self, digest: Digest) -> Self {
+        Self { reference: self.reference.with_digest(digest), insecure: self.insecure }
+    }
+
+    /// Returns what it is known by: its repository, and how that is spoken to.
+    fn key(&self) -> Key {
+        (self.reference.name(), self.insecure)
     }
 }
 
+/// What follows a scope in a reference.
+#[derive(Clone, Copy)]
+struct Rest<'a> {
+    /// The port of its host, after its colon; may be empty.
+    port: &'a str,
+    /// The rest of its repository, which may be all or nothing of it.
+    path: &'a str,
+}
+
 impl Scope {
-    /// Returns what follows the scope in a reference's repository; none for a reference that is not in it.
-    fn rest<'a>(&self, reference: &'a Reference) -> Option<&'a str> {
+    /// Returns what follows the scope in a reference; none for one that is not in it.
+    fn rest<'a>(&self, reference: &'a Reference) -> Option<Rest<'a>> {
         match self {
-            Self::Name { registry, path } if *registry == reference.registry => below(path, &reference.repository),
+            Self::Name { registry, path } if *registry == reference.registry => {
+                below(path, &reference.repository).map(|path| Rest { port: "", path })
+            }
             Self::Name { .. } => None,
             Self::Below(domain) => {
-                let host = reference.registry.split(':').next().unwrap_or_default();
+                let end = reference.registry.find(':').unwrap_or(reference.registry.len());
+                let (host, port) = reference.registry.split_at(end);
                 let is_below = host.strip_suffix(domain.as_str()).is_some_and(|labels| labels.ends_with('.'));
-                is_below.then_some(&*reference.repository)
+                is_below.then_some(Rest { port, path: &reference.repository })
             }
         }
     }
@@ -171,24 +210,14 @@ fn below<'a>(path: &str, repository: &'a str) -> Option<&'a str> {
 
 impl Mirrors {
     /// Returns where a reference's content may be, in the order in which to ask.
-    pub(super) fn places(&self, reference: &Reference) -> Vec<Reference> {
-        let whole = self.of.get(&reference.registry).map_or(&[][..], Vec::as_slice);
-        let mut found: Vec<Option<Reference>> =
-            whole.iter().map(|mirror| mirror.place(reference, &reference.repository)).collect();
-        let mut own = Some(reference.clone());
-        if let Some((rule, rest)) = self.rule(reference) {
-            let mirrors = rule.mirrors.iter().filter(|mirror| mirror.is_for(reference));
-            found.extend(mirrors.map(|mirror| mirror.place(reference, rest)));
-            if let Some(location) = &rule.location {
-                own = location.place(reference, rest);
-            }
-        }
-        if found.iter().all(Option::is_none) || !self.only {
-            // Who moves everything to a place that has no name for it wants it from nowhere else.
-            found.push(own);
-        }
-        let mut places: Vec<Reference> = Vec::new();
-        for place in found.into_iter().flatten() {
+    pub(super) fn places(&self, reference: &Reference) -> Vec<Place> {
+        let all = Rest { port: "", path: &reference.repository };
+        let mirrors = self.of.get(&reference.registry).map_or(&[][..], Vec::as_slice);
+        let mirrors = mirrors.iter().filter_map(|mirror| mirror.place(reference, &all));
+        // How those are spoken to is not said where they are named.
+        let mirrors = mirrors.map(|place| self.itself(&place.reference));
+        let mut places: Vec<Place> = Vec::new();
+        for place in mirrors.chain(self.of_rule(reference).unwrap_or_default()) {
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -196,16 +225,52 @@ impl Mirrors {
         places
     }
 
+    /// Returns the registry itself as a place, spoken to as is said of it and not of what it stands in for.
+    pub(super) fn itself(&self, reference: &Reference) -> Place {
+        let insecure = self.rule(reference).is_some_and(|(rule, _)| rule.insecure);
+        Place { reference: reference.clone(), insecure }
+    }
+
+    /// Returns the same without all places that stand in for a registry.
+    pub(super) fn without_places(&self) -> Self {
+        let itself = |rule: &Rule| Rule { location: None, mirrors: Vec::new(), ..rule.clone() };
+        Self { of: BTreeMap::new(), rules: self.rules.iter().map(itself).collect(), only: false }
+    }
+
+    /// Tells why there is no place for a reference.
+    fn why_nowhere(&self, reference: &Reference) -> &'static str {
+        if self.of_rule(reference).is_some() {
+            "none of its registry's mirrors is for it (pull-from-mirror, mirror-by-digest-only), and \
+             --skip-default-registry-fallback keeps the registry itself from being asked"
+        } else {
+            "what --registries-conf leaves of its name makes no name at one of the places that it names"
+        }
+    }
+
+    /// Returns the places that are not those of its whole registry; none if one of them has no name for it. Who moves
+    /// everything there wants it from nowhere else.
+    fn of_rule(&self, reference: &Reference) -> Option<Vec<Place>> {
+        let found = self.rule(reference);
+        let (mirrors, location) = found.map_or((&[][..], None), |(rule, _)| (&*rule.mirrors, rule.location.as_ref()));
+        let is_whole_mirrored = self.of.get(&reference.registry).is_some_and(|mirrors| !mirrors.is_empty());
+        let is_mirrored = is_whole_mirrored || !mirrors.is_empty();
+        let last = !(self.only && is_mirrored);
+        let mut places = Vec::new();
+        if let Some((_, rest)) = found {
+            let mirrors = mirrors.iter().filter(|mirror| mirror.is_for(reference));
+            for place in mirrors.chain(location.filter(|_| last)) {
+                places.push(place.place(reference, &rest)?);
+            }
+        }
+        if last && location.is_none() {
+            places.push(self.itself(reference));
+        }
+        Some(places)
+    }
+
     /// Returns what of a place's registry must not be spoken to, if it is in it.
     pub(super) fn blocked<'a>(&'a self, place: &'a Reference) -> Option<&'a Scope> {
         self.rule(place).filter(|(rule, _)| rule.blocked).map(|(rule, _)| &rule.scope)
-    }
-
-    /// Tells whether a place may be spoken to in plain HTTP, and with any certificate.
-    pub(super) fn is_insecure(&self, place: &Reference, is_pull: bool) -> bool {
-        let places = self.rules.iter().flat_map(|rule| rule.mirrors.iter().chain(&rule.location));
-        let named = places.filter(|named| is_pull && named.has(place)).max_by_key(|named| named.prefix.len());
-        named.map_or_else(|| self.rule(place).is_some_and(|(rule, _)| rule.insecure), |named| named.insecure)
     }
 
     /// Tells whether the places of a repository differ from reference to reference.
@@ -214,19 +279,22 @@ impl Mirrors {
     }
 
     /// Finds the rule that holds for a reference, and what follows its scope in the repository.
-    fn rule<'a>(&'a self, reference: &'a Reference) -> Option<(&'a Rule, &'a str)> {
+    fn rule<'a>(&'a self, reference: &'a Reference) -> Option<(&'a Rule, Rest<'a>)> {
         let fitting = self.rules.iter().filter_map(|rule| Some((rule, rule.scope.rest(reference)?)));
         // Of two that are as long, the first.
         fitting.rev().max_by_key(|(rule, _)| rule.scope.to_string().len())
     }
 }
 
+/// A repository's name, and whether it is spoken to in plain HTTP, and with any certificate.
+type Key = (String, bool);
+
 /// Which place answered for each repository.
 #[derive(Debug, Default)]
-pub(super) struct Answered(Mutex<HashMap<String, String>>);
+pub(super) struct Answered(Mutex<HashMap<String, Key>>);
 
 impl Answered {
-    fn of(&self, reference: &Reference) -> Option<String> {
+    fn of(&self, reference: &Reference) -> Option<Key> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&reference.name()).cloned()
     }
@@ -236,8 +304,8 @@ impl Answered {
 pub(super) struct Places<'a> {
     client: &'a Client,
     asked: Reference,
-    known: Option<String>,
-    left: std::vec::IntoIter<Reference>,
+    known: Option<Key>,
+    left: std::vec::IntoIter<Place>,
     failed: Vec<String>,
 }
 
@@ -247,15 +315,15 @@ impl Client {
         let mut places = self.0.options.mirrors.places(reference);
         let known = self.0.answered.of(reference);
         // Stable: the others keep their order.
-        places.sort_by_key(|place| Some(place.name()) != known);
+        places.sort_by_key(|place| Some(place.key()) != known);
         Places { client: self, asked: reference.clone(), known, left: places.into_iter(), failed: Vec::new() }
     }
 
     /// Returns the place that answered for a reference's repository, or the reference itself.
     pub(super) fn place_of(&self, reference: &Reference) -> Reference {
         let Some(known) = self.0.answered.of(reference) else { return reference.clone() };
-        let places = self.0.options.mirrors.places(reference);
-        places.into_iter().find(|place| place.name() == known).unwrap_or_else(|| reference.clone())
+        let places = self.0.options.mirrors.places(reference).into_iter();
+        places.map(|place| place.reference).find(|place| place.name() == known.0).unwrap_or_else(|| reference.clone())
     }
 }
 
@@ -264,21 +332,24 @@ impl Places<'_> {
     ///
     /// # Errors
     /// When there is none at all; the last place that fails returns its error.
-    pub(super) fn next(&mut self) -> Result<(Reference, Retry), Error> {
-        let nowhere = || Error::Nowhere { reference: self.asked.to_string() };
+    pub(super) fn next(&mut self) -> Result<(Place, Retry), Error> {
+        let nowhere = || {
+            let reason = self.client.0.options.mirrors.why_nowhere(&self.asked);
+            Error::Nowhere { reference: self.asked.to_string(), reason }
+        };
         let place = self.left.next().ok_or_else(nowhere)?;
         let retry = self.client.0.agent.retry();
-        let is_best = self.left.len() == 0 || self.known.as_ref() == Some(&place.name());
+        let is_best = self.left.len() == 0 || self.known.as_ref() == Some(&place.key());
         let attempts = if is_best { retry.attempts } else { retry.attempts.min(ATTEMPTS) };
         Ok((place, Retry { attempts, ..retry }))
     }
 
     /// Takes note of the place that answered.
-    pub(super) fn answered(&self, place: &Reference) {
+    pub(super) fn answered(&self, place: &Place) {
         let is_chosen = self.client.0.options.mirrors.choose(&self.asked);
-        if place.name() != self.asked.name() || !self.failed.is_empty() || is_chosen {
+        if place.reference.name() != self.asked.name() || !self.failed.is_empty() || is_chosen {
             let mut known = self.client.0.answered.0.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(self.asked.name(), place.name());
+            known.insert(self.asked.name(), place.key());
         }
     }
 
@@ -286,7 +357,7 @@ impl Places<'_> {
     ///
     /// # Errors
     /// The failure, with those before it, when it was the last place.
-    pub(super) fn failed(&mut self, place: &Reference, error: Error) -> Result<(), Error> {
+    pub(super) fn failed(&mut self, place: &Place, error: Error) -> Result<(), Error> {
         if self.left.len() == 0 {
             if self.failed.is_empty() {
                 return Err(error);
@@ -294,7 +365,7 @@ impl Places<'_> {
             return Err(Error::Places { tried: std::mem::take(&mut self.failed), last: Box::new(error) });
         }
         let told = causes::in_one_line(&error);
-        let message = format!("{} is not used for {}: {told}", place.name(), self.asked);
+        let message = format!("{} is not used for {}: {told}", place.reference.name(), self.asked);
         self.client.report(Event::Warning { rule: "RegistryMirror", line: None, message: &message });
         self.failed.push(told);
         Ok(())
@@ -308,7 +379,8 @@ mod tests {
     fn places(mirrors: &[&str], only: bool, of: &str) -> Vec<String> {
         let mirrors = mirrors.iter().map(|text| text.parse().expect("a mirror")).collect();
         let mirrors = Mirrors { of: BTreeMap::from([("docker.io".to_owned(), mirrors)]), only, ..Mirrors::default() };
-        mirrors.places(&of.parse().expect("reference")).iter().map(Reference::to_string).collect()
+        let places = mirrors.places(&of.parse().expect("reference"));
+        places.iter().map(|place| place.reference.to_string()).collect()
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Shared>);
 
+#[derive(Clone)]
 struct Shared {
     agent: http::Agent,
     options: Options,
@@ -132,18 +133,18 @@ impl Client {
     /// one is not in the way of the other.
     #[must_use]
     pub fn with_patience(&self, patience: http::Patience) -> Self {
-        let Shared { agent, options, credentials, hosts, answered, reporter, pulls: _, pushes: _ } = &*self.0;
-        let parallel = options.parallel.clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Shared {
-            agent: agent.with_patience(patience),
-            options: options.clone(),
-            credentials: credentials.clone(),
-            hosts: Arc::clone(hosts),
-            answered: Arc::clone(answered),
-            reporter: reporter.clone(),
-            pulls: Arc::new(Semaphore::new(parallel)),
-            pushes: Arc::new(Semaphore::new(parallel)),
-        }))
+        let parallel = self.0.options.parallel.clamp(1, Semaphore::MAX_PERMITS);
+        let (pulls, pushes) = (Arc::new(Semaphore::new(parallel)), Arc::new(Semaphore::new(parallel)));
+        let agent = self.0.agent.with_patience(patience);
+        Self(Arc::new(Shared { agent, pulls, pushes, ..Shared::clone(&self.0) }))
+    }
+
+    /// Returns a client that knows the same, but asks each registry itself: for what we pushed there ourselves, or
+    /// are about to push, and which nothing that stands in for the registry needs to have.
+    #[must_use]
+    pub fn direct(&self) -> Self {
+        let options = Options { mirrors: self.0.options.mirrors.without_places(), ..self.0.options.clone() };
+        Self(Arc::new(Shared { options, answered: Arc::default(), ..Shared::clone(&self.0) }))
     }
 
     fn report(&self, event: Event<'_>) {

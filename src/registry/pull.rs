@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::download::{BlobStream, Download};
 use super::error::PULL_BLOB;
 use super::host::{Purpose, Target, Wanted};
+use super::mirrors::Place;
 use super::{Client, Error};
 use crate::http::{Call, HeaderName, HeaderValue, Method, Response, Retry};
 use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference};
@@ -67,15 +68,15 @@ impl Client {
     async fn resolve_at(
         &self,
         asked: &Reference,
-        place: &Reference,
+        place: &Place,
         platform: &Platform,
         retry: Retry,
     ) -> Result<Resolved, Error> {
         let wanted = Wanted { purpose: Purpose::Pull, operation: "pull the manifest of", retry };
         let target = self.target_as(place, wanted, None).await?;
         let mut indexes = Vec::new();
-        let mut identifier = place.identifier().to_owned();
-        let mut expected = place.digest.clone();
+        let mut identifier = place.reference.identifier().to_owned();
+        let mut expected = place.reference.digest.clone();
         for _ in 0..Index::DEEPEST {
             let (bytes, digest, served_as) = manifest(&target, &identifier, expected.as_ref()).await?;
             let document = Document::parse(&served_as, &bytes);
@@ -132,14 +133,14 @@ impl Client {
 
     async fn open_at(
         &self,
-        place: &Reference,
+        place: &Place,
         descriptor: &Descriptor,
         offset: u64,
         retry: Retry,
     ) -> Result<Download, Error> {
-        let reference = place.with_digest(descriptor.digest.clone());
+        let place = place.with_digest(descriptor.digest.clone());
         let wanted = Wanted { purpose: Purpose::Pull, operation: PULL_BLOB, retry };
-        let target = self.target_as(&reference, wanted, None).await?;
+        let target = self.target_as(&place, wanted, None).await?;
         let mut download = Download::new(target, descriptor, offset);
         download.open().await?;
         Ok(download)
@@ -147,7 +148,7 @@ impl Client {
 
     async fn config(
         &self,
-        place: &Reference,
+        place: &Place,
         descriptor: &Descriptor,
         retry: Retry,
     ) -> Result<(ImageConfig, Bytes), Error> {

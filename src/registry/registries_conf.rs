@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::mirrors::{Mirror, Pulls, Rule, Scope};
+use crate::oci::Reference;
 
 /// What the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,11 @@ impl RegistriesConf {
         }
         let mut conf = Self { rules: Vec::new(), notes: global_notes(&file) };
         for table in &file.registry {
+            if let Some(name) = tagged(table) {
+                let reason = "holds for nothing: prefixes are compared with names, which have no tag and no digest";
+                conf.notes.push(format!("[[registry]] {name} {reason}"));
+                continue;
+            }
             let rule = rule(table)?;
             conf.notes.extend(unknown(&format!("[[registry]] {}", rule.scope), &table.unknown));
             if conf.rules.iter().any(|other| other.scope == rule.scope) {
@@ -101,6 +107,7 @@ impl RegistriesConf {
             }
             conf.rules.push(rule);
         }
+        agree(&file.registry)?;
         Ok(conf)
     }
 }
@@ -133,8 +140,42 @@ fn unknown(place: &str, keys: &Table) -> Option<String> {
     (!names.is_empty()).then(|| format!("nobody knows the key {} of {place}", names.join(", ")))
 }
 
+impl RegistryTable {
+    fn named(&self) -> &str {
+        if self.prefix.is_empty() { &self.location } else { &self.prefix }
+    }
+
+    fn place(&self) -> &str {
+        let place = if self.location.is_empty() { &self.prefix } else { &self.location };
+        place.trim_end_matches('/')
+    }
+}
+
+/// Returns what a table is for if that is a tag or a digest of a repository.
+fn tagged(table: &RegistryTable) -> Option<&str> {
+    let named = table.named();
+    let (_, path) = named.split_once('/')?;
+    (path.contains([':', '@']) && !named.contains("://") && named.parse::<Reference>().is_ok()).then_some(named)
+}
+
+/// Refuses what several tables say of one place, and not the same.
+fn agree(tables: &[RegistryTable]) -> Result<(), RegistriesConfError> {
+    for (number, table) in tables.iter().enumerate() {
+        for other in tables[..number].iter().filter(|other| other.place() == table.place()) {
+            let keys = [("insecure", table.insecure, other.insecure), ("blocked", table.blocked, other.blocked)];
+            if let Some((key, ..)) = keys.into_iter().find(|(_, one, other)| one != other) {
+                let (first, second, place) = (other.named(), table.named(), table.place());
+                let reason =
+                    format!("[[registry]] {first} and {second} have the location {place}, and another `{key}`");
+                return Err(RegistriesConfError(reason));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn rule(table: &RegistryTable) -> Result<Rule, RegistriesConfError> {
-    let named = if table.prefix.is_empty() { &table.location } else { &table.prefix };
+    let named = table.named();
     if named.is_empty() {
         return Err(RegistriesConfError("a [[registry]] has neither prefix nor location".to_owned()));
     }
@@ -189,7 +230,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oci::Reference;
     use crate::registry::Mirrors;
 
     const FILE: &str = r#"
@@ -226,6 +266,12 @@ insecure = true
 [[registry]]
 prefix = "moved.example/a/b"
 location = "new.example"
+
+[[registry]]
+prefix = "*.ports.example"
+location = "other.example"
+[[registry.mirror]]
+location = "third.example"
 "#;
 
     fn mirrors(text: &str) -> Mirrors {
@@ -238,7 +284,7 @@ location = "new.example"
     fn the_longest_prefix_tells_where_to_ask() {
         const PIN: &str = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let mirrors = mirrors(FILE);
-        let rows: [(&str, &str); 9] = [
+        let rows: [(&str, &str); 11] = [
             ("team/app:1", "first.example/hub/team/app:1 tags.example:5000/team/app:1 hub.example/cache/team/app:1"),
             ("team/app@", "first.example/hub/team/app@ pinned.example/team/app@ hub.example/cache/team/app@"),
             ("busybox:1", "docker.io/library/busybox:1"),
@@ -251,36 +297,50 @@ location = "new.example"
             ("ab.corp.example/app:1", "ab.corp.example/app:1"),
             ("corp.example/app:1", "corp.example/app:1"),
             ("moved.example/a/b/c:1", "new.example/c:1"),
+            ("x.ports.example:5000/app:1", "third.example:5000/app:1 other.example:5000/app:1"),
+            ("x.corp.example:5000/app:1", ""),
         ];
         for (text, expected) in rows {
             let reference: Reference = text.replace('@', PIN).parse().expect(text);
             let places: Vec<String> =
-                mirrors.places(&reference).iter().map(|place| place.to_string().replace(PIN, "@")).collect();
+                mirrors.places(&reference).iter().map(|place| place.reference.to_string().replace(PIN, "@")).collect();
             assert_eq!(places.join(" "), expected, "{text}");
         }
         let reference = |text: &str| text.parse::<Reference>().expect(text);
         assert!(mirrors.blocked(&reference("x.corp.example/app")).is_some());
         assert!(mirrors.blocked(&reference("ab.corp.example/app")).is_none(), "the longer prefix holds alone");
-        assert!(mirrors.is_insecure(&reference("ab.corp.example/app"), true));
-        assert!(mirrors.is_insecure(&reference("ab.corp.example/app"), false));
-        assert!(!mirrors.is_insecure(&reference("b.corp.example/app"), true));
+        assert!(mirrors.itself(&reference("ab.corp.example/app")).insecure);
+        assert!(!mirrors.itself(&reference("b.corp.example/app")).insecure);
         assert_eq!(mirrors.places(&reference("moved.example/a/b:1")), [], "nothing of the name is left");
     }
 
     #[test]
-    fn insecurity_is_of_a_place_and_not_of_its_whole_registry() {
-        let text = "[[registry]]\nprefix='a.example'\nlocation='b.example/x'\n[[registry.mirror]]\n\
-            location='b.example/x/y'\ninsecure=true\n[[registry]]\nlocation='c.example'\ninsecure=true\n";
-        let mirrors = mirrors(text);
-        let insecure = |text: &str, is_pull| mirrors.is_insecure(&text.parse().expect(text), is_pull);
-        for (place, pull, push) in [
-            ("b.example/x/y/app", true, false),
-            ("b.example/x/app", false, false),
-            ("b.example/app", false, false),
-            ("c.example/app", true, true),
-        ] {
-            assert_eq!((insecure(place, true), insecure(place, false)), (pull, push), "{place}");
+    fn insecurity_is_of_the_place_of_this_reference_whatever_the_order_of_the_file() {
+        let origin = "[[registry]]\nprefix='a.example'\nlocation='b.example/x'\n[[registry.mirror]]\n\
+            location='b.example/y'\ninsecure=true\n";
+        let own = "[[registry]]\nlocation='b.example'\n";
+        let last = "[[registry]]\nlocation='c.example'\ninsecure=true\n[[registry.mirror]]\nlocation='b.example/y'\n";
+        for text in [format!("{origin}{last}"), format!("{origin}{own}{last}"), format!("{last}{own}{origin}")] {
+            let mirrors = mirrors(&text);
+            for (reference, expected) in [
+                ("a.example/app", "b.example/y/app true, b.example/x/app false"),
+                ("b.example/y/app", "b.example/y/app false"),
+                ("c.example/app", "b.example/y/app false, c.example/app true"),
+            ] {
+                let places = mirrors.places(&reference.parse().expect(reference));
+                let places = places.iter().map(|place| format!("{} {}", place.reference.name(), place.insecure));
+                assert_eq!(places.collect::<Vec<_>>().join(", "), expected, "{reference} of {text}");
+            }
         }
+    }
+
+    #[test]
+    fn a_registry_with_mirrors_for_digests_only_is_not_asked_itself_for_a_tag_when_that_is_not_wanted() {
+        let table = "[[registry]]\nlocation='a.example'\nmirror-by-digest-only=true\n[[registry.mirror]]\n\
+            location='m.example'\n";
+        let only = Mirrors { only: true, ..mirrors(table) };
+        assert_eq!(only.places(&"a.example/app:1".parse().expect("a reference")), []);
+        assert_eq!(only.places(&"b.example/app:1".parse().expect("a reference")).len(), 1, "it has no mirrors");
     }
 
     #[test]
@@ -299,6 +359,14 @@ location = "new.example"
                 "nobody knows the key x of [[registry.mirror]] m.example",
             ),
             ("[[registry]]\nlocation='a.example'\n[[registry]]\nlocation='a.example'", "the second [[registry]]"),
+            (
+                "[[registry]]\nprefix='a.example/x:1'\nlocation='b.example'",
+                "[[registry]] a.example/x:1 holds for nothing",
+            ),
+            (
+                "[[registry]]\nlocation='a.example/x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'",
+                "852b855 holds for nothing",
+            ),
         ] {
             let notes = RegistriesConf::parse(text).expect(text).notes;
             assert!(notes.len() == 1 && notes[0].contains(told), "{text}: {notes:?}");
@@ -320,7 +388,15 @@ location = "new.example"
             ("[[registry]]\nlocation='x.example/UPPER'", "is no host"),
             ("[[registry]]\nprefix='*.a.example/x'", "without port and path"),
             ("[[registry]]\nprefix='a.*.example'\nlocation='b.example'", "is no host"),
-            ("[[registry]]\nprefix='a.example/x:1'\nlocation='b.example'", "is no host"),
+            ("[[registry]]\nprefix='a.example/x:'\nlocation='b.example'", "is no host"),
+            (
+                "[[registry]]\nlocation='a.example'\n[[registry]]\nprefix='b.example'\nlocation='a.example/'\ninsecure=true",
+                "another `insecure`",
+            ),
+            (
+                "[[registry]]\nlocation='a.example'\nblocked=true\n[[registry]]\nlocation='a.example'",
+                "another `blocked`",
+            ),
             ("[[registry]]\nlocation='a.example'\n[[registry.mirror]]\ninsecure=true", "a mirror has no location"),
             (
                 "[[registry]]\nlocation='a.example'\nmirror-by-digest-only=true\n[[registry.mirror]]\nlocation='m.example'\npull-from-mirror='all'",

@@ -11,8 +11,8 @@ use crate::support::scratch::Scratch;
 use crate::support::source::{one_file, source};
 
 /// What is in the file, what is pulled, and which places are asked for its manifest, in whatever order; the first of
-/// them that has it is the last in time. `A`, `B` and `C` are registries with the same content, `@` is its digest. Of
-/// prefixes that are as long, the first counts.
+/// them that has it is the last in time. `A`, `B` and `C` are registries with the same content, `PORT` is that of `A`,
+/// `@` is the content's digest. Of prefixes that are as long, the first counts.
 type Row = (&'static str, &'static str, &'static [&'static str], bool);
 
 const ROWS: &[Row] = &[
@@ -111,6 +111,47 @@ const ROWS: &[Row] = &[
         &["A none/team/app:1"],
         false,
     ),
+    // What is insecure as a mirror of another is so as nothing else, wherever the file says more of it.
+    (
+        "[[registry]]\nlocation='gone.invalid'\n[[registry.mirror]]\nlocation='A'\ninsecure=true",
+        "A/team/app:1",
+        &[],
+        false,
+    ),
+    (
+        "[[registry]]\nlocation='A'\n[[registry]]\nlocation='gone.invalid'\n[[registry.mirror]]\nlocation='A'\n\
+         insecure=true",
+        "gone.invalid/team/app:1",
+        &["A team/app:1"],
+        true,
+    ),
+    (
+        "[[registry]]\nlocation='gone.invalid'\n[[registry.mirror]]\nlocation='A'\ninsecure=true\n\
+         [[registry]]\nlocation='A'",
+        "gone.invalid/team/app:1",
+        &["A team/app:1"],
+        true,
+    ),
+    // A prefix with a tag is compared with names that have none; a port stays behind the name of a mirror.
+    (
+        "[[registry]]\nprefix='C/team/app:1'\nlocation='A'\ninsecure=true\n[[registry]]\nlocation='C'\n\
+         insecure=true",
+        "C/team/app:1",
+        &["C team/app:1"],
+        true,
+    ),
+    (
+        "[[registry]]\nprefix='*.invalid'\n[[registry.mirror]]\nlocation='127.0.0.1'\ninsecure=true",
+        "x.invalid:PORT/team/app:1",
+        &["A team/app:1"],
+        true,
+    ),
+    (
+        "[[registry]]\nprefix='*.invalid'\n[[registry.mirror]]\nlocation='A'\ninsecure=true",
+        "x.invalid:PORT/team/app:1",
+        &[],
+        false,
+    ),
     ("[[registry]]\nlocation='C'\ninsecure=true\nblocked=true", "C/team/app:1", &[], false),
     ("[[registry]]\nlocation='C/other'\ninsecure=true", "C/team/app:1", &[], false),
 ];
@@ -126,7 +167,9 @@ impl Places {
     /// Writes the addresses in place of `A`, `B` and `C`.
     fn fill(&self, text: &str, digest: &str) -> String {
         let names = ["A", "B", "C"].into_iter().zip(&self.0);
-        names.fold(text.replace('@', &format!("@{digest}")), |text, (name, proxy)| text.replace(name, &proxy.address))
+        let port = self.0[0].address.rsplit(':').next().expect("it has a port");
+        let text = text.replace('@', &format!("@{digest}")).replace("PORT", port);
+        names.fold(text, |text, (name, proxy)| text.replace(name, &proxy.address))
     }
 
     /// Lists whom manifests were asked of.
@@ -164,6 +207,7 @@ fn the_places_that_skopeo_asks() {
     }
     let registry = Registry::plain();
     let digest = fill(&registry);
+    let mut wrong = Vec::new();
     for (number, (conf, image, expected, succeeds)) in ROWS.iter().enumerate() {
         let places = Places::start(&registry);
         let scratch = Scratch::new("conf");
@@ -195,13 +239,10 @@ fn the_places_that_skopeo_asks() {
             executor.env("CONTAINERS_REGISTRIES_CONF", &file);
         }
         let build = executor.only_layout().run();
-        assert_eq!(
-            (build.code == 0, places.asked(&digest)),
-            (*succeeds, strings(expected)),
-            "{conf}\n{}",
-            build.stderr
-        );
-        if *succeeds {
+        let asked = places.asked(&digest);
+        if (build.code == 0, &asked) != (*succeeds, &strings(expected)) {
+            wrong.push(format!("{image} of {conf}: {asked:?} asked instead of {expected:?}\n{}", build.stderr));
+        } else if *succeeds {
             build.image().verify();
             let answered = expected.last().and_then(|place| place.get(..1));
             for (name, proxy) in ["A", "B", "C"].into_iter().zip(&places.0) {
@@ -212,6 +253,7 @@ fn the_places_that_skopeo_asks() {
             assert!(build.stderr.contains("block"), "{}", build.stderr);
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 #[test]
@@ -239,6 +281,17 @@ fn a_file_that_says_something_else_is_told_or_refused() {
         ("unqualified-search-registries = ['quay.io']\n", 0, "warning: unqualified-search-registries do not hold here"),
         ("[registries.search]\nregistries = ['quay.io']\n", 72, "version 1"),
         ("[[registry]]\nlocation = \n", 72, "line 2"),
+        (
+            "[[registry]]\nlocation = 'a.example'\n[[registry]]\nprefix = 'b.example'\nlocation = 'a.example'\n\
+             insecure = true\n",
+            72,
+            "[[registry]] a.example and b.example have the location a.example, and another `insecure`",
+        ),
+        (
+            "[[registry]]\nprefix = 'a.example/x:1'\nlocation = 'b.example'\n",
+            0,
+            "warning: [[registry]] a.example/x:1 holds for nothing",
+        ),
     ] {
         let mut executor = Executor::new(Isolation::Namespace, source.path());
         let file = executor.credential("registries.conf", text);
@@ -248,6 +301,23 @@ fn a_file_that_says_something_else_is_told_or_refused() {
     }
     let mut executor = Executor::new(Isolation::Namespace, source.path());
     executor.add(&["--registries-conf=/nowhere"]).only_layout().run().expect(72);
+}
+
+#[test]
+fn a_registry_whose_mirrors_are_not_for_a_tag_is_not_asked_itself_when_that_is_not_wanted() {
+    let (registry, mirror) = (Proxy::start("127.0.0.1:1", &[]), Proxy::start("127.0.0.1:1", &[]));
+    let source = source(&format!("FROM {}/team/app:1\nCOPY file /more\n", registry.address), &[("file", "more\n")]);
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    let text = format!(
+        "[[registry]]\nlocation = '{}'\ninsecure = true\nmirror-by-digest-only = true\n[[registry.mirror]]\n\
+         location = '{}'\ninsecure = true\n",
+        registry.address, mirror.address
+    );
+    let file = executor.credential("registries.conf", text);
+    executor.add(&[&format!("--registries-conf={file}"), "--skip-default-registry-fallback"]);
+    let build = executor.only_layout().run().expect(76);
+    assert!(build.stderr.contains("--skip-default-registry-fallback keeps the registry itself"), "{}", build.stderr);
+    assert_eq!((registry.requests(), mirror.requests()), (vec![], vec![]));
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {

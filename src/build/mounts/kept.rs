@@ -149,7 +149,7 @@ fn not_read(error: &dyn std::error::Error) -> String {
 /// it known whose fault it is that it cannot be unpacked.
 fn bring(services: &Services, layer: &Layer, room: &Path) -> Result<Store, Unusable> {
     let store = Store::open(&room.join("blobs"))?;
-    let mut blob = layers::open_by(&services.cache_registry, services, layer, false).map_err(Unusable::Fetch)?;
+    let mut blob = layers::open(services, layer, false).map_err(Unusable::Fetch)?;
     let mut writer = store.create()?;
     io::copy(&mut blob, &mut writer).map_err(Unusable::Fetch)?;
     writer.finish()?;
