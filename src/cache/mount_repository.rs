@@ -19,6 +19,8 @@ pub struct MountRepository {
     /// The time at the start of the build, in seconds since 1970.
     now: i64,
     fails: AtomicBool,
+    /// Whether a part above the one that is written has failed: those are not asked again either.
+    above_fails: AtomicBool,
 }
 
 /// What came of looking for a cache mount.
@@ -35,7 +37,7 @@ pub enum MountFound {
 impl MountRepository {
     /// Uses repositories, the nearest first; the first one is written, if any is.
     pub fn new(levels: Vec<Repository>, writes: bool, now: i64) -> Self {
-        Self { levels, writes, now, fails: AtomicBool::new(false) }
+        Self { levels, writes, now, fails: AtomicBool::new(false), above_fails: AtomicBool::new(false) }
     }
 
     /// Tells whether anything is kept there.
@@ -57,13 +59,19 @@ impl MountRepository {
             return Ok(None);
         }
         for (position, level) in self.levels.iter().enumerate() {
+            if position > 0 && self.above_fails.load(Ordering::Relaxed) {
+                break;
+            }
             match self.find_in(level, key, max_age, store) {
                 Ok(None) => {}
                 Ok(Some(layer)) => return Ok(Some(MountFound::Files(Box::new(layer)))),
                 Err(error) if position == 0 && !matches!(error, Error::Refused { .. }) => {
                     return Err(self.failed(error));
                 }
-                Err(error) => return Ok(Some(MountFound::Unusable(error))),
+                Err(error) => {
+                    self.above_fails.fetch_or(!matches!(error, Error::Refused { .. }), Ordering::Relaxed);
+                    return Ok(Some(MountFound::Unusable(error)));
+                }
             }
         }
         Ok(Some(MountFound::Nothing))

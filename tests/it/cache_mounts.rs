@@ -174,6 +174,11 @@ fn a_registry_that_fails_is_told_and_the_build_goes_on() {
         }
     }
     assert!(seen(&build(Isolation::Namespace, &registry.address, READ, &[])).contains("kept"));
+    // What is above the part that is written is not asked for each mount.
+    let rules = [Rule::new("GET", "/v2/caches/manifests/", Fault::Status(503, ""), 1000)];
+    let proxy = Proxy::start(&registry.address, &rules);
+    let run = build(Isolation::Namespace, &proxy.address, &two, &["--cache-namespace=pr"]);
+    assert_eq!(proxy.count("GET", "/v2/caches/manifests/"), 3, "{}", run.stderr);
 }
 
 #[test]
