@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::{self, Checkout, Download};
 use crate::plan::{Action, BuildPlan, CopySource, CopyStep};
 use crate::progress::StepId;
 use crate::request::BuildRequest;
 
-use super::{Error, Services};
+use super::{Error, Services, unpoisoned};
 
 /// What a source of ADD is, once it is here.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Addition {
 
 impl Additions {
     fn of(&self, source: &CopySource) -> Arc<Addition> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = unpoisoned(&self.0);
         if let Some(addition) = known.iter().find(|addition| addition.source == *source) {
             return Arc::clone(addition);
         }
@@ -76,7 +76,7 @@ impl Additions {
                 return Ok(None);
             }
             let addition = self.of(source);
-            let mut here = addition.here.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut here = unpoisoned(&addition.here);
             if here.is_none() {
                 *here = fetch(source, addition.number, request, services)?.map(Arc::new);
             }

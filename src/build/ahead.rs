@@ -11,11 +11,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::image::{Layer, LayerContent};
 
-use super::{Error, Services, layers};
+use super::{Error, Services, layers, unpoisoned};
 
 /// How many layers are fetched before their turn.
 const AHEAD: usize = 3;
@@ -47,6 +47,8 @@ pub(super) fn each_tar(
             queue.advance(number);
             let spool = queue.spool(number).filter(|_| is_ahead);
             let tar = match spool {
+                // It comes into the store, and is read there when all of it is right.
+                Some(spool) if is_lent(layer) => spool.ended().and_then(|()| layers::open_tar(services, layer)),
                 Some(spool) => layers::tar(Box::new(Follower { spool: Arc::clone(spool), offset: 0 })),
                 None => layers::open_tar(services, layer),
             };
@@ -107,6 +109,9 @@ impl Queue {
     }
 
     fn fetch(&self, services: &Services, layer: &Layer, spool: &Spool) -> io::Result<()> {
+        if is_lent(layer) {
+            return layers::borrow(services, layer);
+        }
         let mut blob = layers::open(services, layer, services.keep_layers)?;
         let mut file = nameless(services.store.root())?;
         spool.begin(file.try_clone()?);
@@ -152,6 +157,12 @@ impl Spool {
         unpoisoned(&self.state).end = Some(result);
         self.changed.notify_all();
     }
+
+    /// Waits for the end.
+    fn ended(&self) -> io::Result<()> {
+        let state = self.changed.wait_while(unpoisoned(&self.state), |state| state.end.is_none());
+        state.unwrap_or_else(PoisonError::into_inner).end.take().unwrap_or(Ok(()))
+    }
 }
 
 /// Reads a layer as far as it has come, and waits for the rest.
@@ -190,6 +201,10 @@ impl Read for Follower {
     }
 }
 
+fn is_lent(layer: &Layer) -> bool {
+    matches!(layer.content, LayerContent::Lent(_))
+}
+
 /// Makes a file and takes its name away at once.
 fn nameless(directory: &Path) -> io::Result<File> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -197,11 +212,6 @@ fn nameless(directory: &Path) -> io::Result<File> {
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
     fs::remove_file(&path)?;
     Ok(file)
-}
-
-/// Locks; a thread that died with the lock takes the whole process with it.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -85,9 +85,9 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     let (image, form) = origin::marked(image, request, target_base, context);
     let image = output::assemble(&image, &form)?;
     if request.outputs.iter().any(output::is_written_here) {
-        let failure = |digest: &Digest, source| Error::Fetch { digest: digest.to_string(), source };
         for layer in &image.layers {
-            layers::borrow(services, layer).map_err(|source| failure(&layer.descriptor.digest, source))?;
+            let failure = |source| Error::Fetch { digest: layer.descriptor.digest.to_string(), source };
+            layers::borrow(services, layer).map_err(failure)?;
         }
     }
     let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;

@@ -6,7 +6,7 @@
 use crate::cache::{CacheKey, Found, Lend};
 use crate::context::Context;
 use crate::oci::Digest;
-use crate::plan::{Action, Bases, BuildPlan, CopyFrom, Mounted, Stage, StageBase, StageId, Step};
+use crate::plan::{Action, Bases, BuildPlan, CopyFrom, Stage, StageBase, StageId, Step};
 use crate::progress::{Miss, StepId};
 use crate::request::BuildRequest;
 
@@ -170,14 +170,7 @@ impl Walk<'_> {
         };
         match &step.action {
             Action::Copy(copy) => of(&copy.from),
-            Action::Run(run) => run.mounts.iter().find_map(|mount| match &mount.what {
-                Mounted::Bind { from, .. } => of(from),
-                Mounted::Cache(_)
-                | Mounted::Tmpfs { .. }
-                | Mounted::Secret { .. }
-                | Mounted::Ssh { .. }
-                | Mounted::Script(_) => None,
-            }),
+            Action::Run(run) => run.mounts.iter().find_map(|mount| of(mount.what.shows()?.0)),
             Action::Configure | Action::Workdir(_) => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::cache;
+use crate::causes;
 use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
 use crate::isolation::Cancel;
 use crate::oci::Digest;
@@ -14,7 +14,7 @@ use crate::progress::{Event, Reporter};
 use crate::registry;
 use crate::store::{BlobWriter, Store};
 
-use super::{Error, Services};
+use super::{Error, Services, unpoisoned};
 
 /// How much of a layer is read ahead, in pieces of [`PIECE`] bytes.
 const PIECES_AHEAD: usize = 32;
@@ -25,13 +25,18 @@ const PIECE: usize = 128 << 10;
 /// With `keep`, what comes from a registry is kept in the store, for outputs that need it later.
 pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result<Box<dyn Read + Send>> {
     let digest = &layer.descriptor.digest;
-    let cancel = services.cancel.clone();
     borrow(services, layer)?;
     let turn = keep.then(|| services.fetching.turn(digest, &services.store)).flatten();
     if services.store.contains(digest) {
         let blob = services.store.verified(digest).map_err(io::Error::other)?;
-        return Ok(Box::new(Interruptible { reader: blob, cancel }));
+        return Ok(Box::new(interruptible(services, blob)));
     }
+    fetch(services, layer, turn)
+}
+
+/// Opens the blob of a layer where it is; with a turn, what comes is kept in the store.
+fn fetch(services: &Services, layer: &Layer, turn: Option<Turn>) -> io::Result<Box<dyn Read + Send>> {
+    let digest = &layer.descriptor.digest;
     let (client, reference) = match &layer.content {
         LayerContent::Remote(reference) => (&services.registry, reference),
         LayerContent::Lent(reference) => (&services.cache_registry, reference),
@@ -43,7 +48,7 @@ pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result
     let stream = services.wait(client.blob(reference, &layer.descriptor)).map_err(io::Error::other)?;
     let reader = registry::read_blocking(stream.map_err(io::Error::other)?, &services.runtime);
     let counted = Counted { reader, digest: digest.clone(), reporter: Arc::clone(&services.reporter), unreported: 0 };
-    let reader = Interruptible { reader: counted, cancel };
+    let reader = interruptible(services, counted);
     match turn {
         Some(turn) => {
             Ok(Box::new(Keep { reader, writer: Some(services.store.create().map_err(io::Error::other)?), _turn: turn }))
@@ -55,17 +60,18 @@ pub(super) fn open(services: &Services, layer: &Layer, keep: bool) -> io::Result
 /// Brings a layer into the store that the cache has lent, all of it: what is wrong with it must show before anything is
 /// made of it. Does nothing for other layers.
 pub(super) fn borrow(services: &Services, layer: &Layer) -> io::Result<()> {
-    if !services.cache.lends(layer) {
-        return Ok(());
-    }
     let digest = &layer.descriptor.digest;
-    let Some(_turn) = services.fetching.turn(digest, &services.store) else { return Ok(()) };
-    match services.cache.fetch_lent(layer, &services.store) {
-        Err(_) if services.cancel.is_cancelled() => Err(interrupted()),
-        Err(error @ (cache::Error::Write { .. } | cache::Error::Store(_))) => Err(io::Error::other(error)),
-        Err(source) => Err(io::Error::other(Unreadable { digest: digest.clone(), source })),
-        Ok(()) => Ok(()),
-    }
+    let turn = services.cache.lends(layer).then(|| services.fetching.turn(digest, &services.store)).flatten();
+    let Some(turn) = turn else { return Ok(()) };
+    let fetched = fetch(services, layer, Some(turn)).and_then(|mut blob| io::copy(&mut blob, &mut io::sink()));
+    fetched.map(drop).map_err(|source| {
+        // Neither an interrupted build nor a full disk is the layer's fault.
+        if causes::of(&source).any(|cause| cause.is::<registry::Error>()) {
+            io::Error::other(Unreadable { digest: digest.clone(), source })
+        } else {
+            source
+        }
+    })
 }
 
 /// A layer that a store of the cache has lent, and that is not there or not what its digest says.
@@ -74,7 +80,7 @@ pub(super) fn borrow(services: &Services, layer: &Layer) -> io::Result<()> {
 pub(super) struct Unreadable {
     pub(super) digest: Digest,
     #[source]
-    source: cache::Error,
+    source: io::Error,
 }
 
 /// Opens a layer's tar stream.
@@ -96,7 +102,7 @@ pub(super) fn inventory(services: &Services, layers: &[Layer]) -> Result<Invento
         let work = || {
             while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < layers.len()) {
                 let result = layer_inventory(services, &layers[number]);
-                *found[number].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+                *unpoisoned(&found[number]) = Some(result);
             }
         };
         // This thread is one of them. Where no more are allowed, fewer do the same.
@@ -195,7 +201,7 @@ impl Fetching {
     /// Waits until nobody fetches the layer; none when it is in the store then.
     fn turn(&self, digest: &Digest, store: &Store) -> Option<Turn> {
         let (digests, ended) = &*self.inner;
-        let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut digests = unpoisoned(digests);
         loop {
             if store.contains(digest) {
                 return None;
@@ -211,7 +217,7 @@ impl Fetching {
 impl Drop for Turn {
     fn drop(&mut self) {
         let (digests, ended) = &*self.fetching.inner;
-        digests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        unpoisoned(digests).remove(&self.digest);
         ended.notify_all();
     }
 }
@@ -227,14 +233,10 @@ struct Interruptible<R> {
     cancel: Cancel,
 }
 
-fn interrupted() -> io::Error {
-    io::Error::other("the build was interrupted")
-}
-
 impl<R: Read> Read for Interruptible<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.cancel.is_cancelled() {
-            return Err(interrupted());
+            return Err(io::Error::other("the build was interrupted"));
         }
         self.reader.read(buffer)
     }

@@ -31,7 +31,7 @@ mod single;
 mod stage;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -143,6 +143,11 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
         let error = if services.cancel.is_interrupted() { Error::Interrupted } else { error };
         Failed { error, dockerfile: Some(context.dockerfile.clone()) }
     })
+}
+
+/// Locks; a thread that died with the lock takes the whole process with it.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn not_put_back(services: &Services, error: &dyn std::error::Error) {

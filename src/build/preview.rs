@@ -1,7 +1,7 @@
 //! A build that is looked at and not carried out: for `check` and `plan`.
 //!
-//! Goes the way of a build as far as the plan; what an isolation can do is not asked. *Invariant: nothing is run, unpacked, written or pushed, and no layer
-//! is fetched; the caches of other builds are only looked at.*
+//! Goes the way of a build as far as the plan; what an isolation can do is not asked. *Invariant: nothing is run, unpacked,
+//! written or pushed, and no layer is fetched; the caches of other builds are only looked at.*
 
 use crate::context;
 use crate::dockerfile::lint::Linted;

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::plan::{BuildPlan, StageId};
 
-use super::Error;
+use super::{Error, unpoisoned};
 
 /// The stages of a plan, and how far they are.
 pub(super) struct Schedule {
@@ -128,7 +128,7 @@ impl Schedule {
 
     /// Waits for the state; a thread that died with it leaves the process anyway.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(&self.state)
     }
 }
 

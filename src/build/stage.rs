@@ -1,7 +1,7 @@
 //! Stages: from a base to an image, step by step; a root file system is made when the first step needs one.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crate::context::Context;
@@ -19,7 +19,7 @@ use crate::rootfs::Exclusions;
 use super::cached::{self, Caching, StageCache};
 use super::run::Live;
 use super::schedule::Schedule;
-use super::{Error, Services, layers};
+use super::{Error, Services, layers, unpoisoned};
 
 /// What BuildKit writes as the comment of each line of history.
 const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
@@ -145,11 +145,6 @@ impl Finished {
     fn take_live(&self) -> Option<Live> {
         unpoisoned(&self.live).take().and_then(Arc::into_inner)
     }
-}
-
-/// Locks; a thread that died with the lock takes the whole process with it.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Shared<'a> {

@@ -83,24 +83,7 @@ impl Network {
             }
         })
     }
-}
 
-/// A reader that fails once nobody wants what it reads.
-struct Wanted<'a, R> {
-    reader: &'a mut R,
-    network: &'a Network,
-}
-
-impl<R: io::Read> io::Read for Wanted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.network.is_unwanted() {
-            return Err(io::Error::other("the build was interrupted, or the registry given up"));
-        }
-        self.reader.read(buffer)
-    }
-}
-
-impl Network {
     /// Tells whether the build was cancelled, or the registry given up.
     fn is_unwanted(&self) -> bool {
         (self.is_cancelled)() || self.given_up.load(Ordering::Relaxed)
@@ -121,6 +104,21 @@ impl Network {
         }
         writer.finish()?;
         Ok(LayerContent::Stored)
+    }
+}
+
+/// A reader that fails once nobody wants what it reads.
+struct Wanted<'a, R> {
+    reader: &'a mut R,
+    network: &'a Network,
+}
+
+impl<R: io::Read> io::Read for Wanted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.network.is_unwanted() {
+            return Err(io::Error::other("the build was interrupted, or the registry given up"));
+        }
+        self.reader.read(buffer)
     }
 }
 

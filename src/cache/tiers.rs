@@ -3,7 +3,7 @@
 //! *Invariant: no failure of a store reaches the build. A store that fails is told once and asked no more; an entry that
 //! is not right is told, and taken for missing.*
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,8 +51,8 @@ pub struct Cache {
 /// What a second attempt must know of the first.
 #[derive(Default)]
 struct Loans {
-    /// The layers that were found in registries and not read, by where they are.
-    lent: HashMap<Digest, (Reference, Arc<Tier>)>,
+    /// The layers that were found in registries and not read.
+    lent: HashSet<Digest>,
     /// What was made in the first attempt; only a second one looks there.
     made: HashMap<CacheKey, Hit>,
     /// Whether one of the layers could not be read: from then on each is read when it is found.
@@ -174,7 +174,7 @@ impl Cache {
         &self,
         (key, name): (&CacheKey, &EntryName),
         kept: Kept,
-        tier: &Arc<Tier>,
+        tier: &Tier,
         (store, lend): (&Store, Lend),
     ) -> Result<Found, Error> {
         let refused = |reason: &str| Error::refused(name, reason);
@@ -194,8 +194,8 @@ impl Cache {
                 }
                 let lend = if self.loans().distrusted { Lend::Whole } else { lend };
                 let content = tier.store.layer(&descriptor, store, lend)?;
-                if let LayerContent::Lent(repository) = &content {
-                    self.loans().lent.insert(descriptor.digest.clone(), (repository.clone(), Arc::clone(tier)));
+                if matches!(content, LayerContent::Lent(_)) {
+                    self.loans().lent.insert(descriptor.digest.clone());
                 }
                 let descriptor = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
                 Some(Layer { descriptor, diff_id: diff_id.clone(), content })
@@ -232,31 +232,14 @@ impl Cache {
     /// now on a step counts as found only once its layer was read, and what was made until now is found.
     pub fn distrust(&self, unreadable: &Digest) -> bool {
         let mut loans = self.loans();
-        let first = !loans.distrusted && loans.lent.contains_key(unreadable);
+        let first = !loans.distrusted && loans.lent.contains(unreadable);
         loans.distrusted |= first;
         first
     }
 
-    /// Tells whether a layer is where a store has lent it, unread.
+    /// Tells whether a layer was lent by a store, unread.
     pub fn lends(&self, layer: &Layer) -> bool {
-        self.lender(layer).is_some()
-    }
-
-    /// Brings a layer that was lent into `store`, verified.
-    ///
-    /// # Errors
-    /// [`Error`], of kind `Refused` when it is not what its digest says.
-    pub fn fetch_lent(&self, layer: &Layer, store: &Store) -> Result<(), Error> {
-        let Some(tier) = self.lender(layer) else { return Ok(()) };
-        tier.store.layer(&layer.descriptor, store, Lend::Whole).map(drop)
-    }
-
-    /// Returns the store that has lent a layer, if it is there that the layer is.
-    fn lender(&self, layer: &Layer) -> Option<Arc<Tier>> {
-        let LayerContent::Lent(place) = &layer.content else { return None };
-        let loans = self.loans();
-        let (repository, tier) = loans.lent.get(&layer.descriptor.digest)?;
-        (repository == place).then(|| Arc::clone(tier))
+        matches!(layer.content, LayerContent::Lent(_)) && self.loans().lent.contains(&layer.descriptor.digest)
     }
 
     fn loans(&self) -> MutexGuard<'_, Loans> {

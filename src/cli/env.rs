@@ -253,6 +253,14 @@ impl Environment {
         }
     }
 
+    /// Returns a variable's value; an empty one says nothing.
+    ///
+    /// # Errors
+    /// [`NotText`] for a value that is not UTF-8.
+    pub fn value(&self, name: &str) -> Result<Option<&str>, NotText> {
+        Ok(self.variable(name)?.filter(|value| !value.is_empty()))
+    }
+
     /// Tells whether a variable is there and not empty.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.variables.get(OsStr::new(name)).is_some_and(|value| !value.is_empty())

@@ -128,8 +128,7 @@ fn assemble(
         given_up: Arc::default(),
     };
     let cache = Arc::new(cache(request, &network));
-    // What gives up the one does not give up the other.
-    let mounts = mounts(request, &cache::Network { given_up: Arc::default(), ..network.clone() });
+    let mounts = mounts(request, &network);
     let known = Inventories::new(&inventories(&request.state_directory), &token(request)).shared(Arc::clone(&cache));
     Ok(Services {
         agent,
@@ -186,7 +185,7 @@ fn token(request: &BuildRequest) -> std::borrow::Cow<'_, str> {
 /// Returns where cache mounts are kept for other pods, if anywhere; nothing is read yet.
 fn mounts(request: &BuildRequest, network: &cache::Network) -> Option<MountRepository> {
     let repository = request.run.caches.repository.as_ref()?;
-    // Another registry than that of the layers, perhaps.
+    // Another registry than that of the layers, perhaps: what gives up the one does not give up the other.
     let network = cache::Network { given_up: Arc::default(), ..network.clone() };
     let levels = levels(&request.cache.namespace).into_iter();
     let levels = levels.map(|namespace| Repository::new(network.clone(), repository_of(repository, namespace)));

@@ -278,3 +278,14 @@ fn a_plan_tells_what_the_cache_has() {
     build();
     assert_eq!(expected(&json(&plan(&["--format=json"]))), all);
 }
+
+/// What a cache mount begins with is an input as what a bind shows is: a key was told that no build could have had.
+#[test]
+fn a_plan_waits_for_what_a_cache_mount_begins_with() {
+    let text = "FROM $BASE AS seed\nRUN echo seed > /seed\n\
+                FROM $BASE\nRUN --mount=type=cache,from=seed,target=/c cat /c/seed\n";
+    let (source, cache) = (source(text, &[]), Scratch::new("cache"));
+    let flag = format!("--cache-repo=oci:{}", cache.path().display());
+    let planned = run(&source, "plan", &["--cache", &flag]);
+    assert!(planned.stdout.contains("     key unknown until [seed 1/1] is done\n"), "{}", planned.stdout);
+}

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::context_archive::{built, expected, sources};
-use crate::support::clouds::{Clouds, POD};
+use crate::support::clouds::{Clouds, POD, google_file, google_user, google_workload};
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::objects::ObjectStore;
@@ -129,13 +129,6 @@ fn google() {
         "client_email": "builder@p.iam.gserviceaccount.com", "client_id": "1",
         "token_uri": "https://oauth2.googleapis.com/token",
     });
-    let user = json!({
-        "type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": POD,
-    });
-    let file = |executor: &mut Executor, content: &serde_json::Value| {
-        let path = executor.credential("google.json", content.to_string());
-        executor.env("GOOGLE_APPLICATION_CREDENTIALS", &path);
-    };
     let rows: &[Row<'_>] = &[
         (
             "metadata server",
@@ -144,21 +137,9 @@ fn google() {
             },
             "/computeMetadata/v1/instance/service-accounts/default/token",
         ),
-        ("service account", &|executor| file(executor, &account), "GET storage.googleapis.com"),
-        ("user", &|executor| file(executor, &user), "POST oauth2.googleapis.com /token"),
-        (
-            "workload identity federation",
-            &|executor| {
-                let token = executor.credential("token", POD);
-                let content = json!({
-                    "type": "external_account", "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-                    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
-                    "token_url": "https://sts.googleapis.com/v1/token", "credential_source": {"file": token},
-                });
-                file(executor, &content);
-            },
-            "POST sts.googleapis.com /v1/token",
-        ),
+        ("service account", &|executor| google_file(executor, &account), "GET storage.googleapis.com"),
+        ("user", &google_user, "POST oauth2.googleapis.com /token"),
+        ("workload identity federation", &google_workload, "POST sts.googleapis.com /v1/token"),
     ];
     each(&clouds, &sources, "gs://bucket/c.tgz", |_| {}, rows);
     // Without any credentials, and nowhere near a metadata server, there are still public objects.

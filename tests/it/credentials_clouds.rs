@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::clouds::{Clouds, POD};
+use crate::support::clouds::{Clouds, POD, google_file, google_user, google_workload};
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::registry::Registry;
@@ -165,14 +165,10 @@ fn google() {
         return;
     }
     let sky = Sky::start();
-    let file = |executor: &mut Executor, content: &serde_json::Value| {
-        let path = executor.credential("google.json", content.to_string());
-        executor.env("GOOGLE_APPLICATION_CREDENTIALS", &path);
-    };
     let key = fs::read_to_string(sky.clouds.scratch.join("google.key")).expect("it is made");
     let account = json!({"type": "service_account", "private_key": key, "client_email": "builder@p.example"});
     let rows: &[Row<'_>] = &[
-        ("a service account's key", &|executor| file(executor, &account), "GET europe-docker.pkg.dev /v2/token"),
+        ("a service account's key", &|executor| google_file(executor, &account), "GET europe-docker.pkg.dev /v2/token"),
         (
             "metadata server",
             &|executor| {
@@ -180,29 +176,8 @@ fn google() {
             },
             "/computeMetadata/v1/instance/service-accounts/default/token",
         ),
-        (
-            "a user's file",
-            &|executor| {
-                let user = json!({
-                    "type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": POD,
-                });
-                file(executor, &user);
-            },
-            "POST oauth2.googleapis.com /token",
-        ),
-        (
-            "workload identity federation",
-            &|executor| {
-                let token = executor.credential("token", POD);
-                let content = json!({
-                    "type": "external_account", "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-                    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
-                    "token_url": "https://sts.googleapis.com/v1/token", "credential_source": {"file": token},
-                });
-                file(executor, &content);
-            },
-            "POST sts.googleapis.com /v1/token",
-        ),
+        ("a user's file", &google_user, "POST oauth2.googleapis.com /token"),
+        ("workload identity federation", &google_workload, "POST sts.googleapis.com /v1/token"),
     ];
     sky.each(GOOGLE, rows);
     // What accepts connections and says nothing is no metadata server.

@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
 use crate::cache::CacheKey;
 use crate::dockerfile::MountOwner;
@@ -21,7 +20,7 @@ use crate::store::Store;
 use super::super::files::{self, Copying, Opened};
 use super::super::run::report;
 use super::super::stage::Shared;
-use super::super::{Error, Services, layers};
+use super::super::{Error, Services, layers, unpoisoned};
 use super::kept::{Beginning, Begun};
 use super::{DIRECTORY, access, create, state};
 
@@ -31,7 +30,7 @@ impl Shared<'_> {
     pub(super) fn begin_cache(&self, cache: &CacheMount, data: &Path, key: Option<&CacheKey>) -> Result<(), Error> {
         // What begins is worth as much to the others that want it, and nothing to those that want another one.
         let turn = self.services.run.turn(data);
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = unpoisoned(&turn);
         if fs::symlink_metadata(data).is_ok_and(|metadata| metadata.is_dir()) {
             return Ok(());
         }
@@ -61,7 +60,7 @@ impl Shared<'_> {
             result => result.map_err(state("make", data))?,
         }
         if let Some(key) = key {
-            let mut begun = self.services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut begun = unpoisoned(&self.services.run.begun);
             begun.insert(key.clone(), Begun { data: data.to_owned(), id: cache.id.clone(), beginning });
         }
         files::remove_scratch(&room)

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
 use crate::cache::{CacheKey, MountFound, MountRepository, size_of_tree};
 use crate::causes;
@@ -22,7 +21,7 @@ use crate::store::{self, Store};
 
 use super::super::run::report;
 use super::super::stage::Shared;
-use super::super::{Error, Services, layers};
+use super::super::{Error, Services, layers, unpoisoned};
 use super::copies::pack_all;
 use super::create;
 
@@ -81,7 +80,7 @@ impl Shared<'_> {
         let services = self.services;
         let Some(repository) = &services.run.repository else { return Ok((None, Beginning::Unknown)) };
         let warn = |message: &str| warn(services, repository, &cache.id, message);
-        let packed = services.run.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let packed = unpoisoned(&services.run.packed);
         let packed = packed.get(key).map(|packed| Box::new(packed.layer.clone()));
         let is_packed = packed.is_some();
         let found = packed.map_or_else(
@@ -201,7 +200,7 @@ fn check(inventory: &LayerInventory) -> Result<(), Unusable> {
 /// failed, but not after one that was interrupted. What a build that begins again packs takes the place of what its
 /// first attempt had packed, with which the cache mount began.
 pub(in crate::build) fn pack(request: &BuildRequest, services: &Services) {
-    let mut begun = services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut begun = unpoisoned(&services.run.begun);
     let begun = std::mem::take(&mut *begun);
     let Some(repository) = services.run.repository.as_ref().filter(|repository| repository.is_written()) else {
         return;
@@ -215,7 +214,7 @@ pub(in crate::build) fn pack(request: &BuildRequest, services: &Services) {
                 if let Some(reason) = left_out {
                     warn(services, repository, &id, &reason);
                 }
-                let mut packed = services.run.packed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut packed = unpoisoned(&services.run.packed);
                 packed.insert(key, Packed { id, layer });
             }
             Ok(None) => {}
@@ -265,7 +264,7 @@ fn pack_one(
 /// Sends what was packed.
 pub(in crate::build) fn keep(services: &Services) {
     let Some(repository) = &services.run.repository else { return };
-    let packed = std::mem::take(&mut *services.run.packed.lock().unwrap_or_else(PoisonError::into_inner));
+    let packed = std::mem::take(&mut *unpoisoned(&services.run.packed));
     for (key, Packed { id, layer }) in packed {
         if !repository.is_written() || services.cancel.is_interrupted() {
             return;

@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::cache::key::Frames;
 use crate::cache::{CacheKey, CacheMounts, FIRST_INSTANCE, Lease, MountRepository, Pruned, Use};
@@ -36,7 +36,7 @@ use kept::{Begun, Packed};
 use super::copy::Source;
 use super::run::Live;
 use super::stage::{Progress, Shared};
-use super::{Error, Services};
+use super::{Error, Services, unpoisoned};
 
 /// What RUNs may ask for.
 #[derive(Default)]
@@ -148,13 +148,13 @@ impl RunServices {
 
     /// Returns what is locked while the directory of a cache mount is made.
     fn turn(&self, data: &Path) -> Arc<Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = unpoisoned(&self.turns);
         Arc::clone(turns.entry(data.to_owned()).or_default())
     }
 
     /// Forgets the copies that were made for mounts: they are gone with the isolation's workspace.
     pub(super) fn forget_copies(&self) {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        unpoisoned(&self.copies).clear();
     }
 }
 
@@ -162,7 +162,7 @@ impl Prepared {
     /// Takes note that the RUN did not end by itself: what it has left in caches may be torn, and is not kept.
     pub(super) fn was_killed(&self, shared: &Shared<'_>) {
         let is_mine = |begun: &Begun| self.leases.values().any(|lease| lease.data == begun.data);
-        let mut begun = shared.services.run.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut begun = unpoisoned(&shared.services.run.begun);
         begun.retain(|_, begun| !is_mine(begun));
     }
 
@@ -247,7 +247,7 @@ impl Preparation<'_, '_> {
     /// Returns a copy that nobody can write to and that other RUNs use, too; it stays until the build ends.
     fn kept_copy(&self, from: &CopyFrom, source: &str) -> Result<PathBuf, Error> {
         let services = self.shared.services;
-        let mut copies = services.run.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut copies = unpoisoned(&services.run.copies);
         if let Some((_, _, kept)) = copies.iter().find(|(known, path, _)| known == from && path == source) {
             return Ok(kept.clone());
         }

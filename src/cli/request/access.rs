@@ -11,8 +11,7 @@ use crate::context::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
 const TEKTON: &str = "/tekton/creds";
 
 pub(super) fn access(environment: &Environment) -> Result<Access, UsageError> {
-    let text =
-        |name: &str| Ok::<_, UsageError>(environment.variable(name)?.filter(|v| !v.is_empty()).map(str::to_owned));
+    let text = |name: &str| Ok::<_, UsageError>(environment.value(name)?.map(str::to_owned));
     let path = |name: &str| Ok::<_, UsageError>(text(name)?.map(|path| environment.directories.working.join(path)));
     let mut homes: Vec<PathBuf> = environment.directories.home.iter().cloned().collect();
     if !homes.iter().any(|home| home == TEKTON) {
@@ -61,8 +60,7 @@ pub(super) fn access(environment: &Environment) -> Result<Access, UsageError> {
 
 /// Reads who we are to Azure.
 pub(super) fn azure(environment: &Environment) -> Result<Identity, UsageError> {
-    let text =
-        |name: &str| Ok::<_, UsageError>(environment.variable(name)?.filter(|v| !v.is_empty()).map(str::to_owned));
+    let text = |name: &str| Ok::<_, UsageError>(environment.value(name)?.map(str::to_owned));
     Ok(Identity {
         client: text("AZURE_CLIENT_ID")?,
         tenant: text("AZURE_TENANT_ID")?,

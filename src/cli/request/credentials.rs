@@ -61,7 +61,7 @@ fn add(documents: &mut Vec<Document>, path: PathBuf, required: bool) {
 /// Lists Podman's files. Source: containers-auth.json(5).
 fn podman_files(environment: &Environment) -> Result<Vec<PathBuf>, UsageError> {
     let path = |name: &str| {
-        let value = environment.variable(name)?.filter(|value| !value.is_empty());
+        let value = environment.value(name)?;
         Ok::<_, UsageError>(value.map(|value| environment.directories.working.join(value)))
     };
     let configuration = match path("XDG_CONFIG_HOME")? {
@@ -78,9 +78,7 @@ fn podman_files(environment: &Environment) -> Result<Vec<PathBuf>, UsageError> {
 
 /// Reads the users and passwords of the environment.
 fn logins(environment: &Environment) -> Result<Vec<Login>, UsageError> {
-    let value = |name: &str| {
-        Ok::<_, UsageError>(environment.variable(name)?.filter(|value| !value.is_empty()).map(str::to_owned))
-    };
+    let value = |name: &str| Ok::<_, UsageError>(environment.value(name)?.map(str::to_owned));
     let login = |names: Names, user: &str, password: &str| {
         let pair = value(user)?.zip(value(password)?);
         Ok::<_, UsageError>(pair.map(|(user, password)| Login { names, user, password }))
@@ -118,9 +116,7 @@ fn keychains(args: &CredentialArgs, programs: &[PathBuf]) -> Result<Vec<Keychain
 
 /// Reads where the clouds' services are.
 pub(super) fn endpoints(environment: &Environment) -> Result<Endpoints, UsageError> {
-    let value = |name: &str| {
-        Ok::<_, UsageError>(environment.variable(name)?.filter(|value| !value.is_empty()).map(str::to_owned))
-    };
+    let value = |name: &str| Ok::<_, UsageError>(environment.value(name)?.map(str::to_owned));
     let either = |first: &str, second: &str| Ok::<_, UsageError>(value(first)?.or(value(second)?));
     let gcloud = environment.directories.home.as_ref().map(|home| home.join(GCLOUD)).filter(|path| path.is_file());
     let named = value("GOOGLE_APPLICATION_CREDENTIALS")?.map(|path| environment.directories.working.join(path));

@@ -50,7 +50,7 @@ pub(super) fn does_nothing((name, reason): (&str, &str)) -> Warning {
 
 /// Reads a variable that is a boolean for kaniko; one that is empty is not set.
 pub(super) fn switch(name: &'static str, environment: &Environment) -> Result<Option<bool>, UsageError> {
-    let Some(value) = environment.variable(name)?.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = environment.value(name)? else { return Ok(None) };
     let wrong = |reason| UsageError::Variable { name, value: value.to_owned(), reason };
     boolean(value).map(Some).map_err(wrong)
 }

@@ -40,7 +40,7 @@ pub(super) fn mirrors(args: &MirrorArgs, environment: &Environment) -> Result<(M
 /// Reads the file of mirrors that a flag or else a variable names; no other place is looked at.
 fn conf(args: &MirrorArgs, environment: &Environment) -> Result<RegistriesConf, UsageError> {
     let named = args.registries_conf.clone().filter(|path| !path.as_os_str().is_empty());
-    let variable = environment.variable(CONF_VARIABLE)?.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let variable = environment.value(CONF_VARIABLE)?.map(PathBuf::from);
     let (flag, path) = match (named, variable) {
         (Some(path), _) => (CONF, path),
         (None, Some(path)) => (CONF_VARIABLE, path),

@@ -214,7 +214,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     offline::check(&request)?;
     let messages = Settings::of_build(args, environment);
     let names_container = environment.names_container;
-    let progress_file = environment.variable("ARGO_PROGRESS_FILE")?.filter(|path| !path.is_empty()).map(PathBuf::from);
+    let progress_file = environment.value("ARGO_PROGRESS_FILE")?.map(PathBuf::from);
     let timeout = args.limits.timeout;
     warnings.extend(cache::unused(args));
     Ok(Resolved { request, network, names_container, messages, warnings, progress_file, timeout })

@@ -55,7 +55,7 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
             roots: environment.roots.clone(),
             proxies: environment.proxies.clone(),
             hosts,
-            upstream: environment.variable("UPSTREAM_CLIENT_TYPE")?.filter(|name| !name.is_empty()).map(str::to_owned),
+            upstream: environment.value("UPSTREAM_CLIENT_TYPE")?.map(str::to_owned),
             retry: retry(args),
             ..http::Options::default()
         },

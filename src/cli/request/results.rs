@@ -141,7 +141,7 @@ fn github(environment: &Environment) -> Result<Option<GithubFiles>, UsageError> 
 
 /// Reads a variable that names a path.
 fn directory(environment: &Environment, name: &str) -> Result<Option<PathBuf>, UsageError> {
-    let value = environment.variable(name)?.filter(|value| !value.is_empty());
+    let value = environment.value(name)?;
     Ok(value.map(|value| absolute(Path::new(value), &environment.directories.working)))
 }
 

@@ -5,12 +5,38 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use super::executor::Executor;
 use super::process::{self, SHORT, Service, wait_until};
 use super::registry::{certify_for, free_address};
 use super::scratch::Scratch;
 
 /// What a pod has to show to get a token.
 pub(crate) const POD: &str = "token-of-the-pod";
+
+/// Gives the executor a file for Google.
+pub(crate) fn google_file(executor: &mut Executor, content: &Value) {
+    let path = executor.credential("google.json", content.to_string());
+    executor.env("GOOGLE_APPLICATION_CREDENTIALS", &path);
+}
+
+/// Gives the executor a user's file, for Google.
+pub(crate) fn google_user(executor: &mut Executor) {
+    let user = json!({"type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": POD});
+    google_file(executor, &user);
+}
+
+/// Gives the executor the token of its pod, for Google.
+pub(crate) fn google_workload(executor: &mut Executor) {
+    let token = executor.credential("token", POD);
+    let content = json!({
+        "type": "external_account", "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+        "token_url": "https://sts.googleapis.com/v1/token", "credential_source": {"file": token},
+    });
+    google_file(executor, &content);
+}
 
 /// The hosts that certificates are for.
 const HOSTS: [&str; 11] = [

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use super::proxy::listen;
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +58,9 @@ struct State {
 impl Flaky {
     /// Starts a proxy in front of the plain registry at `upstream`.
     pub(crate) fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener.local_addr().expect("it is bound").to_string();
         let state = Arc::new(State::default());
         let (upstream, shared) = (upstream.to_owned(), Arc::clone(&state));
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (upstream, shared) = (upstream.clone(), Arc::clone(&shared));
-                // A connection that breaks is what this is for.
-                thread::spawn(move || serve(client, &upstream, &shared));
-            }
-        });
+        let address = listen(move |client| serve(client, &upstream, &shared));
         Self { address, state }
     }
 

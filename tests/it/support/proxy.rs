@@ -63,17 +63,9 @@ struct State {
 impl Proxy {
     /// Starts a proxy in front of the plain registry at `upstream`.
     pub(crate) fn start(upstream: &str, rules: &[Rule]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener.local_addr().expect("it is bound").to_string();
         let state = Arc::new(Mutex::new(State { rules: rules.to_vec(), requests: Vec::new() }));
         let (upstream, shared) = (upstream.to_owned(), Arc::clone(&state));
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (upstream, shared) = (upstream.clone(), Arc::clone(&shared));
-                // A connection that breaks is what this is for.
-                thread::spawn(move || serve(client, &upstream, &shared));
-            }
-        });
+        let address = listen(move |client| serve(client, &upstream, &shared));
         Self { address, state }
     }
 
@@ -87,6 +79,21 @@ impl Proxy {
         let prefix = format!("{method} ");
         self.requests().iter().filter(|line| line.starts_with(&prefix) && line.contains(part)).count()
     }
+}
+
+/// Listens on a free port of the loopback, with a thread for each connection; returns the address.
+pub(crate) fn listen(serve: impl Fn(TcpStream) -> Option<()> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            // A connection that breaks is what this is for.
+            thread::spawn(move || serve(client));
+        }
+    });
+    address
 }
 
 /// Serves one request of a connection: an answer always closes it, so that each request is seen.
