@@ -6,7 +6,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 7 | `cli` |
-//! | 6 | `build` |
+//! | 6 | `builder` |
 //! | 5 | `plan`, `context`, `isolation`, `cache`, `output` |
 //! | 4 | `rootfs`, `registry` |
 //! | 3 | `image`, `cloud` |
@@ -39,6 +39,6 @@ pub mod isolation;
 pub mod output;
 pub mod plan;
 
-pub mod build;
+pub mod builder;
 
 pub mod cli;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use yadokari::build;
+use yadokari::builder;
 use yadokari::cli::args::{self, Args, Invocation};
 use yadokari::cli::commands;
 use yadokari::cli::env::Environment;
@@ -58,5 +58,5 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
 /// Opens the services and builds.
 fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<Option<BuildOutcome>, Failure> {
     let open = |runtime: &_, cancel| services::open(resolved, ground, runtime, report.clone(), cancel);
-    services::with(resolved, open, build::build)
+    services::with(resolved, open, builder::build)
 }

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["cloud", "image"],
     &["registry", "rootfs"],
     &["cache", "context", "isolation", "output", "plan"],
-    &["build"],
+    &["builder"],
     &["cli"],
     &["main"],
 ];
@@ -91,14 +91,14 @@ fn files_and_functions_keep_their_budget() {
 fn imports_are_seen_in_every_form() {
     let cases = [
         ("use crate::oci::Digest;", &["oci"][..]),
-        ("use crate::{oci::Digest, build, image::{Layer, plan}};", &["build", "image", "oci"]),
+        ("use crate::{oci::Digest, builder, image::{Layer, plan}};", &["builder", "image", "oci"]),
         ("use crate::{\n    http,\n    store::Store as Blobs,\n};", &["http", "store"]),
         ("fn f() { crate::registry::pull() }", &["registry"]),
         ("use super::super::cli::report;", &["cli"]),
         ("use super::super::{cli, plan as p};", &["cli", "plan"]),
         ("use super::tree; use self::walk;", &[]),
-        ("use yadokari::build::build;", &["build"]),
-        ("let text = \"crate::cli\"; // crate::build", &[]),
+        ("use yadokari::builder::build;", &["builder"]),
+        ("let text = \"crate::cli\"; // crate::builder", &[]),
     ];
     for (text, expected) in cases {
         let mut found = rooms_used(&code_of(text));

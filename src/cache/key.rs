@@ -1,6 +1,6 @@
 //! Keys: what a step's result depends on, as one digest.
 //!
-//! Pure. Knows how parts become a key, not which parts a step has: `build` says that.
+//! Pure. Knows how parts become a key, not which parts a step has: `builder` says that.
 //!
 //! *Invariant: two lists of parts have the same key only if they are the same. Every part is framed by its length, a
 //! kind of key never equals another kind's, and [`VERSION`] stands in each: a change of what a key means gives new

@@ -1,7 +1,7 @@
 //! What earlier builds have found out: the layers of steps, the files of layers, and what steps depended on.
 //!
 //! Knows keys and stores (a directory, a registry's repository, an image's own configuration); does not decide what a
-//! key is made of, nor whether something is worth keeping: `build` says both.
+//! key is made of, nor whether something is worth keeping: `builder` says both.
 //!
 //! *Invariant: an entry is whole or not there. What is damaged, under another's name, or not what its digest says counts
 //! as missing, never as right; a store that fails makes a build slower, never another image.*

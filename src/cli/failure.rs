@@ -4,14 +4,14 @@ use std::error::Error as _;
 use std::io::ErrorKind;
 
 use super::exit::{Failure, Kind, Place};
-use crate::build::{CopyError, Error, Failed};
+use crate::builder::{CopyError, Error, Failed};
 use crate::cache::BaseError;
 use crate::causes;
 use crate::context;
 use crate::dockerfile::Span;
 use crate::isolation::{self, Exit};
 use crate::registry;
-use crate::{build, image, output, rootfs};
+use crate::{builder, image, output, rootfs};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
@@ -145,11 +145,11 @@ fn layer_kind(error: &image::Error) -> Kind {
     causes::of(error).find_map(|cause| cause.downcast_ref()).map_or(Kind::Transient, fetch_kind)
 }
 
-fn copy_kind(error: &build::CopyError) -> Kind {
+fn copy_kind(error: &builder::CopyError) -> Kind {
     match error {
-        build::CopyError::Spool { .. } | build::CopyError::NotExtracted { .. } => Kind::Disk,
-        build::CopyError::Layer(image::Error::Store { .. }) => Kind::Disk,
-        build::CopyError::Tree(_) => Kind::Disk,
+        builder::CopyError::Spool { .. } | builder::CopyError::NotExtracted { .. } => Kind::Disk,
+        builder::CopyError::Layer(image::Error::Store { .. }) => Kind::Disk,
+        builder::CopyError::Tree(_) => Kind::Disk,
         _ => Kind::Dockerfile,
     }
 }

@@ -7,7 +7,7 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::Report;
 use super::{request, services};
-use crate::build::{Error, Failed, Services};
+use crate::builder::{Error, Failed, Services};
 use crate::progress::{Event, Reporter as _};
 use crate::request::BuildRequest;
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Failure, Kind};
-use crate::build::RunServices;
+use crate::builder::RunServices;
 use crate::cache::{CacheMounts, MountRepository};
 use crate::isolation::{self, Agent, Confidential};
 use crate::request::{RunSettings, SecretSource};

@@ -14,7 +14,7 @@ use super::progress_file::ProgressFile;
 use super::request::{Network, Resolved, Warning};
 use super::signals::Signals;
 use super::state::StateDirectory;
-use crate::build::{Additions, Failed, Fetching, Services};
+use crate::builder::{Additions, Failed, Fetching, Services};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, MountRepository, Repository};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};

@@ -12,7 +12,7 @@ use super::failure::base_kind;
 use super::report::Report;
 use super::request::{self, WarmRequest};
 use super::services;
-use crate::build;
+use crate::builder;
 use crate::cache::BaseImages;
 use crate::context::{self, Means};
 use crate::http::Agent;
@@ -73,8 +73,8 @@ fn named(
         origin: context::main_origin(build),
     };
     let found = context::read_dockerfile(&build.dockerfile, &means);
-    let found = found.map_err(|error| Failure::from(build::Failed { error: error.into(), dockerfile: None }))?;
-    let failed = |error: build::Error| Failure::from(build::Failed { error, dockerfile: Some(found.clone()) });
+    let found = found.map_err(|error| Failure::from(builder::Failed { error: error.into(), dockerfile: None }))?;
+    let failed = |error: builder::Error| Failure::from(builder::Failed { error, dockerfile: Some(found.clone()) });
     let parsed = dockerfile::parse(&found.text).map_err(|error| failed(error.into()))?;
     let keys = plan::images(&parsed, build).map_err(|error| failed(error.into()))?;
     let known = |key: plan::BaseKey| Some((key.reference, key.platform.parse().ok()?));

@@ -14,13 +14,13 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::Report;
 use super::{commands, preview};
-use crate::build::{self, Checked};
+use crate::builder::{self, Checked};
 use crate::dockerfile::lint::{Place, Rule};
 use crate::http::redact_within;
 
 /// Checks and tells about it.
 pub(super) fn run(args: &CheckArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
-    let checked = preview::look(&args.build, environment, report, build::check)?;
+    let checked = preview::look(&args.build, environment, report, builder::check)?;
     preview::tell_unknown(&checked.unknown, report);
     let violated = if args.error { rules(&checked) } else { checked.linted.violated.clone() };
     let findings = Findings::of(checked);

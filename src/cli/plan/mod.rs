@@ -12,14 +12,14 @@ use super::env::Environment;
 use super::exit::Failure;
 use super::report::Report;
 use super::{commands, preview};
-use crate::build;
+use crate::builder;
 use crate::dockerfile::Span;
 use crate::progress::{Event, Reporter as _};
 use view::View;
 
 /// Plans and tells about it.
 pub(super) fn run(args: &PlanArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
-    let preview = preview::look(&args.build, environment, report, build::preview)?;
+    let preview = preview::look(&args.build, environment, report, builder::preview)?;
     preview::tell_unknown(&preview.unknown, report);
     for warning in &preview.linted.warnings {
         let line = (warning.span != Span::default()).then_some(warning.span.first_line);

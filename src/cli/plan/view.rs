@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::build::{Expected, Forecast, Preview};
+use crate::builder::{Expected, Forecast, Preview};
 use crate::http::redact_within;
 use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, Mounted, RunStep, Stage, StageBase, Step};
 use crate::request::RunNetwork;

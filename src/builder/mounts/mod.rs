@@ -28,8 +28,8 @@ use crate::progress::Event;
 use crate::request::BuildRequest;
 use crate::rootfs::{self, Tree};
 
-pub(in crate::build) use check::check;
-pub(in crate::build) use kept::{keep, pack};
+pub(in crate::builder) use check::check;
+pub(in crate::builder) use kept::{keep, pack};
 
 use kept::{Begun, Packed};
 

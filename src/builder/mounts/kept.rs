@@ -199,7 +199,7 @@ fn check(inventory: &LayerInventory) -> Result<(), Unusable> {
 /// Packs the cache mounts that are to be sent, before the isolation that holds them ends; also after a build that
 /// failed, but not after one that was interrupted. What a build that begins again packs takes the place of what its
 /// first attempt had packed, with which the cache mount began.
-pub(in crate::build) fn pack(request: &BuildRequest, services: &Services) {
+pub(in crate::builder) fn pack(request: &BuildRequest, services: &Services) {
     let mut begun = unpoisoned(&services.run.begun);
     let begun = std::mem::take(&mut *begun);
     let Some(repository) = services.run.repository.as_ref().filter(|repository| repository.is_written()) else {
@@ -262,7 +262,7 @@ fn pack_one(
 }
 
 /// Sends what was packed.
-pub(in crate::build) fn keep(services: &Services) {
+pub(in crate::builder) fn keep(services: &Services) {
     let Some(repository) = &services.run.repository else { return };
     let packed = std::mem::take(&mut *unpoisoned(&services.run.packed));
     for (key, Packed { id, layer }) in packed {

@@ -17,7 +17,7 @@ use super::{Error, RunServices};
 ///
 /// # Errors
 /// [`Error::Unable`] and [`Error::NotGiven`], at the instruction.
-pub(in crate::build) fn check(
+pub(in crate::builder) fn check(
     plan: &BuildPlan,
     settings: &RunSettings,
     services: &RunServices,

@@ -13,7 +13,7 @@ use super::Error;
 use super::draft::{Content, LinkedFile};
 
 /// A tree to copy from.
-pub(in crate::build) enum Source<'a> {
+pub(in crate::builder) enum Source<'a> {
     /// A directory on disk; its files belong to nobody, so copies get owner and group 0.
     Context {
         /// The directory.
@@ -65,7 +65,7 @@ impl Source<'_> {
     ///
     /// # Errors
     /// [`Error::NotFound`], or [`Error::Ignored`] for what is left out.
-    pub(in crate::build) fn find(&self, path: &Path) -> Result<Entry, Error> {
+    pub(in crate::builder) fn find(&self, path: &Path) -> Result<Entry, Error> {
         match self.resolve(path)? {
             Some(real) => Ok(self.file(&real)?.entry),
             None => Err(self.missing(path)),
@@ -83,7 +83,7 @@ impl Source<'_> {
     }
 
     /// Finds the name that was probably meant where nothing is at a path: one that differs in case, or by a slip.
-    pub(in crate::build) fn near(&self, path: &Path) -> Option<PathBuf> {
+    pub(in crate::builder) fn near(&self, path: &Path) -> Option<PathBuf> {
         let mut existing = PathBuf::new();
         let mut rest = path.components().filter(|part| matches!(part, Component::Normal(_)));
         while let Some(part) = rest.next() {
@@ -184,7 +184,7 @@ impl Source<'_> {
     ///
     /// The part before the first wildcard may go through links, the rest may not: so does BuildKit (fsutil,
     /// `ResolveWildcards`).
-    pub(in crate::build) fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, Error> {
+    pub(in crate::builder) fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, Error> {
         let components: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         let Some(first) = components.iter().position(|component| glob::has_wildcards(component.as_bytes())) else {
             return Ok(vec![components.iter().collect()]);

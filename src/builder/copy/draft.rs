@@ -14,7 +14,7 @@ use super::Error;
 
 /// Where the bytes of a regular file are until the layer is written.
 #[derive(Clone, Debug)]
-pub(in crate::build) enum Content {
+pub(in crate::builder) enum Content {
     /// There are none: it is no regular file, or an empty one.
     None,
     /// Here.
@@ -38,15 +38,15 @@ struct Planned {
 
 /// Tells apart the files that have several names in the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::build) struct Link {
+pub(in crate::builder) struct Link {
     /// The number of the source it came with: each is a copy of its own, even of the same file, as in BuildKit.
-    pub(in crate::build) source: usize,
-    pub(in crate::build) file: LinkedFile,
+    pub(in crate::builder) source: usize,
+    pub(in crate::builder) file: LinkedFile,
 }
 
 /// Which file a name is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::build) enum LinkedFile {
+pub(in crate::builder) enum LinkedFile {
     /// A file on disk.
     Inode(Inode),
     /// A file of an image.
@@ -57,12 +57,12 @@ pub(in crate::build) enum LinkedFile {
 
 /// The entries of a layer, by path.
 #[derive(Debug, Default)]
-pub(in crate::build) struct LayerPlan {
+pub(in crate::builder) struct LayerPlan {
     entries: BTreeMap<PathBuf, Planned>,
 }
 
 /// A layer in the making.
-pub(in crate::build) struct Draft<'a> {
+pub(in crate::builder) struct Draft<'a> {
     /// The files of the image; what the draft gets is put there too, so that each look-up sees it.
     files: &'a mut Inventory,
     plan: LayerPlan,
@@ -75,15 +75,15 @@ pub(in crate::build) struct Draft<'a> {
 
 /// Mode and owner of a directory that is made because something goes into it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::build) struct ImpliedDirectory {
-    pub(in crate::build) mode: u32,
-    pub(in crate::build) uid: u32,
-    pub(in crate::build) gid: u32,
+pub(in crate::builder) struct ImpliedDirectory {
+    pub(in crate::builder) mode: u32,
+    pub(in crate::builder) uid: u32,
+    pub(in crate::builder) gid: u32,
 }
 
 impl<'a> Draft<'a> {
     /// Starts a layer over an image with these files.
-    pub(in crate::build) fn new(files: &'a mut Inventory, ignored: &'a Exclusions, now: Timestamp) -> Self {
+    pub(in crate::builder) fn new(files: &'a mut Inventory, ignored: &'a Exclusions, now: Timestamp) -> Self {
         Self { files, plan: LayerPlan::default(), ignored, now, next_link: 0 }
     }
 
@@ -146,7 +146,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// When something on the way is no directory.
-    pub(in crate::build) fn make_directories(&mut self, path: &Path, implied: ImpliedDirectory) -> Result<(), Error> {
+    pub(in crate::builder) fn make_directories(&mut self, path: &Path, implied: ImpliedDirectory) -> Result<(), Error> {
         let real = self.resolve(path)?;
         let mut current = PathBuf::new();
         for component in real.components() {
@@ -166,22 +166,22 @@ impl<'a> Draft<'a> {
     }
 
     /// Returns what was put into the layer, by path; names with equal links are of one file.
-    pub(in crate::build) fn planned(&self) -> impl Iterator<Item = (&Entry, &Content, Option<Link>)> {
+    pub(in crate::builder) fn planned(&self) -> impl Iterator<Item = (&Entry, &Content, Option<Link>)> {
         self.plan.entries.values().map(|planned| (&planned.entry, &planned.content, planned.link))
     }
 
     /// Tells whether nothing was put into the layer.
-    pub(in crate::build) fn is_empty(&self) -> bool {
+    pub(in crate::builder) fn is_empty(&self) -> bool {
         self.plan.entries.is_empty()
     }
 
     /// Returns which contents must be extracted from the source image's layers.
-    pub(in crate::build) fn wanted(&self) -> BTreeSet<Source> {
+    pub(in crate::builder) fn wanted(&self) -> BTreeSet<Source> {
         self.plan.wanted()
     }
 
     /// Writes the layer; `tree` and `spool` are where contents come from.
-    pub(in crate::build) fn write(
+    pub(in crate::builder) fn write(
         &self,
         writer: &mut LayerWriter,
         tree: Option<&Tree>,
@@ -193,7 +193,7 @@ impl<'a> Draft<'a> {
 
 impl LayerPlan {
     /// Takes a file of an image, whose content is in that image's layers.
-    pub(in crate::build) fn add(&mut self, path: PathBuf, node: &Node) {
+    pub(in crate::builder) fn add(&mut self, path: PathBuf, node: &Node) {
         let content = match (&node.kind, node.source) {
             (EntryKind::File { size }, Some(source)) if *size > 0 => Content::Layer(source),
             _ => Content::None,
@@ -210,7 +210,7 @@ impl LayerPlan {
     }
 
     /// Returns which contents must be extracted from the source image's layers.
-    pub(in crate::build) fn wanted(&self) -> BTreeSet<Source> {
+    pub(in crate::builder) fn wanted(&self) -> BTreeSet<Source> {
         let wanted = self.entries.values().filter_map(|planned| match &planned.content {
             Content::Layer(source) => Some(*source),
             Content::None | Content::Inline(_) | Content::Tree(_) | Content::Spool(_) => None,
@@ -219,7 +219,7 @@ impl LayerPlan {
     }
 
     /// Writes the layer: sorted, each parent directory once with its attributes, hard links to the first of their names.
-    pub(in crate::build) fn write(
+    pub(in crate::builder) fn write(
         &self,
         files: &Inventory,
         writer: &mut LayerWriter,
