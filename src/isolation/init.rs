@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Gid, Uid};
 
 use super::protocol::{Place, Reply, Spec, receive, send};
 use super::{Exit, Network, Process, enter, limits, surroundings};
@@ -277,11 +278,21 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
         // Elsewhere RUN shall have setuid programs; here, without CAP_SETPCAP, they could not do much anyhow.
         process::forbid_new_privileges().map_err(failed)?;
     }
+    give_outputs(process);
     process::become_user(process.user.uid, process.user.gid, &process.user.groups).map_err(failed)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     signal::reset().map_err(failed)?;
     process::close_on_exec_from(3);
     Err(execute(process))
+}
+
+/// Makes the process the owner of its standard output and error, so that it may open `/dev/stdout` and
+/// `/dev/stderr`, which lead to them. An owner who may not be set leaves them usable as they are.
+fn give_outputs(process: &Process) {
+    let (uid, gid) = (Uid::from_raw(process.user.uid), Gid::from_raw(process.user.gid));
+    for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let _usable_as_it_is = rustix::fs::fchown(output, Some(uid), Some(gid));
+    }
 }
 
 /// Executes the command; a command that is not there ends as it would in a shell, with a line on the
