@@ -1,12 +1,16 @@
-//! URLs within a text that came from elsewhere: they lose their user, password and query.
+//! URLs within a text that came from elsewhere: they lose their user and password, and what their queries may hide.
+
+use std::net::Ipv4Addr;
+
+use super::redact::show_query;
 
 /// What ends a word for [`without_logins`].
 const ENDS: [char; 9] = ['"', '\'', '`', '<', '>', '(', ')', '|', '/'];
-/// No digest has fewer digits.
-const SHORTEST_DIGEST: usize = 32;
+/// The algorithms of digests. Source: OCI image specification, descriptor.md, "Registered algorithms".
+const DIGESTS: [&str; 3] = ["sha256", "sha384", "sha512"];
 
-/// Writes a message with `***` for what stands before the `@` of a URL's host, and behind its `?`; and for a
-/// `user:password` before any other `@`.
+/// Writes a message with `***` for what stands before the `@` of a URL's host, and for the values of its query that
+/// are not known to be harmless; and for a `user:password` before the `@` of a host elsewhere.
 ///
 /// The rooms write their URLs without secrets; this is for texts that come from elsewhere, such as an
 /// instruction or a server's answer.
@@ -31,8 +35,8 @@ pub fn redact_within(text: &str) -> String {
         let (url, behind) = url.split_at(length);
         match url.find('?') {
             Some(query) => {
-                shown.push_str(&url[..query]);
-                shown.push_str("?***");
+                shown.push_str(&url[..=query]);
+                shown.push_str(&show_query(&url[query + 1..]));
             }
             None => shown.push_str(url),
         }
@@ -42,7 +46,8 @@ pub fn redact_within(text: &str) -> String {
     without_logins(&shown)
 }
 
-/// Writes `***` for `user:password` before an `@`, unless it is a name and a tag before a digest.
+/// Writes `***` for `user:password` before the `@` of a host: not for a name and a tag before a digest, nor for a module
+/// before its version.
 fn without_logins(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -50,14 +55,14 @@ fn without_logins(text: &str) -> String {
         let (before, behind) = rest.split_at(at);
         let start = before.rfind(|c: char| c.is_whitespace() || ENDS.contains(&c));
         let start = start.map_or(0, |start| start + before[start..].chars().next().map_or(0, char::len_utf8));
-        let has_password = before[start..].split_once(':').is_some_and(|(_, password)| !password.is_empty());
+        // A password may hold what it is divided from the host by.
+        let end = behind.find(|c: char| c.is_whitespace() || ENDS.contains(&c)).unwrap_or(behind.len());
+        let last = behind[..end].rfind('@').unwrap_or(0);
         let mut kept = behind;
-        if has_password && !is_digest(&behind[1..]) {
+        if is_login(&before[start..]) && is_host(&behind[last + 1..end]) {
             shown.push_str(&before[..start]);
             shown.push_str("***");
-            // A password may hold what it is divided from the host by.
-            let end = behind.find(|c: char| c.is_whitespace() || ENDS.contains(&c)).unwrap_or(behind.len());
-            kept = &behind[behind[..end].rfind('@').unwrap_or(0)..];
+            kept = &behind[last..];
         } else {
             shown.push_str(before);
         }
@@ -68,10 +73,26 @@ fn without_logins(text: &str) -> String {
     shown
 }
 
-fn is_digest(text: &str) -> bool {
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_hexdigit).count();
-    let digest = text.split_once(':').filter(|(name, _)| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    digest.is_some_and(|(_, rest)| digits(rest) >= SHORTEST_DIGEST)
+/// Tells whether a word may be a user and a password; `A::B` is the name of a module.
+fn is_login(word: &str) -> bool {
+    word.split_once(':').is_some_and(|(_, password)| !password.is_empty() && !password.starts_with(':'))
+}
+
+/// Tells whether what stands behind an `@` may be a host: no digest, and no version (`1.23`, `v2`, `^3`).
+fn is_host(text: &str) -> bool {
+    let is_digest = text.split_once(':').is_some_and(|(name, _)| DIGESTS.contains(&name));
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c)).unwrap_or(text.len());
+    let (host, behind) = text.split_at(end);
+    let is_name = match host.strip_prefix('v').unwrap_or(host).bytes().next() {
+        // A variable, an address in brackets, or nothing.
+        None => behind.is_empty() || behind.starts_with(['$', '[', ':']) || !host.is_empty(),
+        Some(first) if first.is_ascii_digit() => {
+            let top = host.rsplit_once('.').map_or("", |(_, top)| top);
+            host.parse::<Ipv4Addr>().is_ok() || (top.len() > 1 && top.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        }
+        Some(_) => true,
+    };
+    is_name && !is_digest
 }
 
 #[cfg(test)]
@@ -87,7 +108,10 @@ mod tests {
             ("GET https://a.example/v2/: refused", "GET https://a.example/v2/: refused"),
             ("RUN curl https://user:secret@a.example/x && make", "RUN curl https://***@a.example/x && make"),
             ("https://secret@a.example", "https://***@a.example"),
-            ("https://a.example/x?sig=secret end", "https://a.example/x?*** end"),
+            ("https://a.example/x?sig=secret end", "https://a.example/x?sig=*** end"),
+            ("curl \"https://a.example/x?id=1&Token=secret\" x", "curl \"https://a.example/x?id=1&Token=***\" x"),
+            ("https://a.example/x.git?ref=v1&subdir=a/b", "https://a.example/x.git?ref=v1&subdir=a/b"),
+            ("https://a.example/?secret", "https://a.example/?***"),
             ("a git://u:p@s@h/x (https://t@h)", "a git://***@h/x (https://***@h)"),
             ("mail a@b.example://", "mail a@b.example://"),
             ("https://a.example/mail@b", "https://a.example/mail@b"),
@@ -99,6 +123,13 @@ mod tests {
             ("user:se@cret@a.example", "***@a.example"),
             ("/work/https:/user:secret@a.example/f", "/work/https:/***@a.example/f"),
             ("git@a.example:x and a:1@", "git@a.example:x and ***@"),
+            (
+                "user:secret@10.0.0.1:5000 u:p@$HOST u:p@[::1] u:p@3.example",
+                "***@10.0.0.1:5000 ***@$HOST ***@[::1] ***@3.example",
+            ),
+            ("cpanm DBD::MariaDB@1.23 A::B::C@v2", "cpanm DBD::MariaDB@1.23 A::B::C@v2"),
+            ("yarn add x@npm:react@18 y@npm:z@^2.0", "yarn add x@npm:react@18 y@npm:z@^2.0"),
+            ("FROM ubuntu:7@sha256:7 AS a", "FROM ubuntu:7@sha256:7 AS a"),
             (
                 "r.io:5/a:1@sha256:0123456789012345678901234567890123456789",
                 "r.io:5/a:1@sha256:0123456789012345678901234567890123456789",

@@ -2,8 +2,46 @@
 
 use reqwest::Url;
 
-/// Query parameters whose values help a reader and open nothing.
-const HARMLESS: [&str; 8] = ["service", "scope", "mount", "from", "digest", "n", "last", "account"];
+/// Query parameters whose values help a reader and open nothing: of registries, of Git contexts, of downloads.
+const HARMLESS: [&str; 37] = [
+    "account",
+    "arch",
+    "artifact-type",
+    "artifactType",
+    "branch",
+    "channel",
+    "checksum",
+    "commit",
+    "digest",
+    "distro",
+    "dl",
+    "download",
+    "fetch-by-commit",
+    "file",
+    "format",
+    "from",
+    "id",
+    "keep-git-dir",
+    "lang",
+    "last",
+    "mount",
+    "mtime",
+    "n",
+    "name",
+    "os",
+    "page",
+    "path",
+    "platform",
+    "raw",
+    "ref",
+    "release",
+    "scope",
+    "service",
+    "subdir",
+    "submodules",
+    "tag",
+    "version",
+];
 
 /// Writes a URL for a message: without user and password, and with every query value hidden that is not
 /// known to be harmless, because each object store names its signatures in its own way.
@@ -27,13 +65,23 @@ pub fn redact_text(text: &str) -> String {
     url.map_or_else(|| "(not a URL)".to_owned(), |url| redact(&url))
 }
 
-/// Hides what stands behind a question mark in each word of a text that came from outside.
+/// Hides what queries may hold in each word of a text that came from outside.
 pub(super) fn hide_queries(text: &str) -> String {
     let words = text.split(' ').map(|word| match word.split_once('?') {
-        Some((before, query)) if query.contains('=') => format!("{before}?***"),
+        Some((before, query)) if query.contains('=') => format!("{before}?{}", show_query(query)),
         _ => word.to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Writes a query as it stands in a text: with every value hidden that is not known to be harmless.
+pub(super) fn show_query(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, value)) => show(name, value),
+        None if pair.is_empty() => String::new(),
+        None => "***".to_owned(),
+    });
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 fn show(name: &str, value: &str) -> String {

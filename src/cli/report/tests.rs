@@ -121,7 +121,7 @@ fn a_build_as_text() {
     isolation namespace: user namespaces are allowed
     warning: Dockerfile line 2: use a label instead (MaintainerDeprecated)
     [app] FROM docker.io/library/alpine:3.20
-    [app 1/3] RUN make && curl https://***@h/x?***
+    [app 1/3] RUN make && curl https://***@h/x?sig=***
     warned
     compiling
     last
@@ -134,7 +134,7 @@ fn a_build_as_text() {
     size     15.0 MB; layers: 2 reused from the base, 1 built; steps from the cache: 1, 1.2 kB not made again
     network  pulled 3.4 MB of layers; pushed 12.3 MB in 1 blob, mounted 1 blob, already there 1 blob
     time     4.6 s (run 3.0 s, push 0.50 s)
-           3.2 s  [app 1/3] RUN make && curl https://***@h/x?***
+           3.2 s  [app 1/3] RUN make && curl https://***@h/x?sig=***
           0.01 s  [app 2/3] COPY a /b
     Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
     "##);
@@ -155,7 +155,7 @@ fn a_build_as_json_lines() {
     assert!(!text.contains("hunter2"), "{text}");
     let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap_or_else(|| panic!("no {event}"));
     insta::assert_snapshot!(of("warning"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"warning","msg":"Dockerfile line 2: use a label instead (MaintainerDeprecated)","event":"warning","rule":"MaintainerDeprecated","line":2}"##);
-    insta::assert_snapshot!(of("step_started"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"RUN make && curl https://***@h/x?***","event":"step_started","stage":"app","step":1,"steps":3}"##);
+    insta::assert_snapshot!(of("step_started"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"RUN make && curl https://***@h/x?sig=***","event":"step_started","stage":"app","step":1,"steps":3}"##);
     insta::assert_snapshot!(of("output"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"warned","event":"output","stage":"app","step":1,"steps":3,"stream":"stderr"}"##);
     insta::assert_snapshot!(of("step_finished"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"done in 3.2 s: layer sha256:dac1d7cfa950, 12.3 MB","event":"step_finished","stage":"app","step":1,"steps":3,"result":"layer","digest":"sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85","size":12300000,"elapsed_ms":3210}"##);
     insta::assert_snapshot!(of("pushed"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d","event":"pushed","repository":"r.io/a","tag":"1","digest":"sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"}"##);
@@ -186,7 +186,7 @@ fn an_error_as_text() {
 fn an_error_without_place_is_one_line_and_shows_no_secret() {
     let (report, out) = report(PLAIN);
     report.failed(&Failure::new(Kind::Transient, "cannot reach https://user:hunter2@r.io/v2/?token=hunter2"));
-    assert_eq!(out.text(), "error: cannot reach https://***@r.io/v2/?***\n");
+    assert_eq!(out.text(), "error: cannot reach https://***@r.io/v2/?token=***\n");
 }
 
 #[test]
