@@ -26,6 +26,57 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// The systems that may be named alone. Source: containerd's `platforms` package, `database.go`; and WebAssembly's.
+const SYSTEMS: [&str; 19] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasi",
+    "wasip1",
+    "windows",
+    "zos",
+];
+
+/// The processors that may be named alone; same source.
+const PROCESSORS: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// A text that names no platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a platform: write os/architecture or os/architecture/variant, for example linux/arm64")]
@@ -93,10 +144,11 @@ impl FromStr for Platform {
             return Err(error());
         }
         let (os, architecture, variant) = match parts[..] {
-            ["linux" | "windows" | "freebsd" | "darwin" | "wasi" | "wasip1"] => {
-                (parts[0], std::env::consts::ARCH, None)
+            [os] if SYSTEMS.contains(&os) => (os, std::env::consts::ARCH, None),
+            [architecture] if PROCESSORS.contains(&normal(&architecture.to_lowercase(), None).0.as_str()) => {
+                ("linux", architecture, None)
             }
-            [architecture] => ("linux", architecture, None),
+            [_] => return Err(error()),
             [os, architecture] => (os, architecture, None),
             [os, architecture, variant] => (os, architecture, Some(variant)),
             _ => return Err(error()),
@@ -134,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_no_platform_is_refused() {
-        for bad in ["", "/", "linux/", "linux/amd64/v1/x", "linux/am d64", "//"] {
+        for bad in ["bogus", "", "/", "linux/", "linux/amd64/v1/x", "linux/am d64", "//"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad:?} parsed");
         }
     }

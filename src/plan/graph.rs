@@ -73,7 +73,7 @@ struct Walk<'a> {
     needs: BTreeMap<BaseKey, Span>,
 }
 
-/// Finds what the requested target needs.
+/// Finds what the requested target needs; refuses what can be seen to be wrong in any stage.
 pub(super) fn resolve<'a>(
     dockerfile: &'a Dockerfile,
     globals: &Variables,
@@ -81,11 +81,17 @@ pub(super) fn resolve<'a>(
     request: &BuildRequest,
     extent: Extent,
 ) -> Result<Resolved<'a>, Error> {
+    let all = 0..=dockerfile.stages.len() - 1;
+    let walk = |bases| Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeMap::new() };
+    // As in BuildKit, what is wrong in a stage's text is wrong whether the stage is needed or not.
+    let none = Bases::new();
+    let mut text = walk(&none);
+    all.clone().try_for_each(|index| text.reach(index))?;
     let wanted = match extent {
         Extent::Target => target(dockerfile, request).map(|target| target..=target)?,
-        Extent::All => 0..=dockerfile.stages.len() - 1,
+        Extent::All => all,
     };
-    let mut walk = Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeMap::new() };
+    let mut walk = walk(bases);
     for index in wanted {
         walk.reach(index)?;
     }

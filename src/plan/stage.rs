@@ -49,6 +49,8 @@ pub(super) struct Environment {
     declared: Vec<(String, Option<String>)>,
     /// Whether the base could not be asked for its variables.
     is_partial: bool,
+    /// Whether a WORKDIR of this Dockerfile stands before.
+    has_workdir: bool,
 }
 
 impl Inherited {
@@ -80,7 +82,7 @@ impl Inherited {
             variables.set("PATH", DEFAULT_PATH);
             config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        Self { config, author, environment: Environment { variables, declared: Vec::new(), is_partial: false } }
+        Self { config, author, environment: Environment { variables, ..Environment::default() } }
     }
 }
 
@@ -93,7 +95,6 @@ pub(super) struct Draft<'a> {
     author: Option<String>,
     /// Whether CMD stands in this stage: then ENTRYPOINT does not clear it.
     has_cmd: bool,
-    has_workdir: bool,
 }
 
 /// Plans a stage; also returns what a stage based on it inherits.
@@ -109,7 +110,6 @@ pub(super) fn plan_stage(
         environment: inherited.environment,
         author: inherited.author,
         has_cmd: false,
-        has_workdir: false,
     };
     let mut steps = Vec::new();
     for located in node.triggers.iter().chain(&node.stage.instructions) {
@@ -336,11 +336,11 @@ impl Draft<'_> {
 
     fn workdir(&mut self, word: &Word, span: Span) -> Result<(Action, Option<String>), Error> {
         let given = self.word(word, span)?;
-        if !given.starts_with('/') && !self.has_workdir {
+        if !given.starts_with('/') && !self.environment.has_workdir {
             let message = format!("Relative workdir {given:?} can have unexpected results if the base image changes");
             self.scope.findings.add(Warning::new(Rule::WorkdirRelativePath, span, message).about(word.as_str()));
         }
-        self.has_workdir = true;
+        self.environment.has_workdir = true;
         let path = clean(&absolute(&self.config.working_dir, &given));
         self.config.working_dir.clone_from(&path);
         let created_by = Some(format!("WORKDIR {path}"));

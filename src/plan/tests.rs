@@ -209,6 +209,22 @@ fn what_is_not_done_yet_or_wrong_is_refused_with_its_line() {
 }
 
 /// Plans one RUN in the directory /w and writes its mounts, one a line.
+#[test]
+fn faults_of_stages_that_are_not_needed_are_refused_as_in_the_others() {
+    for (first, line) in [
+        ("FROM ${NONE} AS unused", 1),
+        ("FROM gcr.io//x AS unused", 1),
+        ("FROM --platform=a/b/c/d a AS unused", 1),
+        ("FROM --platform=bogus a AS unused", 1),
+        ("FROM a AS unused\nCOPY --from=9 /b /", 2),
+        ("FROM a AS unused\nCOPY --from=unused /b /", 2),
+        ("FROM a AS unused\nRUN --mount=from=later b\nFROM a AS later", 2),
+    ] {
+        let refused = refusal(&format!("{first}\nFROM c\n"), None);
+        assert!(refused.starts_with(&format!("{line}: ")), "{first}: {refused}");
+    }
+}
+
 fn mounts(flags: &str) -> String {
     let text = format!("FROM scratch AS tools\nFROM scratch\nARG V=v\nWORKDIR /w\nRUN {flags} x\n");
     let plan = planned(&text, &[("BUILDKIT_CACHE_MOUNT_NS", if flags.contains("cache") { "ns" } else { "" })]);
@@ -343,11 +359,8 @@ fn from_lines_are_judged() {
         ),
         ("FROM --platform=linux/amd64 a AS build-amd64\n", &[]),
         (
-            "ARG x\nFROM a AS b\nFROM ${x:-a}\nFROM $other AS unused\nFROM b\n",
-            &[
-                "4 InvalidDefaultArgInFrom: Default value for ARG $other results in empty or invalid base image name",
-                "4 UndefinedArgInFrom: FROM argument 'other' is not declared",
-            ],
+            "ARG x\nFROM a AS b\nFROM ${x:-a}\nFROM c$other AS unused\nFROM b\n",
+            &["4 UndefinedArgInFrom: FROM argument 'other' is not declared"],
         ),
     ] {
         assert_eq!(found(text, &[], |_, _| {}), expected, "{text:?}");
@@ -376,6 +389,7 @@ fn steps_are_judged() {
             &["2 WorkdirRelativePath: Relative workdir \"b\" can have unexpected results if the base image changes"],
         ),
         ("FROM a\nWORKDIR /b\nWORKDIR c\n", &[]),
+        ("FROM a AS b\nWORKDIR /c\nFROM b\nWORKDIR d\n", &[]),
         (
             "FROM a\nENV API_KEY=1 PUBLIC_KEY=2 KEYS=3\nARG token\n",
             &[
