@@ -3,18 +3,30 @@
 //! Adds the findings that need the context to those of the parser and of the plan. *Invariant: everything that is told
 //! went through [`Linted::of`].*
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use crate::context::Context;
 use crate::dockerfile::ignore::Patterns;
 use crate::dockerfile::lint::{CHECK_ARGUMENT, Linted, Rule};
-use crate::dockerfile::{Dockerfile, Span, Warning, glob};
-use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, CopyStep, Step};
+use crate::dockerfile::{self, Dockerfile, Span, Warning, glob};
+use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, CopyStep, Stage, StageId, Step};
 use crate::progress::{Event, Reporter};
 use crate::request::BuildRequest;
 
-use super::Error;
 use super::copy::Source;
+use super::{CopyError, Error};
+
+/// Parses the Dockerfile of a context. Where it is not valid, what should be changed before the fault is told first.
+pub(super) fn parse(context: &Context, request: &BuildRequest, reporter: &dyn Reporter) -> Result<Dockerfile, Error> {
+    let (dockerfile, fault) = dockerfile::parse_until_error(&context.dockerfile.text);
+    let Some(fault) = fault else { return Ok(dockerfile) };
+    let error = Error::from(fault);
+    if let Ok(linted) = judge(&dockerfile, Err(&error), context, request) {
+        tell(&linted, reporter);
+    }
+    Err(error)
+}
 
 /// Judges a Dockerfile, whether it could be planned or not.
 pub(super) fn judge(
@@ -29,7 +41,7 @@ pub(super) fn judge(
     match planned {
         Ok(plan) => {
             found.extend(plan.warnings.iter().cloned());
-            found.extend(copies(plan).filter_map(|(step, _, path)| ignored(step, path, context)));
+            found.extend(copies(plan).filter_map(|(_, step, _, path)| ignored(step, path, context)));
         }
         Err(Error::Plan(error)) => found.extend(error.warnings.iter().cloned()),
         Err(_) => {}
@@ -55,32 +67,56 @@ pub(super) fn refuse(linted: &Linted) -> Result<(), Error> {
     }
 }
 
-/// Finds sources of COPY and ADD that are not in the context: such a build would fail.
-pub(super) fn missing(plan: &BuildPlan, context: &Context) -> Result<Vec<Warning>, Error> {
+/// Finds sources of COPY and ADD that are not in the context. The error is the first one's in a stage that the last
+/// stage needs: the build fails with it.
+pub(super) fn missing(plan: &BuildPlan, context: &Context) -> Result<(Vec<Warning>, Option<Error>), Error> {
     let source = Source::Context { tree: &context.tree, ignore: &Patterns::default(), apart: false };
-    let mut found = Vec::new();
-    for (step, copy, path) in copies(plan) {
+    let needed = needed(plan);
+    let (mut found, mut error) = (Vec::new(), None);
+    for (stage, step, copy, path) in copies(plan) {
         let relative = relative(path);
         if copy.parents || context.tree.real_path(&relative)?.is_some() {
             continue;
         }
-        let hint = source.near(&relative).map(|near| format!(" (did you mean {}?)", near.display()));
+        let near = source.near(&relative);
+        let hint = near.as_ref().map(|near| format!(" (did you mean {}?)", near.display()));
         let message = format!("{path:?} is not in the context{}", hint.unwrap_or_default());
         found.push(Warning::new(Rule::CopyMissingFile, step.span, message).about(path));
+        if error.is_none() && needed.contains(&stage) {
+            let path = PathBuf::from(path);
+            let fault = match near {
+                Some(near) => CopyError::Misspelt { path, near },
+                None => CopyError::NotFound { path },
+            };
+            error = Some(Error::from(fault).at(step.span, None));
+        }
     }
-    Ok(found)
+    Ok((found, error))
 }
 
-/// Returns the sources that name one path of the context.
-fn copies(plan: &BuildPlan) -> impl Iterator<Item = (&Step, &CopyStep, &str)> {
-    let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
-    let copies = steps.filter_map(|step| match &step.action {
-        Action::Copy(copy) if copy.from == CopyFrom::Context => Some((step, copy)),
+/// Returns the last stage and all that it needs.
+fn needed(plan: &BuildPlan) -> BTreeSet<StageId> {
+    let mut needed = BTreeSet::new();
+    let mut rest: Vec<StageId> = plan.stages.len().checked_sub(1).map(StageId).into_iter().collect();
+    while let Some(id) = rest.pop() {
+        if needed.insert(id) {
+            rest.extend(plan.stages.get(id.0).map(Stage::inputs).unwrap_or_default());
+        }
+    }
+    needed
+}
+
+/// Returns the sources that name one path of the context, each with its stage.
+fn copies(plan: &BuildPlan) -> impl Iterator<Item = (StageId, &Step, &CopyStep, &str)> {
+    let steps =
+        plan.stages.iter().enumerate().flat_map(|(id, stage)| stage.steps.iter().map(move |step| (StageId(id), step)));
+    let copies = steps.filter_map(|(stage, step)| match &step.action {
+        Action::Copy(copy) if copy.from == CopyFrom::Context => Some((stage, step, copy)),
         Action::Copy(_) | Action::Configure | Action::Run(_) | Action::Workdir(_) => None,
     });
-    copies.flat_map(|(step, copy)| {
+    copies.flat_map(|(stage, step, copy)| {
         copy.sources.iter().filter_map(move |source| match source {
-            CopySource::Path(path) if !glob::has_wildcards(path.as_bytes()) => Some((step, copy, path.as_str())),
+            CopySource::Path(path) if !glob::has_wildcards(path.as_bytes()) => Some((stage, step, copy, path.as_str())),
             _ => None,
         })
     })

@@ -41,7 +41,6 @@ use attempt::{Delivered, Setting};
 use crate::cache::{BaseImages, Cache, Inventories};
 use crate::causes;
 use crate::context::{self, Access, Context};
-use crate::dockerfile;
 use crate::http::Agent;
 use crate::isolation::{Cancel, Isolation};
 use crate::oci::{Digest, Reference};
@@ -160,7 +159,7 @@ fn build_context(
     context: &Context,
     services: &mut Services,
 ) -> Result<Option<BuildOutcome>, Error> {
-    let dockerfile = dockerfile::parse(&context.dockerfile.text)?;
+    let dockerfile = lint::parse(context, request, &*services.reporter)?;
     let destinations = output::registries(&request.outputs);
     let (plan, mut bases) = services.timed(Phase::Resolve, |services| {
         let planned = bases::plan_with_bases(&dockerfile, request, services);

@@ -57,10 +57,12 @@ pub fn check(request: &BuildRequest, services: &Services) -> Result<Checked, Fai
     let (file, name) = (&context.dockerfile.text, context.dockerfile.clone());
     let failed = |error| Failed { error, dockerfile: Some(name.clone()) };
     let mut checked = Checked { dockerfile: name.clone(), linted: Linted::default(), error: None, unknown: Vec::new() };
-    let parsed = match dockerfile::parse(file) {
-        Ok(parsed) => parsed,
-        Err(error) => return Ok(Checked { error: Some(failed(error.into())), ..checked }),
-    };
+    let (parsed, fault) = dockerfile::parse_until_error(file);
+    if let Some(fault) = fault {
+        let error = Error::from(fault);
+        let linted = lint::judge(&parsed, Err(&error), &context, request).unwrap_or_default();
+        return Ok(Checked { linted, error: Some(failed(error)), ..checked });
+    }
     let extent = if request.target.is_some() { Extent::Target } else { Extent::All };
     let planned = bases::plan_asking(&parsed, request, services, extent, Asking::Tolerant);
     if services.cancel.is_cancelled() {
@@ -69,7 +71,9 @@ pub fn check(request: &BuildRequest, services: &Services) -> Result<Checked, Fai
     let planned = match planned {
         Ok(Asked { mut plan, unknown, .. }) => {
             checked.unknown = unknown;
-            plan.warnings.extend(lint::missing(&plan, &context).map_err(failed)?);
+            let (missing, error) = lint::missing(&plan, &context).map_err(failed)?;
+            plan.warnings.extend(missing);
+            checked.error = error.map(failed);
             Ok(plan)
         }
         Err(error) => Err(error),
@@ -91,7 +95,7 @@ pub fn preview(request: &BuildRequest, services: &Services) -> Result<Preview, F
     let without = |error| Failed { error, dockerfile: None };
     let context = services.fetch_context(request).map_err(without)?;
     let failed = |error| Failed { error, dockerfile: Some(context.dockerfile.clone()) };
-    let parsed = dockerfile::parse(&context.dockerfile.text).map_err(|error| failed(error.into()))?;
+    let parsed = lint::parse(&context, request, &*services.reporter).map_err(failed)?;
     let asking = if request.offline { Asking::Tolerant } else { Asking::Must };
     let Asked { plan, bases, unknown } =
         bases::plan_asking(&parsed, request, services, Extent::Target, asking).map_err(failed)?;

@@ -194,7 +194,9 @@ impl<'a> Lexer<'a> {
             piece = next;
         }
         if blank {
-            self.warnings.push(Warning::new(Rule::NoEmptyContinuation, line.span, "Empty continuation line"));
+            // BuildKit names the last line of the instruction.
+            let span = Span { first_line: line.span.last_line, ..line.span };
+            self.warnings.push(Warning::new(Rule::NoEmptyContinuation, span, "Empty continuation line"));
         }
         if !valid {
             let message = "bytes that are not UTF-8 are replaced by U+FFFD";

@@ -42,10 +42,10 @@ pub use instruction::{
     Instruction, Located, Network, Onbuild, Pair, Pairs, Program, Run, Security, Source, Span, Spanned, Stage, Word,
 };
 pub use mount::{Device, Mount, MountError, MountField, MountKind, MountOwner, MountSpec, Sharing};
-pub use parse::{parse, parse_instruction};
+pub use parse::{parse, parse_instruction, parse_until_error};
 
 /// A parsed Dockerfile.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Dockerfile {
     /// The directives of its first lines.
     pub directives: Directives,
@@ -69,4 +69,10 @@ pub struct Directives {
     pub syntax: Option<Spanned<String>>,
     /// `check`: options for the linter.
     pub check: Option<Spanned<String>>,
+}
+
+impl Default for Directives {
+    fn default() -> Self {
+        Self { escape: '\\', syntax: None, check: None }
+    }
 }

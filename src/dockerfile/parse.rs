@@ -20,47 +20,67 @@ use super::{Dockerfile, lint};
 /// # Errors
 /// When BuildKit would refuse it, with the place and, for misspelt words, a hint.
 pub fn parse(text: &[u8]) -> Result<Dockerfile, ParseError> {
-    let lexed = lex(text)?;
-    let mut warnings = lexed.warnings;
-    let mut arguments = Vec::new();
-    let mut stages: Vec<Stage> = Vec::new();
+    let (dockerfile, error) = parse_until_error(text);
+    error.map_or(Ok(dockerfile), Err)
+}
+
+/// Parses a Dockerfile as far as it is valid: what stands before the first error, with its warnings, and that error.
+///
+/// A fault of lines or heredocs leaves nothing before it.
+pub fn parse_until_error(text: &[u8]) -> (Dockerfile, Option<ParseError>) {
+    let lexed = match lex(text) {
+        Ok(lexed) => lexed,
+        Err(error) => return (Dockerfile::default(), Some(error)),
+    };
+    let mut dockerfile = Dockerfile { directives: lexed.directives, warnings: lexed.warnings, ..Dockerfile::default() };
     let mut keywords = Vec::new();
-    for line in &lexed.lines {
-        let statement = read(line, lexed.directives.escape, text, &mut warnings)?;
-        match (statement, stages.last_mut()) {
-            (Statement::From(from), _) => stages.push(Stage {
-                name: from.name.as_ref().map(|name| name.to_lowercase()),
-                from,
-                instructions: Vec::new(),
-                span: line.span,
-                original: line.original(),
-            }),
-            (Statement::Instruction(Instruction::Arg(value)), None) => {
-                arguments.push(Spanned { value, span: line.span });
-                continue;
-            }
-            (Statement::Instruction(_), None) => {
-                let fault = Fault::new("no build stage in current context: the first instruction must be FROM or ARG");
-                return Err(line.error(text, fault));
-            }
-            (Statement::Instruction(instruction), Some(stage)) => {
-                stage.instructions.push(Located { instruction, span: line.span, original: line.original() });
-            }
-        }
-        keywords.push((keyword(line), line.span));
-    }
-    if stages.is_empty() {
+    let read = lexed.lines.iter().try_for_each(|line| {
+        let is_of_a_stage = add(line, text, &mut dockerfile)?;
+        keywords.extend(is_of_a_stage.then(|| (keyword(line), line.span)));
+        Ok(())
+    });
+    let error = read.err().or_else(|| {
         let last = lexed.lines.last().map_or(Span::default(), |line| line.span);
-        return Err(error(text, last, last.end, Fault::new("dockerfile contains no stages to build")));
+        let none = || error(text, last, last.end, Fault::new("dockerfile contains no stages to build"));
+        dockerfile.stages.is_empty().then(none)
+    });
+    if error.is_none() {
+        lint::stages(&dockerfile.stages, &mut dockerfile.warnings);
+        lint::casing(&keywords, &mut dockerfile.warnings);
     }
-    lint::stages(&stages, &mut warnings);
-    lint::casing(&keywords, &mut warnings);
     let comments = lexed.lines.into_iter().filter(|line| !line.comments.is_empty());
-    let comments = comments.map(|line| (line.span.start, line.comments)).collect();
-    let mut dockerfile = Dockerfile { directives: lexed.directives, arguments, stages, warnings, comments };
-    dockerfile.warnings.extend(lint::definitions(&dockerfile));
+    dockerfile.comments = comments.map(|line| (line.span.start, line.comments)).collect();
+    if error.is_none() {
+        dockerfile.warnings.extend(lint::definitions(&dockerfile));
+    }
     dockerfile.warnings.sort_by_key(|warning| warning.span.start);
-    Ok(dockerfile)
+    (dockerfile, error)
+}
+
+/// Reads one line into the Dockerfile; tells whether it belongs to a stage.
+fn add(line: &Line, text: &[u8], dockerfile: &mut Dockerfile) -> Result<bool, ParseError> {
+    let statement = read(line, dockerfile.directives.escape, text, &mut dockerfile.warnings)?;
+    match (statement, dockerfile.stages.last_mut()) {
+        (Statement::From(from), _) => dockerfile.stages.push(Stage {
+            name: from.name.as_ref().map(|name| name.to_lowercase()),
+            from,
+            instructions: Vec::new(),
+            span: line.span,
+            original: line.original(),
+        }),
+        (Statement::Instruction(Instruction::Arg(value)), None) => {
+            dockerfile.arguments.push(Spanned { value, span: line.span });
+            return Ok(false);
+        }
+        (Statement::Instruction(_), None) => {
+            let fault = Fault::new("no build stage in current context: the first instruction must be FROM or ARG");
+            return Err(line.error(text, fault));
+        }
+        (Statement::Instruction(instruction), Some(stage)) => {
+            stage.instructions.push(Located { instruction, span: line.span, original: line.original() });
+        }
+    }
+    Ok(true)
 }
 
 /// Parses an ONBUILD trigger out of an image's configuration; its spans are within that text.
@@ -506,7 +526,7 @@ mod tests {
     fn warnings_have_buildkits_names() {
         for (text, expected) in [
             ("FROM a\nRUN b\n", vec![]),
-            ("FROM a\nRUN b\\\n\nc\n", vec![("NoEmptyContinuation", 2)]),
+            ("FROM a\nRUN b\\\n\nc\n", vec![("NoEmptyContinuation", 4)]),
             ("FROM a\nMAINTAINER b\n", vec![("MaintainerDeprecated", 2)]),
             ("FROM a\nENV b c\nLABEL d e\n", vec![("LegacyKeyValueFormat", 2), ("LegacyKeyValueFormat", 3)]),
             ("FROM a as b\n", vec![("FromAsCasing", 1)]),

@@ -56,7 +56,7 @@ fn findings_have_a_place_in_every_form() {
         ("CopyMissingFile", 8, 16),
     ];
     let found = run(&source, "check", &["--format=json"]);
-    assert_eq!((found.code, found.stderr.as_str()), (0, ""), "findings alone are no error");
+    assert_eq!(found.code, 76, "a file that is missing ends a build: {}", found.stderr);
     let document = json(&found.stdout);
     let place = |warning: &Value, line: &str, column: &str| {
         (warning[line].as_u64().unwrap_or_default(), warning[column].as_u64().unwrap_or_default())
@@ -67,7 +67,7 @@ fn findings_have_a_place_in_every_form() {
         .collect();
     listed.sort_unstable_by_key(|(rule, place)| (place.0, *rule));
     assert_eq!(listed, expected.map(|(rule, line, column)| (rule, (line, column))), "{document:#}");
-    assert_eq!(document["error"], Value::Null);
+    assert_eq!(document["error"]["line"], 8, "{document:#}");
 
     let sarif = json(&run(&source, "check", &["--format=sarif"]).stdout);
     assert_eq!(sarif["version"], "2.1.0");
@@ -113,6 +113,8 @@ fn exit_codes_are_asked_for() {
         (loud, &["--build-arg=BUILDKIT_DOCKERFILE_CHECK=error=true"], 76, "LegacyKeyValueFormat"),
         (wrong, &[], 76, "did you mean COPY?"),
         (wrong, &["--format=sarif"], 76, "did you mean COPY?"),
+        ("FROM scratch AS unused\nCOPY b /\nFROM scratch\nCOPY a /\n", &[], 0, ""),
+        ("FROM scratch AS used\nCOPY b /\nFROM scratch\nCOPY --from=used b /\n", &[], 76, "`b` is not in the source"),
         ("# check=skip=all\nFROM scratch\nENV a b\n", &["--error"], 0, ""),
         ("FROM scratch\n# check=skip=all\nENV a b\n", &["--error"], 0, ""),
         ("# check=error\nFROM scratch\n", &[], 76, "Dockerfile:1"),
@@ -124,6 +126,26 @@ fn exit_codes_are_asked_for() {
         assert_eq!(checked.code, code, "{dockerfile:?} {flags:?}:\n{}{}", checked.stdout, checked.stderr);
         assert!(checked.stderr.contains(said), "{dockerfile:?} {flags:?}:\n{}", checked.stderr);
     }
+}
+
+#[test]
+fn what_stands_before_a_fault_is_told_too() {
+    let source = source("FROM scratch\nENV a b\nCOPPY a /\nENV c d\n", &[]);
+    let document = json(&run(&source, "check", &["--format=json"]).stdout);
+    let rules: Vec<_> =
+        document["warnings"].as_array().expect("a list").iter().map(|one| one["line"].clone()).collect();
+    assert_eq!((rules, &document["error"]["line"]), (vec![Value::from(2)], &Value::from(3)), "{document:#}");
+    let planned = run(&source, "plan", &[]);
+    assert!(planned.stderr.contains("line 2: ") && planned.stderr.contains("COPPY"), "{}", planned.stderr);
+}
+
+#[test]
+fn a_violation_is_the_error_of_the_document() {
+    let source = source("# check=error=true\nFROM scratch\nENV a b\n", &[]);
+    let document = json(&run(&source, "check", &["--format=json"]).stdout);
+    assert_eq!(document["error"]["message"], "lint violation found for rules: LegacyKeyValueFormat");
+    let sarif = json(&run(&source, "check", &["--format=sarif"]).stdout);
+    assert_eq!(sarif["runs"][0]["results"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

@@ -23,20 +23,19 @@ pub(super) fn run(args: &CheckArgs, environment: &Environment, report: &Arc<Repo
     let checked = preview::look(&args.build, environment, report, builder::check)?;
     preview::tell_unknown(&checked.unknown, report);
     let violated = if args.error { rules(&checked) } else { checked.linted.violated.clone() };
-    let findings = Findings::of(checked);
+    let mut findings = Findings::of(checked);
+    if findings.failure.is_none() && !violated.is_empty() {
+        let names: Vec<&str> = violated.iter().map(|rule| rule.name()).collect();
+        let message = format!("lint violation found for rules: {}", names.join(", "));
+        findings.failure = Some(Failure::new(Kind::Dockerfile, message));
+        findings.is_found = true;
+    }
     commands::print(&match args.format {
         FindingsFormatName::Text => text::render(&findings),
         FindingsFormatName::Json => json::render(&findings),
         FindingsFormatName::Sarif => sarif::render(&findings),
     })?;
-    match (findings.failure, violated.as_slice()) {
-        (Some(failure), _) => Err(failure),
-        (None, []) => Ok(()),
-        (None, rules) => {
-            let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
-            Err(Failure::new(Kind::Dockerfile, format!("lint violation found for rules: {}", names.join(", "))))
-        }
-    }
+    findings.failure.map_or(Ok(()), Err)
 }
 
 /// Returns all rules that were broken, each once.
@@ -54,8 +53,10 @@ struct Findings {
     /// Its text.
     source: String,
     findings: Vec<Finding>,
-    /// Why it cannot be built.
+    /// Why it cannot be built, or may not.
     failure: Option<Failure>,
+    /// Whether that is one of the findings.
+    is_found: bool,
     /// The images that could not be asked for.
     unknown: Vec<String>,
 }
@@ -74,11 +75,17 @@ impl Findings {
             message: redact_within(&warning.message),
             place: Place::of(warning, &dockerfile.text),
         };
+        let findings: Vec<Finding> = checked.linted.warnings.iter().map(finding).collect();
+        let failure = checked.error.map(Failure::from);
+        let line = failure.as_ref().and_then(|failure| Some(failure.place.as_ref()?.line));
+        let is_missing =
+            |finding: &Finding| finding.rule == Rule::CopyMissingFile && finding.place.map(|place| place.line) == line;
         Self {
-            findings: checked.linted.warnings.iter().map(finding).collect(),
+            is_found: findings.iter().any(is_missing),
+            findings,
             file: dockerfile.name.display().to_string(),
             source: String::from_utf8_lossy(&dockerfile.text).into_owned(),
-            failure: checked.error.map(Failure::from),
+            failure,
             unknown: checked.unknown.into_iter().map(|(reference, _)| reference).collect(),
         }
     }

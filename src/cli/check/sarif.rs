@@ -28,7 +28,7 @@ pub(super) fn render(findings: &Findings) -> String {
         };
         results.push(result(finding.rule.name(), index, "warning", &finding.message, &location(&uri, &region)));
     }
-    if let Some(failure) = &findings.failure {
+    if let Some(failure) = findings.failure.as_ref().filter(|_| !findings.is_found) {
         let place = failure.place.as_ref().map(|place| (place.line, place.column.unwrap_or(1)));
         let (line, column) = place.unwrap_or((1, 1));
         let region = rest_of_line(&findings.source, line, column);

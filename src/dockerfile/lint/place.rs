@@ -34,8 +34,13 @@ impl Place {
                 (span.start + at + before, span.start + at + before + kept)
             }
             None => {
-                let first = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
-                (span.start, span.start + text[..first].trim_ascii_end().len())
+                // Some findings are about a later line than the instruction's first one.
+                let later = span.first_line.saturating_sub(position(source, span.start).0);
+                let begin =
+                    later.checked_sub(1).and_then(|n| memchr::memchr_iter(b'\n', text).nth(n)).map_or(0, |at| at + 1);
+                let begin = begin + text[begin..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+                let length = memchr::memchr2(b'\n', b'\r', &text[begin..]).unwrap_or(text.len() - begin);
+                (span.start + begin, span.start + begin + text[begin..begin + length].trim_ascii_end().len())
             }
         };
         let ((line, column), (end_line, end_column)) = (position(source, start), position(source, end));
