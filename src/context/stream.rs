@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
-use jiff::fmt::rfc2822;
 
 use super::writer::Writer;
 use super::{Error, Means, archive};
 use crate::http::download::{self, Download, MakeCall};
+use crate::http::parse_date;
 use crate::image::Timestamp;
 use crate::oci::{Digest, Hasher};
 use crate::registry::read_blocking;
@@ -169,7 +169,7 @@ impl<'m> Body<'m> {
 
 /// Reads a time as HTTP writes it.
 fn moment(text: &str) -> Option<Timestamp> {
-    let moment = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    let moment = parse_date(text)?;
     Some(Timestamp { seconds: moment.as_second(), nanoseconds: 0 })
 }
 

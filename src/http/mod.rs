@@ -8,6 +8,7 @@
 //! message is redacted; credentials do not follow a redirect to another origin.*
 
 mod client;
+mod date;
 mod dns;
 pub mod download;
 mod error;
@@ -30,6 +31,7 @@ use futures_util::Stream;
 pub use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode, Url};
 
+pub use date::parse_date;
 pub use error::{Error, TlsProblem};
 pub use mention::redact_within;
 pub use percent::decoded;

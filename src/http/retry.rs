@@ -3,9 +3,10 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-use jiff::fmt::rfc2822;
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+
+use super::parse_date;
 
 /// How often and how fast a transient failure is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +96,8 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let now = rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok()?;
-    let then = rfc2822::parse(text).ok()?;
-    let seconds = then.timestamp().as_second() - now.timestamp().as_second();
+    let now = parse_date(headers.get(DATE)?.to_str().ok()?)?;
+    let seconds = parse_date(text)?.as_second() - now.as_second();
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
