@@ -105,7 +105,7 @@ pub(super) fn workdir(parts: Parts, step: &WorkdirStep, settings: &Settings) -> 
 /// The parts of RUN; `mounts` has what each mount shows, in the order of the step's mounts.
 pub(super) fn run(parts: Parts, step: &RunStep, mounts: Vec<Option<Part>>, settings: &Settings) -> Parts {
     // The result does not depend on the proxies that it was made through.
-    let RunStep { argv, environment, proxies: _, user, directory, network, mounts: planned, hosts } = step;
+    let RunStep { argv, environment, proxies: _, user, directory, network, mounts: planned, hosts, hostname } = step;
     let network = match network {
         RunNetwork::Host => "host",
         RunNetwork::None => "none",
@@ -117,6 +117,10 @@ pub(super) fn run(parts: Parts, step: &RunStep, mounts: Vec<Option<Part>>, setti
         .value("WORKDIR", directory)
         .value("--network", network)
         .digest("--add-host", Frames::new("hosts").list(hosts.iter().map(json)).digest());
+    // Keys of RUNs without one are as they were before there was any.
+    if let Some(hostname) = hostname {
+        parts = parts.value("the host name", hostname);
+    }
     for (name, value) in environment {
         parts = parts.value(format!("variable {name}"), value);
     }

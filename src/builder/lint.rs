@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::context::Context;
 use crate::dockerfile::ignore::Patterns;
-use crate::dockerfile::lint::{CHECK_ARGUMENT, Linted, Rule};
+use crate::dockerfile::lint::{CHECK_ARGUMENT, Linted, Rule, SYNTAX_ARGUMENT, frontend};
 use crate::dockerfile::{self, Dockerfile, Span, Warning, glob};
 use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, CopyStep, Stage, StageId, Step};
 use crate::progress::{Event, Reporter};
@@ -37,7 +37,8 @@ pub(super) fn judge(
 ) -> Result<Linted, Error> {
     let argument = request.build_args.get(CHECK_ARGUMENT).map(String::as_str);
     let options = dockerfile.check_options(argument)?;
-    let mut found = Vec::new();
+    let syntax = request.build_args.get(SYNTAX_ARGUMENT);
+    let mut found: Vec<Warning> = syntax.and_then(|named| frontend(named, Span::default())).into_iter().collect();
     match planned {
         Ok(plan) => {
             found.extend(plan.warnings.iter().cloned());

@@ -178,7 +178,7 @@ fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Pro
         environment: Environment(environment),
         directory,
         user: User { uid: credentials.uid, gid: credentials.gid, groups },
-        hostname: None,
+        hostname: step.hostname.clone(),
         mounts: Vec::new(),
         network: match step.network {
             RunNetwork::Host => Network::Host,

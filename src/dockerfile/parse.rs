@@ -33,6 +33,8 @@ pub fn parse_until_error(text: &[u8]) -> (Dockerfile, Option<ParseError>) {
         Err(error) => return (Dockerfile::default(), Some(error)),
     };
     let mut dockerfile = Dockerfile { directives: lexed.directives, warnings: lexed.warnings, ..Dockerfile::default() };
+    let syntax = dockerfile.directives.syntax.as_ref();
+    dockerfile.warnings.extend(syntax.and_then(|syntax| lint::frontend(&syntax.value, syntax.span)));
     let mut keywords = Vec::new();
     let read = lexed.lines.iter().try_for_each(|line| {
         let is_of_a_stage = add(line, text, &mut dockerfile)?;

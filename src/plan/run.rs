@@ -23,6 +23,11 @@ const AGENTS: &str = "/run/buildkit/ssh_agent.";
 /// Source: <https://docs.docker.com/reference/dockerfile/#buildkit-built-in-build-args>.
 const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
+/// The build argument that names the host that RUN sees.
+///
+/// Source: <https://docs.docker.com/reference/dockerfile/#buildkit-built-in-build-args>.
+const HOSTNAME_ARGUMENT: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
 /// A process to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunStep {
@@ -41,6 +46,8 @@ pub struct RunStep {
     pub network: RunNetwork,
     /// Further names for its `/etc/hosts`.
     pub hosts: Vec<Host>,
+    /// The host name it sees; none means the isolation's.
+    pub hostname: Option<String>,
     /// What is mounted for it, in this order: a path comes before what is below it.
     pub mounts: Vec<Mount>,
 }
@@ -183,9 +190,11 @@ pub(super) fn plan_run(
         Some(dockerfile::Network::None) => RunNetwork::None,
     };
     let hosts = draft.scope.request.run.hosts.clone();
+    let hostname = draft.scope.request.build_args.get(HOSTNAME_ARGUMENT).filter(|name| !name.is_empty()).cloned();
     let proxies = arguments::proxy_environment(draft.scope.request);
     let (user, directory) = (draft.config.user.clone(), clean(&draft.config.working_dir));
-    Ok((Action::Run(RunStep { argv, environment, proxies, user, directory, network, hosts, mounts }), created_by))
+    let step = RunStep { argv, environment, proxies, user, directory, network, hosts, hostname, mounts };
+    Ok((Action::Run(step), created_by))
 }
 
 fn variable(mount: &Mount) -> Option<&str> {

@@ -12,7 +12,7 @@ use crate::support::process::{self, SHORT};
 use crate::support::source::source;
 
 /// Rule, what breaks it, what does not.
-const ROWS: [(&str, &str, &str); 25] = [
+const ROWS: [(&str, &str, &str); 26] = [
     ("ConsistentInstructionCasing", "FROM scratch\nENV a=b\nenv c=d\n", "from scratch\nenv a=b\n"),
     ("CopyIgnoredFile", "FROM scratch\nCOPY ignored /\n", "FROM scratch\nCOPY file /\n"),
     ("CopyMissingFile", "FROM scratch\nCOPY flie /\n", "FROM scratch\nCOPY file /\n"),
@@ -52,6 +52,7 @@ const ROWS: [(&str, &str, &str); 25] = [
     ("StageNameCasing", "FROM scratch AS Big\n", "FROM scratch AS big\n"),
     ("UndefinedArgInFrom", "ARG A\nFROM ${B:-scratch}\n", "ARG B\nFROM ${B:-scratch}\n"),
     ("UndefinedVar", "FROM scratch\nCOPY $x /\n", "FROM scratch\nARG x=file\nCOPY $x /\n"),
+    ("UnknownFrontend", "# syntax=tonistiigi/bob:1\nFROM scratch\n", "# syntax=docker/dockerfile:1\nFROM scratch\n"),
     ("UnusedBuildArg", "FROM scratch\n", "ARG GIVEN\nFROM scratch\n"),
     ("WorkdirRelativePath", "FROM scratch\nWORKDIR a\n", "FROM scratch\nWORKDIR /a\nWORKDIR b\n"),
 ];

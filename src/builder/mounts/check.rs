@@ -61,6 +61,12 @@ impl Check<'_> {
             let hint = "use --isolation namespace or chroot, or give the pod `hostAliases`";
             return Err(self.unable_with(what, hint));
         }
+        if let Some(name) = run.hostname.as_ref().filter(|_| !is_mounted) {
+            let isolation = self.abilities.isolation;
+            let message = format!("RUN sees the pod's host name, not `{name}`: {isolation} isolation has no other");
+            let (rule, line) = ("HostnameNotSet", Some(step.span.first_line));
+            self.reporter.report(Event::Warning { rule, line, message: &message });
+        }
         let mut caches = BTreeSet::new();
         for mount in &run.mounts {
             self.mount(mount, step)?;

@@ -5,11 +5,14 @@
 //!
 //! *Invariant: `# check`, above the file or above one instruction, holds for every finding, whoever found it.*
 
+mod frontend;
 mod options;
 mod place;
 mod rule;
 mod stages;
 
+pub use frontend::SYNTAX_ARGUMENT;
+pub(crate) use frontend::frontend;
 pub use options::Options;
 pub use place::Place;
 pub(super) use place::position;

@@ -114,6 +114,8 @@ rules! {
         "What looks like a JSON list is one, and not a text for the shell";
     InvalidUtf8, Yadokari, File, "",
         "The Dockerfile is UTF-8 throughout";
+    UnknownFrontend, Yadokari, File, "",
+        "The frontend of `# syntax=` is docker/dockerfile, whose language is read here; no frontend is run";
     UnusedBuildArg, Yadokari, File, "",
         "Every --build-arg is declared by an ARG somewhere";
 }

@@ -68,6 +68,7 @@ fn every_field_of_run_counts() {
         directory: "/d".into(),
         network: RunNetwork::Host,
         hosts: Vec::new(),
+        hostname: None,
         mounts: Vec::new(),
     };
     let host = |name: &str, address: &str| Host { name: name.into(), address: address.parse().expect("an address") };
@@ -86,6 +87,8 @@ fn every_field_of_run_counts() {
         "a host" => move |s| s.hosts.push(one.clone()),
         "its address" => move |s| s.hosts.push(two.clone()),
         "its name" => move |s| s.hosts.push(three.clone()),
+        "a host name" => |s| s.hostname = Some("h".into()),
+        "another host name" => |s| s.hostname = Some("i".into()),
     };
     let settings = Settings::new(&request(&[], None), Fidelity::Strict);
     let key = |step: &RunStep| run(Parts::new("run"), step, Vec::new(), &settings).key().to_string();
@@ -158,6 +161,7 @@ fn every_field_of_a_mount_counts() {
         directory: "/".into(),
         network: RunNetwork::Host,
         hosts: Vec::new(),
+        hostname: None,
         mounts,
     };
     let settings = Settings::new(&request(&[], None), Fidelity::Strict);
