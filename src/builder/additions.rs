@@ -2,14 +2,19 @@
 //!
 //! *Invariant: nothing is fetched that no planned step reads.*
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::context::{self, Checkout, Download};
+use crate::image::Timestamp;
+use crate::oci::Digest;
 use crate::plan::{Action, BuildPlan, CopySource, CopyStep};
 use crate::progress::StepId;
 use crate::request::BuildRequest;
+use crate::store::Verified;
 
 use super::{Error, Services, unpoisoned};
 
@@ -20,13 +25,54 @@ pub(super) enum Added {
     File {
         /// Its name, where the destination is a directory.
         name: String,
-        /// Where its bytes are.
-        path: PathBuf,
-        /// What is known of it.
-        download: Download,
+        /// Its bytes.
+        held: Arc<Held>,
+        /// When it was changed last, if the server says so.
+        modified: Option<Timestamp>,
     },
     /// The files of a commit.
     Tree(Checkout),
+}
+
+/// The bytes of a file that was fetched, and perhaps compared with a checksum: they are on the disk, under no name, so
+/// that no RUN can put others in their place; and each who reads them compares them again.
+#[derive(Debug)]
+pub(super) struct Held {
+    file: File,
+    digest: Digest,
+    size: u64,
+}
+
+impl Held {
+    /// Takes a file's name away; `download` says what is in it.
+    fn take(path: &Path, download: &Download) -> io::Result<Arc<Self>> {
+        let file = File::open(path)?;
+        fs::remove_file(path)?;
+        Ok(Arc::new(Self { file, digest: download.digest.clone(), size: download.size }))
+    }
+
+    /// Returns how many bytes there are.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Reads from the beginning; the read that reaches the end fails where the bytes are other ones.
+    pub(super) fn reader(self: &Arc<Self>) -> impl Read + Send + use<> {
+        Verified::new(HeldReader { held: Arc::clone(self), offset: 0 }, self.digest.clone())
+    }
+}
+
+struct HeldReader {
+    held: Arc<Held>,
+    offset: u64,
+}
+
+impl Read for HeldReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.held.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
 }
 
 /// All that steps have added from elsewhere.
@@ -50,6 +96,11 @@ impl Additions {
         let added = Arc::new(Addition { source: source.clone(), number: known.len(), here: Mutex::new(None) });
         known.push(Arc::clone(&added));
         added
+    }
+
+    /// Returns all that is here.
+    pub(super) fn here(&self) -> Vec<Arc<Added>> {
+        unpoisoned(&self.0).iter().filter_map(|addition| unpoisoned(&addition.here).clone()).collect()
     }
 
     /// Fetches everything now: before `/` becomes another image's, and with it the files that credentials are in.
@@ -110,7 +161,9 @@ fn fetch(
         CopySource::Path(_) | CopySource::Inline { .. } => None,
         CopySource::Url { name, source } => {
             let download = context::download(source, &path, request, &means)?;
-            Some(Added::File { name: name.clone(), path, download })
+            let held = Held::take(&path, &download);
+            let held = held.map_err(|source| Error::State { action: "open", path, source })?;
+            Some(Added::File { name: name.clone(), held, modified: download.modified })
         }
         CopySource::Git(source) => Some(Added::Tree(context::clone(source, &path, request, &means)?)),
     })

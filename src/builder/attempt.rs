@@ -8,7 +8,6 @@
 //!
 //! *Invariant: there are two attempts at most, and the first leaves nothing but blobs that are what their digests say.*
 
-use crate::cache::CacheKey;
 use crate::causes;
 use crate::context::Context;
 use crate::oci::{Digest, Reference};
@@ -18,6 +17,7 @@ use crate::plan::{Base, BaseKey, Bases, BuildPlan};
 use crate::progress::{Event, Phase};
 use crate::request::BuildRequest;
 
+use super::existing::BuildKey;
 use super::layers::{self, Unreadable};
 use super::{Error, Services, deliver, existing, mounts, origin, stage};
 
@@ -30,7 +30,7 @@ pub(super) struct Setting<'a> {
     /// The image that the target starts from.
     pub(super) target_base: Option<&'a (BaseKey, Base)>,
     /// The key of the build, where something asks for it.
-    pub(super) build_key: Option<&'a CacheKey>,
+    pub(super) build_key: Option<&'a BuildKey>,
 }
 
 /// An image that was built and delivered.
@@ -74,9 +74,9 @@ fn unreadable(error: &Error) -> Option<Digest> {
 }
 
 fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Error> {
-    let Setting { request, plan, bases, context, target_base, build_key } = *setting;
+    let Setting { request, context, target_base, build_key, .. } = *setting;
     let mut uploads = services.uploads(output::registries(&request.outputs));
-    let built = stage::build_stages(request, plan, bases, context, services, &mut uploads);
+    let built = stage::build_stages(setting, services, &mut uploads);
     // What caches hold is in the isolation's workspace.
     mounts::pack(request, services);
     let (image, steps) = built?;

@@ -6,10 +6,13 @@
 //!
 //! *Invariant: no layer is put on top of another one than that which it was made on, but for times of files.*
 
+use std::sync::atomic::Ordering;
+
 use crate::cache::key::{Parts, difference};
 use crate::cache::{
     CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineCache, InlineStep, Lend, Trail, TrailStep, key::Frames,
 };
+use crate::http::redact_within;
 use crate::image::{Image, Layer};
 use crate::plan::{Action, CopyFrom, CopyStep, Stage, StageBase, Step};
 use crate::progress::{Event, Miss, StepId, StepResult};
@@ -18,6 +21,7 @@ use crate::request::{BuildRequest, Snapshots};
 use super::Error;
 use super::keys::{self, Settings};
 use super::stage::{Finished, Progress, Shared, rfc3339};
+use super::witness::Witness;
 
 /// What is known of a stage for the cache.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ pub(super) struct StageCache {
 /// A step that was looked for.
 pub(super) struct Sought {
     parts: Parts,
+    /// What was seen of contexts for them.
+    pub(super) witness: Witness,
     key: CacheKey,
     /// Another key that the next build looks for first, where there is one.
     alias: Option<CacheKey>,
@@ -110,8 +116,10 @@ impl Shared<'_> {
             Action::Copy(_) => steps.copies,
         };
         // What cannot be read is the step's own failure, when it is done.
-        let Ok(parts) = self.parts(progress, step) else { return Ok(None) };
-        let mut sought = Sought { key: parts.key(), alias: None, parts, is_kept, hit: None, miss: None };
+        let witness = Witness::default();
+        let Ok(parts) = self.parts(progress, step, Some(&witness)) else { return Ok(None) };
+        self.is_as_asked(&witness);
+        let mut sought = Sought { key: parts.key(), alias: None, parts, witness, is_kept, hit: None, miss: None };
         if is_kept {
             self.look_up(progress, step, id, &mut sought);
             if let Some(miss) = &sought.miss {
@@ -148,7 +156,7 @@ impl Shared<'_> {
         if !self.finished(id).cached.has_missed {
             return None;
         }
-        let contents = self.contents(progress.id, copy).ok()?;
+        let contents = self.contents(progress.id, copy, None).ok()?;
         sought.parts =
             keys::copy(self.start(progress, "copy", keys::is_apart(copy)), copy, contents, &self.caching.settings);
         let first = std::mem::replace(&mut sought.key, sought.parts.key());
@@ -166,7 +174,7 @@ impl Shared<'_> {
 
     pub(super) fn explain(&self, step: &Step, id: &StepId, parts: &Parts) -> Option<Miss> {
         let trail = self.caching.trail.get_or_init(|| self.services.cache.trail(&self.caching.trail_key));
-        let Some(known) = trail.as_ref().and_then(|trail| trail.find(&id.stage, id.number, &step.text)) else {
+        let Some(known) = trail.as_ref().and_then(|trail| trail.find(&id.stage, id.number, &shown(step))) else {
             let because = if trail.is_some() { "the step is new" } else { "nothing is known of an earlier build" };
             return Some(Miss { because: because.to_owned(), since: None });
         };
@@ -182,18 +190,18 @@ impl Shared<'_> {
         keys::start(kind, &self.plan.stages[progress.id.0].platform, before)
     }
 
-    pub(super) fn parts(&self, progress: &Progress, step: &Step) -> Result<Parts, Error> {
+    pub(super) fn parts(&self, progress: &Progress, step: &Step, witness: Option<&Witness>) -> Result<Parts, Error> {
         let settings = &self.caching.settings;
         Ok(match &step.action {
             Action::Configure => Parts::new("configure"),
             Action::Workdir(workdir) => keys::workdir(self.start(progress, "workdir", false), workdir, settings),
             Action::Run(run) => {
-                keys::run(self.start(progress, "run", false), run, self.mounted(progress.id, run)?, settings)
+                keys::run(self.start(progress, "run", false), run, self.mounted(progress, run, witness)?, settings)
             }
             Action::Copy(copy) => keys::copy(
                 self.start(progress, "copy", keys::is_apart(copy)),
                 copy,
-                self.copied(progress.id, copy)?,
+                self.copied(progress.id, copy, witness.map(|witness| witness.record(progress.reader(0))))?,
                 settings,
             ),
         })
@@ -237,16 +245,22 @@ impl Shared<'_> {
             progress.cached.has_missed = true;
             return progress.cached.advance(&made);
         };
+        let is_true = sought.witness.holds();
+        if !is_true {
+            self.is_not_as_seen(step);
+        }
+        let is_kept = sought.is_kept && is_true;
         let hit = sought.hit.unwrap_or_else(|| {
             progress.cached.has_missed = true;
             let effect = match &step.action {
-                Action::Copy(_) | Action::Workdir(_) => sought.key.clone(),
-                Action::Run(_) | Action::Configure => made,
+                Action::Copy(_) | Action::Workdir(_) if is_true => sought.key.clone(),
+                // The key says nothing of what was made.
+                Action::Copy(_) | Action::Workdir(_) | Action::Run(_) | Action::Configure => made,
             };
-            let (diff_id, text) = (layer.map(|layer| layer.diff_id.clone()), step.text.clone());
+            let (diff_id, text) = (layer.map(|layer| layer.diff_id.clone()), shown(step));
             let (key, now, created) = (sought.key, self.services.cache.now(), rfc3339(self.request.created));
             let entry = Entry { key, effect, made: now, created, diff_id, text };
-            if sought.is_kept {
+            if is_kept {
                 let later = self.is_in_target(progress.id) && self.caching.is_pushed;
                 let alias = sought.alias.map(|key| Entry { key, ..entry.clone() });
                 for entry in [&entry].into_iter().chain(&alias) {
@@ -255,13 +269,30 @@ impl Shared<'_> {
             }
             Box::new(Hit { entry, layer: layer.cloned(), made_now: true })
         });
-        let (stage, number, text) = (id.stage.clone(), id.number, step.text.clone());
+        let (stage, number, text) = (id.stage.clone(), id.number, shown(step));
         let (made, parts) = (hit.entry.made, sought.parts.trace());
         progress.cached.trail.push(TrailStep { stage, number, text, made, parts });
-        if sought.is_kept {
+        if is_kept {
             progress.cached.inline.push(hit.inline());
         }
         progress.cached.advance(&hit.entry.effect);
+    }
+
+    /// Takes note, for the key of the build, of a step that was done with other files than were seen for its own.
+    fn is_not_as_seen(&self, step: &Step) {
+        if let Some(asked) = self.asked {
+            asked.is_wrong.store(true, Ordering::Relaxed);
+        }
+        let message = "files of the context changed while they were read: the cache does not keep this step";
+        let line = Some(step.span.first_line);
+        self.services.reporter.report(Event::Warning { rule: "ContextChanged", line, message });
+    }
+
+    /// Compares what was seen for a step with what was seen for the key of the build.
+    fn is_as_asked(&self, witness: &Witness) {
+        if let Some(asked) = self.asked {
+            asked.is_wrong.fetch_or(!asked.witness.agrees(witness), Ordering::Relaxed);
+        }
     }
 
     /// Gives the lines of the history that have no layer their times, and the image its own, so that the same steps with
@@ -318,6 +349,11 @@ impl Sought {
     pub(super) fn hit(&self) -> Option<Hit> {
         self.hit.as_deref().cloned()
     }
+}
+
+/// Returns an instruction as others may read it: what is kept of it goes where logs do not.
+fn shown(step: &Step) -> String {
+    redact_within(&step.text)
 }
 
 /// Returns a base without what it says of its own steps: they are not those of an image that is based on it.

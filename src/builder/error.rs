@@ -125,6 +125,12 @@ pub enum Error {
         /// Which flag gives it.
         hint: String,
     },
+    /// A RUN has changed what was fetched.
+    #[error("a RUN has changed files that were fetched to {}", path.display())]
+    Tampered {
+        /// Where they are.
+        path: PathBuf,
+    },
     /// RUN's process failed.
     #[error("RUN failed: {}", exit_text(*exit))]
     Run {

@@ -3,6 +3,8 @@
 //! *Invariant: the key changes with everything that decides the image, but for the time of the build where no epoch is
 //! given. Nothing is built to find it, and no layer is read.*
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::cache::CacheKey;
 use crate::cache::key::{Frames, Part, Parts};
 use crate::context::Context;
@@ -14,10 +16,20 @@ use crate::progress::Event;
 use crate::request::{BuildRequest, ImageForm, ImageFormat, Snapshots};
 
 use super::stage::Shared;
+use super::witness::{Observer, Reader, Witness};
 use super::{Error, Services, keys};
 
 /// What the tag of an image begins with that is found by its build's key.
 const TAG: &str = "build-";
+
+/// The key of a build, and what was seen of contexts when it was made.
+#[derive(Debug)]
+pub(super) struct BuildKey {
+    pub(super) key: CacheKey,
+    pub(super) witness: Witness,
+    /// Whether a step has seen something else.
+    pub(super) is_wrong: AtomicBool,
+}
 
 /// Returns the key of a build where something asks for it, and tells it.
 pub(super) fn key_if_asked(
@@ -26,12 +38,12 @@ pub(super) fn key_if_asked(
     bases: &Bases,
     context: &Context,
     services: &Services,
-) -> Result<Option<CacheKey>, Error> {
+) -> Result<Option<BuildKey>, Error> {
     if !request.cache.print_key && !request.cache.skip_existing {
         return Ok(None);
     }
     let key = build_key(request, plan, bases, context, services)?;
-    services.reporter.report(Event::BuildKey { key: key.hex(), is_asked: request.cache.print_key });
+    services.reporter.report(Event::BuildKey { key: key.key.hex(), is_asked: request.cache.print_key });
     Ok(Some(key))
 }
 
@@ -42,7 +54,8 @@ fn build_key(
     bases: &Bases,
     context: &Context,
     services: &Services,
-) -> Result<CacheKey, Error> {
+) -> Result<BuildKey, Error> {
+    let witness = Witness::default();
     let mut nowhere = services.uploads(Vec::new());
     let shared = Shared::new(request, plan, bases, context, services, &mut nowhere);
     let settings = &shared.caching.settings;
@@ -58,27 +71,29 @@ fn build_key(
         frames = frames.with(base).with(stage.platform.to_string()).with(keys::json(&stage.config));
         frames = frames
             .option(stage.author.as_ref())
-            .list(shared.step_keys(StageId(number), stage)?.iter().map(Digest::hex));
+            .list(shared.step_keys(StageId(number), stage, &witness)?.iter().map(Digest::hex));
     }
-    Ok(frames.key())
+    Ok(BuildKey { key: frames.key(), witness, is_wrong: AtomicBool::new(false) })
 }
 
 impl Shared<'_> {
-    fn step_keys(&self, id: StageId, stage: &Stage) -> Result<Vec<Digest>, Error> {
+    fn step_keys(&self, id: StageId, stage: &Stage, witness: &Witness) -> Result<Vec<Digest>, Error> {
         let settings = &self.caching.settings;
         let mut digests = Vec::new();
-        for step in &stage.steps {
+        for (number, step) in stage.steps.iter().enumerate() {
+            let observer = |mount| Some(witness.record(Reader { stage: id.0, step: number, mount }));
             let place = |error: Error| error.at(step.span, None);
             let parts = match &step.action {
                 Action::Configure => Parts::new("configure"),
                 Action::Workdir(workdir) => keys::workdir(Parts::new("workdir"), workdir, settings),
                 Action::Copy(copy) => {
-                    keys::copy(Parts::new("copy"), copy, self.planned(id, copy).map_err(place)?, settings)
+                    keys::copy(Parts::new("copy"), copy, self.planned(id, copy, observer(0)).map_err(place)?, settings)
                 }
                 Action::Run(run) => {
                     let mut shown = Vec::new();
-                    for mount in &run.mounts {
-                        let planned = mount.what.shows().map(|(from, source)| self.planned_mount(id, from, source));
+                    for (number, mount) in run.mounts.iter().enumerate() {
+                        let what = mount.what.shows();
+                        let planned = what.map(|what| self.planned_mount(id, what, observer(number + 1)));
                         shown.push(planned.transpose().map_err(place)?);
                     }
                     keys::run(Parts::new("run"), run, shown, settings)
@@ -90,17 +105,22 @@ impl Shared<'_> {
     }
 
     /// Digests what a step copies, before any stage is built.
-    fn planned(&self, id: StageId, copy: &CopyStep) -> Result<Part, Error> {
+    fn planned(&self, id: StageId, copy: &CopyStep, observer: Option<Observer<'_>>) -> Result<Part, Error> {
         match &copy.from {
-            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => self.copied(id, copy),
+            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => self.copied(id, copy, observer),
             CopyFrom::Stage(stage) => Ok(planned_stage(*stage)),
         }
     }
 
     /// Digests what a mount shows, before any stage is built.
-    fn planned_mount(&self, id: StageId, from: &CopyFrom, path: &str) -> Result<Part, Error> {
+    fn planned_mount(
+        &self,
+        id: StageId,
+        (from, path): (&CopyFrom, &str),
+        observer: Option<Observer<'_>>,
+    ) -> Result<Part, Error> {
         match from {
-            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => self.shown(id, from, path),
+            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => self.shown(id, from, path, observer),
             CopyFrom::Stage(stage) => Ok(planned_stage(*stage)),
         }
     }
@@ -125,10 +145,10 @@ fn form(form: &ImageForm) -> Vec<Vec<u8>> {
 /// Looks for an image of the same key in the repositories of all destinations; where each has it, it gets their tags.
 pub(super) fn find(
     request: &BuildRequest,
-    key: Option<&CacheKey>,
+    key: Option<&BuildKey>,
     services: &Services,
 ) -> Result<Option<Existing>, Error> {
-    let Some(key) = key.filter(|_| request.cache.skip_existing) else { return Ok(None) };
+    let Some(BuildKey { key, .. }) = key.filter(|_| request.cache.skip_existing) else { return Ok(None) };
     let destinations = output::registries(&request.outputs);
     // An archive or a layout is written of layers, which would have to be fetched: that is what a build does.
     if request.outputs.len() > destinations.len() {
@@ -198,11 +218,17 @@ impl Existing {
 /// Lets an image be found by the key of its build.
 pub(super) fn tag(
     image: &output::Assembled,
-    key: Option<&CacheKey>,
+    key: Option<&BuildKey>,
     pushed: &[Reference],
     services: &Services,
 ) -> Result<(), Error> {
-    for (destination, key) in pushed.iter().zip(key.into_iter().cycle()) {
+    let Some(BuildKey { key, witness, is_wrong }) = key else { return Ok(()) };
+    if is_wrong.load(Ordering::Relaxed) || !witness.holds() {
+        let message = "files of the context changed during the build: the image is not to be found by the build's key";
+        services.reporter.report(Event::Warning { rule: "ContextChanged", line: None, message });
+        return Ok(());
+    }
+    for destination in pushed {
         let tagged = tagged(destination, key);
         let (media_type, bytes) = (&image.manifest.media_type, image.manifest_bytes.clone());
         let tagged = services.wait(services.registry.push_manifest(&tagged, media_type, bytes))?;

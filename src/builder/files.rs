@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::image::{self, Accounts, Inventory, Layer, LayerInventory, LayerWriter, Timestamp};
 use crate::plan::{CopyFrom, CopyStep, StageId, WorkdirStep};
 use crate::progress::{Event, Phase};
-use crate::rootfs::{Exclusions, Tree};
+use crate::rootfs::{Exclusions, FileKind, Tree};
 
-use super::copy::{Copier, Draft, ImpliedDirectory, Source};
+use super::additions::Added;
+use super::copy::{Copier, Draft, ImpliedDirectory, Places, Source};
 use super::run::Live;
 use super::stage::{Progress, Shared};
+use super::witness::{Observer, Witness};
 use super::{CopyError, Error, layers};
 
 /// Where files come from, opened.
@@ -23,6 +26,19 @@ pub(super) struct Opened<'a> {
     pub(super) tree: Option<&'a Tree>,
 }
 
+impl Opened<'_> {
+    /// Returns where a directory of a context is on disk, if a mount can show it as it is: nothing of it is left out.
+    pub(super) fn directory(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let Source::Context { tree, ignore, .. } = &self.source else { return Ok(None) };
+        if !ignore.patterns().is_empty() {
+            return Ok(None);
+        }
+        let Some(real) = tree.real_path(path)? else { return Ok(None) };
+        let is_directory = tree.stat(&real)?.is_some_and(|stat| stat.kind == FileKind::Directory);
+        Ok(is_directory.then(|| tree.path().join(real)))
+    }
+}
+
 /// A COPY or ADD.
 pub(super) struct Copying<'a> {
     pub(super) step: &'a CopyStep,
@@ -31,6 +47,8 @@ pub(super) struct Copying<'a> {
     pub(super) ignored: &'a Exclusions,
     /// An empty directory of ours.
     pub(super) spool: &'a Path,
+    /// Is told what is read of a context.
+    pub(super) observer: Option<Observer<'a>>,
 }
 
 impl Shared<'_> {
@@ -46,13 +64,18 @@ impl Shared<'_> {
             return Ok(None);
         }
         let mut writer = LayerWriter::new(&self.services.store, compression, epoch)?;
-        draft.write(&mut writer, None, None)?;
+        draft.write(&mut writer, &Places::default())?;
         let (layer, inventory) = writer.finish()?;
         self.added(progress, &layer, &inventory)?;
         Ok(Some(layer))
     }
 
-    pub(super) fn copy(&self, progress: &mut Progress, step: &CopyStep) -> Result<Option<Layer>, Error> {
+    pub(super) fn copy(
+        &self,
+        progress: &mut Progress,
+        step: &CopyStep,
+        witness: Option<&Witness>,
+    ) -> Result<Option<Layer>, Error> {
         let start = Instant::now();
         if !step.link {
             self.files(progress)?;
@@ -61,7 +84,10 @@ impl Shared<'_> {
             Some(text) => Some(owner(self, progress, text)?),
             None => None,
         };
-        let layer = self.with_source(&step.from, |opened| self.copy_from(progress, step, owner, opened))?;
+        let layer = self.with_source(&step.from, |opened| {
+            let observer = witness.map(|witness| witness.compare(progress.reader(0)));
+            self.copy_from(progress, (step, observer), owner, opened)
+        })?;
         self.services.reporter.report(Event::Spent { phase: Phase::Copy, elapsed: start.elapsed() });
         Ok(layer)
     }
@@ -75,6 +101,7 @@ impl Shared<'_> {
         match from {
             CopyFrom::Context => {
                 let context = self.context;
+                self.must_be_as_fetched(&context.tree)?;
                 let (tree, source) =
                     (&context.tree, Source::Context { tree: &context.tree, ignore: &context.ignore, apart: false });
                 read(&Opened { source, layers: &[], tree: Some(tree) })
@@ -82,6 +109,7 @@ impl Shared<'_> {
             CopyFrom::Named(name) => {
                 let missing = || CopyError::NotFound { path: name.into() };
                 let files = self.context.named.get(name).ok_or_else(missing)?;
+                self.must_be_as_fetched(&files.tree)?;
                 let source = Source::Context { tree: &files.tree, ignore: &files.ignore, apart: false };
                 read(&Opened { source, layers: &[], tree: Some(&files.tree) })
             }
@@ -104,12 +132,12 @@ impl Shared<'_> {
     fn copy_from(
         &self,
         progress: &mut Progress,
-        step: &CopyStep,
+        (step, observer): (&CopyStep, Option<Observer<'_>>),
         owner: Option<image::Owner>,
         opened: &Opened<'_>,
     ) -> Result<Option<Layer>, Error> {
         let spool = self.scratch("copy", progress.id)?;
-        let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool };
+        let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool, observer };
         let mut nothing = Inventory::new();
         let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
@@ -128,12 +156,14 @@ impl Shared<'_> {
         files: &mut Inventory,
         mut writer: LayerWriter,
     ) -> Result<Option<(Layer, LayerInventory)>, Error> {
-        let Copying { step, owner, ignored, spool } = *copying;
+        let Copying { step, owner, ignored, spool, observer } = *copying;
         let mut draft = Draft::new(files, ignored, self.now());
         let source = &opened.source;
-        let added = self.services.additions.of_step(step, self.request, self.services)?;
+        // The files of images and stages are what their digests say, or this build's own.
+        let observer = observer.filter(|_| matches!(source, Source::Context { .. }));
+        let added = self.added_to(step)?;
         let (draft, added) = (&mut draft, &added);
-        let mut copier = Copier { step, source, draft, owner, spool, spooled: 0, sources: 0, added };
+        let mut copier = Copier { step, source, draft, owner, spool, spooled: 0, sources: 0, added, observer };
         copier.copy()?;
         if draft.is_empty() {
             return Ok(None);
@@ -142,8 +172,19 @@ impl Shared<'_> {
         let services = self.services;
         let mut open = |number: u32| layers::open(services, &opened.layers[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &wanted, spool)?;
-        draft.write(&mut writer, opened.tree, Some(&contents))?;
+        draft.write(&mut writer, &Places { tree: opened.tree, spool: Some(&contents), observer })?;
         Ok(Some(writer.finish()?))
+    }
+
+    /// Returns what each source of a step is that comes from elsewhere, none for the others.
+    pub(super) fn added_to(&self, step: &CopyStep) -> Result<Vec<Option<Arc<Added>>>, Error> {
+        let added = self.services.additions.of_step(step, self.request, self.services)?;
+        for added in added.iter().flatten() {
+            if let Added::Tree(checkout) = &**added {
+                self.must_be_as_fetched(&checkout.tree)?;
+            }
+        }
+        Ok(added)
     }
 
     /// Makes a layer that was just written part of what is known of the image, and of its root file system.

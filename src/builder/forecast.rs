@@ -121,7 +121,7 @@ impl Walk<'_> {
             unknown.get_or_insert_with(|| done(id));
             return Some(Forecast { key: None, expected: Expected::Unknown { until } });
         }
-        let parts = match self.shared.parts(progress, step) {
+        let parts = match self.shared.parts(progress, step, None) {
             Ok(parts) => parts,
             Err(error) => {
                 unknown.get_or_insert_with(|| done(id));

@@ -4,21 +4,22 @@
 //! attributes, contents. *Invariant: times do not count, since a fresh clone has others; nor does where a context lies.*
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cache::key::{FileDigest, Frames, Part};
-use crate::image::{self, Entry, EntryKind, Inventory, Spool, Timestamp};
+use crate::image::{self, Entry, EntryKind, Inventory, Timestamp};
+use crate::isolation::Mounting;
 use crate::oci::{Digest, Hasher};
 use crate::plan::{CopyFrom, CopySource, CopyStep, Mount, RunStep, StageId, Unpack};
 use crate::request::GitSource;
-use crate::rootfs::{Exclusions, Tree};
+use crate::rootfs::Exclusions;
 
-use super::copy::{Content, Copier, Draft, Link, Source};
+use super::copy::{Content, Copier, Draft, Link, Places, Source};
 use super::files::Opened;
-use super::stage::Shared;
+use super::stage::{Progress, Shared};
+use super::witness::{Observer, Witness};
 use super::{CopyError, Error, files, keys, layers};
 
 /// As many digits as a Git commit id has.
@@ -26,9 +27,9 @@ const COMMIT_DIGITS: usize = 40;
 
 impl Shared<'_> {
     /// Digests what a COPY or ADD copies; stages and images by what they were made of.
-    pub(super) fn copied(&self, id: StageId, step: &CopyStep) -> Result<Part, Error> {
+    pub(super) fn copied(&self, id: StageId, step: &CopyStep, observer: Option<Observer<'_>>) -> Result<Part, Error> {
         match &step.from {
-            CopyFrom::Context | CopyFrom::Named(_) => self.contents(id, step),
+            CopyFrom::Context | CopyFrom::Named(_) => self.contents(id, step, observer),
             CopyFrom::Stage(stage) => {
                 Ok(keys::stage_files(&self.plan.stages[stage.0].name, &self.finished(*stage).cached.state))
             }
@@ -40,26 +41,46 @@ impl Shared<'_> {
     }
 
     /// Digests what each mount of a RUN shows, or begins with; none for those that show nothing of the plan's.
-    pub(super) fn mounted(&self, id: StageId, step: &RunStep) -> Result<Vec<Option<Part>>, Error> {
-        let show = |mount: &Mount| mount.what.shows().map(|(from, source)| self.shown(id, from, source)).transpose();
-        step.mounts.iter().map(show).collect()
+    pub(super) fn mounted(
+        &self,
+        progress: &Progress,
+        step: &RunStep,
+        witness: Option<&Witness>,
+    ) -> Result<Vec<Option<Part>>, Error> {
+        let show = |(number, mount): (usize, &Mount)| {
+            let observer = witness.map(|witness| witness.record(progress.reader(number + 1)));
+            mount.what.shows().map(|(from, source)| self.shown(progress.id, from, source, observer)).transpose()
+        };
+        step.mounts.iter().enumerate().map(show).collect()
     }
 
     /// Digests what a mount shows; stages and images by what they were made of.
-    pub(super) fn shown(&self, id: StageId, from: &CopyFrom, path: &str) -> Result<Part, Error> {
+    pub(super) fn shown(
+        &self,
+        id: StageId,
+        from: &CopyFrom,
+        path: &str,
+        observer: Option<Observer<'_>>,
+    ) -> Result<Part, Error> {
         let step = CopyStep::plain(from.clone(), path.trim_start_matches('/').to_owned(), "/");
         match from {
-            CopyFrom::Context | CopyFrom::Named(_) => self.digest(id, &step, Reading::Shown),
-            CopyFrom::Stage(_) | CopyFrom::Image(_) => self.copied(id, &step),
+            CopyFrom::Context | CopyFrom::Named(_) => self.digest(id, &step, Reading::Shown, observer),
+            CopyFrom::Stage(_) | CopyFrom::Image(_) => self.copied(id, &step, None),
         }
     }
 
     /// Digests what a COPY or ADD copies, file by file.
-    pub(super) fn contents(&self, id: StageId, step: &CopyStep) -> Result<Part, Error> {
-        self.digest(id, &neutral(step), Reading::Copied)
+    pub(super) fn contents(&self, id: StageId, step: &CopyStep, observer: Option<Observer<'_>>) -> Result<Part, Error> {
+        self.digest(id, &neutral(step), Reading::Copied, observer)
     }
 
-    fn digest(&self, id: StageId, step: &CopyStep, reading: Reading) -> Result<Part, Error> {
+    fn digest(
+        &self,
+        id: StageId,
+        step: &CopyStep,
+        reading: Reading,
+        observer: Option<Observer<'_>>,
+    ) -> Result<Part, Error> {
         let name = match &step.from {
             CopyFrom::Context => "the context".to_owned(),
             CopyFrom::Named(name) => format!("context {name}"),
@@ -67,19 +88,35 @@ impl Shared<'_> {
             CopyFrom::Image(key) => format!("image {}", key.reference),
         };
         self.with_source(&step.from, |opened| {
+            if let (Reading::Shown, Some(observer), Some(source)) = (reading, &observer, step.sources.first()) {
+                self.notes_state(opened, path(source).unwrap_or_default(), observer)?;
+            }
             let mut files = Vec::new();
             let mut all = Frames::new("sources");
             // Each by itself: what one puts over another's file in the image may be unpacked there.
             for source in &step.sources {
                 let step = CopyStep { sources: vec![source.clone()], ..step.clone() };
-                all = all.with(self.source(id, &step, opened, reading, &mut files)?.hex());
+                all = all.with(self.source(id, &step, opened, (reading, observer), &mut files)?.hex());
             }
             let (part, alias) = match reading {
                 Reading::Copied => ("what is copied", format!("what {name} has to copy")),
                 Reading::Shown => ("what is shown", format!("what {name} has to mount")),
             };
-            Ok(Part { alias: Some(alias), files, ..Part::new(part, all.digest()) })
+            let digest = all.digest();
+            if let Some(observer) = &observer {
+                observer.ended(&digest);
+            }
+            Ok(Part { alias: Some(alias), files, ..Part::new(part, digest) })
         })
+    }
+
+    /// Takes note of the state of what a mount may show where it is, before it is read.
+    fn notes_state(&self, opened: &Opened<'_>, path: &str, observer: &Observer<'_>) -> Result<(), Error> {
+        let is_mounted = self.services.isolation.abilities().mounting == Mounting::Mounted;
+        if let (true, Some(directory)) = (is_mounted, opened.directory(Path::new(path))?) {
+            observer.shows(&directory)?;
+        }
+        Ok(())
     }
 
     /// Digests what the only source of a step is; adds its files to `files`.
@@ -88,19 +125,29 @@ impl Shared<'_> {
         id: StageId,
         step: &CopyStep,
         opened: &Opened<'_>,
-        reading: Reading,
+        (reading, observer): (Reading, Option<Observer<'_>>),
         files: &mut Vec<FileDigest>,
     ) -> Result<Digest, Error> {
         let Opened { source, layers, tree } = opened;
         let spool = self.scratch("digest", id)?;
-        let added = self.services.additions.of_step(step, self.request, self.services)?;
+        let added = self.added_to(step)?;
         let mut nothing = Inventory::new();
         let ignored = Exclusions::new(&[]);
         let mut draft = Draft::new(&mut nothing, &ignored, Timestamp::default());
-        let (owner, draft_of) = (None, &mut draft);
-        let mut copier =
-            Copier { step, source, draft: draft_of, owner, spool: &spool, spooled: 0, sources: 0, added: &added };
-        let places = match (reading, step.sources.first().and_then(path)) {
+        let (owner, spooled, sources) = (None, 0, 0);
+        let (draft_of, spool_of, added_of) = (&mut draft, &spool, &added);
+        let mut copier = Copier {
+            step,
+            source,
+            draft: draft_of,
+            owner,
+            spool: spool_of,
+            spooled,
+            sources,
+            added: added_of,
+            observer,
+        };
+        let names = match (reading, step.sources.first().and_then(path)) {
             (Reading::Shown, Some(path)) => {
                 copier.copy_one(Path::new(path))?;
                 shown_place(Path::new(path), &source.find(Path::new(path))?)
@@ -113,19 +160,22 @@ impl Shared<'_> {
         let services = self.services;
         let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &draft.wanted(), &spool)?;
+        let places = Places { tree: *tree, spool: Some(&contents), observer };
         let (first, mut links) = (files.len(), HashMap::new());
         for (entry, content, link) in draft.planned() {
             let number = links.len();
             let link = link.map(|link: Link| *links.entry(link).or_insert(number));
-            let digest = file(entry, content, link, *tree, &contents)?;
+            let digest = file(entry, content, link, &places)?;
             let path = match content {
-                Content::Tree(path) => path.clone(),
-                Content::None | Content::Inline(_) | Content::Layer(_) | Content::Spool(_) => entry.path.clone(),
+                Content::Tree(path) => path,
+                Content::None | Content::Inline(_) | Content::Layer(_) | Content::Spool(_) | Content::Held(_) => {
+                    &entry.path
+                }
             };
             files.push(FileDigest { path: path.display().to_string(), digest });
         }
         files::remove_scratch(&spool)?;
-        Ok(places.list(files[first..].iter().map(|file| file.digest.hex())).digest())
+        Ok(names.list(files[first..].iter().map(|file| file.digest.hex())).digest())
     }
 }
 
@@ -191,13 +241,7 @@ fn path(source: &CopySource) -> Option<&str> {
 }
 
 /// Digests a file: all that the layer will say of it but its time.
-fn file(
-    entry: &Entry,
-    content: &Content,
-    link: Option<usize>,
-    tree: Option<&Tree>,
-    spool: &Spool,
-) -> Result<Digest, Error> {
+fn file<'a>(entry: &'a Entry, content: &'a Content, link: Option<usize>, places: &Places<'a>) -> Result<Digest, Error> {
     let Entry { path, kind, mode, uid, gid, mtime: _, xattrs } = entry;
     let kind = match kind {
         EntryKind::File { size } => Frames::new("file").with(size.to_le_bytes()),
@@ -212,28 +256,22 @@ fn file(
         }
         EntryKind::Fifo => Frames::new("fifo"),
     };
-    let content = hashed(content, path, tree, spool)?;
+    let content = hashed(entry, content, places)?;
     let xattrs = xattrs.iter().flat_map(|(name, value)| [name, value]);
     let all = kind.with(path.as_os_str().as_bytes()).with(mode.to_le_bytes()).with(uid.to_le_bytes());
     let all = all.with(gid.to_le_bytes()).list(xattrs).option(content.as_ref().map(Digest::hex));
     Ok(all.option(link.map(|number| number.to_string())).digest())
 }
 
-fn hashed(content: &Content, path: &Path, tree: Option<&Tree>, spool: &Spool) -> Result<Option<Digest>, Error> {
-    let missing = || CopyError::NotExtracted { path: path.to_owned() };
-    let read = |source| CopyError::ReadSource { path: path.to_owned(), source };
-    let mut reader: Box<dyn Read + '_> = match content {
-        Content::None => return Ok(None),
-        Content::Inline(bytes) => Box::new(bytes.as_slice()),
-        Content::Tree(file) => Box::new(tree.ok_or_else(missing)?.open_file(file)?),
-        Content::Spool(file) => Box::new(opened(file)?),
-        Content::Layer(source) => Box::new(spool.open(*source).ok_or_else(missing)?),
-    };
+fn hashed<'a>(entry: &'a Entry, content: &'a Content, places: &Places<'a>) -> Result<Option<Digest>, Error> {
+    if matches!(content, Content::None) {
+        return Ok(None);
+    }
     let mut hasher = Hasher::new();
-    io::copy(&mut reader, &mut hasher).map_err(read)?;
+    let copied = io::copy(&mut places.open((entry, content))?, &mut hasher);
+    copied.map_err(|source| CopyError::ReadSource { path: entry.path.clone(), source })?;
+    if let (Content::Tree(path), Some(observer)) = (content, &places.observer) {
+        observer.content(path, hasher.clone());
+    }
     Ok(Some(hasher.finish()))
-}
-
-fn opened(path: &PathBuf) -> Result<File, CopyError> {
-    File::open(path).map_err(|source| CopyError::Spool { path: path.clone(), source })
 }

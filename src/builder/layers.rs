@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use crate::causes;
 use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
 use crate::isolation::Cancel;
-use crate::oci::Digest;
+use crate::oci::{Digest, Hasher};
 use crate::progress::{Event, Reporter};
 use crate::registry;
 use crate::store::{BlobWriter, Store};
@@ -85,12 +85,52 @@ pub(super) struct Unreadable {
 
 /// Opens a layer's tar stream.
 pub(super) fn open_tar(services: &Services, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
-    tar(open(services, layer, services.keep_layers)?)
+    tar(open(services, layer, services.keep_layers)?, layer)
 }
 
-/// Makes a blob's tar stream, decompressed by a thread of its own that reads a little ahead.
-pub(super) fn tar(blob: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-    Ok(Box::new(read_ahead(crate::image::decompressed(blob)?)?))
+/// Makes the tar stream of a layer's blob, decompressed by a thread of its own that reads a little ahead.
+pub(super) fn tar(blob: Box<dyn Read + Send>, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
+    Ok(Box::new(read_ahead(uncompressed(blob, layer)?)?))
+}
+
+/// Decompresses a layer's blob; the read that reaches its end fails where the image's configuration names other bytes.
+fn uncompressed(blob: Box<dyn Read + Send>, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
+    let (reader, hasher) = (crate::image::decompressed(blob)?, Some(Hasher::new()));
+    Ok(Box::new(Promised { reader, hasher, expected: layer.diff_id.0.clone() }))
+}
+
+/// A layer whose bytes are other ones than the configuration of its image says.
+#[derive(Debug, thiserror::Error)]
+#[error("its content has digest {found}, and the configuration of its image says {expected}")]
+pub struct OtherContent {
+    expected: Digest,
+    found: Digest,
+}
+
+/// The content of a layer, which a configuration has promised.
+struct Promised<R> {
+    reader: R,
+    hasher: Option<Hasher>,
+    expected: Digest,
+}
+
+impl<R: Read> Read for Promised<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        if count > 0 {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&buffer[..count]);
+            }
+        } else if !buffer.is_empty()
+            && let Some(hasher) = self.hasher.take()
+        {
+            let (expected, found) = (self.expected.clone(), hasher.finish());
+            if found != expected {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, OtherContent { expected, found }));
+            }
+        }
+        Ok(count)
+    }
 }
 
 /// Finds out which files an image holds: from earlier builds, or from the headers of its layers, several at a time.
@@ -130,7 +170,8 @@ fn layer_inventory(services: &Services, layer: &Layer) -> Result<LayerInventory,
     }
     let fetch = |source| Error::Fetch { digest: digest.to_string(), source };
     let blob = open(services, layer, services.keep_layers).map_err(fetch)?;
-    let read = LayerInventory::read(blob).map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
+    let tar = uncompressed(blob, layer).map_err(fetch)?;
+    let read = LayerInventory::read_tar(tar).map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
     keep_inventory(services, digest, &read);
     Ok(read)
 }

@@ -27,7 +27,7 @@ pub(super) fn resolve(path: &Path, reference: &Reference, platform: &Platform, s
         let index = match document {
             Document::Index(index) => index,
             Document::Manifest(manifest) => {
-                let config = read(path, &manifest.config.digest)?;
+                let config = read(path, &manifest.config)?;
                 let config = serde_json::from_slice(&config).map_err(|error| format!("its configuration: {error}"))?;
                 for layer in &manifest.layers {
                     keep(path, layer, store)?;
@@ -47,7 +47,7 @@ pub(super) fn resolve(path: &Path, reference: &Reference, platform: &Platform, s
             None => format!("{} has several images and none for {platform}: add @ and a digest", path.display()),
         })?;
         digest = chosen.digest.clone();
-        let bytes = read(path, &digest)?;
+        let bytes = read(path, chosen)?;
         document = Document::parse(&chosen.media_type, &bytes).map_err(|error| error.to_string())?;
     }
     Err(format!("its indexes are nested more than {DEEPEST} deep"))
@@ -59,10 +59,16 @@ fn open(path: &Path, digest: &Digest) -> Result<Verified<File>, String> {
     Ok(Verified::new(file, digest.clone()))
 }
 
-fn read(path: &Path, digest: &Digest) -> Result<Vec<u8>, String> {
+fn read(path: &Path, blob: &Descriptor) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = open(path, digest)?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes);
-    read.map(|_| bytes).map_err(|error| format!("{digest}: {error}"))
+    let read = open(path, &blob.digest)?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes);
+    read.map_err(|error| format!("{}: {error}", blob.digest))?;
+    must_have(blob, bytes.len() as u64).map(|()| bytes)
+}
+
+fn must_have(blob: &Descriptor, size: u64) -> Result<(), String> {
+    let wrong = || format!("{} has {size} bytes, and what names it says {}", blob.digest, blob.size);
+    (size == blob.size).then_some(()).ok_or_else(wrong)
 }
 
 fn keep(path: &Path, layer: &Descriptor, store: &Store) -> Result<(), String> {
@@ -72,6 +78,7 @@ fn keep(path: &Path, layer: &Descriptor, store: &Store) -> Result<(), String> {
     let told = |error: &dyn std::error::Error| format!("{}: {error}", layer.digest);
     let mut blob = open(path, &layer.digest)?;
     let mut writer = store.create().map_err(|error| told(&error))?;
-    io::copy(&mut blob, &mut writer).map_err(|error| told(&error))?;
+    let size = io::copy(&mut blob, &mut writer).map_err(|error| told(&error))?;
+    must_have(layer, size)?;
     writer.finish().map(drop).map_err(|error| told(&error))
 }

@@ -27,8 +27,10 @@ mod preview;
 mod recompress;
 mod run;
 mod schedule;
+mod seals;
 mod single;
 mod stage;
+mod witness;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,7 +60,7 @@ pub use additions::Additions;
 pub use copy::Error as CopyError;
 pub use error::{Error, Place};
 pub use forecast::{Expected, Forecast};
-pub use layers::Fetching;
+pub use layers::{Fetching, OtherContent};
 pub use mounts::RunServices;
 pub use preview::{Checked, Preview, check, preview};
 

@@ -13,6 +13,7 @@ use crate::request::RunNetwork;
 use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
 
 use super::stage::{Progress, Shared};
+use super::witness::Witness;
 use super::{Error, Services, ahead, files, layers};
 
 /// A root file system on disk, and what is known of its state.
@@ -80,7 +81,13 @@ pub(super) fn report(services: &Services, warnings: &[rootfs::Warning]) {
 
 impl Shared<'_> {
     /// Runs a process and returns the layer of its changes; none where it changed nothing.
-    pub(super) fn run(&self, progress: &mut Progress, step: &RunStep, id: &StepId) -> Result<Option<Layer>, Error> {
+    pub(super) fn run(
+        &self,
+        progress: &mut Progress,
+        step: &RunStep,
+        id: &StepId,
+        witness: Option<&Witness>,
+    ) -> Result<Option<Layer>, Error> {
         let mut live = match progress.live.take() {
             Some(live) => live,
             None => self.unpack(progress)?,
@@ -94,18 +101,19 @@ impl Shared<'_> {
         // As runc does: a working directory that does not exist is made, and so is in the layer.
         live.rootfs.tree.create_directories(&directory, 0o755)?;
         let mut process = process(step, &credentials, directory);
-        let mut prepared = self.prepare(step, progress, &process.user)?;
+        let mut prepared = self.prepare(step, progress, &process.user, witness)?;
         process.mounts = std::mem::take(&mut prepared.mounts);
         process.shared_memory = self.request.run.shared_memory;
         process.limits.clone_from(&self.request.run.limits);
         for (name, value) in std::mem::take(&mut prepared.variables) {
             set(&mut process.environment.0, name, value);
         }
-        let executed = self.execute(&live.rootfs, &process, id);
+        let executed = self.before_run().and_then(|()| self.execute(&live.rootfs, &process, id));
         if !matches!(executed, Ok(()) | Err(Error::Run { .. })) {
             prepared.was_killed(self);
         }
-        executed.and(prepared.finish(self))?;
+        let looked = prepared.look_again(witness);
+        executed.and(prepared.finish(self)).and(looked)?;
         let start = Instant::now();
         let changes = snapshot.changes(&live.rootfs, mode)?;
         if changes.is_empty() {

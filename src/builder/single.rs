@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::image::{self, Image, Inventory, LayerWriter};
 
-use super::copy::LayerPlan;
+use super::copy::{LayerPlan, Places};
 use super::stage::{Progress, Shared};
 use super::{Error, layers};
 
@@ -41,7 +41,7 @@ impl Shared<'_> {
         for path in &removed {
             writer.whiteout(path)?;
         }
-        plan.write(&files, &mut writer, None, Some(&contents))?;
+        plan.write(&files, &mut writer, &Places { spool: Some(&contents), ..Places::default() })?;
         let (layer, inventory) = writer.finish()?;
         super::files::remove_scratch(&spool)?;
         let mut history = progress.image.config.history.split_off(beginning.image.config.history.len());

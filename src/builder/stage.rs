@@ -16,9 +16,13 @@ use crate::request::{BuildRequest, Snapshots};
 
 use crate::rootfs::Exclusions;
 
+use super::attempt::Setting;
 use super::cached::{self, Caching, StageCache};
+use super::existing::BuildKey;
 use super::run::Live;
 use super::schedule::Schedule;
+use super::seals::Seals;
+use super::witness::{Reader, Witness};
 use super::{Error, Services, layers, unpoisoned};
 
 /// What BuildKit writes as the comment of each line of history.
@@ -40,6 +44,9 @@ pub(super) struct Shared<'a> {
     /// `--ignore-path`.
     pub(super) ignored: Exclusions,
     pub(super) caching: Caching,
+    /// The key of the build, where its image is to be found by it.
+    pub(super) asked: Option<&'a BuildKey>,
+    pub(super) seals: Seals,
 }
 
 /// A stage that is done.
@@ -69,14 +76,12 @@ pub(super) struct Progress {
 
 /// Builds all stages of a plan, several at a time; returns the last one's image, and what was done.
 pub(super) fn build_stages(
-    request: &BuildRequest,
-    plan: &BuildPlan,
-    bases: &Bases,
-    context: &Context,
+    setting: &Setting<'_>,
     services: &Services,
     uploads: &mut Uploads,
 ) -> Result<(Image, Vec<StepDone>), Error> {
-    let shared = Shared::new(request, plan, bases, context, services, uploads);
+    let Setting { request, plan, bases, context, .. } = *setting;
+    let shared = Shared::new(request, plan, bases, context, services, uploads).asked(setting.build_key);
     if services.isolation.holds() == Capacity::One {
         services.additions.fetch_all(plan, request, services)?;
     }
@@ -169,7 +174,21 @@ impl<'a> Shared<'a> {
             in_target: target_chain(plan),
             ignored: Exclusions::new(&request.ignore_paths),
             caching: Caching::new(request, services),
+            asked: None,
+            seals: Seals::default(),
         }
+    }
+
+    /// Compares what steps read with what the key of the build was made of.
+    pub(super) fn asked(self, asked: Option<&'a BuildKey>) -> Self {
+        Self { asked, ..self }
+    }
+}
+
+impl Progress {
+    /// Says who of the build reads a context now; `mount` is 0 for a step that copies.
+    pub(super) fn reader(&self, mount: usize) -> Reader {
+        Reader { stage: self.id.0, step: self.done, mount }
     }
 }
 
@@ -270,12 +289,13 @@ impl Shared<'_> {
         let start = Instant::now();
         self.services.reporter.report(Event::StepStarted { step: id, text: &step.text });
         let mut sought = self.seek(progress, step, id)?;
+        let witness = sought.as_ref().map(|sought| &sought.witness).or(self.asked.map(|asked| &asked.witness));
         let (layer, result) = match sought.as_ref().and_then(cached::Sought::hit) {
             Some(hit) => {
                 let result = self.reuse(progress, step, &hit)?;
                 (hit.layer, result)
             }
-            None => self.do_step(progress, step, id)?,
+            None => self.do_step(progress, step, id, witness)?,
         };
         let miss = sought.as_mut().and_then(|sought| sought.miss.take());
         self.settle(progress, step, id, sought, layer.as_ref());
@@ -287,12 +307,18 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn do_step(&self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(Option<Layer>, StepResult), Error> {
+    fn do_step(
+        &self,
+        progress: &mut Progress,
+        step: &Step,
+        id: &StepId,
+        witness: Option<&Witness>,
+    ) -> Result<(Option<Layer>, StepResult), Error> {
         let (layer, created) = match &step.action {
             Action::Configure => (None, self.history_time()),
             Action::Workdir(workdir) => (self.workdir(progress, workdir)?, Some(rfc3339(self.request.created))),
-            Action::Copy(copy) => (self.copy(progress, copy)?, Some(rfc3339(self.request.created))),
-            Action::Run(run) => (self.run(progress, run, id)?, Some(rfc3339(self.request.created))),
+            Action::Copy(copy) => (self.copy(progress, copy, witness)?, Some(rfc3339(self.request.created))),
+            Action::Run(run) => (self.run(progress, run, id, witness)?, Some(rfc3339(self.request.created))),
         };
         let result = made(layer.as_ref());
         self.record(progress, step, layer.clone(), created);

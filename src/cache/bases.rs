@@ -66,16 +66,17 @@ impl BaseImages {
 
     /// Finds the image that a pinned reference names; none where it is not pinned, or not known.
     pub fn find(&self, reference: &Reference, platform: &Platform) -> Option<Resolved> {
-        let (mut digest, mut indexes) = (reference.digest.clone()?, Vec::new());
+        let (mut digest, mut indexes, mut size) = (reference.digest.clone()?, Vec::new(), None);
         for _ in 0..Index::DEEPEST {
-            let bytes = self.document(&digest)?;
+            let bytes = self.document(&digest, size)?;
             match parse(&bytes)? {
                 Document::Index(index) => {
-                    digest = index.choose(platform)?.digest.clone();
+                    let chosen = index.choose(platform)?;
+                    (digest, size) = (chosen.digest.clone(), Some(chosen.size));
                     indexes.push(bytes);
                 }
                 Document::Manifest(manifest) => {
-                    let config_bytes = self.document(&manifest.config.digest)?;
+                    let config_bytes = self.document(&manifest.config.digest, Some(manifest.config.size))?;
                     let config = serde_json::from_slice(&config_bytes).ok()?;
                     let (reference, manifest_bytes) = (reference.clone(), bytes);
                     return Some(Resolved {
@@ -142,10 +143,11 @@ impl BaseImages {
     }
 
     /// Reads a document, if it is here and what it should be.
-    fn document(&self, digest: &Digest) -> Option<Bytes> {
+    fn document(&self, digest: &Digest, size: Option<u64>) -> Option<Bytes> {
         let mut bytes = Vec::new();
         self.store.read(digest).ok()?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes).ok()?;
-        (Digest::of(&bytes) == *digest).then(|| bytes.into())
+        let is_as_long = size.is_none_or(|size| size == bytes.len() as u64);
+        (is_as_long && Digest::of(&bytes) == *digest).then(|| bytes.into())
     }
 }
 

@@ -88,6 +88,11 @@ impl Frames {
         self.0.finish()
     }
 
+    /// Returns the same as bytes.
+    pub fn sum(self) -> [u8; 32] {
+        self.0.sum()
+    }
+
     /// Returns the same as a key.
     pub fn key(self) -> CacheKey {
         CacheKey(self.digest())

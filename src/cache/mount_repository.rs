@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, Kept, LayerCache, Lend, Repository};
+use crate::http::redact_within;
 use crate::image::Layer;
 use crate::oci::{Descriptor, media_type};
 use crate::store::Store;
@@ -86,9 +87,9 @@ impl MountRepository {
     ///
     /// # Errors
     /// [`Error`] when the registry fails.
-    pub fn keep(&self, key: &CacheKey, text: String, layer: &Layer, store: &Store) -> Result<(), Error> {
+    pub fn keep(&self, key: &CacheKey, text: &str, layer: &Layer, store: &Store) -> Result<(), Error> {
         let Some(level) = self.levels.first().filter(|_| self.is_written()) else { return Ok(()) };
-        let (made, diff_id) = (self.now, Some(layer.diff_id.clone()));
+        let (made, diff_id, text) = (self.now, Some(layer.diff_id.clone()), redact_within(text));
         let entry = Entry { key: key.clone(), effect: key.clone(), made, created: String::new(), diff_id, text };
         let document = serde_json::to_string(&entry).expect("strings and numbers always serialize");
         let (descriptor, path) = (Box::new(layer.descriptor.clone()), store.path(&layer.descriptor.digest));

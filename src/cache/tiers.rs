@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Trail};
 use crate::causes;
+use crate::http::redact_within;
 use crate::image::{Layer, LayerContent, LayerInventory};
 use crate::oci::{Descriptor, Digest, Reference, media_type};
 use crate::progress::{Event, Reporter};
@@ -419,6 +420,8 @@ impl Tier {
 impl Hit {
     /// Makes the step a part of an image's configuration.
     pub fn inline(&self) -> InlineStep {
-        InlineStep { entry: self.entry.clone(), layer: self.layer.as_ref().map(|layer| layer.descriptor.clone()) }
+        // An entry of an older executor may say more than an image may show.
+        let entry = Entry { text: redact_within(&self.entry.text), ..self.entry.clone() };
+        InlineStep { entry, layer: self.layer.as_ref().map(|layer| layer.descriptor.clone()) }
     }
 }

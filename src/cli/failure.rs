@@ -78,6 +78,8 @@ fn describe(error: &Error) -> Failure {
         Error::Context(error) => of_kind(context_kind(error)),
         Error::Parse(parse) => with_hint(of_kind(Kind::Dockerfile), parse.hint.as_ref()),
         Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
+        Error::Tampered { .. } => of_kind(Kind::Dockerfile)
+            .hint("in this isolation RUN can reach the files of the executor, and must leave them alone"),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
         Error::Copy(error) => {
@@ -134,6 +136,9 @@ fn registry_kind(error: &registry::Error) -> Kind {
 
 /// A layer's stream hands its registry's error on as the source of an input error.
 fn fetch_kind(error: &std::io::Error) -> Kind {
+    if causes::of(error).any(|cause| cause.is::<builder::OtherContent>()) {
+        return Kind::Dockerfile;
+    }
     causes::of(error).find_map(|cause| cause.downcast_ref()).map_or(Kind::Disk, registry_kind)
 }
 

@@ -13,6 +13,28 @@ use crate::rootfs::{FileKind, Tree};
 
 /// Reads all files of a tree and returns the digest; the repository in `.git` does not count.
 pub(super) fn digest(tree: &Tree) -> Result<Digest, Error> {
+    read(tree, Extent::Sources)
+}
+
+/// Reads all files of a tree and returns a digest of all that a build may take from it: also what is in `.git`, and
+/// owners, times and attributes, so that it tells whether somebody has touched anything since.
+///
+/// # Errors
+/// [`Error`] when a file cannot be read.
+pub fn seal(tree: &Tree) -> Result<Digest, Error> {
+    read(tree, Extent::Everything)
+}
+
+/// What counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// What was written by those who wrote the sources.
+    Sources,
+    /// All that there is.
+    Everything,
+}
+
+fn read(tree: &Tree, extent: Extent) -> Result<Digest, Error> {
     let mut whole = Hasher::new();
     let mut pending = vec![PathBuf::new()];
     let mut buffer = vec![0; 128 << 10];
@@ -22,7 +44,8 @@ pub(super) fn digest(tree: &Tree) -> Result<Digest, Error> {
             FileKind::Directory => {
                 let names = tree.read_dir(&path)?;
                 let below = names.iter().rev().map(|name| path.join(name.as_os_str()));
-                pending.extend(below.filter(|path| path != Path::new(".git")));
+                let counts = |path: &PathBuf| extent == Extent::Everything || path != Path::new(".git");
+                pending.extend(below.filter(counts));
                 ("directory", Vec::new())
             }
             FileKind::Symlink => ("link", tree.read_link(&path)?.as_os_str().as_bytes().to_vec()),
@@ -43,8 +66,13 @@ pub(super) fn digest(tree: &Tree) -> Result<Digest, Error> {
             }
         };
         let mode = if stat.kind == FileKind::Symlink || path.as_os_str().is_empty() { 0 } else { stat.mode & 0o7777 };
-        let fields = [path.as_os_str().as_bytes(), kind.as_bytes(), format!("{mode:o}").as_bytes(), &content]
-            .map(<[u8]>::to_vec);
+        let mut fields = [path.as_os_str().as_bytes(), kind.as_bytes(), format!("{mode:o}").as_bytes(), &content]
+            .map(<[u8]>::to_vec)
+            .to_vec();
+        if extent == Extent::Everything {
+            fields.push(format!("{} {} {:?} {:?}", stat.uid, stat.gid, stat.mtime, stat.device_numbers()).into_bytes());
+            fields.extend(tree.xattrs(&path)?.into_iter().flat_map(|(name, value)| [name, value]));
+        }
         for field in fields {
             // Framed by length, so that no two lists of fields are the same bytes.
             whole.update(format!("{}:", field.len()).as_bytes());

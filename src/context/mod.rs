@@ -43,6 +43,7 @@ use crate::request::{BuildRequest, ContextSource, DockerfileSource, NamedContext
 use crate::rootfs::{FileKind, Tree};
 
 pub use access::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
+pub use content::seal;
 pub use error::{Error, ErrorKind};
 pub use remote::{Checkout, Download, clone, download};
 

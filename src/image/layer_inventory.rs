@@ -47,7 +47,14 @@ impl LayerInventory {
     /// # Errors
     /// As [`LayerReader::next_entry`], and [`Error::Inventory`] for a layer with more than some five million files.
     pub fn read<'a>(layer: impl Read + Send + 'a) -> Result<Self, Error> {
-        let tar = decompressed(layer).map_err(|source| Error::Read { offset: 0, source })?;
+        Self::read_tar(decompressed(layer).map_err(|source| Error::Read { offset: 0, source })?)
+    }
+
+    /// Reads the entries of a layer from its stream as it is, to its end.
+    ///
+    /// # Errors
+    /// As [`LayerInventory::read`].
+    pub fn read_tar(tar: impl Read) -> Result<Self, Error> {
         let mut reader = LayerReader::recording(tar);
         while let Some((entry, mut content)) = reader.next_entry()? {
             if let EntryKind::File { size } = entry.kind

@@ -111,11 +111,16 @@ impl Hasher {
         self.0.update(bytes);
     }
 
+    /// Returns the digest of all bytes added, as bytes.
+    pub fn sum(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+
     /// Returns the digest of all bytes added.
     pub fn finish(self) -> Digest {
         let mut text = String::with_capacity("sha256:".len() + SHA256_HEX_LENGTH);
         text.push_str("sha256:");
-        for byte in self.0.finalize() {
+        for byte in self.sum() {
             for nibble in [byte >> 4, byte & 0xf] {
                 text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
             }

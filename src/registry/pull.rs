@@ -77,8 +77,13 @@ impl Client {
         let mut indexes = Vec::new();
         let mut identifier = place.reference.identifier().to_owned();
         let mut expected = place.reference.digest.clone();
+        let mut size = None;
         for _ in 0..Index::DEEPEST {
             let (bytes, digest, served_as) = manifest(&target, &identifier, expected.as_ref()).await?;
+            let actual = bytes.len() as u64;
+            if let Some(expected) = size.filter(|size| *size != actual) {
+                return Err(Error::Size { at: target.at.clone(), expected, actual });
+            }
             let document = Document::parse(&served_as, &bytes);
             match document.map_err(|source| Error::Manifest { at: target.at.clone(), source })? {
                 Document::Manifest(manifest) => {
@@ -90,8 +95,9 @@ impl Client {
                 Document::Index(index) => {
                     let chosen = choose(&target, &index, platform)?;
                     indexes.push(bytes);
-                    identifier = chosen.to_string();
-                    expected = Some(chosen);
+                    identifier = chosen.digest.to_string();
+                    expected = Some(chosen.digest.clone());
+                    size = Some(chosen.size);
                 }
             }
         }
@@ -198,9 +204,9 @@ pub(super) fn announced_digest(response: &Response) -> Option<Digest> {
     response.header("docker-content-digest")?.parse().ok()
 }
 
-fn choose(target: &Target, index: &Index, platform: &Platform) -> Result<Digest, Error> {
+fn choose(target: &Target, index: &Index, platform: &Platform) -> Result<Descriptor, Error> {
     if let Some(chosen) = index.choose(platform) {
-        return Ok(chosen.digest.clone());
+        return Ok(chosen.clone());
     }
     let mut offered: Vec<String> =
         index.manifests.iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod add;
+mod attacks;
 mod cache;
 mod cache_commands;
 mod cache_damage;

@@ -1,16 +1,15 @@
 //! ADD of what was fetched: files behind URLs, and Git repositories.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::context::Download;
 use crate::dockerfile::ignore::Patterns;
 use crate::image::{Entry, EntryKind, Timestamp};
 use crate::plan::Unpack;
 use crate::rootfs::Tree;
 
-use super::super::additions::Added;
+use super::super::additions::{Added, Held};
 use super::draft::Content;
 use super::filter::{Filter, Verdict};
 use super::source::{Source, SourceFile};
@@ -23,18 +22,15 @@ impl Copier<'_, '_> {
     /// Copies what a source is that came from elsewhere.
     pub(super) fn copy_added(&mut self, added: &Added) -> Result<(), Error> {
         match added {
-            Added::File { name, path, download } => self.copy_download(name, path, download),
+            Added::File { name, held, modified } => self.copy_download(name, held, *modified),
             Added::Tree(checkout) => self.copy_commit(&checkout.tree),
         }
     }
 
-    fn copy_download(&mut self, name: &str, path: &Path, download: &Download) -> Result<(), Error> {
+    fn copy_download(&mut self, name: &str, held: &Arc<Held>, modified: Option<Timestamp>) -> Result<(), Error> {
         self.sources += 1;
-        if self.step.unpack == Unpack::Everything {
-            let open = || File::open(path).map_err(|source| Error::Spool { path: path.to_owned(), source });
-            if archive::is_archive(open()?, Path::new(name))? {
-                return self.unpack(open()?, Path::new(name));
-            }
+        if self.step.unpack == Unpack::Everything && archive::is_archive(held.reader(), Path::new(name))? {
+            return self.unpack(held.reader(), Path::new(name));
         }
         let filter = Filter::new(None, &self.step.excludes)?;
         if !filter.judge(&Verdict::default(), Path::new(name)).taken {
@@ -43,14 +39,14 @@ impl Copier<'_, '_> {
         let target = self.target(Path::new(name), false)?;
         let entry = Entry {
             path: target.clone(),
-            kind: EntryKind::File { size: download.size },
+            kind: EntryKind::File { size: held.size() },
             mode: DOWNLOADED_MODE,
             uid: 0,
             gid: 0,
-            mtime: download.modified.unwrap_or(Timestamp { seconds: 0, nanoseconds: 0 }),
+            mtime: modified.unwrap_or(Timestamp { seconds: 0, nanoseconds: 0 }),
             xattrs: BTreeMap::new(),
         };
-        let content = if download.size > 0 { Content::Spool(path.to_owned()) } else { Content::None };
+        let content = if held.size() > 0 { Content::Held(Arc::clone(held)) } else { Content::None };
         self.put_file(SourceFile { entry, content, link: None }, target)
     }
 
@@ -67,6 +63,7 @@ impl Copier<'_, '_> {
             spooled: self.spooled,
             sources: self.sources + 1,
             added: &[],
+            observer: None,
         };
         let target = copier.target(root, true)?;
         copier.copy_root_directory(root, &source.file(root)?, &target, &filter)?;

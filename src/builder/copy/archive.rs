@@ -11,7 +11,7 @@ use super::draft::Content;
 use super::{Copier, DIRECTORY_MODE, Error, ImpliedDirectory, base_name};
 
 /// Tells whether a file is a tar archive, in whatever compression; `path` is for messages.
-pub(super) fn is_archive(file: File, path: &Path) -> Result<bool, Error> {
+pub(super) fn is_archive(file: impl io::Read + Send, path: &Path) -> Result<bool, Error> {
     image::is_archive(file).map_err(|source| Error::ReadSource { path: path.to_owned(), source })
 }
 
@@ -19,7 +19,7 @@ impl Copier<'_, '_> {
     /// Unpacks an archive below the destination, which becomes a directory.
     ///
     /// Contents are spooled to plain files, because the layer is written in order of paths, not of the archive.
-    pub(super) fn unpack(&mut self, file: File, path: &Path) -> Result<(), Error> {
+    pub(super) fn unpack(&mut self, file: impl io::Read + Send, path: &Path) -> Result<(), Error> {
         let owner = self.owner.unwrap_or(Owner { uid: 0, gid: 0 });
         let implied = ImpliedDirectory { mode: DIRECTORY_MODE, uid: owner.uid, gid: owner.gid };
         let destination = Path::new(self.step.destination.trim_matches('/'));

@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::image::{Entry, EntryKind, Inventory, LayerWriter, Node, NodeId, Source, Spool, Timestamp};
 use crate::rootfs::{Exclusions, Inode, Tree};
 
+use super::super::additions::Held;
+use super::super::witness::{Hashed, Observer};
 use super::Error;
 
 /// Where the bytes of a regular file are until the layer is written.
@@ -25,6 +28,8 @@ pub(in crate::builder) enum Content {
     Layer(Source),
     /// In a file of ours.
     Spool(PathBuf),
+    /// In a file of ours that nobody can reach by a name.
+    Held(Arc<Held>),
 }
 
 /// A path of the layer.
@@ -59,6 +64,17 @@ pub(in crate::builder) enum LinkedFile {
 #[derive(Debug, Default)]
 pub(in crate::builder) struct LayerPlan {
     entries: BTreeMap<PathBuf, Planned>,
+}
+
+/// Where the contents of a layer come from.
+#[derive(Clone, Copy, Default)]
+pub(in crate::builder) struct Places<'a> {
+    /// The source tree, where it is on disk.
+    pub(in crate::builder) tree: Option<&'a Tree>,
+    /// What was extracted from layers.
+    pub(in crate::builder) spool: Option<&'a Spool>,
+    /// Is told what is read of the tree.
+    pub(in crate::builder) observer: Option<Observer<'a>>,
 }
 
 /// A layer in the making.
@@ -180,14 +196,9 @@ impl<'a> Draft<'a> {
         self.plan.wanted()
     }
 
-    /// Writes the layer; `tree` and `spool` are where contents come from.
-    pub(in crate::builder) fn write(
-        &self,
-        writer: &mut LayerWriter,
-        tree: Option<&Tree>,
-        spool: Option<&Spool>,
-    ) -> Result<(), Error> {
-        self.plan.write(self.files, writer, tree, spool)
+    /// Writes the layer.
+    pub(in crate::builder) fn write(&self, writer: &mut LayerWriter, places: &Places<'_>) -> Result<(), Error> {
+        self.plan.write(self.files, writer, places)
     }
 }
 
@@ -213,7 +224,7 @@ impl LayerPlan {
     pub(in crate::builder) fn wanted(&self) -> BTreeSet<Source> {
         let wanted = self.entries.values().filter_map(|planned| match &planned.content {
             Content::Layer(source) => Some(*source),
-            Content::None | Content::Inline(_) | Content::Tree(_) | Content::Spool(_) => None,
+            Content::None | Content::Inline(_) | Content::Tree(_) | Content::Spool(_) | Content::Held(_) => None,
         });
         wanted.collect()
     }
@@ -223,8 +234,7 @@ impl LayerPlan {
         &self,
         files: &Inventory,
         writer: &mut LayerWriter,
-        tree: Option<&Tree>,
-        spool: Option<&Spool>,
+        places: &Places<'_>,
     ) -> Result<(), Error> {
         let mut links: HashMap<Link, PathBuf> = HashMap::new();
         let mut parents = Parents::default();
@@ -245,8 +255,15 @@ impl LayerPlan {
                 }
                 links.insert(link, path.clone());
             }
-            let mut content = open(&planned.content, path, tree, spool)?;
-            writer.append(&planned.entry, &mut content)?;
+            let mut content = places.open((&planned.entry, &planned.content))?;
+            let mut hashed = Hashed::new(&mut content);
+            match (&planned.content, &places.observer) {
+                (Content::Tree(source), Some(observer)) => {
+                    writer.append(&planned.entry, &mut hashed)?;
+                    observer.content(source, hashed.into_hasher());
+                }
+                _ => writer.append(&planned.entry, &mut content)?,
+            }
         }
         Ok(())
     }
@@ -276,25 +293,31 @@ impl Parents {
     }
 }
 
-fn open<'a>(
-    content: &'a Content,
-    path: &Path,
-    tree: Option<&Tree>,
-    spool: Option<&Spool>,
-) -> Result<Box<dyn Read + 'a>, Error> {
-    let missing = || Error::NotExtracted { path: absolute(path) };
-    match content {
-        Content::None => Ok(Box::new(io::empty())),
-        Content::Inline(bytes) => Ok(Box::new(bytes.as_slice())),
-        Content::Spool(file) => {
-            let opened = File::open(file).map_err(|source| Error::Spool { path: file.clone(), source })?;
-            Ok(Box::new(opened))
-        }
-        Content::Layer(source) => {
-            let found = spool.and_then(|spool| spool.open(*source)).ok_or_else(missing)?;
-            Ok(Box::new(found))
-        }
-        Content::Tree(source) => Ok(Box::new(tree.ok_or_else(missing)?.open_file(source)?)),
+impl<'a> Places<'a> {
+    /// Opens the content of a file.
+    pub(in crate::builder) fn open(
+        &self,
+        planned: (&'a Entry, &'a Content),
+    ) -> Result<Box<dyn Read + Send + 'a>, Error> {
+        let (entry, content) = planned;
+        let missing = || Error::NotExtracted { path: absolute(&entry.path) };
+        Ok(match content {
+            Content::None => Box::new(io::empty()),
+            Content::Inline(bytes) => Box::new(bytes.as_slice()),
+            Content::Spool(file) => {
+                Box::new(File::open(file).map_err(|source| Error::Spool { path: file.clone(), source })?)
+            }
+            Content::Held(held) => Box::new(held.reader()),
+            Content::Layer(source) => Box::new(self.spool.and_then(|spool| spool.open(*source)).ok_or_else(missing)?),
+            Content::Tree(source) => {
+                let file = self.tree.ok_or_else(missing)?.open_file(source)?;
+                match entry.kind {
+                    // What is written at its end meanwhile, a log perhaps, came after the copy was begun.
+                    EntryKind::File { size } => Box::new(file.take(size)),
+                    _ => Box::new(file),
+                }
+            }
+        })
     }
 }
 

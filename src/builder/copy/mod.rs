@@ -14,6 +14,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,12 +23,13 @@ use crate::image::{Entry, EntryKind, Owner};
 use crate::plan::{Chmod, CopySource, CopyStep, Unpack};
 
 use super::additions::Added;
+use super::witness::{Hashed, Observer};
 
 use draft::absolute;
 use filter::{Filter, Verdict};
 use source::{SourceFile, base_name};
 
-pub(super) use draft::{Content, Draft, ImpliedDirectory, LayerPlan, Link};
+pub(super) use draft::{Content, Draft, ImpliedDirectory, LayerPlan, Link, LinkedFile, Places};
 pub use error::Error;
 pub(super) use source::Source;
 
@@ -51,6 +53,8 @@ pub(super) struct Copier<'a, 'b> {
     pub(super) sources: usize,
     /// What each source is that comes from elsewhere.
     pub(super) added: &'a [Option<Arc<Added>>],
+    /// Is told what is seen of a context.
+    pub(super) observer: Option<Observer<'a>>,
 }
 
 /// Where a directory is: in the source, below the directory that is copied, in the image.
@@ -93,13 +97,19 @@ impl Copier<'_, '_> {
         let Some(real) = self.source.resolve(path)? else {
             return Err(self.source.missing(path));
         };
-        let file = self.source.file(&real)?;
+        let file = self.look(&real)?;
         if self.step.unpack != Unpack::Nothing
-            && matches!(file.entry.kind, EntryKind::File { .. })
+            && let EntryKind::File { size } = file.entry.kind
             && let Source::Context { tree, .. } = self.source
             && archive::is_archive(tree.open_file(&real)?, &real)?
         {
-            return self.unpack(tree.open_file(&real)?, &real);
+            let mut archive = tree.open_file(&real)?.take(size);
+            let mut hashed = Hashed::new(&mut archive);
+            self.unpack(&mut hashed, &real)?;
+            if let Some(observer) = &self.observer {
+                observer.content(&real, hashed.into_hasher());
+            }
+            return Ok(());
         }
         let filter = Filter::new(None, &self.step.excludes)?;
         if file.entry.kind == EntryKind::Directory {
@@ -114,6 +124,15 @@ impl Copier<'_, '_> {
         self.put_file(file, target)
     }
 
+    /// Returns what is at a path of the source that has no links in it.
+    fn look(&self, path: &Path) -> Result<SourceFile, Error> {
+        let file = self.source.file(path)?;
+        if let (Some(observer), Source::Context { apart: false, .. }) = (&self.observer, self.source) {
+            observer.file(path, &file.entry, file.link);
+        }
+        Ok(file)
+    }
+
     /// Copies what a path or pattern means together with the directories it is in, from `/./` in it on.
     fn copy_with_parents(&mut self, path: &str) -> Result<(), Error> {
         let (root, pattern) = path.split_once("/./").unwrap_or(("", path));
@@ -125,7 +144,7 @@ impl Copier<'_, '_> {
         }
         for root in self.source.matches(root)? {
             let Some(real) = self.source.resolve(&root)? else { return Err(missing(root)) };
-            let directory = self.source.file(&real)?;
+            let directory = self.look(&real)?;
             let include = if pattern.is_empty() { "**" } else { pattern };
             let filter = Filter::new(Some(include), &self.step.excludes)?;
             let target = self.target(&root, true)?;
@@ -205,7 +224,7 @@ impl Copier<'_, '_> {
         for name in self.source.children(&place.real)? {
             let place = place.join(&name);
             let verdict = filter.judge(verdict, &place.below);
-            let file = self.source.file(&place.real)?;
+            let file = self.look(&place.real)?;
             if verdict.taken {
                 for directory in pending.drain(..) {
                     self.put_way(directory)?;

@@ -20,6 +20,7 @@ use crate::store::Store;
 use super::super::files::{self, Copying, Opened};
 use super::super::run::report;
 use super::super::stage::Shared;
+use super::super::witness::Observer;
 use super::super::{Error, Services, layers, unpoisoned};
 use super::kept::{Beginning, Begun};
 use super::{DIRECTORY, access, create, state};
@@ -27,7 +28,13 @@ use super::{DIRECTORY, access, create, state};
 impl Shared<'_> {
     /// Makes a new cache's directory with what it begins with; does nothing where it is there. `key` names it among
     /// those that a repository keeps; none for one that is not kept there.
-    pub(super) fn begin_cache(&self, cache: &CacheMount, data: &Path, key: Option<&CacheKey>) -> Result<(), Error> {
+    pub(super) fn begin_cache(
+        &self,
+        cache: &CacheMount,
+        data: &Path,
+        key: Option<&CacheKey>,
+        observer: Option<Observer<'_>>,
+    ) -> Result<(), Error> {
         // What begins is worth as much to the others that want it, and nothing to those that want another one.
         let turn = self.services.run.turn(data);
         let _turn = unpoisoned(&turn);
@@ -43,7 +50,9 @@ impl Shared<'_> {
         let is_kept = kept.is_some();
         let new = match (kept, &cache.from) {
             (Some(kept), _) => kept,
-            (None, Some(from)) => self.copy_out(from, Path::new(cache.source.trim_start_matches('/')), &room)?,
+            (None, Some(from)) => {
+                self.copy_out(from, Path::new(cache.source.trim_start_matches('/')), &room, observer)?
+            }
             (None, None) => {
                 let new = room.join("new");
                 create(&new)?;
@@ -74,14 +83,20 @@ impl Shared<'_> {
     }
 
     /// Copies files into `room`, which is empty, and returns where they are.
-    pub(super) fn copy_out(&self, from: &CopyFrom, path: &Path, room: &Path) -> Result<PathBuf, Error> {
+    pub(super) fn copy_out(
+        &self,
+        from: &CopyFrom,
+        path: &Path,
+        room: &Path,
+        observer: Option<Observer<'_>>,
+    ) -> Result<PathBuf, Error> {
         let [copied, spool, blobs] = ["files", "spool", "blobs"].map(|name| room.join(name));
         create(&copied)?;
         create(&spool)?;
         let store = Store::open(&blobs)?;
         let step = CopyStep::plain(from.clone(), literal(path), "/content");
         let nothing = Exclusions::default();
-        let copying = Copying { step: &step, owner: None, ignored: &nothing, spool: &spool };
+        let copying = Copying { step: &step, owner: None, ignored: &nothing, spool: &spool, observer };
         let (entry, layer) = self.with_source(from, |opened: &Opened<'_>| {
             let entry = opened.source.find(path)?;
             let writer = LayerWriter::new(&store, Compression::Uncompressed, None)?;

@@ -269,7 +269,7 @@ pub(in crate::builder) fn keep(services: &Services) {
         if !repository.is_written() || services.cancel.is_interrupted() {
             return;
         }
-        match repository.keep(&key, format!("cache mount {id}"), &layer, &services.store) {
+        match repository.keep(&key, &format!("cache mount {id}"), &layer, &services.store) {
             Ok(()) => {
                 let place = repository.describe();
                 let note = format!("kept the cache mount {id} in {place}, {} bytes", layer.descriptor.size);

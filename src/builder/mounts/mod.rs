@@ -33,9 +33,9 @@ pub(in crate::builder) use kept::{keep, pack};
 
 use kept::{Begun, Packed};
 
-use super::copy::Source;
 use super::run::Live;
 use super::stage::{Progress, Shared};
+use super::witness::{Observer, Reader, Witness};
 use super::{Error, Services, unpoisoned};
 
 /// What RUNs may ask for.
@@ -56,7 +56,16 @@ pub struct RunServices {
     /// Those of them that are to be sent.
     packed: Mutex<BTreeMap<CacheKey, Packed>>,
     /// Copies for read-only mounts that are kept for the next RUN, by what they are copies of.
-    copies: Mutex<Vec<(CopyFrom, String, PathBuf)>>,
+    copies: Mutex<Vec<Copied>>,
+}
+
+/// A copy for read-only mounts.
+struct Copied {
+    from: CopyFrom,
+    source: String,
+    path: PathBuf,
+    /// What it is a copy of, as keys have it; none where that is not known.
+    content: Option<Digest>,
 }
 
 /// All that is there for one RUN.
@@ -72,6 +81,8 @@ pub(super) struct Prepared {
     lives: Vec<Arc<Live>>,
     /// Copies of caches, and the instances that they replace afterwards.
     copies: Vec<(PathBuf, PathBuf)>,
+    /// The mounts that show files of a context where they are.
+    shown: Vec<Reader>,
     /// Where copies and sockets are.
     directory: Option<PathBuf>,
 }
@@ -86,6 +97,20 @@ struct Preparation<'a, 's> {
     directory: PathBuf,
     prepared: Prepared,
     copied: usize,
+    reading: Reading<'a>,
+}
+
+/// What a RUN's mounts read of contexts, and what the RUN's key says of it.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    witness: Option<&'a Witness>,
+    reader: Reader,
+}
+
+impl<'a> Reading<'a> {
+    fn observer(&self) -> Option<Observer<'a>> {
+        self.witness.map(|witness| witness.compare(self.reader))
+    }
 }
 
 const DIRECTORY: u32 = 0o755;
@@ -95,7 +120,13 @@ const SOCKET: u32 = 0o600;
 
 impl Shared<'_> {
     /// Makes what a RUN has mounts for; to be ended with [`Prepared::finish`] whatever becomes of the RUN.
-    pub(super) fn prepare(&self, step: &RunStep, progress: &Progress, user: &User) -> Result<Prepared, Error> {
+    pub(super) fn prepare(
+        &self,
+        step: &RunStep,
+        progress: &Progress,
+        user: &User,
+        witness: Option<&Witness>,
+    ) -> Result<Prepared, Error> {
         if step.mounts.is_empty() {
             return Ok(Prepared::default());
         }
@@ -104,7 +135,9 @@ impl Shared<'_> {
         let prepared = Prepared { directory: Some(directory.clone()), ..Prepared::default() };
         let mounting = isolation.abilities().mounting;
         let platform = progress.image.config.platform.to_string();
-        let mut preparation = Preparation { shared: self, mounting, user, platform, directory, prepared, copied: 0 };
+        let reading = Reading { witness, reader: progress.reader(0) };
+        let mut preparation =
+            Preparation { shared: self, mounting, user, platform, directory, prepared, copied: 0, reading };
         match preparation.all(step) {
             Ok(()) => Ok(preparation.prepared),
             Err(error) => {
@@ -166,6 +199,12 @@ impl Prepared {
         begun.retain(|_, begun| !is_mine(begun));
     }
 
+    /// Finds out whether files of contexts that were shown where they are have stayed what the RUN's key says.
+    pub(super) fn look_again(&self, witness: Option<&Witness>) -> Result<(), Error> {
+        let Some(witness) = witness else { return Ok(()) };
+        self.shown.iter().try_for_each(|reader| witness.look_again(*reader))
+    }
+
     /// Takes all away, and gives caches back what is theirs.
     pub(super) fn finish(mut self, shared: &Shared<'_>) -> Result<(), Error> {
         self.agents.clear();
@@ -185,7 +224,8 @@ impl Prepared {
 impl Preparation<'_, '_> {
     fn all(&mut self, step: &RunStep) -> Result<(), Error> {
         self.lease(step)?;
-        for mount in &step.mounts {
+        for (number, mount) in step.mounts.iter().enumerate() {
+            self.reading.reader.mount = number + 1;
             let target = mount.target.as_deref().map(PathBuf::from);
             let what = match &mount.what {
                 Mounted::Bind { from, source, read_only } => Some(self.bind(from, source, *read_only)?),
@@ -241,21 +281,28 @@ impl Preparation<'_, '_> {
             return Ok(MountSource::Bind { source: self.kept_copy(from, source)?, read_only });
         }
         let room = self.room()?;
-        Ok(MountSource::Bind { source: self.shared.copy_out(from, path, &room)?, read_only })
+        let source = self.shared.copy_out(from, path, &room, self.reading.observer())?;
+        Ok(MountSource::Bind { source, read_only })
     }
 
     /// Returns a copy that nobody can write to and that other RUNs use, too; it stays until the build ends.
     fn kept_copy(&self, from: &CopyFrom, source: &str) -> Result<PathBuf, Error> {
-        let services = self.shared.services;
+        let (services, Reading { witness, reader }) = (self.shared.services, self.reading);
+        let wanted = witness.and_then(|witness| witness.digest(reader));
         let mut copies = unpoisoned(&services.run.copies);
-        if let Some((_, _, kept)) = copies.iter().find(|(known, path, _)| known == from && path == source) {
-            return Ok(kept.clone());
+        if let Some(kept) = copies.iter().find(|kept| kept.from == *from && kept.source == source) {
+            if let Some(witness) = witness.filter(|_| wanted.is_some() && kept.content != wanted) {
+                witness.contradict(reader);
+            }
+            return Ok(kept.path.clone());
         }
         let room = services.isolation.workspace()?.join("copies").join(copies.len().to_string());
         create(&room)?;
-        let kept = self.shared.copy_out(from, Path::new(source.trim_start_matches('/')), &room)?;
-        copies.push((from.clone(), source.to_owned(), kept.clone()));
-        Ok(kept)
+        let observer = self.reading.observer();
+        let path = self.shared.copy_out(from, Path::new(source.trim_start_matches('/')), &room, observer)?;
+        let content = wanted.filter(|_| witness.is_some_and(|witness| witness.holds_for(reader)));
+        copies.push(Copied { from: from.clone(), source: source.to_owned(), path: path.clone(), content });
+        Ok(path)
     }
 
     /// Finds files that are on disk already as RUN shall see them.
@@ -269,15 +316,14 @@ impl Preparation<'_, '_> {
             self.prepared.lives.push(live);
             return Ok(Some(found));
         }
-        self.shared.with_source(from, |opened| match &opened.source {
-            Source::Context { tree, ignore, .. } if ignore.patterns().is_empty() => {
-                let real = tree.real_path(path)?;
-                // Files of a context belong to nobody: RUN sees them as root's.
-                let Some(real) = real else { return Ok(None) };
-                Ok(if is_roots(tree, &real)? { Some(tree.path().join(real)) } else { None })
-            }
-            Source::Context { .. } | Source::Image { .. } => Ok(None),
-        })
+        let found = self.shared.with_source(from, |opened| {
+            let (Some(tree), Some(directory)) = (opened.tree, opened.directory(path)?) else { return Ok(None) };
+            // Files of a context belong to nobody: RUN sees them as root's.
+            let below = directory.strip_prefix(tree.path()).unwrap_or(Path::new(""));
+            Ok(is_roots(tree, below)?.then_some(directory))
+        })?;
+        self.prepared.shown.extend(found.iter().map(|_| self.reading.reader));
+        Ok(found)
     }
 
     /// Takes all leases that the RUN needs, in an order that is the same for all RUNs: none waits for another in
@@ -349,7 +395,7 @@ impl Preparation<'_, '_> {
         // Of several instances, the first one is kept.
         let is_kept = services.repository.is_some() && data.ends_with(FIRST_INSTANCE);
         let key = is_kept.then(|| Frames::new("cache mount").with(identity.as_str()).key());
-        self.shared.begin_cache(cache, &data, key.as_ref())?;
+        self.shared.begin_cache(cache, &data, key.as_ref(), self.reading.observer())?;
         let lasts = services.caches.is_some();
         let read_only = cache.read_only;
         let inside = |base: &Path| match (&cache.from, cache.source.trim_start_matches('/')) {
