@@ -1,4 +1,5 @@
-//! From the plan to the delivered image; once more where a layer that the cache had lent could not be read.
+//! From the plan to the delivered image; once more where a layer that the cache had lent could not be read, or where files
+//! turned out to be hidden from RUN ([`volumes`]).
 //!
 //! A layer that was found is read when something needs its bytes, which is mostly never, and always after steps were
 //! taken over that stand on it. So where one turns out to be damaged, or cannot be had, all is begun again: this time
@@ -6,7 +7,8 @@
 //!
 //! Files are only written when all layers are here, since what has gone to a pipe cannot be taken back.
 //!
-//! *Invariant: there are two attempts at most, and the first leaves nothing but blobs that are what their digests say.*
+//! *Invariant: each of the two is a reason once at most, and a failed attempt leaves nothing but blobs that are what their
+//! digests say.*
 
 use crate::causes;
 use crate::context::Context;
@@ -19,7 +21,7 @@ use crate::request::BuildRequest;
 
 use super::existing::BuildKey;
 use super::layers::{self, Unreadable};
-use super::{Error, Services, deliver, existing, mounts, origin, stage};
+use super::{Error, Services, deliver, existing, mounts, origin, stage, volumes};
 
 /// What is built.
 pub(super) struct Setting<'a> {
@@ -41,11 +43,16 @@ pub(super) struct Delivered {
 }
 
 /// Builds all stages, and delivers the image.
-pub(super) fn build(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Error> {
-    let first = attempt(setting, services);
-    match &first {
+pub(super) fn build(setting: &Setting<'_>, services: &mut Services) -> Result<Delivered, Error> {
+    let mut built = attempt(setting, services);
+    if let Err(error) = &built
+        && volumes::gives_way(error, services)
+    {
+        built = attempt(setting, services);
+    }
+    match &built {
         Err(error) if begins_again(error, services) => attempt(setting, services),
-        Ok(_) | Err(_) => first,
+        Ok(_) | Err(_) => built,
     }
 }
 

@@ -209,10 +209,11 @@ impl Shared<'_> {
 
     /// Takes a result that was found: as a layer, and as part of what is on disk and what is known already.
     pub(super) fn reuse(&self, progress: &mut Progress, step: &Step, hit: &Hit) -> Result<StepResult, Error> {
+        let is_seen = self.is_seen_by_run(progress);
         if let Some(layer) = &hit.layer {
             match (&mut progress.live, &mut progress.files) {
                 (Some(live), files) => {
-                    let inventory = live.unpack(self.services, layer)?;
+                    let inventory = live.unpack(self.services, layer, is_seen)?;
                     let number = u32::try_from(progress.image.layers.len()).unwrap_or(u32::MAX);
                     files.as_mut().map_or(Ok(()), |files| files.apply(number, &inventory))?;
                 }

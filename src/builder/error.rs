@@ -131,11 +131,21 @@ pub enum Error {
         /// Where they are.
         path: PathBuf,
     },
+    /// The executor's container has something of its own over files that a RUN counts on.
+    #[error("RUN would not see {what} in container isolation: this container has {} of its own in the way", by.display())]
+    Hidden {
+        /// What is hidden.
+        what: String,
+        /// What hides it: a mount of the pod, or what is the executor's.
+        by: PathBuf,
+    },
     /// RUN's process failed.
     #[error("RUN failed: {}", exit_text(*exit))]
     Run {
         /// How it ended.
         exit: Exit,
+        /// What of the isolation may be the reason.
+        hint: Option<String>,
     },
     /// The image cannot be delivered.
     #[error(transparent)]

@@ -202,8 +202,9 @@ impl Shared<'_> {
             let number = u32::try_from(progress.image.layers.len()).unwrap_or(u32::MAX);
             files.apply(number, inventory)?;
         }
+        let is_seen = self.is_seen_by_run(progress);
         if let Some(live) = &mut progress.live {
-            live.unpack(self.services, layer)?;
+            live.unpack(self.services, layer, is_seen)?;
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ mod schedule;
 mod seals;
 mod single;
 mod stage;
+mod volumes;
 mod witness;
 
 use std::future::Future;
@@ -176,6 +177,7 @@ fn build_context(
         Ok::<_, Error>(planned)
     })?;
     check_results(request, context, &destinations, &bases)?;
+    volumes::settle(&plan, services)?;
     mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
     let target_base = origin::target_base(&plan, &bases);
     recompress::check(request, target_base.as_ref())?;

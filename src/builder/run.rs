@@ -1,12 +1,15 @@
 //! RUN: a process in a root file system on disk, and the layer of what it changed.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::image::{Credentials, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter};
-use crate::isolation::{Environment, Exit, Network, Process, User};
+use crate::image::{
+    Credentials, Entry, EntryKind, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter,
+};
+use crate::isolation::{Environment, Exit, Network, Process, User, WrittenFile};
 use crate::plan::RunStep;
 use crate::progress::{Event, Phase, StepId, Stream};
 use crate::request::RunNetwork;
@@ -14,7 +17,10 @@ use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
 
 use super::stage::{Progress, Shared};
 use super::witness::Witness;
-use super::{Error, Services, ahead, files, layers};
+use super::{Error, Services, ahead, files, layers, volumes};
+
+/// How much of the end of a command's output is looked through for why it has failed, in bytes.
+const END: usize = 16 << 10;
 
 /// A root file system on disk, and what is known of its state.
 pub(super) struct Live {
@@ -28,19 +34,34 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Unpacks one more layer; returns its inventory, which comes for nothing on the way.
-    pub(super) fn unpack(&mut self, services: &Services, layer: &Layer) -> Result<LayerInventory, Error> {
+    /// Unpacks one more layer; returns its inventory, which comes for nothing on the way. Where a RUN will see it, all of
+    /// it must be there.
+    pub(super) fn unpack(
+        &mut self,
+        services: &Services,
+        layer: &Layer,
+        is_seen: bool,
+    ) -> Result<LayerInventory, Error> {
         let digest = || layer.descriptor.digest.to_string();
         let tar = layers::open_tar(services, layer).map_err(|source| Error::Fetch { digest: digest(), source })?;
-        self.unpack_tar(services, tar)
+        self.unpack_tar(services, tar, is_seen)
     }
 
-    fn unpack_tar(&mut self, services: &Services, tar: Box<dyn Read + Send>) -> Result<LayerInventory, Error> {
+    fn unpack_tar(
+        &mut self,
+        services: &Services,
+        tar: Box<dyn Read + Send>,
+        is_seen: bool,
+    ) -> Result<LayerInventory, Error> {
         let mut reader = LayerReader::recording(tar);
         let warnings = rootfs::unpack(&mut self.rootfs, &mut reader, services.fidelity, &mut self.contents)?;
         self.stale = true;
         report(services, &warnings);
-        Ok(reader.into_inventory())
+        let inventory = reader.into_inventory();
+        if is_seen {
+            volumes::check_layer(&inventory, services)?;
+        }
+        Ok(inventory)
     }
 
     /// Returns the files.
@@ -95,13 +116,14 @@ impl Shared<'_> {
         let accounts = files::accounts(self, progress)?;
         let credentials =
             accounts.credentials(&step.user).map_err(|source| Error::User { user: step.user.clone(), source })?;
+        volumes::check_run(step, &credentials, &live.rootfs.tree, self.services)?;
         let mode = self.request.snapshot_mode;
         let snapshot = self.services.timed(Phase::Snapshot, |_| live.settle(mode))?;
         let directory = PathBuf::from(&step.directory);
         // As runc does: a working directory that does not exist is made, and so is in the layer.
         live.rootfs.tree.create_directories(&directory, 0o755)?;
         let mut process = process(step, &credentials, directory);
-        let mut prepared = self.prepare(step, progress, &process.user, witness)?;
+        let mut prepared = self.prepare(step, progress, witness)?;
         process.mounts = std::mem::take(&mut prepared.mounts);
         process.shared_memory = self.request.run.shared_memory;
         process.limits.clone_from(&self.request.run.limits);
@@ -116,7 +138,8 @@ impl Shared<'_> {
         executed.and(prepared.finish(self)).and(looked)?;
         let start = Instant::now();
         let changes = snapshot.changes(&live.rootfs, mode)?;
-        if changes.is_empty() {
+        let written = self.services.isolation.written();
+        if changes.is_empty() && written.is_empty() {
             live.snapshot = Some(changes.into_snapshot(&Contents::default()));
             progress.live = Some(live);
             return Ok(None);
@@ -125,6 +148,7 @@ impl Shared<'_> {
         let mut contents = Contents::default();
         let warnings = rootfs::pack(&live.rootfs, &changes, &mut writer, &mut contents)?;
         report(self.services, &warnings);
+        written.iter().try_for_each(|file| append(&mut writer, file))?;
         live.snapshot = Some(changes.into_snapshot(&contents));
         let (layer, inventory) = writer.finish()?;
         self.services.reporter.report(Event::Spent { phase: Phase::Snapshot, elapsed: start.elapsed() });
@@ -140,10 +164,11 @@ impl Shared<'_> {
         rootfs.excluded.extend(self.request.ignore_paths.iter().cloned());
         let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
         let mut files = Inventory::new();
+        let is_seen = self.is_seen_by_run(progress);
         self.services.timed(Phase::Unpack, |services| {
             let all = &progress.image.layers;
             ahead::each_tar(services, all, &mut |number, tar| {
-                let inventory = live.unpack_tar(services, tar)?;
+                let inventory = live.unpack_tar(services, tar, is_seen)?;
                 if progress.files.is_none() {
                     files.apply(u32::try_from(number).unwrap_or(u32::MAX), &inventory)?;
                 }
@@ -159,15 +184,33 @@ impl Shared<'_> {
 
     fn execute(&self, rootfs: &Rootfs, process: &Process, id: &StepId) -> Result<(), Error> {
         let reporter = std::sync::Arc::clone(&self.services.reporter);
+        let mut end = Vec::new();
         let mut output = |stream: Stream, bytes: &[u8]| {
             reporter.report(Event::Output { step: id, stream, bytes });
+            end.extend_from_slice(bytes);
+            end.drain(..end.len().saturating_sub(END));
         };
         let exit = self.services.timed(Phase::Run, |services| services.isolation.run(rootfs, process, &mut output))?;
         match exit {
             Exit::Status(0) => Ok(()),
-            Exit::Status(_) | Exit::Signal(_) => Err(Error::Run { exit }),
+            Exit::Status(_) | Exit::Signal(_) => Err(Error::Run { exit, hint: self.services.isolation.explain(&end) }),
         }
     }
+}
+
+/// Adds a file that is not in the root file system.
+fn append(writer: &mut LayerWriter, file: &WrittenFile) -> Result<(), Error> {
+    let WrittenFile { path, content, access, modified } = file;
+    let entry = Entry {
+        path: path.strip_prefix("/").unwrap_or(path).to_owned(),
+        kind: EntryKind::File { size: content.len() as u64 },
+        mode: access.mode,
+        uid: access.uid,
+        gid: access.gid,
+        mtime: *modified,
+        xattrs: BTreeMap::new(),
+    };
+    Ok(writer.append(&entry, &mut content.as_slice())?)
 }
 
 fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Process {

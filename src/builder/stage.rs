@@ -41,6 +41,8 @@ pub(super) struct Shared<'a> {
     finished: Vec<OnceLock<Finished>>,
     /// The stages whose layers are in the target's image.
     in_target: BTreeSet<StageId>,
+    /// How many steps of each stage make files that a RUN sees.
+    seen_by_runs: Vec<Option<usize>>,
     /// `--ignore-path`.
     pub(super) ignored: Exclusions,
     pub(super) caching: Caching,
@@ -172,6 +174,7 @@ impl<'a> Shared<'a> {
             schedule: Schedule::new(plan),
             finished: plan.stages.iter().map(|_| OnceLock::new()).collect(),
             in_target: target_chain(plan),
+            seen_by_runs: plan.seen_by_runs(),
             ignored: Exclusions::new(&request.ignore_paths),
             caching: Caching::new(request, services),
             asked: None,
@@ -196,6 +199,11 @@ impl Shared<'_> {
     /// Returns the result of a stage that another one needs.
     pub(super) fn finished(&self, id: StageId) -> &Finished {
         self.finished[id.0].get().expect("a stage begins after those that it needs")
+    }
+
+    /// Tells whether a RUN will see the files that a stage has now, or that its current step makes.
+    pub(super) fn is_seen_by_run(&self, progress: &Progress) -> bool {
+        self.seen_by_runs[progress.id.0].is_some_and(|steps| progress.done < steps)
     }
 
     /// Takes a stage for done that was only looked at, for those that need it.

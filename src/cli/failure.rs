@@ -66,7 +66,12 @@ fn own_span(error: &Error) -> Option<Span> {
 fn describe(error: &Error) -> Failure {
     let of_kind = |kind| Failure::from_error(kind, error);
     match error {
-        Error::Run { exit } => run(*exit, error),
+        Error::Run { exit, hint } => with_hint(run(*exit, error), hint.as_ref()),
+        Error::Hidden { .. } => of_kind(Kind::System).hint(ELSEWHERE),
+        Error::Isolation(isolation::Error::Written { path, .. }) => of_kind(Kind::System).hint(format!(
+            "{ELSEWHERE}; if another step or container of the pod has written it, --ignore-path={}",
+            path.display()
+        )),
         Error::Plan(plan) => with_hint(of_kind(Kind::Dockerfile), plan.hint.as_ref()),
         Error::NotGiven { hint, .. } => of_kind(Kind::Usage).hint(hint.clone()),
         Error::Unable { hint, .. } => of_kind(Kind::System).hint(hint.clone()),
@@ -98,6 +103,10 @@ fn describe(error: &Error) -> Failure {
         Error::At { source, .. } => describe(source),
     }
 }
+
+/// What to do about a mount that is in the image's way.
+const ELSEWHERE: &str = "mount it where the image has nothing (the context at /context, say, with --context=/context), or \
+    use --isolation chroot, in which RUN has no /proc, or namespace where the cluster allows it";
 
 fn with_hint(failure: Failure, hint: Option<&String>) -> Failure {
     match hint {
@@ -164,7 +173,9 @@ pub(super) fn isolation_kind(error: &isolation::Error) -> Kind {
     match error {
         isolation::Error::Interrupted => Kind::Terminated,
         isolation::Error::Files { .. } | isolation::Error::PutBack { .. } | isolation::Error::Rootfs(_) => Kind::Disk,
-        isolation::Error::WorkingDirectory { .. } => Kind::Dockerfile,
+        isolation::Error::WorkingDirectory { .. }
+        | isolation::Error::Moved { .. }
+        | isolation::Error::Linked { .. } => Kind::Dockerfile,
         _ => Kind::System,
     }
 }

@@ -79,17 +79,15 @@ pub fn open(
     let options = isolation::Options {
         choice: request.isolation,
         state_directory: request.state_directory.clone(),
-        ignore_paths: left_alone(request),
+        ignore_paths: request.ignore_paths.clone(),
+        kept_paths: kept(request),
         force: request.force,
         named_by_environment: resolved.names_container,
         cancel: cancel.clone(),
     };
     let opened = isolation::open(&options, ground);
     let (isolation, chosen) = opened.map_err(|error| Failure::from_error(isolation_kind(&error), &error))?;
-    reporter.report(Event::Note(&format!("isolation {}: {}", chosen.name, chosen.reason)));
-    for message in &chosen.warnings {
-        reporter.report(Event::Warning { rule: "Isolation", line: None, message });
-    }
+    chosen.tell(&*reporter);
     assemble(resolved, (isolation, chosen.fidelity), runtime, reporter, cancel)
 }
 
@@ -209,12 +207,12 @@ pub(super) fn repository_of(root: &Reference, namespace: &[String]) -> Reference
     Reference { repository, ..root.clone() }
 }
 
-/// Returns the paths of `/` that `container` isolation leaves alone: those of --ignore-path, and what outlives the build.
-fn left_alone(request: &BuildRequest) -> Vec<PathBuf> {
-    let kept = [&request.run.caches.directory, &request.cache.directory].into_iter().flatten().cloned();
+/// Returns the directories that outlive the build, wherever they are.
+fn kept(request: &BuildRequest) -> Vec<PathBuf> {
     // An image may have something at the place where base images would be.
-    let bases = Some(&request.base_images).filter(|path| path.is_dir()).cloned();
-    request.ignore_paths.iter().cloned().chain(kept).chain(bases).collect()
+    let bases = Some(&request.base_images).filter(|path| path.is_dir());
+    let kept = [request.run.caches.directory.as_ref(), request.cache.directory.as_ref(), bases];
+    kept.into_iter().flatten().cloned().collect()
 }
 
 /// Makes the agent of all requests and the client of registries; reads certificates and credentials.

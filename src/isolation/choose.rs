@@ -13,6 +13,7 @@ use super::namespace::Namespace;
 use super::{
     Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, mountinfo, remedy,
 };
+use crate::progress::{Event, Reporter};
 use crate::request::IsolationChoice;
 use crate::rootfs::{Fidelity, Rootfs};
 use crate::sys::process::{CapabilitySet, capabilities};
@@ -25,8 +26,10 @@ pub struct Options {
     /// The directory for everything temporary. Of the form `<name>-<token>`: `container` isolation also leaves
     /// alone what lies beside it under names that begin with `<name>-`.
     pub state_directory: PathBuf,
-    /// Paths of `/` that `container` isolation leaves alone, beside mount points and its own.
+    /// Paths that no image gets anything at: `container` isolation leaves them alone.
     pub ignore_paths: Vec<PathBuf>,
+    /// Paths of `/` that `container` isolation leaves alone, too, because they outlive the build.
+    pub kept_paths: Vec<PathBuf>,
     /// Whether `container` isolation may run where no container was found.
     pub force: bool,
     /// Whether the environment names a container (`KUBERNETES_SERVICE_HOST`, `container`).
@@ -48,6 +51,16 @@ pub struct Chosen {
     pub warnings: Vec<String>,
 }
 
+impl Chosen {
+    /// Tells which isolation was taken, why, and what will not work.
+    pub fn tell(&self, reporter: &dyn Reporter) {
+        reporter.report(Event::Note(&format!("isolation {}: {}", self.name, self.reason)));
+        for message in &self.warnings {
+            reporter.report(Event::Warning { rule: "Isolation", line: None, message });
+        }
+    }
+}
+
 /// Opens the isolation that `options` and the system want. `ground` is what [`super::enter`] returned.
 ///
 /// Where nothing fits, the isolation that is returned gives the error when a root file system is asked for.
@@ -63,7 +76,7 @@ pub fn open(options: &Options, ground: Ground) -> Result<(Box<dyn Isolation>, Ch
     };
     match options.choice {
         IsolationChoice::Namespace => Ok(unavailable("namespace", &refused, remedy::NAMESPACE)),
-        IsolationChoice::Container => open_container(options, "asked for".to_owned()),
+        IsolationChoice::Container => open_container(options, "asked for".to_owned(), true),
         IsolationChoice::Chroot => Ok(match chroot_is_possible() {
             Ok(()) => open_chroot(options, "asked for".to_owned()),
             Err(reason) => unavailable("chroot", &reason, remedy::CHROOT),
@@ -101,7 +114,7 @@ fn open_namespace(options: &Options, inside: Inside) -> (Box<dyn Isolation>, Cho
     (Box::new(isolation), Chosen { name: "namespace", reason: reason.to_owned(), fidelity, warnings })
 }
 
-fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolation>, Chosen), Error> {
+fn open_container(options: &Options, reason: String, asked_for: bool) -> Result<(Box<dyn Isolation>, Chosen), Error> {
     if container_marker(options).is_none() && !options.force {
         let looked_at = "/.dockerenv, /run/.containerenv, a service account, control groups, an overlay root";
         let error = || Error::NotAContainer { looked_at: looked_at.to_owned() };
@@ -110,7 +123,7 @@ fn open_container(options: &Options, reason: String) -> Result<(Box<dyn Isolatio
     if let Some(missing) = missing_for_owners() {
         return Ok(unavailable("container", &missing, remedy::CONTAINER));
     }
-    let isolation = Container::open(&options.state_directory, &options.ignore_paths, options.cancel.clone())?;
+    let isolation = Container::open(options, asked_for)?;
     let warning = "RUN sees what is mounted in this container, secrets among it".to_owned();
     Ok((Box::new(isolation), Chosen { name: "container", reason, fidelity: Fidelity::Strict, warnings: vec![warning] }))
 }
@@ -129,7 +142,7 @@ fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation
     let namespaces = format!("namespaces are refused ({refused})");
     let container = match (container_marker(options), missing_for_owners()) {
         (Some(marker), None) => {
-            return open_container(options, format!("{namespaces}; this is a container ({marker})"));
+            return open_container(options, format!("{namespaces}; this is a container ({marker})"), false);
         }
         (None, _) => "this does not look like a container".to_owned(),
         (Some(_), Some(missing)) => missing,
@@ -140,6 +153,11 @@ fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation
             unavailable("any", &format!("{namespaces}; container: {container}; chroot: {chroot}"), remedy::ANY)
         }
     })
+}
+
+/// Opens what `auto` takes where `container` isolation would hide files of the image, if that is possible.
+pub(super) fn instead_of_container(options: &Options, reason: &str) -> Option<(Box<dyn Isolation>, Chosen)> {
+    chroot_is_possible().ok().map(|()| open_chroot(options, reason.to_owned()))
 }
 
 fn unavailable(wanted: &'static str, reason: &str, remedy: &str) -> (Box<dyn Isolation>, Chosen) {
@@ -286,6 +304,7 @@ mod tests {
             choice: IsolationChoice::Namespace,
             state_directory: PathBuf::from("/nonexistent"),
             ignore_paths: Vec::new(),
+            kept_paths: Vec::new(),
             force: false,
             named_by_environment: false,
             cancel: Cancel::new().unwrap(),

@@ -28,6 +28,12 @@ const DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
+/// What a command may have lacked.
+const WITHOUT: &str = "RUN has no /proc and no /sys in chroot isolation: what reads them (ps, df, `<(…)` of shells, \
+    scripts of Java packages) fails there; with --isolation namespace, where a pod allows it, and in container isolation \
+    it has them: for that, mount volumes where the image has nothing, the context at /context for example \
+    (--context=/context)";
+
 /// The backend.
 #[derive(Debug)]
 pub(super) struct Chroot {
@@ -85,6 +91,10 @@ impl Isolation for Chroot {
 
     fn abilities(&self) -> Abilities {
         Abilities { isolation: "chroot", mounting: Mounting::Moved }
+    }
+
+    fn explain(&self, _output: &[u8]) -> Option<String> {
+        Some(WITHOUT.to_owned())
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {

@@ -20,28 +20,34 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::aside::{Aside, Untouched};
 use super::directories::files;
+use super::mirror::Mirror;
+use super::pod_files::PodFiles;
 use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
+use super::volumes::{KERNEL, Watch, Written, is_in_every_container};
 use super::{
-    Abilities, Cancel, Capacity, Error, Exit, Isolation, Mount, MountSource, Mounting, Obstacle, Process, Stream,
-    mountinfo, placed, remedy,
+    Abilities, Cancel, Capacity, Chosen, Error, Exit, Isolation, Mount, MountSource, Mounting, Obstacle, Options,
+    Process, Stream, WrittenFile, choose, mountinfo, placed, remedy,
 };
-use crate::rootfs::{Rootfs, RootfsKind};
+use crate::rootfs::{Exclusions, Rootfs, RootfsKind};
 
 /// Where things are set aside. Not in the state directory: that may be on another file system, is another one
 /// for each run, and is removed with all in it, while these are the user's files.
 const ASIDE: &str = "/.yadokari-aside";
 
-/// Kernel file systems, left alone even where a sandbox does not list them as mounts.
-const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
-
 /// The backend.
 #[derive(Debug)]
 pub(super) struct Container {
     untouched: Untouched,
+    /// What the executor itself writes to, and what it is told to leave alone.
+    own: Vec<PathBuf>,
+    /// `--ignore-path`, which no image has anything at.
+    ignored: Vec<PathBuf>,
     root: Mutex<Root>,
     cancel: Cancel,
+    /// What another isolation is opened with where this one was not asked for.
+    otherwise: Option<Options>,
     /// Held for as long as this lives: there is one `/`, whatever state directories its builds have.
     _lock: Option<OwnedFd>,
 }
@@ -51,6 +57,8 @@ pub(super) struct Container {
 struct Root {
     aside: Option<Aside>,
     in_use: bool,
+    /// What is mounted, from the first root file system on.
+    volumes: Option<(Watch, PodFiles)>,
 }
 
 /// How often a lock that another build holds is tried again.
@@ -58,25 +66,31 @@ const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 impl Container {
     /// Waits until no other build uses `/`, finds out what is not to be touched, and puts back what an earlier
-    /// build that was killed had set aside.
-    pub(super) fn open(state: &Path, ignored: &[PathBuf], cancel: Cancel) -> Result<Self, Error> {
-        let lock = lock_root(&cancel)?;
+    /// build that was killed had set aside. Where it was `asked_for`, no other isolation will do.
+    pub(super) fn open(options: &Options, asked_for: bool) -> Result<Self, Error> {
+        let Options { state_directory: state, cancel, .. } = options;
+        let lock = lock_root(cancel)?;
         fs::create_dir_all(state).map_err(files("making", state))?;
         // Relations of paths go by their names: no symbolic link may be in them.
         let state = fs::canonicalize(state).map_err(files("finding", state))?;
+        let absolute = |paths: &[PathBuf]| -> Vec<PathBuf> {
+            paths.iter().filter(|path| path.is_absolute()).map(|path| plain(path)).collect()
+        };
+        let ignored = absolute(&options.ignore_paths);
+        let mut own: Vec<PathBuf> = ignored.iter().cloned().chain(absolute(&options.kept_paths)).collect();
+        own.extend(fs::read_link("/proc/self/exe").ok().filter(|path| path.exists()));
+        own.extend(family(&state));
+        own.extend([PathBuf::from(ASIDE), state]);
         let mut paths = mount_points()?;
-        paths.extend(KERNEL.iter().map(PathBuf::from));
-        paths.extend(ignored.iter().filter(|path| path.is_absolute()).map(|path| plain(path)));
-        paths.extend(fs::read_link("/proc/self/exe").ok().filter(|path| path.exists()));
-        paths.push(PathBuf::from(ASIDE));
-        paths.extend(family(&state));
-        paths.push(state);
+        paths.extend(KERNEL.iter().map(PathBuf::from).chain(own.iter().cloned()));
         paths.retain(|path| path != Path::new("/"));
         let untouched = Untouched::new(paths);
         if let Some(aside) = Aside::found(Path::new("/"), Path::new(ASIDE), untouched.clone()) {
             aside.put_back(mount_points()?).map_err(|error| lost(&error))?;
         }
-        Ok(Self { untouched, root: Mutex::default(), cancel, _lock: lock })
+        let otherwise = (!asked_for).then(|| options.clone());
+        let (root, cancel) = (Mutex::default(), cancel.clone());
+        Ok(Self { untouched, own, ignored, root, cancel, otherwise, _lock: lock })
     }
 
     /// Returns the state of `/`; a thread that died with it in hand leaves it true.
@@ -97,6 +111,39 @@ impl Container {
             }
         }
         Ok(())
+    }
+
+    /// Runs a process between two looks at what is mounted, and at directories that have to stay above a mount though
+    /// the image has something else in their place.
+    fn supervise(
+        &self,
+        rootfs: &Rootfs,
+        process: &Process,
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Exit, Error> {
+        let known = Exclusions::new(self.untouched.paths().iter().chain(&self.ignored));
+        let kept = rootfs.excluded.iter().filter(|path| !known.contains(path.strip_prefix("/").unwrap_or(path)));
+        let of_pod = |source| files("restoring", Path::new("/etc"))(source);
+        if let Some((watch, files)) = &mut self.root().volumes {
+            watch.before_run(kept);
+            files.before_run().map_err(of_pod)?;
+        }
+        let links = rootfs.directories_for_links.iter();
+        let mirrors = links.map(|(directory, link)| Mirror::show(&rootfs.path, directory, link, &known));
+        let mirrors: Vec<Option<Mirror<'_>>> = mirrors.collect::<Result<_, _>>()?;
+        let ended = supervise(&Spec { process: process.clone(), place: Place::Here }, &self.cancel, output);
+        let taken = mirrors.into_iter().flatten().try_for_each(Mirror::take_back);
+        let restored = self.root().volumes.as_mut().map_or(Ok(()), |(_, files)| files.after_run()).map_err(of_pod);
+        let exit = ended?;
+        taken.and(restored)?;
+        // What a command that has failed has done is of no use to anybody.
+        if exit == Exit::Status(0)
+            && let Some((watch, _)) = &mut self.root().volumes
+            && let Some(Written { volume, path, more }) = watch.after_run()
+        {
+            return Err(Error::Written { path, more, volume });
+        }
+        Ok(exit)
     }
 
     /// Makes a directory of ours on the root's own file system. It goes with all that is set aside.
@@ -143,6 +190,19 @@ fn lost(error: &std::io::Error) -> Error {
     Error::PutBack { text: error.to_string(), aside: PathBuf::from(ASIDE) }
 }
 
+/// Tells whether a line that tells of a failure names a path, or something below it.
+fn names(output: &str, path: &Path) -> bool {
+    const FAILURES: [&str; 4] =
+        ["Read-only file system", "Device or resource busy", "Resource busy", "Invalid cross-device link"];
+    let Some(path) = path.to_str() else { return false };
+    let lines = output.lines().filter(|line| FAILURES.iter().any(|failure| line.contains(failure)));
+    let is_end = |rest: &str| rest.chars().next().is_none_or(|next| !next.is_alphanumeric() && !"-_.".contains(next));
+    if path == "/" {
+        return false;
+    }
+    lines.flat_map(|line| line.match_indices(path).map(move |(at, _)| &line[at + path.len()..])).any(is_end)
+}
+
 fn obstacle(paths: &Untouched, target: &Path) -> Option<Obstacle> {
     let mut paths = paths.paths().iter();
     paths.find(|path| path.starts_with(target) || target.starts_with(path)).map(|path| Obstacle(path.clone()))
@@ -163,9 +223,10 @@ fn plain(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.components().collect())
 }
 
+const MOUNTS: &str = "/proc/self/mountinfo";
+
 fn mount_points() -> Result<Vec<PathBuf>, Error> {
-    let path = Path::new("/proc/self/mountinfo");
-    Ok(mountinfo::targets(&mountinfo::read().map_err(files("reading", path))?))
+    Ok(mountinfo::targets(&mountinfo::read().map_err(files("reading", Path::new(MOUNTS)))?))
 }
 
 impl Isolation for Container {
@@ -184,19 +245,25 @@ impl Isolation for Container {
         } else {
             root.clear()?;
         }
+        if let Some((_, files)) = &mut root.volumes {
+            files.begin();
+        } else {
+            let mounts = mountinfo::read().map_err(files("reading", Path::new(MOUNTS)))?;
+            root.volumes = Some((Watch::begin(&mounts, &self.own), PodFiles::save(&mounts, &self.own)));
+        }
         root.in_use = true;
         let excluded = self.untouched.paths().to_vec();
         Ok(Rootfs::open(Path::new("/"), excluded, RootfsKind::Plain)?)
     }
 
-    fn run(&self, _rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
+    fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
         placed::refuse_namespaces(process, self.abilities())?;
         let scratch = self.directory("run")?;
         let mut stubs = Stubs::new(Path::new("/"));
         let result = self
             .must_be_free(&stubs, &process.mounts)
             .and_then(|()| placed::place(&mut stubs, &process.mounts, &scratch, self.abilities()))
-            .and_then(|()| supervise(&Spec { process: process.clone(), place: Place::Here }, &self.cancel, output));
+            .and_then(|()| self.supervise(rootfs, process, output));
         // The image's own files come out of the scratch directory, so it goes only when they are back.
         let removed = stubs.remove();
         let cleared = removed.and_then(|()| fs::remove_dir_all(&scratch).map_err(files("removing", &scratch)));
@@ -215,11 +282,41 @@ impl Isolation for Container {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { isolation: "container", mounting: Mounting::Linked }
+        Abilities { isolation: "container", mounting: Mounting::MovedBeside }
     }
 
     fn obstacle(&self, target: &Path) -> Option<Obstacle> {
         obstacle(&self.untouched, target)
+    }
+
+    fn hiding(&self) -> Vec<PathBuf> {
+        let is_images = |path: &&PathBuf| {
+            is_in_every_container(path) || self.ignored.iter().any(|ignored| path.starts_with(ignored))
+        };
+        self.untouched.paths().iter().filter(|path| !is_images(path)).cloned().collect()
+    }
+
+    fn instead(&self, reason: &str) -> Option<(Box<dyn Isolation>, Chosen)> {
+        choose::instead_of_container(self.otherwise.as_ref()?, reason)
+    }
+
+    fn written(&self) -> Vec<WrittenFile> {
+        self.root().volumes.as_ref().map(|(_, files)| files.written()).unwrap_or_default()
+    }
+
+    fn explain(&self, output: &[u8]) -> Option<String> {
+        let text = String::from_utf8_lossy(output);
+        let mounts = mount_points().ok()?;
+        let named = mounts.iter().find(|mount| names(&text, mount));
+        // What replaces a file is renamed from beside it, and named in its stead.
+        let beside =
+            || mounts.iter().find(|mount| mount.is_file() && mount.parent().is_some_and(|at| names(&text, at)));
+        let mount = named.or_else(beside)?;
+        Some(format!(
+            "{} is mounted in this container: RUN can neither remove, rename nor replace it, nor change what is \
+             read-only there; leave it out, or use --isolation chroot or namespace, where RUN does not see it",
+            mount.display()
+        ))
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {
@@ -246,6 +343,21 @@ impl Drop for Container {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_on_a_mount_names_it() {
+        let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+        for (line, path, expected) in [
+            (&*format!("chown: {account}/..data: Read-only file system"), account, true),
+            ("rm: cannot remove '/etc/hosts': Device or resource busy", "/etc/hosts", true),
+            ("sed: cannot rename /etc/sedAbC12: Device or resource busy", "/etc", true),
+            ("sed: cannot rename /etcetera/sedAbC12: Device or resource busy", "/etc", false),
+            ("cat /etc/hosts: No such file or directory", "/etc/hosts", false),
+            ("rm: cannot remove '/etc/hosts.d': Device or resource busy", "/etc/hosts", false),
+        ] {
+            assert_eq!(names(line, Path::new(path)), expected, "{line}");
+        }
+    }
 
     #[test]
     fn what_lies_beside_the_state_belongs_to_executors_by_its_name() {

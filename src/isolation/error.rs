@@ -90,6 +90,30 @@ pub enum Error {
         /// What the container has.
         obstacle: PathBuf,
     },
+    /// A process has renamed what stands for a mount, and what would have stayed where it is.
+    #[error("RUN has moved {}, which is a mount, to {}: copy what is in it", .target.display(), .to.display())]
+    Moved {
+        /// The mount.
+        target: PathBuf,
+        /// Where it was found.
+        to: PathBuf,
+    },
+    /// A process has given a further name to a file that stands for a mount, and that no other directory could have.
+    #[error("RUN has made a hard link to {}, which is a mount: copy it", .target.display())]
+    Linked {
+        /// The mount.
+        target: PathBuf,
+    },
+    /// A process has written to what a pod mounts, where no layer can have it from.
+    #[error("RUN has changed {}{}, in the volume that is mounted at {}: no image can hold that", .path.display(), elsewhere(*.more), .volume.display())]
+    Written {
+        /// What it has changed.
+        path: PathBuf,
+        /// In how many other directories it has changed something.
+        more: usize,
+        /// The mount.
+        volume: PathBuf,
+    },
     /// A previous build in this container was killed, and what it had set aside cannot be put back.
     #[error("cannot put back what stood in `/` before an earlier build: {text} (it is kept below {})", .aside.display())]
     PutBack {
@@ -110,4 +134,12 @@ pub enum Error {
     /// The build was cancelled while the process ran.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn elsewhere(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        1 => " and something in another directory".to_owned(),
+        more => format!(" and something in {more} other directories"),
+    }
 }

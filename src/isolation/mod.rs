@@ -25,15 +25,18 @@ mod ids;
 mod init;
 mod keys;
 mod limits;
+mod mirror;
 mod mountinfo;
 mod namespace;
 mod placed;
+mod pod_files;
 mod process;
 mod protocol;
 mod remedy;
 mod stubs;
 mod supervise;
 mod surroundings;
+mod volumes;
 
 pub use agent::{Agent, AgentSocket};
 pub use cancel::Cancel;
@@ -41,6 +44,7 @@ pub use choose::{Chosen, Options, none, open};
 pub use enter::{Entered, Ground, enter};
 pub use error::Error;
 pub use init::init_main;
+pub use pod_files::WrittenFile;
 pub use process::{
     Abilities, Access, Confidential, Environment, Exit, Mount, MountSource, Mounting, Network, Obstacle, Process, User,
 };
@@ -76,6 +80,30 @@ pub trait Isolation: Send + Sync {
 
     /// Returns what of the executor's container is in the way of a mount: at its target, above or below it.
     fn obstacle(&self, _target: &Path) -> Option<Obstacle> {
+        None
+    }
+
+    /// Returns the paths at and below which RUN does not see the image's files but the container's own: what a pod
+    /// mounts, and what is the executor's. A component may be a pattern. What every container has is not among them.
+    fn hiding(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Opens the isolation to take in the place of this one where it would hide files of the image; none where there is
+    /// no other, or this one was asked for. To be called when this one holds nothing. `reason` is for the log.
+    fn instead(&self, _reason: &str) -> Option<(Box<dyn Isolation>, Chosen)> {
+        None
+    }
+
+    /// Returns what the last process has written to files that are the image's, but lie under files that are mounted in
+    /// the executor's container: nothing of it is found in the root file system.
+    fn written(&self) -> Vec<WrittenFile> {
+        Vec::new()
+    }
+
+    /// Says what of this isolation may be why a command has failed, for whoever reads its output, of which `output` is
+    /// the end.
+    fn explain(&self, _output: &[u8]) -> Option<String> {
         None
     }
 

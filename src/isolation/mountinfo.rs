@@ -13,6 +13,8 @@ pub(super) struct Mounted {
     pub(super) target: PathBuf,
     /// The file system's type: `overlay`, `proc` …
     pub(super) kind: String,
+    /// Whether nobody can write there: the mount, or the file system itself, is read-only.
+    pub(super) read_only: bool,
 }
 
 /// Reads the mounts of this process, in the order in which they were made.
@@ -27,11 +29,13 @@ pub(super) fn parse(text: &[u8]) -> Vec<Mounted> {
 
 fn parse_line(line: &[u8]) -> Option<Mounted> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let target = fields.nth(4)?;
-    // A number of optional fields, then a hyphen, then the type.
+    let (target, options) = (fields.nth(4)?, fields.next()?);
+    // A number of optional fields, then a hyphen, then the type, the source and the file system's own options.
     fields.find(|field| *field == b"-")?;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
-    Some(Mounted { target: PathBuf::from(OsString::from_vec(unescape(target))), kind })
+    let is_read_only = |options: &[u8]| options.split(|byte| *byte == b',').any(|option| option == b"ro");
+    let read_only = is_read_only(options) || fields.nth(1).is_some_and(is_read_only);
+    Some(Mounted { target: PathBuf::from(OsString::from_vec(unescape(target))), kind, read_only })
 }
 
 /// Resolves the octal escapes of a space, tab, newline and backslash.
@@ -68,12 +72,20 @@ mod tests {
     fn finds_target_and_type_past_optional_fields() {
         let text = b"1 0 0:5 / / rw,relatime - overlay overlay rw,lowerdir=/a:/b\n\
             22 27 0:21 / /proc rw shared:12 master:1 - proc proc rw\n\
-            23 1 8:1 /x /with\\040space\\134and\\011tab rw - ext4 /dev/sda1 rw\n\
+            23 1 8:1 /x /with\\040space\\134and\\011tab ro,nosuid - ext4 /dev/sda1 rw\n\
+            24 1 8:2 / /frozen rw - ext4 /dev/sdb1 ro,norecovery\n\
             nonsense\n";
         let mounts = parse(text);
-        let found: Vec<_> = mounts.iter().map(|m| (m.target.to_str().unwrap(), m.kind.as_str())).collect();
-        assert_eq!(found, [("/", "overlay"), ("/proc", "proc"), ("/with space\\and\ttab", "ext4")]);
-        assert_eq!(targets(&mounts), [PathBuf::from("/proc"), PathBuf::from("/with space\\and\ttab")]);
+        let found = |m: &Mounted| (m.target.to_str().unwrap().to_owned(), m.kind.clone(), m.read_only);
+        let expected = [
+            ("/", "overlay", false),
+            ("/proc", "proc", false),
+            ("/with space\\and\ttab", "ext4", true),
+            ("/frozen", "ext4", true),
+        ];
+        let expected = expected.map(|(target, kind, read_only)| (target.to_owned(), kind.to_owned(), read_only));
+        assert_eq!(mounts.iter().map(found).collect::<Vec<_>>(), expected);
+        assert_eq!(targets(&mounts), ["/frozen", "/proc", "/with space\\and\ttab"].map(PathBuf::from));
     }
 
     #[test]

@@ -19,11 +19,9 @@ pub(super) fn place(stubs: &mut Stubs, mounts: &[Mount], aside: &Path, abilities
     for (number, Mount { target, what }) in mounts.iter().enumerate() {
         let kept = aside.join(format!("kept-{number}"));
         match what {
-            MountSource::Bind { source, .. } => stubs.lend(target, source, &kept)?,
-            MountSource::Shared { source, .. } => match abilities.mounting {
-                Mounting::Linked => stubs.link(target, source, &kept)?,
-                Mounting::Mounted | Mounting::Moved => stubs.lend(target, source, &kept)?,
-            },
+            MountSource::Bind { source, .. } | MountSource::Shared { source, .. } => {
+                stubs.lend(target, source, &kept)?;
+            }
             MountSource::Tmpfs { .. } => stubs.empty_directory(target, TMPFS_MODE, &kept)?,
             MountSource::File { content, access } if is_barred(target, *access, abilities) => {
                 let file = Path::new(SCRIPTS).join(number.to_string());
@@ -38,7 +36,7 @@ pub(super) fn place(stubs: &mut Stubs, mounts: &[Mount], aside: &Path, abilities
 
 /// Tells whether nothing can be executed at the target: containers have a `/dev` that is mounted so.
 fn is_barred(target: &Path, access: Access, abilities: Abilities) -> bool {
-    abilities.mounting == Mounting::Linked && access.mode & 0o111 != 0 && target.starts_with("/dev")
+    abilities.mounting == Mounting::MovedBeside && access.mode & 0o111 != 0 && target.starts_with("/dev")
 }
 
 /// Refuses what only namespaces of RUN's own can give.

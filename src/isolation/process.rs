@@ -142,10 +142,10 @@ pub struct Abilities {
 pub enum Mounting {
     /// By the kernel; then there can also be a network and a `/dev` of the process's own.
     Mounted,
-    /// Moved in place; what others use too is reached through a symbolic link.
-    Linked,
     /// Moved in place.
     Moved,
+    /// Moved in place, beside what the container itself has mounted: its `/dev`, its `/etc/hosts`.
+    MovedBeside,
 }
 
 /// A target that something of the executor's container is in the way of.

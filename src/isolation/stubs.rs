@@ -36,6 +36,8 @@ pub(super) struct Stubs {
 struct Made {
     place: Place,
     what: Undo,
+    /// What stands for a mount, held open so that it is found wherever it is afterwards.
+    mount: Option<OwnedFd>,
 }
 
 /// What takes it away again.
@@ -49,8 +51,8 @@ enum Undo {
     Tree,
     /// It lies elsewhere for the time being, and comes back.
     Aside { kept: PathBuf },
-    /// It is somebody's who gets it back, if it is still what was lent.
-    Lent { owner: PathBuf, identity: Identity },
+    /// It is somebody's who gets it back.
+    Lent { owner: PathBuf },
 }
 
 /// Device and inode: what a file keeps however it is renamed.
@@ -138,7 +140,8 @@ impl Stubs {
     /// on the same file system, and comes back afterwards whatever the RUN has done to the new one.
     pub(super) fn replace(&mut self, path: &Path, content: &[u8], access: Access, aside: &Path) -> Result<(), Error> {
         let place = self.vacate(path, aside)?;
-        self.make("writing", &place, Undo::File, |path| write(path, content, access))
+        self.make("writing", &place, Undo::File, |path| write(path, content, access))?;
+        self.hold()
     }
 
     /// Puts an empty directory in the place of `path`, likewise; it is removed with all in it.
@@ -148,7 +151,8 @@ impl Stubs {
             fs::DirBuilder::new().mode(mode).create(path)?;
             // The umask has taken from the mode.
             fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        })
+        })?;
+        self.hold()
     }
 
     /// Puts a symbolic link to `target` in the place of `path`, likewise.
@@ -160,9 +164,9 @@ impl Stubs {
     /// Moves the file or directory `source` to the place of `path`, likewise; afterwards it is moved back.
     pub(super) fn lend(&mut self, path: &Path, source: &Path, aside: &Path) -> Result<(), Error> {
         let place = self.vacate(path, aside)?;
-        let identity = identity(source).map_err(files("moving", source))?;
-        let undo = Undo::Lent { owner: source.to_owned(), identity };
-        self.make("moving something to", &place, undo, |path| fs::rename(source, path))
+        let undo = Undo::Lent { owner: source.to_owned() };
+        self.make("moving something to", &place, undo, |path| fs::rename(source, path))?;
+        self.hold()
     }
 
     /// Makes a device node for all users at `path`. Returns false where something is there already, or where
@@ -185,7 +189,7 @@ impl Stubs {
         });
         match made {
             Ok(place) => {
-                self.made.push(Made { place, what: Undo::File });
+                self.made.push(Made { place, what: Undo::File, mount: None });
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => Ok(false),
@@ -198,29 +202,24 @@ impl Stubs {
         self.resolve(path).is_ok_and(|place| fs::symlink_metadata(place).is_ok())
     }
 
-    /// Takes everything away again, in reverse order. Tries all, and returns the first error.
+    /// Takes everything away again, in reverse order. Tries all, and returns the first error; that RUN has moved
+    /// something that a mount would have held in its place is one, too.
     pub(super) fn remove(mut self) -> Result<(), Error> {
         let mut result = Ok(());
-        while let Some(Made { place, what }) = self.made.pop() {
-            let removed = match &what {
-                Undo::Directory => place.keep_times(|path| fs::remove_dir(path)),
-                Undo::File | Undo::Tree => place.keep_times(remove_any),
-                Undo::Aside { kept } => place.keep_times(|path| {
-                    // What the RUN has put there instead was in a mount's place, and ends with it.
-                    drop(remove_any(path));
-                    fs::rename(kept, path)
-                }),
-                Undo::Lent { owner, identity: lent } => place.keep_times(|path| {
-                    // A link that RUN has put there instead would lead the owner anywhere.
-                    if identity(path)? == *lent { fs::rename(path, owner) } else { remove_any(path) }
-                }),
-            };
-            match removed {
+        while let Some(made) = self.made.pop() {
+            let found = made.mount.as_ref().map_or(Found::InPlace, |held| found(held, &made.place));
+            let removed = match made.what.take_away(&made.place, &found) {
                 // Not there: RUN has removed it itself. Not empty: RUN has used it, and it is RUN's.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
-                Err(error) if result.is_ok() => result = Err(files("taking away", &place.shown)(error)),
-                Ok(()) | Err(_) => {}
-            }
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
+                removed => removed.map_err(files("taking away", &made.place.shown)),
+            };
+            let inside = |path: &Path| Path::new("/").join(path.strip_prefix(&self.root).unwrap_or(path));
+            let kept = match found {
+                Found::InPlace | Found::Gone(_) => Ok(()),
+                Found::Elsewhere(to) => Err(Error::Moved { target: inside(&made.place.shown), to: inside(&to) }),
+                Found::Linked => Err(Error::Linked { target: inside(&made.place.shown) }),
+            };
+            result = result.and(kept).and(removed);
         }
         result
     }
@@ -278,8 +277,72 @@ impl Stubs {
     ) -> Result<(), Error> {
         let opened = Place::open(place).map_err(files(doing, place))?;
         opened.keep_times(change).map_err(files(doing, place))?;
-        self.made.push(Made { place: opened, what });
+        self.made.push(Made { place: opened, what, mount: None });
         Ok(())
+    }
+
+    /// Holds open what was made last.
+    fn hold(&mut self) -> Result<(), Error> {
+        let Some(made) = self.made.last_mut() else { return Ok(()) };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = rustix::fs::open(made.place.path(), flags, Mode::empty());
+        made.mount = Some(held.map_err(|errno| files("opening", &made.place.shown)(errno.into()))?);
+        Ok(())
+    }
+}
+
+/// What became of what stands for a mount.
+#[derive(Debug)]
+enum Found {
+    InPlace,
+    /// It is a file that has another name, too.
+    Linked,
+    /// It was renamed.
+    Elsewhere(PathBuf),
+    /// It was removed; what it had if it was a directory.
+    Gone(Option<Access>),
+}
+
+fn found(held: &OwnedFd, place: &Place) -> Found {
+    // An open descriptor can always be asked.
+    let Ok(stat) = rustix::fs::fstat(held) else { return Found::InPlace };
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if stat.st_nlink == 0 {
+        let access = Access { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid };
+        return Found::Gone((kind == FileType::Directory).then_some(access));
+    }
+    if identity(&place.path()).is_ok_and(|there| there == (stat.st_dev, stat.st_ino)) {
+        return if kind == FileType::RegularFile && stat.st_nlink > 1 { Found::Linked } else { Found::InPlace };
+    }
+    let now = fs::read_link(Path::new("/proc/self/fd").join(held.as_raw_fd().to_string()));
+    now.map_or(Found::InPlace, Found::Elsewhere)
+}
+
+impl Undo {
+    fn take_away(&self, place: &Place, found: &Found) -> io::Result<()> {
+        match (self, found) {
+            (Self::Directory, _) => place.keep_times(|path| fs::remove_dir(path)),
+            (Self::File | Self::Tree, Found::Elsewhere(to)) => remove_any(to),
+            (Self::File | Self::Tree, _) => place.keep_times(remove_any),
+            (Self::Aside { kept }, _) => place.keep_times(|path| {
+                // What the RUN has put there instead was in a mount's place, and ends with it.
+                drop(remove_any(path));
+                fs::rename(kept, path)
+            }),
+            (Self::Lent { owner }, Found::InPlace | Found::Linked) => place.keep_times(|path| fs::rename(path, owner)),
+            (Self::Lent { owner }, Found::Elsewhere(to)) => fs::rename(to, owner),
+            (Self::Lent { .. }, Found::Gone(None)) => place.keep_times(remove_any),
+            (Self::Lent { owner }, Found::Gone(Some(access))) => place.keep_times(|path| {
+                if fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
+                    return fs::rename(path, owner);
+                }
+                // A mount would be empty now. A link that RUN has put there instead would lead its owner anywhere.
+                fs::create_dir(owner)?;
+                std::os::unix::fs::chown(owner, Some(access.uid), Some(access.gid))?;
+                fs::set_permissions(owner, fs::Permissions::from_mode(access.mode))?;
+                remove_any(path)
+            }),
+        }
     }
 }
 
@@ -453,6 +516,49 @@ mod tests {
         assert!(outside.join("stub").exists() && outside.join("empty").exists());
         assert!(!root.join("moved/stub").exists() && root.join("moved/empty").exists());
         assert_eq!(fs::read(aside("source")).unwrap(), b"lent");
+    }
+
+    #[test]
+    fn what_would_have_stayed_as_a_mount_is_found_and_comes_back() {
+        type Change<'a> = &'a dyn Fn(&Path);
+        let rows: [(&str, Change<'_>, bool); 6] = [
+            ("moves a directory", &|root| fs::rename(root.join("c"), root.join("d")).unwrap(), false),
+            ("moves a file", &|root| fs::rename(root.join("etc/secret"), root.join("leak")).unwrap(), false),
+            ("links a file", &|root| fs::hard_link(root.join("etc/secret"), root.join("leak")).unwrap(), false),
+            ("removes it", &|root| fs::remove_dir_all(root.join("c")).unwrap(), true),
+            (
+                "makes another",
+                &|root| {
+                    fs::remove_dir_all(root.join("c")).unwrap();
+                    fs::create_dir(root.join("c")).unwrap();
+                    fs::write(root.join("c/file"), "kept").unwrap();
+                },
+                true,
+            ),
+            ("nothing", &|_| {}, true),
+        ];
+        for (what, change, is_fine) in rows {
+            let directory = tempfile::tempdir().unwrap();
+            let (root, cache) = (directory.path().join("root"), directory.path().join("cache"));
+            fs::create_dir_all(root.join("etc")).unwrap();
+            fs::create_dir(&cache).unwrap();
+            fs::write(cache.join("file"), "kept").unwrap();
+            fs::set_permissions(&cache, fs::Permissions::from_mode(0o2750)).unwrap();
+            let mut stubs = Stubs::new(&root);
+            stubs.lend(Path::new("/c"), &cache, &directory.path().join("a")).unwrap();
+            stubs.replace(Path::new("/etc/secret"), b"secret", Access::FILE, &directory.path().join("b")).unwrap();
+            change(&root);
+            let removed = stubs.remove();
+            assert_eq!(removed.is_ok(), is_fine, "{what}: {removed:?}");
+            let text = removed.map_or_else(|error| error.to_string(), |()| String::new());
+            assert!(!text.contains(&*root.to_string_lossy()), "{what}: {text}");
+            assert_eq!(fs::read(cache.join("file")).is_ok(), what != "removes it", "{what}");
+            assert!(cache.is_dir() && !root.join("c").exists() && !root.join("d").exists(), "{what}");
+            assert!(what == "links a file" || !root.join("leak").exists(), "{what}");
+            if what == "removes it" {
+                assert_eq!(fs::metadata(&cache).unwrap().mode() & 0o7777, 0o2750);
+            }
+        }
     }
 
     #[test]

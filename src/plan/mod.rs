@@ -11,6 +11,7 @@ mod add;
 mod arguments;
 mod chmod;
 mod copy;
+mod destination;
 mod error;
 mod graph;
 mod history;
@@ -30,6 +31,7 @@ use crate::oci::{ContainerConfig, Digest, ImageConfig, Platform, Reference};
 use crate::request::{BuildRequest, GitSource, HttpsSource};
 
 pub use chmod::{Chmod, Clause};
+pub use destination::{Destination, Reach};
 pub use error::{Error, ErrorReason};
 pub use lint::looks_secret;
 pub use listing::Listing;

@@ -449,3 +449,30 @@ fn an_image_that_was_not_asked_for_is_not_judged() {
     assert_eq!(plan.stages.len(), 2, "all stages");
     assert_eq!(plan.warnings.iter().map(|warning| warning.span.first_line).collect::<Vec<_>>(), [4]);
 }
+
+#[test]
+fn runs_count_on_what_comes_before_the_last_of_them() {
+    let places = |text: &str| {
+        let plan = plan_with(text, &request(&[], None), |name, config| {
+            if name.ends_with("volumes") {
+                config.config.volumes.insert("/data".to_owned(), serde_json::Value::Null);
+            }
+        });
+        let found = plan.expect(text).destinations_of_runs().into_iter();
+        found.map(|found| format!("{} {}", found.span.first_line, found.what)).collect::<Vec<_>>().join(", ")
+    };
+    for (text, expected) in [
+        ("FROM a\nWORKDIR /w\nCOPY x y/\n", ""),
+        ("FROM a\nWORKDIR /w\nRUN b\nCOPY x y/\n", "2 WORKDIR /w, 3 the working directory /w"),
+        ("FROM a\nADD x /y/../z\nCOPY . /\nRUN b\n", "2 ADD to /z"),
+        ("FROM a\nRUN b\nVOLUME /v\n", "3 VOLUME /v"),
+        ("FROM volumes\nRUN b\n", "1 VOLUME /data"),
+        ("FROM a\nRUN --mount=type=tmpfs,target=/t b\n", "2 the mount at /t"),
+        // All of a base is seen, and nothing of a stage that is only copied from.
+        ("FROM a AS b\nRUN c\nWORKDIR /late\nFROM b\nRUN d\n", "3 WORKDIR /late, 5 the working directory /late"),
+        ("FROM a AS b\nWORKDIR /b\nFROM b AS c\nFROM c\nUSER 0\nWORKDIR /\nRUN d\n", "2 WORKDIR /b"),
+        ("FROM a AS b\nWORKDIR /b\nFROM a\nCOPY --from=b /b /c\nRUN d\n", "4 COPY to /c"),
+    ] {
+        assert_eq!(places(text), expected, "{text}");
+    }
+}

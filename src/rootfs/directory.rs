@@ -199,6 +199,11 @@ impl Directory {
         rustix::fs::linkat(&from.fd, old, &self.fd, name, AtFlags::empty()).map_err(self.error("linkat", name))
     }
 
+    /// Gives the file `old` the name `new`, and removes what had that.
+    pub fn rename(&self, old: &OsStr, new: &OsStr) -> Result<(), Error> {
+        rustix::fs::renameat(&self.fd, old, &self.fd, new).map_err(self.error("renameat", new))
+    }
+
     /// Sets owner and group.
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));

@@ -38,7 +38,7 @@ impl Exclusions {
     }
 
     /// Tells whether `path` or something below it is excluded, so that it cannot be removed as a whole.
-    pub(super) fn touch(&self, path: &Path) -> bool {
+    pub fn touch(&self, path: &Path) -> bool {
         let path = path.as_os_str().as_bytes();
         self.paths
             .iter()

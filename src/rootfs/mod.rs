@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub use changes::{Change, ChangeKind, Changes};
 pub use contents::Contents;
 pub use directory::{Directory, FileKind, Inode, Name, Stat};
+pub use duplicate::{Old, duplicate, part};
 pub use error::Error;
 pub use exclusions::Exclusions;
 pub use holes::HoleWriter;
@@ -24,6 +25,7 @@ pub use xattr::Xattrs;
 mod changes;
 mod contents;
 mod directory;
+mod duplicate;
 mod error;
 mod exclusions;
 mod holes;
@@ -48,6 +50,9 @@ pub struct Rootfs {
     pub path: PathBuf,
     /// What in it is not the image's (mount points, the state directory …): absolute paths inside it.
     pub excluded: Vec<PathBuf>,
+    /// Links of the image that stayed directories, because something that is excluded is below them: where, absolute, and
+    /// the link's text. They are excluded, too.
+    pub directories_for_links: Vec<(PathBuf, PathBuf)>,
     /// How it is kept on disk.
     pub kind: RootfsKind,
 }
@@ -67,7 +72,8 @@ pub enum RootfsKind {
 impl Rootfs {
     /// Opens the root file system at `path`.
     pub fn open(path: &Path, excluded: Vec<PathBuf>, kind: RootfsKind) -> Result<Self, Error> {
-        Ok(Self { tree: Tree::open(path)?, path: path.to_owned(), excluded, kind })
+        let (tree, path) = (Tree::open(path)?, path.to_owned());
+        Ok(Self { tree, path, excluded, directories_for_links: Vec::new(), kind })
     }
 }
 

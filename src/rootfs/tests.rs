@@ -492,6 +492,7 @@ fn what_is_excluded_is_left_alone() {
     let told: Vec<_> = warnings.iter().map(|warning| (warning.omission, warning.path.to_str().unwrap())).collect();
     assert_eq!(told, [(Omission::InTheWay, "var/run"), (Omission::LinkToExcluded, "a")]);
     assert!(rootfs.excluded.contains(&PathBuf::from("/var/run")));
+    assert_eq!(rootfs.directories_for_links, [(PathBuf::from("/var/run"), PathBuf::from("/run"))]);
     let changes = Snapshot::begin().changes(&rootfs, SnapshotMode::Full).unwrap();
     let found: Vec<_> = names(&changes).into_iter().map(|(name, _)| name).collect();
     assert_eq!(found, ["", "etc", "etc/ok", "run", "var"]);

@@ -71,6 +71,7 @@ pub fn unpack<R: Read>(
         times: HashMap::new(),
         default_acls: Vec::new(),
         kept: Vec::new(),
+        kept_for_links: Vec::new(),
         links_followed: 0,
         warnings: Warnings::default(),
         buffer: vec![0; PIECE],
@@ -79,8 +80,9 @@ pub fn unpack<R: Read>(
         unpacker.apply(&entry, &mut content)?;
     }
     unpacker.restore_directories()?;
-    let (kept, warnings) = (unpacker.kept, unpacker.warnings);
+    let (kept, for_links, warnings) = (unpacker.kept, unpacker.kept_for_links, unpacker.warnings);
     rootfs.excluded.extend(kept.into_iter().map(|path| Path::new("/").join(path)));
+    rootfs.directories_for_links.extend(for_links.into_iter().map(|(path, link)| (Path::new("/").join(path), link)));
     Ok(warnings.into_vec())
 }
 
@@ -98,6 +100,8 @@ struct Unpacker<'a> {
     default_acls: Vec<(PathBuf, Vec<u8>)>,
     /// Directories that could not be replaced.
     kept: Vec<PathBuf>,
+    /// Those of them that would have become links, with the links' text.
+    kept_for_links: Vec<(PathBuf, PathBuf)>,
     /// How many dangling links lead to the parent that is being created.
     links_followed: usize,
     warnings: Warnings,
@@ -141,6 +145,8 @@ impl Unpacker<'_> {
             self.contents.record(path, Known { content, xattrs: set });
             place.directory().set_mtime(name, entry.mtime)?;
             self.mark(&place);
+        } else if let EntryKind::Symlink { target } = &entry.kind {
+            self.kept_for_links.push((path.to_owned(), target.clone()));
         }
         Ok(())
     }

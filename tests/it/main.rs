@@ -44,6 +44,7 @@ mod pipelines_index;
 mod pipelines_killed;
 mod pipelines_results;
 mod pod;
+mod pod_volumes;
 mod push;
 mod readback;
 mod registries_conf;

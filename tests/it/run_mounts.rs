@@ -298,15 +298,12 @@ fn builds_that_share_a_cache_keep_what_each_has_put_there() {
 
 #[test]
 fn builds_with_a_private_cache_do_not_see_each_other() {
-    // They meet in a shared one, so that both surely run at the same time; in chroot those who share take turns.
+    // They meet in a shared one, so that both surely run at the same time; elsewhere those who share take turns.
     let meet = "FROM $BASE\nARG N\nRUN --mount=type=cache,id=p,target=/p,sharing=private \\
                 --mount=type=cache,id=meet,target=/meet touch /p/$N /meet/$N; i=0; \\
                 until [ -e /meet/0 ] && [ -e /meet/1 ] || [ $i = 300 ]; do sleep 0.1; i=$((i + 1)); done; \\
                 ls /p > /seen; ls /meet >> /seen\n";
-    for isolation in [Isolation::Namespace, Isolation::Container] {
-        if !isolation.allowed("cache mounts: private") {
-            continue;
-        }
+    for isolation in [Isolation::Namespace].into_iter().filter(|isolation| isolation.allowed("cache mounts: private")) {
         let scratch = Scratch::new("caches");
         let caches = scratch.directory("caches");
         for (number, build) in two_at_a_time(isolation, &caches, meet).iter().enumerate() {
@@ -362,6 +359,63 @@ fn a_cache_lasts_and_is_kept_small() {
         let left = walk(&caches);
         assert!(!left.iter().any(|path| path.ends_with("large")), "{left:?}");
         assert!(left.iter().any(|path| path.ends_with("data-0/file")), "{left:?}");
+    }
+}
+
+#[test]
+fn a_cache_shares_no_file_with_the_image() {
+    // What uv does, and what copies it where it cannot link; `rm` empties a mount, and would not remove it.
+    let dockerfile = "FROM $BASE
+RUN --mount=type=cache,id=k,target=/c echo v1 > /c/f; ln /c/f /app 2>/dev/null || cp /c/f /app; ln /c/f /c/g; ln /bin/busybox /c/b || true
+RUN --mount=type=cache,id=k,target=/c echo v2 > /c/f; chown 1234 /c/f; chmod 600 /c/f; test ! -e /c/b || chmod 4700 /c/b
+RUN echo patched >> /app
+RUN --mount=type=cache,id=k,target=/c rm -f /c/b; stat -c '%a %u %h' /c/f > /seen && cat /c/g >> /seen && \\
+    test -d /c -a ! -L /c && find /c -type f | wc -l >> /seen && cp -a /c /out && cd /c && pwd -P >> /seen && cd / && rm -rf /c 2>/dev/null; mkdir -p /c
+RUN --mount=type=cache,id=k,target=/c ls -A /c | wc -l >> /seen
+";
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("cache mounts: apart")) {
+        for lasts in [false, true] {
+            let (source, scratch) = (source(dockerfile, &[]), Scratch::new("caches"));
+            let (mut executor, directory) = with_caches(isolation, &scratch.directory("caches"), source.path());
+            if lasts {
+                executor.add(&[&format!("--cache-mounts={directory}")]);
+            }
+            let build = executor.only_layout().run().expect(0);
+            let what = format!("{}, lasting: {lasts}", isolation.name());
+            let app = content(&build, "/app");
+            assert_eq!(app, "file 0644 0:0 \"v1\\npatched\\n\"", "{what}");
+            assert!(
+                content(&build, "/seen").contains("\"600 1234 2\\nv2\\n2\\n/c\\n0\\n\""),
+                "{what}: {}",
+                content(&build, "/seen")
+            );
+            assert!(content(&build, "/out/f").contains("1234:0"), "{what}");
+            let listing = Listing::of(&build.image());
+            assert!(
+                listing.0["/bin/busybox"].text.starts_with("file 0755 0:0"),
+                "{what}: {}",
+                listing.0["/bin/busybox"].text
+            );
+        }
+    }
+}
+
+#[test]
+fn what_stands_for_a_mount_cannot_be_moved_into_the_image() {
+    for (mount, command, target) in [
+        ("type=cache", "mv /c /d", "/c"),
+        ("type=tmpfs", "echo t > /c/t && mv /c /d", "/c"),
+        ("type=secret,id=s", "mv /c /leak", "/c"),
+        ("type=secret,id=s", "ln /c /leak", "/c"),
+    ] {
+        let dockerfile = format!("FROM $BASE\nRUN --mount={mount},target={target} {command}\n");
+        each("mounts that are moved", &dockerfile, |isolation, executor| {
+            let file = executor.credential("secret", SECRET);
+            let code = if isolation == Isolation::Namespace { 1 } else { 76 };
+            let build = executor.add(&[&format!("--secret=id=s,src={file}")]).run().expect(code);
+            let is_told = build.stderr.contains(&format!("{target}, which is a mount"));
+            assert!(is_told || isolation == Isolation::Namespace, "{}: {}", isolation.name(), build.stderr);
+        });
     }
 }
 

@@ -56,7 +56,7 @@ impl Check<'_> {
         if self.settings.shared_memory.is_some() && !is_mounted {
             return Err(self.unable("a /dev/shm of another size (--shm-size)"));
         }
-        if !run.hosts.is_empty() && self.abilities.mounting == Mounting::Linked {
+        if !run.hosts.is_empty() && self.abilities.mounting == Mounting::MovedBeside {
             let what = "an /etc/hosts of RUN's own (--add-host)";
             let hint = "use --isolation namespace or chroot, or give the pod `hostAliases`";
             return Err(self.unable_with(what, hint));

@@ -3,6 +3,7 @@
 //! Knows how files get from where they are into a directory of ours. *Invariant: an instance of a cache changes in one
 //! step, or not at all.*
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ use crate::image::{EntryKind, Inventory, Layer, LayerInventory, LayerReader, Lay
 use crate::isolation::Access;
 use crate::plan::{CacheMount, CopyFrom, CopyStep};
 use crate::request::{Compression, SnapshotMode};
-use crate::rootfs::{self, Contents, Exclusions, Fidelity, Rootfs, RootfsKind, Snapshot};
+use crate::rootfs::{self, Contents, Exclusions, Fidelity, Rootfs, RootfsKind, Snapshot, Tree};
 use crate::store::Store;
 
 use super::super::files::{self, Copying, Opened};
@@ -23,7 +24,7 @@ use super::super::stage::Shared;
 use super::super::witness::Observer;
 use super::super::{Error, Services, layers, unpoisoned};
 use super::kept::{Beginning, Begun};
-use super::{DIRECTORY, access, create, state};
+use super::{DIRECTORY, Worked, access, create, state};
 
 impl Shared<'_> {
     /// Makes a new cache's directory with what it begins with; does nothing where it is there. `key` names it among
@@ -115,25 +116,20 @@ impl Shared<'_> {
         Ok(content)
     }
 
-    /// Copies a whole directory, as it is on disk, to `to`, which does not exist.
-    pub(super) fn duplicate(&self, directory: &Path, to: &Path) -> Result<(), Error> {
-        let blobs = to.with_extension("blobs");
-        let store = Store::open(&blobs)?;
-        create(to)?;
-        let writer = LayerWriter::new(&store, Compression::Uncompressed, None)?.with_fractions();
-        let (layer, _) = pack_all(self.services, directory, to, writer)?;
-        self.unpack_to(&store, &layer, to)?;
-        files::remove_scratch(&blobs)
-    }
-
-    /// Puts the copy of a cache that a RUN has worked with in the place of the instance.
-    pub(super) fn replace(&self, copy: &Path, instance: &Path) -> Result<(), Error> {
-        if !copy.is_dir() {
-            // RUN has removed it, as it could not have removed a mount.
-            return Ok(());
-        }
+    /// Puts what a RUN has made of the copy of a cache in the place of the instance: in one step, whatever ends the
+    /// executor. Files that are as they were when it began are not copied again.
+    pub(super) fn replace(&self, worked: &Worked) -> Result<(), Error> {
+        let Worked { copy, instance, before } = worked;
         let (new, old) = (self.beside(instance, "new"), self.beside(instance, "old"));
-        self.duplicate(copy, &new)?;
+        create(&new)?;
+        let changes = before.changes(&Rootfs::open(copy, Vec::new(), RootfsKind::Plain)?, SnapshotMode::Full)?;
+        if changes.is_empty() {
+            return files::remove_scratch(&new);
+        }
+        let changed: HashSet<PathBuf> = changes.entries.into_iter().map(|change| change.path).collect();
+        let is_same = |path: &Path| !changed.contains(path);
+        let same = rootfs::Old { tree: &Tree::open(instance)?, is_same: &is_same };
+        rootfs::duplicate(&Tree::open(copy)?, &Tree::open(&new)?, Some(same))?;
         fs::rename(instance, &old).map_err(state("move", instance))?;
         fs::rename(&new, instance).map_err(state("make", instance))?;
         files::remove_scratch(&old)

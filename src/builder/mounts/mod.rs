@@ -14,19 +14,18 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::cache::key::Frames;
 use crate::cache::{CacheKey, CacheMounts, FIRST_INSTANCE, Lease, MountRepository, Pruned, Use};
 use crate::dockerfile::{MountOwner, Sharing};
-use crate::isolation::{Access, Agent, AgentSocket, Confidential, Mount, MountSource, Mounting, User};
+use crate::isolation::{Access, Agent, AgentSocket, Confidential, Mount, MountSource, Mounting};
 use crate::oci::Digest;
 use crate::plan::{CacheMount, CopyFrom, Mounted, RunStep};
 use crate::progress::Event;
 use crate::request::BuildRequest;
-use crate::rootfs::{self, Tree};
+use crate::rootfs::{self, Contents, Rootfs, RootfsKind, Snapshot, Tree};
 
 pub(in crate::builder) use check::check;
 pub(in crate::builder) use kept::{keep, pack};
@@ -79,19 +78,29 @@ pub(super) struct Prepared {
     agents: Vec<AgentSocket>,
     /// Root file systems that are mounted from.
     lives: Vec<Arc<Live>>,
-    /// Copies of caches, and the instances that they replace afterwards.
-    copies: Vec<(PathBuf, PathBuf)>,
+    /// Caches that were moved in place: RUN may have linked files of theirs to the image's.
+    placed: Vec<PathBuf>,
+    /// Copies of caches that replace the instances afterwards.
+    copies: Vec<Worked>,
     /// The mounts that show files of a context where they are.
     shown: Vec<Reader>,
     /// Where copies and sockets are.
     directory: Option<PathBuf>,
 }
 
+/// A copy of a cache that RUN works with.
+struct Worked {
+    copy: PathBuf,
+    /// The cache itself.
+    instance: PathBuf,
+    /// The copy when it was made.
+    before: Snapshot,
+}
+
 /// A RUN's mounts while they are made.
 struct Preparation<'a, 's> {
     shared: &'a Shared<'s>,
     mounting: Mounting,
-    user: &'a User,
     /// What the stage is for.
     platform: String,
     directory: PathBuf,
@@ -124,7 +133,6 @@ impl Shared<'_> {
         &self,
         step: &RunStep,
         progress: &Progress,
-        user: &User,
         witness: Option<&Witness>,
     ) -> Result<Prepared, Error> {
         if step.mounts.is_empty() {
@@ -136,8 +144,7 @@ impl Shared<'_> {
         let mounting = isolation.abilities().mounting;
         let platform = progress.image.config.platform.to_string();
         let reading = Reading { witness, reader: progress.reader(0) };
-        let mut preparation =
-            Preparation { shared: self, mounting, user, platform, directory, prepared, copied: 0, reading };
+        let mut preparation = Preparation { shared: self, mounting, platform, directory, prepared, copied: 0, reading };
         match preparation.all(step) {
             Ok(()) => Ok(preparation.prepared),
             Err(error) => {
@@ -210,8 +217,11 @@ impl Prepared {
         self.agents.clear();
         self.lives.clear();
         let mut result = Ok(());
-        for (copy, instance) in &self.copies {
-            result = result.and(shared.replace(copy, instance));
+        for placed in self.placed.iter().filter(|placed| placed.is_dir()) {
+            result = result.and(Tree::open(placed).and_then(|tree| rootfs::part(&tree)).map(drop).map_err(Error::from));
+        }
+        for worked in &self.copies {
+            result = result.and(shared.replace(worked));
         }
         self.leases.clear();
         if let Some(directory) = self.directory.take().filter(|directory| directory.exists()) {
@@ -377,13 +387,11 @@ impl Preparation<'_, '_> {
 
     /// Says how a cache is used: what is moved or copied in place is nobody else's meanwhile.
     fn how(&self, sharing: Sharing) -> Use {
-        let lasts = self.shared.services.run.caches.is_some();
         match (sharing, self.mounting) {
             (Sharing::Private, _) => Use::Private,
             (Sharing::Locked, _) => Use::Alone,
             (Sharing::Shared, Mounting::Mounted) => Use::Shared,
-            (Sharing::Shared, Mounting::Linked) if lasts => Use::Shared,
-            (Sharing::Shared, Mounting::Linked | Mounting::Moved) => Use::Alone,
+            (Sharing::Shared, Mounting::Moved | Mounting::MovedBeside) => Use::Alone,
         }
     }
 
@@ -407,39 +415,29 @@ impl Preparation<'_, '_> {
                 Ok::<_, Error>(base.join(real.unwrap_or_else(|| below.into())))
             }
         };
-        match self.mounting {
-            Mounting::Mounted => Ok(MountSource::Shared { source: inside(&data)?, read_only }),
-            Mounting::Linked if lasts => {
-                let source = inside(&data)?;
-                self.must_be_reachable(&source)?;
-                Ok(MountSource::Shared { source, read_only })
-            }
-            Mounting::Moved if lasts => {
-                let copy = self.room()?.join("cache");
-                self.shared.duplicate(&data, &copy)?;
-                if !read_only {
-                    self.prepared.copies.push((copy.clone(), data));
-                }
-                Ok(MountSource::Bind { source: inside(&copy)?, read_only })
-            }
-            Mounting::Linked | Mounting::Moved => Ok(MountSource::Bind { source: inside(&data)?, read_only }),
+        if self.mounting == Mounting::Mounted {
+            return Ok(MountSource::Shared { source: inside(&data)?, read_only });
         }
+        // A volume is another file system, from which nothing can be moved.
+        if lasts {
+            return Ok(MountSource::Bind { source: inside(&self.worked(data, read_only)?)?, read_only });
+        }
+        self.prepared.placed.push(data.clone());
+        Ok(MountSource::Bind { source: inside(&data)?, read_only })
     }
 
-    /// A link leads RUN only where its user may go.
-    fn must_be_reachable(&self, path: &Path) -> Result<(), Error> {
-        if self.user.uid == 0 {
-            return Ok(());
+    /// Makes a copy of a cache to work with; it replaces the cache afterwards, unless that is read-only.
+    fn worked(&mut self, instance: PathBuf, read_only: bool) -> Result<PathBuf, Error> {
+        let copy = self.room()?.join("cache");
+        create(&copy)?;
+        rootfs::duplicate(&Tree::open(&instance)?, &Tree::open(&copy)?, None)?;
+        if !read_only {
+            let made = Rootfs::open(&copy, Vec::new(), RootfsKind::Plain)?;
+            let mut before = Snapshot::take(&made, &Contents::default())?;
+            before.settle();
+            self.prepared.copies.push(Worked { copy: copy.clone(), instance, before });
         }
-        let closed = path.ancestors().skip(1).find(|parent| {
-            fs::metadata(parent).is_ok_and(|metadata| metadata.mode() & 0o001 == 0 && metadata.uid() != self.user.uid)
-        });
-        let Some(closed) = closed else { return Ok(()) };
-        Err(Error::Unable {
-            what: format!("a cache mount below {} for a user who may not enter it", closed.display()),
-            isolation: self.shared.services.isolation.abilities().isolation,
-            hint: format!("let everybody enter it (chmod o+x {}), or use --isolation namespace", closed.display()),
-        })
+        Ok(copy)
     }
 }
 

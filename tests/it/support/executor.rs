@@ -45,6 +45,8 @@ pub(crate) struct Executor {
     measured: bool,
     limit: Duration,
     kept: Vec<Scratch>,
+    /// Where the sources are in a pod, and how they are mounted.
+    volume: (&'static str, bool),
 }
 
 /// A run that ended.
@@ -99,6 +101,7 @@ impl Executor {
             stdout: None,
             limit: LONG,
             kept: Vec::new(),
+            volume: (WORKSPACE, false),
         };
         let source = executor.inside(WORKSPACE, source);
         executor.add(&[
@@ -116,6 +119,15 @@ impl Executor {
     /// Adds arguments as they are.
     pub(crate) fn add(&mut self, arguments: &[&str]) -> &mut Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Mounts the sources of a run in a pod writable, at another place if it is not `/workspace`.
+    pub(crate) fn volume(&mut self, place: &'static str) -> &mut Self {
+        for argument in &mut self.arguments {
+            *argument = argument.replace(&format!("={}/", self.volume.0), &format!("={place}/"));
+        }
+        self.volume = (place, true);
         self
     }
 
@@ -267,7 +279,9 @@ impl Executor {
     }
 
     fn furnish(&self, mut pod: Pod, scratch: &Scratch) -> Pod {
-        pod.mount(&self.source, WORKSPACE);
+        let (place, is_writable) = self.volume;
+        let mount = if is_writable { Pod::mount_writable } else { Pod::mount };
+        mount(&mut pod, &self.source, place);
         pod.mount(&scratch.join("credentials"), CREDENTIALS);
         pod.mount_writable(&scratch.join("out"), OUT);
         // A pod of another user must be able to write its results, as with a volume of the pod's group.

@@ -18,6 +18,48 @@ pub(crate) const EXECUTOR: &str = env!("CARGO_BIN_EXE_yadokari");
 
 const IMAGE: &str = "localhost/executor:latest";
 
+/// Who starts pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum System {
+    /// A Task's step.
+    Tekton,
+    /// A template's container.
+    Argo,
+    /// A step of Google Cloud Build.
+    CloudBuild,
+    /// A container beside the agent.
+    Jenkins,
+    /// The build container of the Kubernetes executor.
+    GitLab,
+}
+
+impl System {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [Self::Tekton, Self::Argo, Self::CloudBuild, Self::Jenkins, Self::GitLab];
+
+    /// Returns the directories that are mounted, and whether they are writable.
+    fn mounts(self) -> &'static [(&'static str, bool)] {
+        const ACCOUNT: (&str, bool) = ("/var/run/secrets/kubernetes.io/serviceaccount", false);
+        match self {
+            Self::Tekton => {
+                const {
+                    &[
+                        ACCOUNT,
+                        ("/tekton/home", true),
+                        ("/tekton/results", true),
+                        ("/tekton/run/0", true),
+                        ("/tekton/bin", false),
+                    ]
+                }
+            }
+            Self::Argo => const { &[ACCOUNT, ("/var/run/argo", true), ("/argo/secret", false)] },
+            Self::CloudBuild => const { &[("/builder/home", true), ("/builder/outputs", true)] },
+            Self::Jenkins => const { &[ACCOUNT, ("/home/jenkins/agent", true)] },
+            Self::GitLab => const { &[ACCOUNT, ("/builds", true), ("/scripts-1-2", true), ("/logs-1-2", true)] },
+        }
+    }
+}
+
 /// A container in the making.
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
@@ -58,6 +100,18 @@ impl Pod {
         pod.add(&["--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"])
             .add(&["--read-only-tmpfs=false"])
             .seccomp("seccomp.json")
+    }
+
+    /// An ordinary pod with what a system mounts into each container of its own accord, the context's volume at
+    /// `/workspace` left out. Of each volume, the directory that stands for it is `volumes/<its path>`.
+    pub(crate) fn of(system: System, volumes: &Scratch) -> Self {
+        let mut pod = Self::plain();
+        for (path, is_writable) in system.mounts() {
+            let outside = volumes.directory(&path[1..]);
+            let mode = if *is_writable { "rw" } else { "ro" };
+            pod.add(&[&format!("--volume={}:{path}:{mode}", outside.display())]);
+        }
+        pod
     }
 
     /// Adds options of `podman run`.
