@@ -377,7 +377,7 @@ fn the_containers_of_the_argo_templates_run() {
             step.arguments.push(format!("--insecure-registry={address}"));
         }
         let outputs = Scratch::new("argo-outputs");
-        let volumes = [(context.path(), "/workspace", false), (outputs.path(), "/outputs", true)];
+        let volumes = [(context.path(), "/context", false), (outputs.path(), "/outputs", true)];
         let finished = step.run(pod(kind, &[&step.user()]), &volumes);
         assert_eq!(finished.code, 0, "{template}:\n{}{}", finished.stdout, finished.stderr);
         let reference = std::fs::read_to_string(outputs.join("image-ref")).expect("it was pushed");
