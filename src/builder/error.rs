@@ -107,6 +107,20 @@ pub enum Error {
         #[source]
         source: image::Error,
     },
+    /// `SOURCE_DATE_EPOCH` names nothing.
+    #[error("SOURCE_DATE_EPOCH is `{value}`: neither seconds since 1970, nor `context`, a named context or a stage")]
+    Epoch {
+        /// Its value.
+        value: String,
+    },
+    /// `SOURCE_DATE_EPOCH` names a stage that is more than one ADD.
+    #[error(
+        "SOURCE_DATE_EPOCH names the stage `{stage}`, which is not `FROM scratch` with one ADD of a URL or a repository alone"
+    )]
+    EpochStage {
+        /// Its name.
+        stage: String,
+    },
     /// A RUN asks for what the isolation in use cannot give.
     #[error("{what} is not possible in {isolation} isolation")]
     Unable {

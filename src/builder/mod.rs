@@ -12,6 +12,7 @@ mod bases;
 mod cached;
 mod copy;
 mod deliver;
+mod epoch;
 mod error;
 mod existing;
 mod files;
@@ -163,6 +164,7 @@ fn build_context(
     services: &mut Services,
 ) -> Result<Option<BuildOutcome>, Error> {
     let dockerfile = lint::parse(context, request, &*services.reporter)?;
+    let request = &*epoch::settled(request, &dockerfile, context, services)?;
     let destinations = output::registries(&request.outputs);
     let (plan, mut bases) = services.timed(Phase::Resolve, |services| {
         let planned = bases::plan_with_bases(&dockerfile, request, services);

@@ -11,7 +11,7 @@ use crate::request::BuildRequest;
 
 use super::bases::{self, Asked, Asking};
 use super::forecast::{self, Forecast};
-use super::{Error, Failed, Services, lint};
+use super::{Error, Failed, Services, epoch, lint};
 
 /// What a check found.
 #[derive(Debug)]
@@ -96,6 +96,7 @@ pub fn preview(request: &BuildRequest, services: &Services) -> Result<Preview, F
     let context = services.fetch_context(request).map_err(without)?;
     let failed = |error| Failed { error, dockerfile: Some(context.dockerfile.clone()) };
     let parsed = lint::parse(&context, request, &*services.reporter).map_err(failed)?;
+    let request = &*epoch::settled(request, &parsed, &context, services).map_err(failed)?;
     let asking = if request.offline { Asking::Tolerant } else { Asking::Must };
     let Asked { plan, bases, unknown } =
         bases::plan_asking(&parsed, request, services, Extent::Target, asking).map_err(failed)?;

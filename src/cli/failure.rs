@@ -82,7 +82,9 @@ fn describe(error: &Error) -> Failure {
         ),
         Error::Context(error) => of_kind(context_kind(error)),
         Error::Parse(parse) => with_hint(of_kind(Kind::Dockerfile), parse.hint.as_ref()),
-        Error::BadBase { .. } | Error::User { .. } => of_kind(Kind::Dockerfile),
+        Error::BadBase { .. } | Error::User { .. } | Error::Epoch { .. } | Error::EpochStage { .. } => {
+            of_kind(Kind::Dockerfile)
+        }
         Error::Tampered { .. } => of_kind(Kind::Dockerfile)
             .hint("in this isolation RUN can reach the files of the executor, and must leave them alone"),
         Error::Base { source, .. } => of_kind(registry_kind(source)),

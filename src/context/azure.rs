@@ -39,7 +39,7 @@ pub(super) fn fetch(
     let remote = Remote { what: shown.clone(), tried: identity.describe(), make: get(blob, identity, means.agent) };
     let archive = Archive { remote, checksum: None };
     let writer = stream::fetch(&archive, directory, limit, means)?;
-    Ok((writer.finish()?, Fetched { url: Some(shown), commit: None }))
+    Ok((writer.finish()?, Fetched { url: Some(shown), ..Fetched::default() }))
 }
 
 /// A blob and its storage account.

@@ -54,7 +54,7 @@ pub(super) fn fetch(
         let archive = Archive { remote: remote(&source.key), checksum: None };
         stream::fetch(&archive, directory, limit, means)?
     };
-    Ok((writer.finish()?, Fetched { url: Some(what), commit: None }))
+    Ok((writer.finish()?, Fetched { url: Some(what), ..Fetched::default() }))
 }
 
 /// Fetches all objects; `remote` describes the download of one.

@@ -82,6 +82,21 @@ fn read(tree: &Tree, extent: Extent) -> Result<Digest, Error> {
     Ok(whole.finish())
 }
 
+/// Returns when the newest file of a tree was changed, in seconds since 1970; none where there is no file.
+pub(super) fn newest(tree: &Tree) -> Result<Option<i64>, Error> {
+    let mut newest = None;
+    let mut pending = vec![PathBuf::new()];
+    while let Some(path) = pending.pop() {
+        let Some(stat) = tree.stat(&path)? else { continue };
+        if stat.kind == FileKind::Directory {
+            pending.extend(tree.read_dir(&path)?.iter().map(|name| path.join(name.as_os_str())));
+        } else {
+            newest = newest.max(Some(stat.mtime.seconds));
+        }
+    }
+    Ok(newest)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -60,6 +60,8 @@ pub struct Context {
     pub origin: Option<ContextOrigin>,
     /// Further contexts, by the name that FROM and `--from` give them.
     pub named: BTreeMap<String, Files>,
+    /// When it was changed last.
+    pub changed: Changed,
 }
 
 /// A named context that is here.
@@ -69,6 +71,33 @@ pub struct Files {
     pub tree: Tree,
     /// What is left out of it.
     pub ignore: Patterns,
+    /// When it was changed last.
+    pub changed: Changed,
+}
+
+/// When files were changed last, which is the same wherever they are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Unknown: a directory that is here has the times of whoever wrote it here.
+    Unknown,
+    /// At this time, in seconds since 1970: a commit's, or what the server says.
+    At(i64),
+    /// When the newest of them was changed.
+    Newest,
+}
+
+impl Changed {
+    /// Returns the time in seconds since 1970 for the files of `tree`; none where it is unknown.
+    ///
+    /// # Errors
+    /// [`Error`] when the tree cannot be read.
+    pub fn seconds(self, tree: &Tree) -> Result<Option<i64>, Error> {
+        match self {
+            Self::Unknown => Ok(None),
+            Self::At(seconds) => Ok(Some(seconds)),
+            Self::Newest => content::newest(tree),
+        }
+    }
 }
 
 /// A Dockerfile as it was found.
@@ -118,6 +147,7 @@ pub fn main_origin(request: &BuildRequest) -> Option<Url> {
 /// [`Error`] when the context or the Dockerfile is not there, or cannot be read.
 pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error> {
     let brought = bring(&request.context, "context", request.context_max_size, means)?;
+    let changed = brought.changed();
     let tree = match &request.context_sub_path {
         Some(sub_path) => below(&brought.tree, sub_path, "--context-sub-path")?,
         None => brought.tree,
@@ -128,12 +158,13 @@ pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error
     let mut named = BTreeMap::new();
     for (number, (name, context)) in request.named_contexts.iter().enumerate() {
         if let NamedContext::Files(source) = context {
-            let tree = bring(source, &format!("named-{number}"), request.context_max_size, means)?.tree;
+            let brought = bring(source, &format!("named-{number}"), request.context_max_size, means)?;
+            let (changed, tree) = (brought.changed(), brought.tree);
             let ignore = dockerfile::own_ignore(&tree)?;
-            named.insert(name.clone(), Files { tree, ignore });
+            named.insert(name.clone(), Files { tree, ignore, changed });
         }
     }
-    Ok(Context { tree, dockerfile, ignore, origin, named })
+    Ok(Context { tree, dockerfile, ignore, origin, named, changed })
 }
 
 /// Reads a Dockerfile that has no context.
@@ -150,11 +181,23 @@ struct Brought {
     fetched: Option<Fetched>,
 }
 
+impl Brought {
+    fn changed(&self) -> Changed {
+        match &self.fetched {
+            None => Changed::Unknown,
+            Some(Fetched { changed: Some(seconds), .. }) => Changed::At(*seconds),
+            Some(Fetched { changed: None, .. }) => Changed::Newest,
+        }
+    }
+}
+
 /// Where a context came from.
 #[derive(Default)]
 struct Fetched {
     url: Option<String>,
     commit: Option<String>,
+    /// In seconds since 1970, where somebody says.
+    changed: Option<i64>,
 }
 
 fn known(fetched: Fetched, tree: &Tree) -> Result<ContextOrigin, Error> {
@@ -179,8 +222,9 @@ fn bring(source: &ContextSource, name: &str, limit: u64, means: &Means<'_>) -> R
         }
         ContextSource::Https(source) => {
             let archive = https::archive(source, means)?;
-            let tree = stream::fetch(&archive, &directory, limit, means)?.finish()?;
-            (tree, Fetched { url: Some(archive.remote.what), commit: None })
+            let writer = stream::fetch(&archive, &directory, limit, means)?;
+            let changed = writer.modified.map(|modified| modified.seconds);
+            (writer.finish()?, Fetched { url: Some(archive.remote.what), commit: None, changed })
         }
         ContextSource::Git(source) => from_git(source, &directory, limit, means)?,
         ContextSource::Gcs(source) => from_gcs(source, &directory, limit, means)?,

@@ -38,6 +38,8 @@ pub struct Checkout {
     pub tree: Tree,
     /// The commit's id.
     pub commit: String,
+    /// When it was made, in seconds since 1970.
+    pub time: Option<i64>,
 }
 
 /// Downloads what is behind a URL into the new file `path`. The secrets `HTTP_AUTH_HEADER_<host>` and
@@ -96,7 +98,7 @@ pub fn clone(
     }
     let means = Means { access: &access, ..means.clone() };
     let (tree, fetched) = from_git(source, directory, request.context_max_size, &means)?;
-    Ok(Checkout { tree, commit: fetched.commit.unwrap_or_default() })
+    Ok(Checkout { tree, commit: fetched.commit.unwrap_or_default(), time: fetched.changed })
 }
 
 fn is_socket(path: &Path) -> bool {

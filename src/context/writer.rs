@@ -28,6 +28,8 @@ pub(super) struct Writer {
     /// What directories get at the end, when nothing is written in them any more.
     pending: Vec<(PathBuf, u16, Timestamp)>,
     buffer: Vec<u8>,
+    /// When the archive was changed last, if its server says so.
+    pub(super) modified: Option<Timestamp>,
 }
 
 /// The permission bits and the time of a file.
@@ -53,7 +55,8 @@ impl Writer {
     pub(super) fn existing(path: &Path, limit: u64) -> Result<Self, Error> {
         let directories = HashSet::from([PathBuf::new()]);
         let buffer = vec![0; BUFFER];
-        Ok(Self { tree: Tree::open(path)?, limit, used: 0, directories, pending: Vec::new(), buffer })
+        let (tree, pending, modified) = (Tree::open(path)?, Vec::new(), None);
+        Ok(Self { tree, limit, used: 0, directories, pending, buffer, modified })
     }
 
     /// Puts a directory there, or gives one that is there these attributes.

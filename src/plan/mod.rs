@@ -314,6 +314,14 @@ pub fn plan(dockerfile: &Dockerfile, bases: &Bases, request: &BuildRequest) -> R
     plan_stages(dockerfile, bases, request, Extent::Target)
 }
 
+/// Returns the value of a global argument: what was given for it, else what an ARG before the first FROM says.
+///
+/// # Errors
+/// [`Error`] when one of them cannot be expanded.
+pub fn global_argument(dockerfile: &Dockerfile, request: &BuildRequest, name: &str) -> Result<Option<String>, Error> {
+    Ok(arguments::global_arguments(dockerfile, request)?.get(name).map(str::to_owned))
+}
+
 /// Which stages are planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {

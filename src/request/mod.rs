@@ -49,6 +49,8 @@ pub struct BuildRequest {
     pub created: i64,
     /// The latest time that a file in a new layer may have, seconds since 1970; none keeps all times.
     pub epoch: Option<i64>,
+    /// What gives the epoch where its value is no number: `context`, a named context, or a stage.
+    pub epoch_of: Option<String>,
     /// When layers are made from what RUN changed.
     pub snapshots: Snapshots,
     /// What decides that a file has changed.
@@ -429,6 +431,19 @@ pub enum IndexFormat {
     Oci,
     /// A Docker manifest list.
     Docker,
+}
+
+/// The build argument, and the variable, by which the world names the time of a build.
+///
+/// Source: <https://reproducible-builds.org/docs/source-date-epoch/>.
+pub const EPOCH_ARGUMENT: &str = "SOURCE_DATE_EPOCH";
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write, as image configurations must.
+const MAXIMUM_EPOCH: i64 = 253_402_300_799;
+
+/// Reads seconds since 1970.
+pub fn epoch_in(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().filter(|epoch| (0..=MAXIMUM_EPOCH).contains(epoch))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ impl BuildRequest {
             build_platform: platform,
             created: 0,
             epoch: None,
+            epoch_of: None,
             snapshots: Snapshots::EachStep,
             snapshot_mode: SnapshotMode::Full,
             compression: Compression::Uncompressed,

@@ -1,6 +1,7 @@
 //! Contexts and Dockerfiles behind HTTPS: honest servers, cuts, busy servers, logins, checksums.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -8,6 +9,7 @@ use crate::context_archive::{built, expected, sources};
 use crate::support::executor::Executor;
 use crate::support::image::sha256;
 use crate::support::isolation::Isolation;
+use crate::support::process::{self, SHORT};
 use crate::support::registry::{PASSWORD, USER};
 use crate::support::scratch::Scratch;
 use crate::support::web::Web;
@@ -124,4 +126,49 @@ fn the_metadata_tells_what_the_context_was() {
     assert!(metadata["context"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{text}");
     assert!(metadata["context"]["url"].as_str().is_some_and(|url| url.contains("c.tgz")), "{text}");
     assert!(!text.contains("secret"), "{text}");
+}
+
+/// What the server says of all files: `Last-Modified`.
+const MODIFIED: &str = "1994-11-06T08:49:37Z";
+
+/// The time of an image may be a default of the Dockerfile, or that of the context or of what one stage adds.
+#[test]
+fn source_date_epoch_may_be_a_name() {
+    if !Isolation::Namespace.allowed("context: SOURCE_DATE_EPOCH") {
+        return;
+    }
+    let (sources, web) = (sources(), Web::start());
+    let script = "echo a > a; touch -d @999999999 a; tar -cf c.tar a; cp c.tar here.tar; mkdir here; mv a here";
+    process::run(Command::new("sh").args(["-euc", script]).current_dir(web.scratch.join("root")), SHORT).success();
+    let url = format!("https://{}/files/c.tar", web.address);
+    let archive = format!("tar://{}", web.scratch.join("root/here.tar").display());
+    let here = web.scratch.join("root/here").display().to_string();
+    let added = format!("ARG NAME=c.tar\nFROM scratch AS when\nARG NAME\nADD {} /\n", url.replace("c.tar", "$NAME"));
+    let build = |before: &str, context: &str, argument: &str, code: i32| {
+        let dockerfile = sources.file("Dockerfile.epoch", format!("{before}FROM scratch\nCOPY a /\n"));
+        let mut executor = executor(Isolation::Namespace, &sources, &web);
+        executor.only_layout().add(&[
+            &format!("--context={context}"),
+            &format!("--dockerfile={}", dockerfile.display()),
+            argument,
+        ]);
+        executor.run().expect(code)
+    };
+    let created = |before: &str, context: &str, argument: &str| {
+        build(before, context, argument, 0).image().config["created"].as_str().unwrap_or_default().to_owned()
+    };
+    let default = "ARG SOURCE_DATE_EPOCH=1704067200\n";
+    let of_stage = "--build-arg=SOURCE_DATE_EPOCH=when";
+    let of_context = "--build-arg=SOURCE_DATE_EPOCH=context";
+    assert_eq!(created(default, &here, "--offline"), "2024-01-01T00:00:00Z");
+    assert_eq!(created(default, &here, "--build-arg=SOURCE_DATE_EPOCH=1"), "1970-01-01T00:00:01Z");
+    assert_eq!(created("", &archive, of_context), "2001-09-09T01:46:39Z", "the newest file");
+    assert_eq!(created("ARG SOURCE_DATE_EPOCH=context\n", &url, "--reproducible"), MODIFIED);
+    assert_eq!(created(&added, &here, of_stage), MODIFIED);
+    let unset = build("", &here, of_context, 0);
+    assert!(unset.stderr.contains("SOURCE_DATE_EPOCH stays unset"), "{}", unset.stderr);
+    let unknown = build("", &here, "--build-arg=SOURCE_DATE_EPOCH=other", 76);
+    assert!(unknown.stderr.contains("SOURCE_DATE_EPOCH is `other`"), "{}", unknown.stderr);
+    let more = build(&added.replace("ADD", "WORKDIR /x\nADD"), &here, of_stage, 76);
+    assert!(more.stderr.contains("names the stage `when`"), "{}", more.stderr);
 }

@@ -8,12 +8,8 @@ use crate::cli::args::{Args, CompressionName, IsolationName, SnapshotModeName};
 use crate::cli::env::Environment;
 use crate::cli::state::PREFIX;
 use crate::oci::Platform;
-use crate::request::{Compression, IsolationChoice, SnapshotMode, Snapshots};
+use crate::request::{Compression, EPOCH_ARGUMENT, IsolationChoice, SnapshotMode, Snapshots, epoch_in};
 
-/// The variable, and the build argument, by which the world names the time of a build.
-///
-/// Source: <https://reproducible-builds.org/docs/source-date-epoch/>.
-const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 const DEFAULT_GZIP_LEVEL: u32 = 3;
 const DEFAULT_ZSTD_LEVEL: i32 = 3;
 
@@ -21,6 +17,7 @@ const DEFAULT_ZSTD_LEVEL: i32 = 3;
 pub(super) struct Times {
     pub(super) created: i64,
     pub(super) epoch: Option<i64>,
+    pub(super) epoch_of: Option<String>,
     pub(super) build_args: BTreeMap<String, String>,
 }
 
@@ -31,31 +28,38 @@ pub(super) fn times(
     environment: &Environment,
     mut build_args: BTreeMap<String, String>,
 ) -> Result<Times, UsageError> {
-    let given = match build_args.get(SOURCE_DATE_EPOCH) {
+    let given = match build_args.get(EPOCH_ARGUMENT) {
         Some(value) => Some(value.clone()),
-        None => environment.variable(SOURCE_DATE_EPOCH)?.map(str::to_owned),
+        None => environment.variable(EPOCH_ARGUMENT)?.map(str::to_owned),
     };
-    let epoch = match given.filter(|value| !value.is_empty()) {
+    let otherwise = args.image.reproducible.then_some(0);
+    let (epoch, epoch_of) = match given.filter(|value| !value.is_empty()) {
+        // Whether there is something of that name is not known yet.
+        Some(name) if is_name(&name) => (otherwise, Some(name)),
         Some(value) => {
             let epoch = epoch(&value)?;
-            build_args.insert(SOURCE_DATE_EPOCH.to_owned(), value);
-            Some(epoch)
+            build_args.insert(EPOCH_ARGUMENT.to_owned(), value);
+            (Some(epoch), None)
         }
-        None => args.image.reproducible.then_some(0),
+        None => (otherwise, None),
     };
-    Ok(Times { created: epoch.unwrap_or(environment.moment.now), epoch, build_args })
+    Ok(Times { created: epoch.unwrap_or(environment.moment.now), epoch, epoch_of, build_args })
+}
+
+/// Tells whether a value may be `context`, or the name of a context or of a stage.
+fn is_name(value: &str) -> bool {
+    value.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
 fn epoch(value: &str) -> Result<i64, UsageError> {
-    value.parse::<i64>().ok().filter(|epoch| (0..=MAXIMUM_EPOCH).contains(epoch)).ok_or_else(|| UsageError::Variable {
-        name: SOURCE_DATE_EPOCH,
+    epoch_in(value).ok_or_else(|| UsageError::Variable {
+        name: EPOCH_ARGUMENT,
         value: value.to_owned(),
-        reason: "write seconds since 1970-01-01, for example 1700000000".to_owned(),
+        reason:
+            "write seconds since 1970-01-01, for example 1700000000; `context`; or the name of a context or of a stage"
+                .to_owned(),
     })
 }
-
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write, as image configurations must.
-const MAXIMUM_EPOCH: i64 = 253_402_300_799;
 
 pub(super) fn platform(given: Option<&str>) -> Result<Platform, UsageError> {
     match given.filter(|text| !text.is_empty()) {

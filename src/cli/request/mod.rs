@@ -193,6 +193,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         build_platform: crate::oci::Platform::host(),
         created: times.created,
         epoch: times.epoch,
+        epoch_of: times.epoch_of,
         snapshots: build::snapshots(args.build.single_snapshot),
         snapshot_mode: build::snapshot_mode(args.build.snapshot_mode),
         compression,

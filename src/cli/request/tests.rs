@@ -536,7 +536,9 @@ fn the_time_of_an_image() {
     let argument = "--build-arg=SOURCE_DATE_EPOCH=7";
     assert_eq!(times(&[argument], &variable), (7, Some(7), Some("7".to_owned())));
     assert_eq!(times(&["--build-arg=SOURCE_DATE_EPOCH="], &variable), (NOW, None, Some(String::new())));
-    for bad in ["x", "-1", "1.5", "253402300800", "99999999999999999999"] {
+    let named = resolved(&["--no-push", "--build-arg=SOURCE_DATE_EPOCH=context", "--reproducible"], &[]).request;
+    assert_eq!((named.epoch, named.epoch_of.as_deref()), (Some(0), Some("context")));
+    for bad in ["-1", "1.5", "253402300800", "99999999999999999999"] {
         assert!(refused(&["--no-push"], &[("SOURCE_DATE_EPOCH", bad)]).contains("SOURCE_DATE_EPOCH"), "{bad}");
     }
 }

@@ -64,6 +64,7 @@ pub(super) fn fetch(
     if source.submodules {
         submodule::fetch_all(&repository, commit, &submodule::Place::top(directory), &mut writer, &session, means)?;
     }
+    let changed = repository.find_commit(commit).map_err(|error| session.failed(&error))?.time().seconds();
     let shown = session.address.shown();
     if source.keep_git_directory {
         checkout::keep(&repository, commit).map_err(|error| session.failed(&error))?;
@@ -76,7 +77,7 @@ pub(super) fn fetch(
         Some(directory) => below(&tree, directory, "the directory in the Git URL")?,
         None => tree,
     };
-    Ok((tree, Fetched { url: Some(shown), commit: Some(commit.to_string()) }))
+    Ok((tree, Fetched { url: Some(shown), commit: Some(commit.to_string()), changed: Some(changed) }))
 }
 
 /// Returns where a repository is kept while its files are written.
