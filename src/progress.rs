@@ -122,6 +122,26 @@ pub enum Event<'a> {
         /// What is wrong, and what to do.
         message: &'a str,
     },
+    /// Something failed in a way that may pass, and is tried again.
+    Retry {
+        /// What failed, to what and how.
+        why: &'a str,
+        /// How long is waited before.
+        wait: Duration,
+        /// The number of the attempt that follows, from 2.
+        attempt: u32,
+        /// How many there may be.
+        attempts: u32,
+    },
+    /// Another side is silent, and is waited for.
+    Silence {
+        /// What is waited for.
+        what: &'a str,
+        /// How long it has been.
+        since: Duration,
+        /// When it is given up, counted from the beginning.
+        limit: Duration,
+    },
     /// It is known what will be done.
     Planned {
         /// How many steps all stages have together.

@@ -47,6 +47,7 @@ pub const PATIENCE: Patience = Patience {
         longest_delay: Duration::from_secs(2),
         // Less than the time without a byte: what hangs once is not asked again.
         total: Duration::from_secs(8),
+        until: None,
     },
 };
 /// How often a wait for the network looks whether the build was cancelled.
@@ -125,7 +126,9 @@ impl<R: io::Read> io::Read for Wanted<'_, R> {
 /// Tells a blob that is not what it should be from a registry that fails.
 fn unfit(blob: &Descriptor, error: Error) -> Error {
     match error {
-        Error::Registry(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => {
+        Error::Registry(error)
+            if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Invalid | ErrorKind::NotFound) =>
+        {
             Error::refused(&blob.digest, error.to_string())
         }
         other => other,
@@ -177,10 +180,11 @@ impl Repository {
         Reference { tag: Some(name.to_string()), digest: None, ..self.repository.clone() }
     }
 
-    fn push(&self, bytes: Bytes, media_type: &str) -> Result<Descriptor, Error> {
+    fn push(&self, bytes: Bytes, media_type: &str) -> Result<(Descriptor, Option<BlobSource>), Error> {
         let descriptor = Descriptor::of(media_type, &bytes);
-        self.push_blob(&BlobSource::Bytes(bytes), &descriptor, None)?;
-        Ok(descriptor)
+        let source = BlobSource::Bytes(bytes);
+        self.push_blob(&source, &descriptor, None)?;
+        Ok((descriptor, Some(source)))
     }
 
     fn push_blob(&self, blob: &BlobSource, descriptor: &Descriptor, from: Option<&Reference>) -> Result<(), Error> {
@@ -190,13 +194,14 @@ impl Repository {
         Ok(())
     }
 
-    fn keep(&self, blob: &Blob) -> Result<Descriptor, Error> {
+    /// Brings a blob into the repository; returns it, and what it can be sent from again.
+    fn keep(&self, blob: &Blob) -> Result<(Descriptor, Option<BlobSource>), Error> {
         match blob {
             Blob::None => self.push(Bytes::from_static(b"{}"), EMPTY),
             Blob::Bytes { media_type, bytes } => self.push(Bytes::copy_from_slice(bytes), media_type),
             Blob::Layer { descriptor, path, from: _ } if !path.exists() => {
                 match self.network.wait(self.network.client.blob_size(&self.repository, descriptor))? {
-                    Some(size) if size == descriptor.size => Ok((**descriptor).clone()),
+                    Some(size) if size == descriptor.size => Ok(((**descriptor).clone(), None)),
                     Some(_) | None => Err(Error::refused(&descriptor.digest, "it is neither here nor there")),
                 }
             }
@@ -204,7 +209,7 @@ impl Repository {
                 let source = BlobSource::open(path).map_err(|source| Error::Read { path: path.clone(), source })?;
                 let from = from.iter().find(|from| from.registry == self.repository.registry);
                 self.push_blob(&source, descriptor, from)?;
-                Ok((**descriptor).clone())
+                Ok(((**descriptor).clone(), Some(source)))
             }
         }
     }
@@ -224,8 +229,8 @@ impl LayerCache for Repository {
     }
 
     fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error> {
-        let config = self.push(Bytes::from_static(CONFIG.as_bytes()), media_type::OCI_CONFIG)?;
-        let layer = self.keep(blob)?;
+        let blobs = [self.push(Bytes::from_static(CONFIG.as_bytes()), media_type::OCI_CONFIG)?, self.keep(blob)?];
+        let [config, layer] = blobs.each_ref().map(|(descriptor, _)| descriptor.clone());
         let annotations = [(DOCUMENT, document), (NAME, &name.to_string())];
         let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let manifest = Manifest {
@@ -237,7 +242,16 @@ impl LayerCache for Repository {
             annotations: BTreeMap::from(annotations),
         };
         let (reference, bytes) = (self.reference(name), Bytes::from(manifest.to_bytes()));
-        let pushed = self.network.client.push_manifest(&reference, media_type::OCI_MANIFEST, bytes);
+        let send = async |client: &Client, unknown: &[Digest]| {
+            for (descriptor, source) in &blobs {
+                let is_wanted = unknown.is_empty() || unknown.contains(&descriptor.digest);
+                if let Some(source) = source.as_ref().filter(|_| is_wanted) {
+                    client.push_blob(&self.repository, source, descriptor, None).await?;
+                }
+            }
+            Ok::<(), crate::registry::Error>(())
+        };
+        let pushed = self.network.client.push_manifest_of(&reference, media_type::OCI_MANIFEST, bytes, send);
         self.network.wait(pushed).map(drop)
     }
 

@@ -1,20 +1,25 @@
 //! `yadokari auth explain`: which credentials are used for a repository, and why not others.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::args::AuthArgs;
 use super::commands::{print, wait};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
+use super::report::Report;
 use super::{request, services};
 use crate::oci::Reference;
+use crate::progress::Reporter;
 use crate::registry::{Credential, Explanation, Outcome};
 
 /// Explains on standard output.
-pub(super) fn run(args: &AuthArgs, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn run(args: &AuthArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     let reference: Reference = args.reference.parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let network = request::registry_network(&args.registry, environment)?;
-    let (_, credentials) = services::credentials(&network)?;
+    let reporter: Arc<dyn Reporter> = report.clone();
+    let (_, credentials) = services::credentials(&network, &reporter)?;
     let explanation = wait(async { Ok(credentials.explain(&reference).await) })?;
     let text = if args.json { as_json(&reference, &explanation) } else { as_text(&reference, &explanation) };
     print(&text)

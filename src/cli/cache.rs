@@ -8,12 +8,12 @@ use serde_json::json;
 use super::args::{CacheAction, CacheCommand, CachePlaceArgs};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
+use super::failure::destination_kind;
 use super::report::{Report, units};
 use super::request::cache_place;
 use super::{request, services};
 use crate::cache::{self, Directory, Listed, Place, Repository, prune};
 use crate::progress::{Event, Reporter as _};
-use crate::registry::ErrorKind;
 
 /// Does what the flags ask for.
 pub(super) fn run(command: &CacheCommand, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
@@ -84,11 +84,7 @@ fn print(listed: &[Listed], json: bool) -> Result<(), Failure> {
 
 fn failure(error: &cache::Error) -> Failure {
     let kind = match error {
-        cache::Error::Registry(error) => match error.kind() {
-            ErrorKind::Transient => Kind::Transient,
-            ErrorKind::Denied => Kind::Denied,
-            ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Other => Kind::Output,
-        },
+        cache::Error::Registry(error) => destination_kind(error),
         cache::Error::Write { .. }
         | cache::Error::Read { .. }
         | cache::Error::Store(_)

@@ -50,7 +50,10 @@ pub fn run(command: &Command) -> ExitCode {
             let report = report(&args.build.messages);
             report.conclude(plan::run(args, &environment, &report))
         }
-        Command::Auth(args) => report(&args.messages).conclude(auth::run(args, &environment)),
+        Command::Auth(args) => {
+            let report = report(&args.messages);
+            report.conclude(auth::run(args, &environment, &report))
+        }
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));
             report.conclude(login::run(args, &environment, &report))

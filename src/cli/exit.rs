@@ -30,15 +30,15 @@ pub enum Kind {
     Bug,
     /// The system refused a namespace, a mount or a permission.
     System,
-    /// The flags are wrong.
+    /// The flags are wrong, or settings do not fit a server: its certificate, plain HTTP, a proxy.
     Usage,
     /// An output or a result file cannot be written.
     Output,
     /// A local disk or file error, no space left.
     Disk,
-    /// A registry, Git server or bucket was not reachable, or busy, after all retries.
+    /// A registry, Git server or bucket was not reachable, silent or busy, after all retries.
     Transient,
-    /// The Dockerfile or the context is wrong.
+    /// The Dockerfile or the context is wrong, or an image or host that is named.
     Dockerfile,
     /// A registry refused us.
     Denied,

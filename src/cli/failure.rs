@@ -1,6 +1,5 @@
 //! From the errors of a build to what a user is told: kind, exit code, place, causes, hints.
 
-use std::error::Error as _;
 use std::io::ErrorKind;
 
 use super::exit::{Failure, Kind, Place};
@@ -9,6 +8,7 @@ use crate::cache::BaseError;
 use crate::causes;
 use crate::context;
 use crate::dockerfile::Span;
+use crate::http::Meaning;
 use crate::isolation::{self, Exit};
 use crate::registry;
 use crate::{builder, image, output, rootfs};
@@ -94,8 +94,8 @@ fn describe(error: &Error) -> Failure {
             let hint = near.map(|near| format!("did you mean {}?", near.display()));
             with_hint(of_kind(copy_kind(error)), hint.as_ref())
         }
-        Error::Layer { source, .. } => of_kind(layer_kind(source)),
-        Error::Rootfs(rootfs::Error::Layer { source }) => of_kind(layer_kind(source)),
+        Error::Layer { source, .. } => of_kind(fetch_kind(source)),
+        Error::Rootfs(rootfs::Error::Layer { source }) => of_kind(fetch_kind(source)),
         Error::Write(_) | Error::State { .. } | Error::Store(_) | Error::Cache(_) | Error::Rootfs(_) => {
             of_kind(Kind::Disk)
         }
@@ -128,6 +128,7 @@ fn run(exit: Exit, error: &Error) -> Failure {
 fn context_kind(error: &context::Error) -> Kind {
     match error.kind() {
         context::ErrorKind::Wrong => Kind::Dockerfile,
+        context::ErrorKind::Settings => Kind::Usage,
         context::ErrorKind::Transient => Kind::Transient,
         context::ErrorKind::Denied => Kind::Denied,
         context::ErrorKind::Disk => Kind::Disk,
@@ -135,36 +136,47 @@ fn context_kind(error: &context::Error) -> Kind {
     }
 }
 
-/// Which kind a failure of a registry is.
-fn registry_kind(error: &registry::Error) -> Kind {
+/// Which kind a failure of a registry is that is read from.
+pub(super) fn registry_kind(error: &registry::Error) -> Kind {
+    any_registry_kind(error).unwrap_or(Kind::Dockerfile)
+}
+
+/// Which kind a failure of a registry is that is written to.
+pub(super) fn destination_kind(error: &registry::Error) -> Kind {
+    any_registry_kind(error).unwrap_or(Kind::Output)
+}
+
+/// Which kind it is whatever was wanted of the registry; none where it does not have what we read, or does not take what
+/// we write.
+fn any_registry_kind(error: &registry::Error) -> Option<Kind> {
     match error.kind() {
-        registry::ErrorKind::Transient => Kind::Transient,
-        registry::ErrorKind::Denied => Kind::Denied,
-        registry::ErrorKind::NotFound => Kind::Dockerfile,
-        registry::ErrorKind::Invalid | registry::ErrorKind::Other => Kind::Transient,
+        registry::ErrorKind::Transient | registry::ErrorKind::Damaged => Some(Kind::Transient),
+        registry::ErrorKind::Denied => Some(Kind::Denied),
+        registry::ErrorKind::Settings => Some(Kind::Usage),
+        registry::ErrorKind::Unreachable => Some(Kind::Dockerfile),
+        registry::ErrorKind::Local => Some(Kind::Disk),
+        registry::ErrorKind::NotFound | registry::ErrorKind::Invalid | registry::ErrorKind::Other => None,
     }
 }
 
-/// A layer's stream hands its registry's error on as the source of an input error.
-fn fetch_kind(error: &std::io::Error) -> Kind {
+/// A layer's stream hands its registry's error on as the source of an input error. What neither a registry nor the system
+/// refused is content that is not what it should be.
+fn fetch_kind(error: &(dyn std::error::Error + 'static)) -> Kind {
     if causes::of(error).any(|cause| cause.is::<builder::OtherContent>()) {
         return Kind::Dockerfile;
     }
-    causes::of(error).find_map(|cause| cause.downcast_ref()).map_or(Kind::Disk, registry_kind)
-}
-
-/// A layer whose stream broke may come whole the next time; one that says what no layer may say will not.
-fn layer_kind(error: &image::Error) -> Kind {
-    if error.source().is_none() {
-        return Kind::Dockerfile;
+    if let Some(kind) = causes::of(error).find_map(|cause| cause.downcast_ref()).map(registry_kind) {
+        return kind;
     }
-    causes::of(error).find_map(|cause| cause.downcast_ref()).map_or(Kind::Transient, fetch_kind)
+    let of_system = |error: &std::io::Error| error.raw_os_error().is_some() || error.kind() == ErrorKind::NotFound;
+    let is_of_system = causes::of(error).any(|cause| cause.downcast_ref().is_some_and(of_system));
+    if is_of_system { Kind::Disk } else { Kind::Dockerfile }
 }
 
 fn copy_kind(error: &builder::CopyError) -> Kind {
     match error {
         builder::CopyError::Spool { .. } | builder::CopyError::NotExtracted { .. } => Kind::Disk,
-        builder::CopyError::Layer(image::Error::Store { .. }) => Kind::Disk,
+        builder::CopyError::Layer(error) => fetch_kind(error),
         builder::CopyError::Tree(_) => Kind::Disk,
         _ => Kind::Dockerfile,
     }
@@ -177,7 +189,8 @@ pub(super) fn isolation_kind(error: &isolation::Error) -> Kind {
         isolation::Error::Files { .. } | isolation::Error::PutBack { .. } | isolation::Error::Rootfs(_) => Kind::Disk,
         isolation::Error::WorkingDirectory { .. }
         | isolation::Error::Moved { .. }
-        | isolation::Error::Linked { .. } => Kind::Dockerfile,
+        | isolation::Error::Linked { .. }
+        | isolation::Error::Target { .. } => Kind::Dockerfile,
         _ => Kind::System,
     }
 }
@@ -193,16 +206,19 @@ pub(super) fn base_kind(error: &BaseError) -> Kind {
 
 pub(super) fn output_kind(error: &output::Error) -> Kind {
     match error {
-        output::Error::Registry(error) => match error.kind() {
-            registry::ErrorKind::Denied => Kind::Denied,
-            registry::ErrorKind::Transient => Kind::Transient,
-            registry::ErrorKind::NotFound | registry::ErrorKind::Invalid | registry::ErrorKind::Other => Kind::Output,
-        },
+        output::Error::Registry(error) => destination_kind(error),
         output::Error::Layer { source, .. } => fetch_kind(source),
-        output::Error::Put { transient: true, .. } => Kind::Transient,
-        output::Error::Write { .. } | output::Error::Put { .. } => Kind::Output,
+        output::Error::Put { meaning, .. } => match meaning {
+            Meaning::Transient => Kind::Transient,
+            Meaning::Settings => Kind::Usage,
+            Meaning::Wrong => Kind::Dockerfile,
+            // Nothing of ours is refused: the server does not take the value.
+            Meaning::Denied => Kind::Output,
+        },
+        output::Error::Write { .. } => Kind::Output,
         output::Error::Files { source: image::Error::Write { .. } } | output::Error::Rootfs(_) => Kind::Output,
-        output::Error::Files { source } => layer_kind(source),
+        output::Error::Files { source } => fetch_kind(source),
+        output::Error::Layout { .. } => Kind::Output,
         output::Error::Store(_) => Kind::Disk,
         output::Error::Part { source, .. } => registry_kind(source),
         output::Error::Packed { .. } | output::Error::NoPart { .. } | output::Error::SamePlatform { .. } => {

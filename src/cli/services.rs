@@ -113,7 +113,7 @@ fn assemble(
     cancel: Cancel,
 ) -> Result<Services, Failure> {
     let (request, network) = (&resolved.request, &resolved.network);
-    let (agent, credentials) = credentials(network)?;
+    let (agent, credentials) = credentials(network, &reporter)?;
     let registry = registry_client(agent.clone(), network, credentials, Arc::clone(&reporter));
     let impatient = registry.direct().with_patience(cache::PATIENCE);
     let store = Store::open(&request.state_directory.join("store"));
@@ -220,7 +220,7 @@ fn kept(request: &BuildRequest) -> Vec<PathBuf> {
 /// # Errors
 /// [`Failure`] of kind usage when one of them cannot be read.
 pub(super) fn client(network: &Network, reporter: Arc<dyn Reporter>) -> Result<(Agent, Client), Failure> {
-    let (agent, credentials) = credentials(network)?;
+    let (agent, credentials) = credentials(network, &reporter)?;
     Ok((agent.clone(), registry_client(agent, network, credentials, reporter)))
 }
 
@@ -233,8 +233,9 @@ fn registry_client(agent: Agent, network: &Network, credentials: Credentials, re
 }
 
 /// Makes what speaks HTTP, and reads who we are to registries.
-pub(super) fn credentials(network: &Network) -> Result<(Agent, Credentials), Failure> {
+pub(super) fn credentials(network: &Network, reporter: &Arc<dyn Reporter>) -> Result<(Agent, Credentials), Failure> {
     let agent = Agent::new(network.http.clone()).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let agent = agent.telling(Arc::clone(reporter));
     let plain = network.registry.registries.iter().filter(|(_, registry)| registry.insecure);
     let clouds = Clouds {
         agent: agent.clone(),

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::PROBE;
 use crate::causes;
-use crate::http::{Agent, Call, HeaderName, HeaderValue};
+use crate::http::{Agent, Call, HeaderName, HeaderValue, NamedBy};
 
 /// Which credentials there may be, for messages.
 pub const TRIED: &str =
@@ -149,7 +149,8 @@ async fn exchange(agent: &Agent, request: HttpRequest) -> Result<HttpResponse, C
         .to_string()
         .parse()
         .map_err(|error: <crate::http::Url as std::str::FromStr>::Err| user(error.into()))?;
-    let mut call = Call::new(request.method().clone(), url);
+    // Where the SDK's services are is said by the environment, and where there is none by the SDK.
+    let mut call = Call::new(request.method().clone(), url).named_by(NamedBy::Cloud);
     call.headers = request.headers().clone();
     call.body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
     let failed = |error: crate::http::Error| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::is_there;
-use crate::http::{Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Url, redact};
+use crate::http::{Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, NamedBy, Url, redact};
 
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 const INSTANCE: &str = "http://169.254.169.254";
@@ -201,6 +201,7 @@ impl TokenRequest {
                     url.query_pairs_mut().append_pair("client_id", client);
                 }
                 Ok(Call::new(Method::GET, url)
+                    .named_by(NamedBy::Cloud)
                     .header(HeaderName::from_static("metadata"), HeaderValue::from_static("true")))
             }
         }

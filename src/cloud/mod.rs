@@ -14,7 +14,7 @@ pub mod google;
 
 use std::time::Duration;
 
-use crate::http::{Agent, Call, Method};
+use crate::http::{Agent, Call, Method, NamedBy};
 
 /// How long a metadata service may take to be there: on its own machine it answers at once.
 pub const PROBE: Duration = Duration::from_millis(900);
@@ -24,7 +24,7 @@ pub const PROBE: Duration = Duration::from_millis(900);
 /// That something listens there says little: networks that drop nothing accept connections for anybody.
 pub async fn is_there(agent: &Agent, address: &str) -> bool {
     let Ok(url) = format!("http://{address}/").parse() else { return false };
-    let call = Call::new(Method::GET, url);
+    let call = Call::new(Method::GET, url).named_by(NamedBy::Cloud);
     matches!(tokio::time::timeout(PROBE, agent.send(&call)).await, Ok(Ok(_)))
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dockerfile::ignore::IgnoreError;
-use crate::http::{self, StatusCode, download};
+use crate::http::{Meaning, download};
 use crate::{image, rootfs};
 
 /// What a failure means to whoever decides about another try.
@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Wrong,
     /// Another try may succeed.
     Transient,
+    /// Our settings do not fit the server: certificates, proxies.
+    Settings,
     /// The server wants other credentials, or any.
     Denied,
     /// This machine's disk.
@@ -22,13 +24,13 @@ pub enum ErrorKind {
     Interrupted,
 }
 
-impl ErrorKind {
-    /// Tells what a status means that is not the one which was hoped for.
-    pub(super) fn of(status: StatusCode) -> Self {
-        match status.as_u16() {
-            401 | 403 | 407 => Self::Denied,
-            _ if http::is_transient_status(status) => Self::Transient,
-            _ => Self::Wrong,
+impl From<Meaning> for ErrorKind {
+    fn from(meaning: Meaning) -> Self {
+        match meaning {
+            Meaning::Transient => Self::Transient,
+            Meaning::Settings => Self::Settings,
+            Meaning::Denied => Self::Denied,
+            Meaning::Wrong => Self::Wrong,
         }
     }
 }
@@ -205,7 +207,7 @@ impl Error {
     /// Tells what the failure means.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Download { source, .. } => download_kind(source),
+            Self::Download { source, .. } => source.meaning().into(),
             Self::Refused { kind, .. } => *kind,
             Self::State { .. } | Self::Tree(_) => ErrorKind::Disk,
             Self::Interrupted => ErrorKind::Interrupted,
@@ -225,14 +227,5 @@ impl Error {
             | Self::Checksum { .. }
             | Self::NotBuilt { .. } => ErrorKind::Wrong,
         }
-    }
-}
-
-fn download_kind(error: &download::Error) -> ErrorKind {
-    match error {
-        download::Error::Status { status, .. } => ErrorKind::of(*status),
-        error if error.is_transient() => ErrorKind::Transient,
-        download::Error::Make { .. } => ErrorKind::Denied,
-        download::Error::Http(_) | download::Error::Changed { .. } => ErrorKind::Wrong,
     }
 }

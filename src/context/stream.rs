@@ -78,11 +78,7 @@ fn again<T>(mut fetch: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     loop {
         match fetch() {
             // The stream has tried again by itself, unless the server could not continue it.
-            Err(Error::Download { source: download::Error::Changed { .. } | download::Error::Http(_), .. })
-                if attempt < WHOLE_ATTEMPTS =>
-            {
-                attempt += 1;
-            }
+            Err(Error::Download { source, .. }) if attempt < WHOLE_ATTEMPTS && source.is_broken_off() => attempt += 1,
             result => return result,
         }
     }

@@ -1,31 +1,30 @@
-//! The clients behind an agent: one for each set of TLS settings, made when first needed from what was read
-//! at the start; and the exchange itself, redirects and stalled uploads included.
+//! The clients behind an agent: one for each set of TLS settings and for each reach, made when first needed from what was
+//! read at the start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, LOCATION};
-use reqwest::{Certificate, Identity, Method, NoProxy, Proxy, Url};
+use reqwest::{NoProxy, Proxy, Url};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 
-use super::dns::Resolver;
+use super::dns::{LookupError, Resolver, Within};
+use super::reach::Reach;
 use super::roots::Platform;
-use super::{Call, Error, Options, Proxies, Response, Timeouts, redact, roots};
+use super::tls::{self, Identity, Trusted, Wanted};
+use super::{Call, Error, Options, Proxies, redact, roots};
 
-const MOST_REDIRECTS: usize = 10;
 /// What no proxy can reach: this machine, and the metadata services of the machine that it runs on.
 const DIRECT: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fd00:ec2::/32,metadata.google.internal";
 
-/// What one client differs in from another: whether it knows certificates, whose extra ones, as whom it comes, and
-/// whether it verifies.
+/// What one client differs in from another: where it may go, whether it knows certificates, whose extra ones, as whom it
+/// comes, and whether it verifies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Profile {
+    reach: Reach,
     tls: bool,
     host: Option<String>,
     identity: Option<String>,
@@ -35,19 +34,25 @@ struct Profile {
 /// One host's settings, read.
 struct HostTls {
     skip_verify: bool,
-    certificates: Vec<Certificate>,
+    certificates: Vec<CertificateDer<'static>>,
     identity: Option<Identity>,
 }
 
 pub(super) struct Clients {
-    roots: Platform,
+    platform: Platform,
+    /// What the platform's roots are, parsed when first needed.
+    trusted: OnceLock<Trusted>,
     hosts: BTreeMap<String, HostTls>,
     proxies: Vec<Proxy>,
     proxy_has_tls: bool,
-    resolver: Arc<Resolver>,
+    resolver: Resolver,
+    /// The names of proxies: where they are is the user's word.
+    chosen: Arc<HashSet<String>>,
     user_agent: String,
     connect_timeout: Duration,
     offline: bool,
+    pub(super) allows_link_local: bool,
+    pub(super) wanted: Wanted,
     made: Mutex<HashMap<Profile, reqwest::Client>>,
 }
 
@@ -76,14 +81,18 @@ impl Clients {
             None => format!("yadokari/{version}"),
         };
         Ok(Self {
-            roots: Platform::read(&options.roots),
+            platform: Platform::read(&options.roots),
+            trusted: OnceLock::new(),
             hosts,
             proxies: proxies(&options.proxies)?,
             proxy_has_tls: options.proxies.http.iter().any(|url| url.starts_with("https:")),
-            resolver: Arc::new(Resolver::new(&options.resolv_conf, &options.hosts_file)),
+            resolver: Resolver::new(&options.resolv_conf, &options.hosts_file),
+            chosen: Arc::new(names(&options.proxies)),
             user_agent,
             connect_timeout: options.timeouts.connect,
             offline: options.offline,
+            allows_link_local: options.allow_link_local,
+            wanted: Wanted::default(),
             made: Mutex::new(HashMap::new()),
         })
     }
@@ -92,9 +101,15 @@ impl Clients {
         if self.offline {
             return Err(Error::Offline { url: format!("{host}:{port}") });
         }
-        let failed = |source: io::Error| Error::Connect { address: format!("{host}:{port}"), source };
-        let addresses = self.resolver.addresses(host).await;
-        let addresses = addresses.map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?;
+        let shown = format!("{host}:{port}");
+        let failed = |source: io::Error| Error::Connect { address: shown.clone(), source };
+        let reach = if self.allows_link_local { Reach::Everywhere } else { Reach::NotLinkLocal };
+        let addresses = self.within(reach).addresses(host).await.map_err(|error| match error {
+            LookupError::OutOfReach { address, .. } => {
+                Error::Address { url: shown.clone(), address: address.to_string() }
+            }
+            error => failed(io::Error::new(io::ErrorKind::NotFound, error)),
+        })?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
         for address in addresses {
             match tokio::time::timeout(self.connect_timeout, TcpStream::connect((address, port))).await {
@@ -106,80 +121,26 @@ impl Clients {
         Err(failed(last))
     }
 
-    pub(super) async fn send(&self, call: &Call, timeouts: &Timeouts) -> Result<Response, Error> {
-        let mut url = call.url.clone();
-        let mut headers = call.headers.clone();
-        for _ in 0..=MOST_REDIRECTS {
-            let client = self.client(&url, call)?;
-            let mut request = client.request(call.method.clone(), url.clone()).headers(headers.clone());
-            // A GET with `Content-Length: 0` irritates some servers; a POST without it irritates others.
-            if call.method != Method::GET && call.method != Method::HEAD {
-                request = request.body(call.body.clone());
-                if call.body.is_empty() {
-                    request = request.header(CONTENT_LENGTH, 0);
-                }
-            }
-            let after = longest_silence(call, timeouts, timeouts.commit);
-            let response = answer(call, &url, request.send(), after).await?;
-            let Some(target) = redirect_target(&call.method, &url, &response)? else {
-                return Ok(Response::new(response, timeouts.idle));
-            };
-            if target.origin() != url.origin() {
-                headers.remove(AUTHORIZATION);
-                headers.remove(COOKIE);
-            }
-            url = target;
-        }
-        Err(Error::Redirect { url: redact(&call.url), location: redact(&url) })
+    fn within(&self, reach: Reach) -> Within {
+        Within { resolver: self.resolver.clone(), reach, chosen: Arc::clone(&self.chosen) }
     }
 
-    pub(super) async fn send_stream<S>(
-        &self,
-        call: &Call,
-        length: u64,
-        body: S,
-        timeouts: Timeouts,
-    ) -> Result<Response, Error>
-    where
-        S: Stream<Item = Result<Bytes, io::Error>> + Send + 'static,
-    {
-        let client = self.client(&call.url, call)?;
-        let activity = Arc::new(Activity::new(length));
-        let request = client
-            .request(call.method.clone(), call.url.clone())
-            .headers(call.headers.clone())
-            .header(CONTENT_LENGTH, length)
-            .body(reqwest::Body::wrap_stream(activity.clone().watch(body)));
-        tokio::select! {
-            answer = answer(call, &call.url, request.send(), longest_silence(call, &timeouts, Duration::MAX)) => {
-                Ok(Response::new(answer?, timeouts.idle))
-            }
-            error = activity.stalled(&call.url, timeouts) => Err(error),
-        }
-    }
-
-    fn client(&self, url: &Url, call: &Call) -> Result<reqwest::Client, Error> {
+    /// Returns the client for a URL that may be asked within a reach.
+    pub(super) fn client(&self, url: &Url, reach: Reach, call: &Call) -> Result<reqwest::Client, Error> {
         if self.offline {
             return Err(Error::Offline { url: redact(url) });
         }
-        let profile = self.profile(url, call);
+        let profile = self.profile(url, reach, call);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&profile) {
             return Ok(client.clone());
         }
-        let extra = profile.host.as_ref().and_then(|host| self.hosts.get(host));
-        let extra: &[Certificate] = extra.map_or(&[], |tls| &tls.certificates);
-        let roots = if profile.tls { self.roots.certificates() } else { Vec::new() };
-        let client = match self.build(&profile, [&roots, extra].concat()) {
-            Err(error) if error.is_builder() => self.build(&profile, [&roots::usable(&roots), extra].concat()),
-            result => result,
-        };
-        let client = client.map_err(|source| Error::Setup { source })?;
+        let client = self.build(&profile)?;
         made.insert(profile, client.clone());
         Ok(client)
     }
 
-    fn profile(&self, url: &Url, call: &Call) -> Profile {
+    fn profile(&self, url: &Url, reach: Reach, call: &Call) -> Profile {
         let host = url.host_str().unwrap_or_default();
         let with_port = url.port().map(|port| format!("{host}:{port}"));
         let names = [with_port.as_deref(), Some(host), call.on_behalf_of.as_deref()];
@@ -189,12 +150,15 @@ impl Clients {
         // Who we are is for the host itself, not for the token server or the blob store that it names.
         let has_identity = |name: &&str| self.hosts.get(*name).is_some_and(|tls| tls.identity.is_some());
         let identity = names[..2].iter().copied().flatten().find(has_identity).map(str::to_owned);
-        // A client parses all roots when it is made, some milliseconds that a plain exchange need not wait for.
+        // All roots are parsed for the first such client, some milliseconds that a plain exchange need not wait for.
         let tls = url.scheme() != "http" || self.proxy_has_tls;
-        Profile { tls, host, identity, skip_verify }
+        Profile { reach, tls, host, identity, skip_verify }
     }
 
-    fn build(&self, profile: &Profile, certificates: Vec<Certificate>) -> Result<reqwest::Client, reqwest::Error> {
+    fn build(&self, profile: &Profile) -> Result<reqwest::Client, Error> {
+        let identity = profile.identity.as_ref().and_then(|host| self.hosts.get(host)?.identity.as_ref());
+        let config = tls::client(self.trusted(profile), identity, &self.wanted);
+        let config = config.map_err(|source| Error::Setup { source: Box::new(source) })?;
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -206,40 +170,34 @@ impl Clients {
             // The default window of 64 KiB would bind a download's speed to the distance.
             .http2_initial_stream_window_size(1 << 20)
             .http2_initial_connection_window_size(8 << 20)
-            .dns_resolver(self.resolver.clone())
-            .tls_certs_only(certificates)
-            .tls_danger_accept_invalid_certs(profile.skip_verify);
-        let identity = profile.identity.as_ref().and_then(|host| self.hosts.get(host)?.identity.clone());
-        if let Some(identity) = identity {
-            builder = builder.identity(identity);
-        }
+            .dns_resolver(Arc::new(self.within(profile.reach)))
+            .tls_backend_preconfigured(config);
         for proxy in &self.proxies {
             builder = builder.proxy(proxy.clone());
         }
-        builder.build()
+        builder.build().map_err(|source| Error::Setup { source: Box::new(source) })
     }
-}
 
-/// Returns how long an answer may take: only that to a request that changes something takes its time.
-fn longest_silence(call: &Call, timeouts: &Timeouts, longest: Duration) -> Duration {
-    let reads = call.method == Method::GET || call.method == Method::HEAD;
-    if reads { timeouts.idle } else { longest }
-}
-
-async fn answer(
-    call: &Call,
-    url: &Url,
-    exchange: impl Future<Output = Result<reqwest::Response, reqwest::Error>>,
-    after: Duration,
-) -> Result<reqwest::Response, Error> {
-    match tokio::time::timeout(after, exchange).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(source)) => {
-            let source = source.without_url();
-            Err(Error::Exchange { method: call.method.clone(), url: redact(url), source })
+    /// Returns who is trusted; none where anybody is.
+    fn trusted(&self, profile: &Profile) -> Option<Trusted> {
+        if profile.skip_verify {
+            return None;
         }
-        Err(_) => Err(Error::Timeout { url: redact(url), what: "no answer", after }),
+        if !profile.tls {
+            return Some(Trusted::nobody());
+        }
+        let mut trusted = self.trusted.get_or_init(|| self.platform.trusted()).clone();
+        let extra = profile.host.as_ref().and_then(|host| self.hosts.get(host));
+        trusted.add(extra.iter().flat_map(|tls| tls.certificates.iter().cloned()));
+        Some(trusted)
     }
+}
+
+/// Returns the names of the hosts that are proxies.
+fn names(proxies: &Proxies) -> HashSet<String> {
+    let urls = [&proxies.http, &proxies.https].into_iter().flatten();
+    let parsed = urls.filter_map(|url| Url::parse(url).ok());
+    parsed.filter_map(|url| Some(url.host_str()?.to_lowercase())).collect()
 }
 
 fn proxies(options: &Proxies) -> Result<Vec<Proxy>, Error> {
@@ -255,67 +213,4 @@ fn proxies(options: &Proxies) -> Result<Vec<Proxy>, Error> {
     };
     let made = [make(&options.http, |url| Proxy::http(url)), make(&options.https, |url| Proxy::https(url))];
     made.into_iter().flatten().collect()
-}
-
-/// Returns where an answer sends us, if it does and we may go there with this method.
-fn redirect_target(method: &Method, url: &Url, response: &reqwest::Response) -> Result<Option<Url>, Error> {
-    let reads = *method == Method::GET || *method == Method::HEAD;
-    let follow = match response.status().as_u16() {
-        301..=303 => reads,
-        307 | 308 => true,
-        _ => false,
-    };
-    let Some(location) = response.headers().get(LOCATION).filter(|_| follow) else {
-        return Ok(None);
-    };
-    let target = location.to_str().ok().and_then(|text| url.join(text).ok());
-    match target.filter(|target| matches!(target.scheme(), "http" | "https")) {
-        Some(target) => Ok(Some(target)),
-        None => Err(Error::Redirect { url: redact(url), location: "(not a URL)".to_owned() }),
-    }
-}
-
-/// When an upload last moved.
-struct Activity {
-    start: Instant,
-    last: AtomicU64,
-    left: AtomicU64,
-}
-
-impl Activity {
-    fn new(length: u64) -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0), left: AtomicU64::new(length) }
-    }
-
-    /// Notes each piece that the connection takes. The end shows by the bytes that are left, since a client
-    /// that knows the length does not ask for more.
-    fn watch<S>(self: Arc<Self>, body: S) -> impl Stream<Item = S::Item> + Send
-    where
-        S: Stream<Item = Result<Bytes, io::Error>> + Send + 'static,
-    {
-        body.inspect(move |item| {
-            let length = item.as_ref().map_or(0, |piece| piece.len() as u64);
-            self.left.fetch_sub(length.min(self.left.load(Ordering::Relaxed)), Ordering::Relaxed);
-            self.touch();
-        })
-    }
-
-    fn touch(&self) {
-        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(elapsed, Ordering::Relaxed);
-    }
-
-    /// Returns when the upload has not moved for too long.
-    async fn stalled(&self, url: &Url, timeouts: Timeouts) -> Error {
-        loop {
-            let ended = self.left.load(Ordering::Relaxed) == 0;
-            let (what, after) = if ended { ("no answer", timeouts.commit) } else { ("no progress", timeouts.idle) };
-            let deadline = Duration::from_millis(self.last.load(Ordering::Relaxed)) + after;
-            let now = self.start.elapsed();
-            if now >= deadline {
-                return Error::Timeout { url: redact(url), what, after };
-            }
-            tokio::time::sleep(deadline - now).await;
-        }
-    }
 }

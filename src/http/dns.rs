@@ -3,7 +3,7 @@
 //! *Invariant: resolv.conf and hosts are read once; where they name no server, a lookup fails with that
 //! reason and never asks a public server instead.*
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -15,8 +15,20 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::parse_resolv_conf;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::reach::{Reach, is_localhost};
+
 /// Resolves names for every client of an agent.
+#[derive(Clone)]
 pub(super) struct Resolver(std::sync::Arc<Inner>);
+
+/// Resolves names for those clients that must not reach every address: the connection goes to one of these and to no
+/// other.
+pub(super) struct Within {
+    pub(super) resolver: Resolver,
+    pub(super) reach: Reach,
+    /// Names that the user chose for all, such as a proxy's.
+    pub(super) chosen: std::sync::Arc<HashSet<String>>,
+}
 
 struct Inner {
     table: HashMap<String, Vec<IpAddr>>,
@@ -38,13 +50,16 @@ pub(super) enum LookupError {
         #[source]
         source: NetError,
     },
+    /// It has addresses, and we may go to none of them.
+    #[error("host `{host}` has the address {address}, which is not for builds")]
+    OutOfReach { host: String, address: IpAddr },
 }
 
 impl LookupError {
     /// Tells whether asking again is of no use.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NoServers { .. } | Self::NotFound { .. } => true,
+            Self::NoServers { .. } | Self::NotFound { .. } | Self::OutOfReach { .. } => true,
             Self::Failed { .. } => false,
         }
     }
@@ -62,21 +77,30 @@ impl Resolver {
     }
 }
 
-impl Resolver {
-    /// Returns the addresses of a name, or of an address's text.
+impl Within {
+    /// Returns the addresses of a name, or of an address's text, to which a connection may be made.
     pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
-        match name.trim_start_matches('[').trim_end_matches(']').parse() {
-            Ok(address) => Ok(vec![address]),
-            Err(_) => self.0.lookup(name).await,
+        let host = name.trim_start_matches('[').trim_end_matches(']');
+        let mut addresses = match host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.resolver.0.lookup(host).await?,
+        };
+        let first = addresses.first().copied();
+        if !self.chosen.contains(&host.to_lowercase()) {
+            addresses.retain(|address| self.reach.allows(*address));
+        }
+        match first {
+            Some(address) if addresses.is_empty() => Err(LookupError::OutOfReach { host: host.to_owned(), address }),
+            _ => Ok(addresses),
         }
     }
 }
 
-impl Resolve for Resolver {
+impl Resolve for Within {
     fn resolve(&self, name: Name) -> Resolving {
-        let inner = self.0.clone();
+        let within = Self { resolver: self.resolver.clone(), chosen: self.chosen.clone(), reach: self.reach };
         Box::pin(async move {
-            let addresses = inner.lookup(name.as_str()).await?;
+            let addresses = within.addresses(name.as_str()).await?;
             let sockets: Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
             Ok(sockets)
         })
@@ -89,8 +113,8 @@ impl Inner {
         if let Some(addresses) = self.table.get(&host) {
             return Ok(addresses.clone());
         }
-        // RFC 6761 section 6.3: these names are loopback, hosts file or not.
-        if host == "localhost" || host.ends_with(".localhost") {
+        // Hosts file or not.
+        if is_localhost(&host) {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         let resolver = self.resolver(&host)?;

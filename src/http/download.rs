@@ -8,13 +8,16 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use tokio::task::JoinHandle;
 
-use super::{Agent, Backoff, Call, Error as HttpError, Response, StatusCode, is_transient_status, redact, retry_after};
+use super::{
+    Agent, Attempt, Attempts, Call, Error as HttpError, Meaning, Response, Retry, StatusCode, redact, retry_after,
+};
 
 /// How many pieces are fetched at the same time, each over a connection of its own.
 pub const AHEAD: usize = 4;
@@ -95,14 +98,37 @@ pub enum Error {
 impl Error {
     /// Tells whether the same download may succeed later.
     pub fn is_transient(&self) -> bool {
+        self.meaning() == Meaning::Transient
+    }
+
+    /// Tells what the failure means to whoever decides what to do.
+    pub fn meaning(&self) -> Meaning {
         match self {
-            Self::Http(error) => error.is_transient(),
-            Self::Status { status, .. } => is_transient_status(*status),
+            Self::Http(error) => error.meaning(),
+            Self::Status { status, .. } => Meaning::of(*status),
+            Self::Changed { .. } => Meaning::Transient,
+            Self::Make { source } if source.is::<Unavailable>() => Meaning::Transient,
+            // Whoever gives credentials may not be reached, like any other; what it says otherwise is about us.
+            Self::Make { source } => match source.downcast_ref::<HttpError>().map(HttpError::meaning) {
+                Some(meaning @ (Meaning::Transient | Meaning::Settings)) => meaning,
+                _ => Meaning::Denied,
+            },
+        }
+    }
+
+    /// Tells whether the body had begun to come, and could not be continued.
+    pub fn is_broken_off(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_broken_off(),
             Self::Changed { .. } => true,
-            Self::Make { source } => {
-                let http = source.downcast_ref::<HttpError>().is_some_and(HttpError::is_transient);
-                http || source.is::<Unavailable>()
-            }
+            Self::Status { .. } | Self::Make { .. } => false,
+        }
+    }
+
+    fn in_short(&self) -> String {
+        match self {
+            Self::Http(error) => error.in_short(),
+            other => crate::causes::in_one_line(other),
         }
     }
 }
@@ -134,7 +160,7 @@ struct Source {
 /// [`Error`] when there is no answer, or another one than 200.
 pub async fn open(agent: &Agent, make: MakeCall) -> Result<Download, Error> {
     let source = Source { agent: agent.clone(), make };
-    let response = source.ask(None).await?;
+    let response = source.ask(None, agent.retry()).await?;
     let version = version(&response);
     let ranges = response.header("accept-ranges").is_some_and(|value| value.eq_ignore_ascii_case("bytes"));
     Ok(Download { source, response, version, ranges })
@@ -188,26 +214,34 @@ impl Download {
 
 impl Source {
     /// Makes a request until there is an answer with a body.
-    async fn ask(&self, range: Option<ByteRange>) -> Result<Response, Error> {
-        let mut backoff = Backoff::new(self.agent.retry());
+    async fn ask(&self, range: Option<ByteRange>, retry: Retry) -> Result<Response, Error> {
+        let mut attempts = self.agent.attempts(retry);
         loop {
-            let call = (self.make)(range).await.map_err(|source| Error::Make { source })?;
-            let (error, wait) = match self.agent.send(&call).await {
-                Ok(response) if matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) => {
-                    return Ok(response);
+            let attempt = match self.ask_once(range, attempts.limit()).await {
+                Err((error, asked)) if error.is_transient() => {
+                    Attempt::Passing { why: error.in_short(), value: Err(error), asked }
                 }
-                Ok(response) => {
-                    let (status, url) = (response.status(), redact(&call.url));
-                    let wait = retry_after(response.headers());
-                    let text = String::from_utf8_lossy(&response.beginning(REFUSAL).await).trim().to_owned();
-                    (Error::Status { url, status, text: printable(&text) }, wait)
-                }
-                Err(error) => (Error::Http(error), None),
+                other => Attempt::Final(other.map_err(|(error, _)| error)),
             };
-            if !error.is_transient() || !backoff.pause(wait).await {
-                return Err(error);
+            if let Some(result) = attempts.settle(attempt).await {
+                return result;
             }
         }
+    }
+
+    async fn ask_once(
+        &self,
+        range: Option<ByteRange>,
+        limit: Option<Duration>,
+    ) -> Result<Response, (Error, Option<Duration>)> {
+        let call = (self.make)(range).await.map_err(|source| (Error::Make { source }, None))?;
+        let response = self.agent.send_within(&call, limit).await.map_err(|error| (error.into(), None))?;
+        if matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            return Ok(response);
+        }
+        let (status, url, asked) = (response.status(), redact(&call.url), retry_after(response.headers()));
+        let text = String::from_utf8_lossy(&response.beginning(REFUSAL).await).trim().to_owned();
+        Err((Error::Status { url, status, text: printable(&text) }, asked))
     }
 }
 
@@ -286,13 +320,13 @@ struct Stretch {
     /// Bytes of the current answer that were handed on before.
     skip: u64,
     resumes: u32,
-    backoff: Backoff,
+    attempts: Attempts,
 }
 
 impl Stretch {
     fn new(source: Source, version: Version, offset: u64, end: Option<u64>, response: Option<Response>) -> Self {
-        let backoff = Backoff::new(source.agent.retry());
-        Self { source, version, offset, end, response, skip: 0, resumes: 0, backoff }
+        let attempts = source.agent.attempts(source.agent.retry());
+        Self { source, version, offset, end, response, skip: 0, resumes: 0, attempts }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
@@ -332,14 +366,14 @@ impl Stretch {
             return None;
         }
         self.offset += piece.len() as u64;
-        self.backoff.reset();
+        self.attempts.progressed();
         Some(piece)
     }
 
     /// Asks for what is missing. A server without ranges sends all once more.
     async fn open(&mut self) -> Result<Response, Error> {
         let range = ByteRange { first: self.offset, last: self.end.map(|end| end - 1) };
-        let response = self.source.ask(Some(range)).await?;
+        let response = self.source.ask(Some(range), self.attempts.rest()).await?;
         let changed = || Error::Changed { url: redact(response.url()) };
         let now = version(&response);
         self.skip = match response.status() {
@@ -360,7 +394,10 @@ impl Stretch {
     async fn pause(&mut self, error: Error) -> Result<(), Error> {
         self.resumes += 1;
         let known = self.version.validator.is_some() || self.offset == 0;
-        if !known || self.resumes > MOST_RESUMES || !self.backoff.pause(None).await { Err(error) } else { Ok(()) }
+        if !known || self.resumes > MOST_RESUMES || !self.attempts.again(&error.in_short(), None).await {
+            return Err(error);
+        }
+        Ok(())
     }
 }
 

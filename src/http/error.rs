@@ -3,8 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::StatusCode;
+
 use super::dns::LookupError;
+use super::{is_transient_status, redact};
 use crate::causes;
+
+/// What did not happen when an answer had begun.
+pub(super) const NO_DATA: &str = "no data";
 
 /// An exchange that brought no answer, or an agent that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +37,7 @@ pub enum Error {
     Setup {
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Nothing may use the network.
     #[error("{url}: no network may be used")]
@@ -46,6 +52,8 @@ pub enum Error {
         method: reqwest::Method,
         /// The redacted URL.
         url: String,
+        /// Whether the server wanted a certificate of ours meanwhile, and got none.
+        wanted: bool,
         /// Why.
         #[source]
         source: reqwest::Error,
@@ -77,13 +85,26 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Redirects without end, or to something that is no URL.
-    #[error("{url}: cannot follow the redirect to `{location}`")]
+    /// A server sends us where we do not go.
+    #[error("{url} leads to `{location}`, which is not followed: {reason}")]
     Redirect {
         /// The redacted URL.
         url: String,
         /// The redacted target.
         location: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The address is one to which nobody may send us.
+    #[error(
+        "{url}: {address} is a link-local address, or one of this machine that another server leads to; if that is \
+         meant, allow it with --allow-link-local"
+    )]
+    Address {
+        /// The redacted URL, or host and port.
+        url: String,
+        /// The address, or the name that stands for one.
+        address: String,
     },
     /// A connection that is not HTTP's does not come about.
     #[error("cannot connect to {address}")]
@@ -94,6 +115,30 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// What a failure means to whoever decides what to do about it: the same for all that speak HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// It may pass: try later.
+    Transient,
+    /// Our settings do not fit the server: certificates, proxies, plain HTTP.
+    Settings,
+    /// The server wants other credentials, or any.
+    Denied,
+    /// There is no such thing, or it cannot be had in this way: another try ends the same.
+    Wrong,
+}
+
+impl Meaning {
+    /// Tells what a status means that is not the one which was hoped for.
+    pub fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            401 | 403 | 407 => Self::Denied,
+            _ if is_transient_status(status) => Self::Transient,
+            _ => Self::Wrong,
+        }
+    }
 }
 
 /// A failure to speak TLS that the user's settings can mend.
@@ -108,20 +153,51 @@ pub enum TlsProblem {
 }
 
 impl Error {
+    /// Makes the error of an exchange that the client gave up.
+    pub(super) fn exchange(method: &reqwest::Method, url: &reqwest::Url, wanted: bool, source: reqwest::Error) -> Self {
+        let url = redact(url);
+        let lookup = causes::of(&source).find_map(|cause| cause.downcast_ref::<LookupError>());
+        if let Some(LookupError::OutOfReach { host, address }) = lookup {
+            return Self::Address { url, address: format!("{address} ({host})") };
+        }
+        Self::Exchange { method: method.clone(), url, wanted, source: source.without_url() }
+    }
+
     /// Tells whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
+        self.meaning() == Meaning::Transient
+    }
+
+    /// Tells whether the answer had begun to come.
+    pub fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Body { .. }) || matches!(self, Self::Timeout { what, .. } if *what == NO_DATA)
+    }
+
+    /// Tells what the failure means to whoever decides what to do.
+    pub fn meaning(&self) -> Meaning {
         match self {
-            Self::Timeout { .. } | Self::Body { .. } => true,
-            Self::Connect { source, .. } => !is_final(source),
-            Self::Exchange { source, .. } => {
-                self.tls_problem().is_none() && !is_unknown_host(source) && !source.is_builder()
+            Self::Timeout { .. } | Self::Body { .. } => Meaning::Transient,
+            Self::Connect { source, .. } if !is_final(source) => Meaning::Transient,
+            Self::Exchange { source, .. } if self.tls_problem().is_none() => {
+                if is_unknown_host(source) || source.is_builder() { Meaning::Wrong } else { Meaning::Transient }
             }
-            Self::Certificate { .. }
+            Self::Exchange { .. } | Self::Certificate { .. } | Self::Proxy { .. } | Self::Setup { .. } => {
+                Meaning::Settings
+            }
+            Self::Connect { .. }
             | Self::Offline { .. }
-            | Self::Proxy { .. }
-            | Self::Setup { .. }
             | Self::TooLarge { .. }
-            | Self::Redirect { .. } => false,
+            | Self::Redirect { .. }
+            | Self::Address { .. } => Meaning::Wrong,
+        }
+    }
+
+    /// Writes the error and its first cause in one line; what the client's layers say in between tells nobody anything.
+    pub fn in_short(&self) -> String {
+        let text = self.to_string();
+        match causes::of(self).last().map(ToString::to_string) {
+            Some(cause) if !text.ends_with(&cause) => format!("{text}: {cause}"),
+            _ => text,
         }
     }
 
@@ -129,10 +205,10 @@ impl Error {
     ///
     /// By text, since the TLS library's own error type is not reachable through the HTTP client's.
     pub fn tls_problem(&self) -> Option<TlsProblem> {
-        let Self::Exchange { source, .. } = self else {
+        let Self::Exchange { source, wanted, .. } = self else {
             return None;
         };
-        causes::of(source).find_map(|cause| {
+        let told = causes::of(source).find_map(|cause| {
             let text = cause.to_string();
             if text.contains("invalid peer certificate") {
                 return Some(TlsProblem::Untrusted);
@@ -142,7 +218,8 @@ impl Error {
                 return Some(TlsProblem::WantsOurs);
             }
             text.contains("corrupt message").then_some(TlsProblem::NotTls)
-        })
+        });
+        told.or(wanted.then_some(TlsProblem::WantsOurs))
     }
 }
 

@@ -3,6 +3,9 @@
 //! Knows TLS roots, proxies, DNS, redirects, timeouts, retries and which part of a URL is secret. Knows
 //! nothing of registries or buckets: the callers give URLs and headers and judge the status themselves.
 //!
+//! What is waited for, how long and how often is decided in [`retry`], and where a server may send us in `redirect`; both
+//! for everybody who speaks HTTP.
+//!
 //! *Invariant: all that comes from files (TLS roots, extra certificates, resolv.conf, hosts) is read in
 //! [`Agent::new`], because later `/` may be another image's root; the environment is never read; a URL in a
 //! message is redacted; credentials do not follow a redirect to another origin.*
@@ -12,14 +15,19 @@ mod date;
 mod dns;
 pub mod download;
 mod error;
+mod exchange;
 mod mention;
 mod percent;
+mod reach;
 mod redact;
+mod redirect;
 mod response;
 mod retry;
 mod roots;
+mod silence;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,12 +40,15 @@ pub use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, He
 pub use reqwest::{Method, StatusCode, Url};
 
 pub use date::parse_date;
-pub use error::{Error, TlsProblem};
+pub use error::{Error, Meaning, TlsProblem};
 pub use mention::redact_within;
 pub use percent::decoded;
+pub use reach::is_loopback;
 pub use redact::{redact, redact_text};
 pub use response::Response;
-pub use retry::{Backoff, Retry, is_transient_status, retry_after};
+pub use retry::{Attempt, Attempts, Retry, is_transient_status, retry_after};
+
+use crate::progress::{Reporter, Silent};
 
 /// What an [`Agent`] is made from; the command line fills it in.
 #[derive(Clone, Debug)]
@@ -60,6 +71,8 @@ pub struct Options {
     pub retry: Retry,
     /// Whether every exchange is refused, because nothing may use the network.
     pub offline: bool,
+    /// Whether requests may go to link-local addresses, and be redirected to this machine by others.
+    pub allow_link_local: bool,
 }
 
 /// Places of trusted certificates.
@@ -98,9 +111,11 @@ pub struct Tls {
 pub struct Timeouts {
     /// Until a connection stands, TLS included.
     pub connect: Duration,
-    /// Without a byte in either direction.
+    /// Until an answer to a request that only reads begins, the connection included, and without a byte in either
+    /// direction after that.
     pub idle: Duration,
-    /// From the last byte of an upload to the answer: registries hash or move the content in that time.
+    /// Until an answer to what was sent begins: registries hash or move the content in that time. For large uploads a
+    /// second more for each 16 MiB.
     pub commit: Duration,
 }
 
@@ -116,13 +131,22 @@ impl Default for Options {
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             offline: false,
+            allow_link_local: false,
         }
     }
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(15), idle: Duration::from_secs(60), commit: Duration::from_secs(15 * 60) }
+        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(30), commit: Duration::from_secs(60) }
+    }
+}
+
+impl Timeouts {
+    /// Returns what is left of them when there is only so much time.
+    fn at_most(self, limit: Option<Duration>) -> Self {
+        let limit = limit.unwrap_or(Duration::MAX);
+        Self { connect: self.connect, idle: self.idle.min(limit), commit: self.commit.min(limit) }
     }
 }
 
@@ -151,12 +175,32 @@ pub struct Call {
     pub on_behalf_of: Option<String>,
     /// Whether any certificate is accepted, whatever the host's settings say.
     pub skip_verify: bool,
+    /// Who named the URL.
+    pub named_by: NamedBy,
+}
+
+/// Who named a URL: it decides to which addresses it may lead.
+#[derive(Clone, Debug)]
+pub enum NamedBy {
+    /// The user, in a flag or a Dockerfile: not link-local.
+    User,
+    /// A server that we asked at this URL, as its token server or the place of an upload: the same rules hold as for a
+    /// redirect.
+    Server(Url),
+    /// We ourselves, for what a cloud gives its machines: everywhere.
+    Cloud,
 }
 
 impl Call {
     /// Makes a request without headers and body.
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), on_behalf_of: None, skip_verify: false }
+        let (headers, body, named_by) = (HeaderMap::new(), Bytes::new(), NamedBy::User);
+        Self { method, url, headers, body, on_behalf_of: None, skip_verify: false, named_by }
+    }
+
+    /// Says who named the URL.
+    pub fn named_by(self, named_by: NamedBy) -> Self {
+        Self { named_by, ..self }
     }
 
     /// Adds a header, replacing one of the same name.
@@ -171,6 +215,7 @@ impl Call {
 pub struct Agent {
     clients: Arc<client::Clients>,
     patience: Patience,
+    silence: silence::Silence,
 }
 
 impl Agent {
@@ -181,14 +226,21 @@ impl Agent {
     /// [`Error::Proxy`]. Missing platform roots or name servers are no error until a request needs them.
     pub fn new(options: Options) -> Result<Self, Error> {
         let patience = Patience { timeouts: options.timeouts, retry: options.retry };
-        Ok(Self { clients: Arc::new(client::Clients::new(options)?), patience })
+        let silence = silence::Silence(Arc::new(Silent));
+        Ok(Self { clients: Arc::new(client::Clients::new(options)?), patience, silence })
+    }
+
+    /// Returns the same agent; what it waits for and tries again is told to `reporter`.
+    #[must_use]
+    pub fn telling(self, reporter: Arc<dyn Reporter>) -> Self {
+        Self { silence: silence::Silence(reporter), ..self }
     }
 
     /// Returns the same agent, with all its connections, but with another patience; the time to connect stays the same,
     /// but where the time without a byte is shorter.
     #[must_use]
     pub fn with_patience(&self, patience: Patience) -> Self {
-        Self { clients: Arc::clone(&self.clients), patience }
+        Self { patience, ..self.clone() }
     }
 
     /// Returns the retry policy.
@@ -196,18 +248,31 @@ impl Agent {
         self.patience.retry
     }
 
+    /// Starts a series of attempts.
+    pub fn attempts(&self, retry: Retry) -> Attempts {
+        Attempts::new(retry, Arc::clone(&self.silence.0))
+    }
+
     /// Makes a request once, following redirects, and returns the answer whatever its status is.
     ///
     /// # Errors
     /// [`Error`] when there is no answer.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        self.clients.send(call, &self.patience.timeouts).await
+        self.send_within(call, None).await
+    }
+
+    /// Does the same in the time that is left for an attempt.
+    ///
+    /// # Errors
+    /// As [`Agent::send`].
+    pub async fn send_within(&self, call: &Call, limit: Option<Duration>) -> Result<Response, Error> {
+        exchange::send(&self.clients, call, &self.patience.timeouts.at_most(limit), &self.silence).await
     }
 
     /// Opens a connection for a protocol that is not HTTP; names are resolved as for HTTP, proxies are not asked.
     ///
     /// # Errors
-    /// [`Error::Connect`].
+    /// [`Error::Connect`], [`Error::Address`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
         self.clients.connect(host, port).await
     }
@@ -225,16 +290,10 @@ impl Agent {
     /// # Errors
     /// As [`Agent::send_retrying`].
     pub async fn send_retrying_as(&self, call: &Call, retry: Retry) -> Result<Response, Error> {
-        let mut backoff = Backoff::new(retry);
+        let mut attempts = self.attempts(retry);
         loop {
-            let result = self.send(call).await;
-            let wait = match &result {
-                Ok(response) if is_transient_status(response.status()) => retry_after(response.headers()),
-                Err(error) if error.is_transient() => None,
-                Ok(_) | Err(_) => return result,
-            };
-            tracing::debug!(method = %call.method, url = redact(&call.url), "transient failure");
-            if !backoff.pause(wait).await {
+            let result = self.send_within(call, attempts.limit()).await;
+            if let Some(result) = attempts.settle(judged(call, result)).await {
                 return result;
             }
         }
@@ -244,10 +303,28 @@ impl Agent {
     ///
     /// # Errors
     /// [`Error`] when there is no answer, the stream fails, or neither side moves for too long.
-    pub async fn send_stream<S>(&self, call: &Call, length: u64, body: S) -> Result<Response, Error>
+    pub async fn send_stream<S>(&self, call: &Call, body: (u64, S), limit: Option<Duration>) -> Result<Response, Error>
     where
         S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     {
-        self.clients.send_stream(call, length, body, self.patience.timeouts).await
+        let timeouts = self.patience.timeouts.at_most(limit);
+        exchange::send_stream(&self.clients, call, body, timeouts, &self.silence).await
     }
+}
+
+/// Tells whether the outcome of an exchange may be another one the next time.
+fn judged(call: &Call, result: Result<Response, Error>) -> Attempt<Result<Response, Error>> {
+    let (why, asked) = match &result {
+        Ok(response) if is_transient_status(response.status()) => {
+            (answered(call, response), retry_after(response.headers()))
+        }
+        Err(error) if error.is_transient() => (error.in_short(), None),
+        Ok(_) | Err(_) => return Attempt::Final(result),
+    };
+    Attempt::Passing { value: result, why, asked }
+}
+
+/// Says in one line what a server answered.
+fn answered(call: &Call, response: &Response) -> String {
+    format!("{} {} was answered with {}", call.method, redact(&call.url), response.status())
 }

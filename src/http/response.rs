@@ -6,18 +6,22 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url};
 
+use super::error::NO_DATA;
+use super::silence::Silence;
 use super::{Error, redact};
 
 /// The answer to a [`super::Call`], of any status.
 #[derive(Debug)]
 pub struct Response {
     inner: reqwest::Response,
+    url: Url,
     idle: Duration,
+    silence: Silence,
 }
 
 impl Response {
-    pub(super) fn new(inner: reqwest::Response, idle: Duration) -> Self {
-        Self { inner, idle }
+    pub(super) fn new(inner: reqwest::Response, idle: Duration, silence: Silence) -> Self {
+        Self { url: inner.url().clone(), inner, idle, silence }
     }
 
     /// Returns the status.
@@ -37,7 +41,7 @@ impl Response {
 
     /// Returns the URL that answered, after redirects.
     pub fn url(&self) -> &Url {
-        self.inner.url()
+        &self.url
     }
 
     /// Returns the next piece of the body, or none at its end.
@@ -45,10 +49,11 @@ impl Response {
     /// # Errors
     /// [`Error::Body`] when the connection broke, [`Error::Timeout`] when nothing came for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        match tokio::time::timeout(self.idle, self.inner.chunk()).await {
-            Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(source)) => Err(Error::Body { url: redact(self.inner.url()), source: source.without_url() }),
-            Err(_) => Err(Error::Timeout { url: redact(self.inner.url()), what: "no data", after: self.idle }),
+        let Self { inner, url, idle, silence } = self;
+        match silence.bound("the rest of the answer of", url, *idle, inner.chunk()).await {
+            Some(Ok(piece)) => Ok(piece),
+            Some(Err(source)) => Err(Error::Body { url: redact(url), source: source.without_url() }),
+            None => Err(Error::Timeout { url: redact(url), what: NO_DATA, after: *idle }),
         }
     }
 
@@ -60,7 +65,7 @@ impl Response {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.chunk().await? {
             if whole.len() + piece.len() > limit {
-                return Err(Error::TooLarge { url: redact(self.inner.url()), limit });
+                return Err(Error::TooLarge { url: redact(&self.url), limit });
             }
             whole.extend_from_slice(&piece);
         }

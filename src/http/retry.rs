@@ -1,12 +1,17 @@
-//! When a failed request is made again: the policy as data, and the state of one series of attempts.
+//! When a failed request is made again: the policy as data, and one series of attempts, which decides, tells and waits.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use super::parse_date;
+use crate::progress::{Event, Reporter};
+
+/// The least time that an attempt gets when the series is nearly over.
+const LEAST: Duration = Duration::from_millis(100);
 
 /// How often and how fast a transient failure is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +22,10 @@ pub struct Retry {
     pub first_delay: Duration,
     /// The longest wait between two attempts, unless the server asks for more.
     pub longest_delay: Duration,
-    /// The time within which attempts may start, waits that the server asked for included.
+    /// The time within which attempts may start, waits that the server asked for and silence included.
     pub total: Duration,
+    /// When a series ends of which this is a part, if it is one of another.
+    pub until: Option<Instant>,
 }
 
 impl Default for Retry {
@@ -27,7 +34,8 @@ impl Default for Retry {
             attempts: 6,
             first_delay: Duration::from_millis(500),
             longest_delay: Duration::from_secs(20),
-            total: Duration::from_secs(180),
+            total: Duration::from_secs(120),
+            until: None,
         }
     }
 }
@@ -50,36 +58,80 @@ impl Retry {
     }
 }
 
-/// One series of attempts.
-#[derive(Debug)]
-pub struct Backoff {
+/// What became of one attempt: of the last one, the value is handed on whatever it is.
+pub enum Attempt<T> {
+    /// There is nothing to try again.
+    Final(T),
+    /// It failed in a way that may pass.
+    Passing {
+        /// What to hand on if this was the last attempt.
+        value: T,
+        /// What failed, to what and how, in one line without secrets.
+        why: String,
+        /// The wait that the server asked for.
+        asked: Option<Duration>,
+    },
+}
+
+/// One series of attempts at one thing.
+pub struct Attempts {
     retry: Retry,
     failures: u32,
     since: Instant,
+    reporter: Arc<dyn Reporter>,
 }
 
-impl Backoff {
-    /// Starts a series.
-    pub fn new(retry: Retry) -> Self {
-        Self { retry, failures: 0, since: Instant::now() }
+impl Attempts {
+    /// Starts a series; each wait is told to the reporter.
+    pub fn new(retry: Retry, reporter: Arc<dyn Reporter>) -> Self {
+        Self { retry, failures: 0, since: Instant::now(), reporter }
     }
 
-    /// Waits before the next attempt; `false` when there shall be none.
-    pub async fn pause(&mut self, asked: Option<Duration>) -> bool {
-        self.failures += 1;
-        match self.retry.delay(self.failures, self.since.elapsed(), asked, random_byte()) {
-            Some(delay) => {
-                tokio::time::sleep(delay).await;
-                true
-            }
-            None => false,
+    /// Takes what became of an attempt: returns it when it is final or the patience is over, and waits otherwise.
+    ///
+    /// An attempt gets the time of [`Attempts::limit`], if that is less than it would have anyway.
+    pub async fn settle<T>(&mut self, attempt: Attempt<T>) -> Option<T> {
+        match attempt {
+            Attempt::Final(value) => Some(value),
+            Attempt::Passing { value, why, asked } => (!self.again(&why, asked).await).then_some(value),
         }
     }
 
+    /// Takes note of a failure that may pass, tells it, and waits before the next attempt; `false` when there shall be
+    /// none.
+    pub async fn again(&mut self, why: &str, asked: Option<Duration>) -> bool {
+        self.failures += 1;
+        let delay = self.retry.delay(self.failures, self.since.elapsed(), asked, random_byte());
+        let fits = |delay: &Duration| self.retry.until.is_none_or(|until| Instant::now() + *delay <= until);
+        let Some(wait) = delay.filter(fits) else { return false };
+        let (attempt, attempts) = (self.failures + 1, self.retry.attempts);
+        self.reporter.report(Event::Retry { why, wait, attempt, attempts });
+        tokio::time::sleep(wait).await;
+        true
+    }
+
     /// Starts anew after progress was made.
-    pub fn reset(&mut self) {
+    pub fn progressed(&mut self) {
         self.failures = 0;
         self.since = Instant::now();
+    }
+
+    /// Returns how long the next attempt may take; none where its own limits hold alone.
+    pub fn limit(&self) -> Option<Duration> {
+        let end = self.since + self.retry.total;
+        let end = match self.retry.until {
+            Some(until) => until.min(end),
+            None if self.failures == 0 => return None,
+            None => end,
+        };
+        Some(end.saturating_duration_since(Instant::now()).max(LEAST))
+    }
+
+    /// Returns the policy for a series that is a part of this one, and ends with it.
+    pub fn rest(&self) -> Retry {
+        let end = self.since + self.retry.total;
+        let until = self.retry.until.map_or(end, |until| until.min(end));
+        Retry { attempts: self.retry.attempts.saturating_sub(self.failures).max(1), until: Some(until), ..self.retry }
     }
 }
 
@@ -115,6 +167,7 @@ mod tests {
         first_delay: Duration::from_secs(1),
         longest_delay: Duration::from_secs(3),
         total: Duration::from_secs(60),
+        until: None,
     };
 
     #[test]
@@ -159,5 +212,58 @@ mod tests {
         let is = |code: u16| is_transient_status(StatusCode::from_u16(code).expect("status"));
         assert!([408, 429, 500, 502, 503, 504].into_iter().all(is));
         assert!(![200, 301, 400, 401, 403, 404, 416, 501].into_iter().any(is));
+    }
+
+    #[tokio::test]
+    async fn a_series_ends_with_its_time_and_each_wait_is_told() {
+        let told = Arc::new(Told::default());
+        let (total, first_delay) = (Duration::from_millis(600), Duration::from_millis(10));
+        let mut attempts = Attempts::new(Retry { total, first_delay, ..RETRY }, told.clone());
+        let begin = Instant::now();
+        let mut limits = Vec::new();
+        let usual = Duration::from_millis(250);
+        let last = loop {
+            let limit = attempts.limit();
+            limits.push(limit);
+            // Nothing answers: what an attempt may take, it takes.
+            tokio::time::sleep(limit.unwrap_or(usual).min(usual)).await;
+            let attempt = Attempt::Passing { value: limits.len(), why: "silence".to_owned(), asked: None };
+            if let Some(last) = attempts.settle(attempt).await {
+                break last;
+            }
+        };
+        assert_eq!((last, limits[0]), (3, None));
+        assert!(limits[1].is_some_and(|limit| limit <= total - usual), "{limits:?}");
+        assert!(begin.elapsed() < total + usual, "{:?}", begin.elapsed());
+        assert_eq!(told.0.lock().expect("lock").join(" "), "silence 2/4 silence 3/4");
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_series_ends_with_it() {
+        let whole = Attempts::new(RETRY, Arc::new(crate::progress::Silent));
+        let mut part = Attempts::new(
+            Retry { until: Some(Instant::now() + Duration::from_secs(20)), ..whole.rest() },
+            Arc::new(crate::progress::Silent),
+        );
+        let limit = part.limit().expect("a part has one");
+        assert!(limit > Duration::from_secs(19) && limit <= Duration::from_secs(20), "{limit:?}");
+        assert!(!part.again("busy", Some(Duration::from_secs(21))).await);
+        part.progressed();
+        assert!(
+            part.limit().is_some_and(|limit| limit <= Duration::from_secs(20)),
+            "progress does not lengthen the whole"
+        );
+        assert!(whole.rest().until.is_some_and(|until| until <= Instant::now() + RETRY.total));
+    }
+
+    #[derive(Default)]
+    struct Told(std::sync::Mutex<Vec<String>>);
+
+    impl Reporter for Told {
+        fn report(&self, event: Event<'_>) {
+            if let Event::Retry { why, attempt, attempts, .. } = event {
+                self.0.lock().expect("lock").push(format!("{why} {attempt}/{attempts}"));
+            }
+        }
     }
 }

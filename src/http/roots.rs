@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use reqwest::{Certificate, Identity};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::tls::{self, Identity, Trusted, Wanted};
 use super::{Error, Roots};
 
 /// Where distributions keep their bundle, for when nothing names one: Debian and Alpine, Fedora, its older
@@ -52,25 +52,25 @@ impl Platform {
         Self { texts: files.iter().filter_map(|path| std::fs::read(path).ok()).collect() }
     }
 
-    /// Parses what was read.
-    pub(super) fn certificates(&self) -> Vec<Certificate> {
+    /// Parses what was read; what cannot be used is left out.
+    pub(super) fn trusted(&self) -> Trusted {
+        let mut trusted = Trusted::nobody();
         let mut ders: Vec<CertificateDer<'static>> = self.texts.iter().flat_map(|text| parse(text)).collect();
         ders.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
         ders.dedup();
-        ders.iter().filter_map(|der| Certificate::from_der(der).ok()).collect()
+        trusted.add(ders);
+        trusted
     }
 }
 
 /// Reads the certificates of a file that the user named; each must be good.
-pub(super) fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
+pub(super) fn named(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let error = |reason: String| Error::Certificate { path: path.to_owned(), reason };
-    let text = std::fs::read(path).map_err(|e| error(e.to_string()))?;
-    let certificates: Vec<Certificate> =
-        parse(&text).iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+    let certificates = parse(&std::fs::read(path).map_err(|e| error(e.to_string()))?);
     if certificates.is_empty() {
         return Err(error("there is no PEM certificate in it".to_owned()));
     }
-    if !certificates.iter().all(is_usable) {
+    if !Trusted::nobody().add(certificates.iter().cloned()) {
         return Err(error("a certificate in it is malformed".to_owned()));
     }
     Ok(certificates)
@@ -80,28 +80,17 @@ pub(super) fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
 pub(super) fn identity(certificate: &Path, key: &Path) -> Result<Identity, Error> {
     let error = |path: &Path, reason: String| Error::Certificate { path: path.to_owned(), reason };
     let read = |path: &Path| std::fs::read(path).map_err(|e| error(path, e.to_string()));
-    let (mut text, key_text) = (read(certificate)?, read(key)?);
-    if parse(&text).is_empty() {
+    let (text, key_text) = (read(certificate)?, read(key)?);
+    let chain = parse(&text);
+    if chain.is_empty() {
         return Err(error(certificate, "there is no PEM certificate in it".to_owned()));
     }
-    if certificate != key {
-        text.push(b'\n');
-        text.extend(key_text);
-    }
     // The library's own message is left out: nothing of a key may be in a message.
-    let identity = Identity::from_pem(&text).map_err(|_| error(key, "there is no PEM key in it".to_owned()))?;
-    let usable = reqwest::Client::builder().no_proxy().tls_certs_only([]).identity(identity.clone()).build();
-    let unfit = format!("the key is not that of the certificate in {}", certificate.display());
-    usable.map(|_| identity).map_err(|_| error(key, unfit))
-}
-
-/// Leaves only those certificates that the TLS library takes; it refuses a whole set for one that it cannot parse.
-pub(super) fn usable(certificates: &[Certificate]) -> Vec<Certificate> {
-    certificates.iter().filter(|certificate| is_usable(certificate)).cloned().collect()
-}
-
-fn is_usable(certificate: &Certificate) -> bool {
-    reqwest::Client::builder().no_proxy().tls_certs_only([certificate.clone()]).build().is_ok()
+    let private = PrivateKeyDer::from_pem_slice(&key_text);
+    let identity = Identity { chain, key: private.map_err(|_| error(key, "there is no PEM key in it".to_owned()))? };
+    let unfit = || error(key, format!("the key is not that of the certificate in {}", certificate.display()));
+    tls::client(None, Some(&identity), &Wanted::default()).map_err(|_| unfit())?;
+    Ok(identity)
 }
 
 fn parse(text: &[u8]) -> Vec<CertificateDer<'static>> {
@@ -122,6 +111,6 @@ mod tests {
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("write");
         assert!(named(&path).expect_err("malformed").to_string().contains("malformed"));
         let roots = Platform::read(&Roots { file: Some(path), directories: Vec::new() });
-        assert!(usable(&roots.certificates()).is_empty());
+        assert!(roots.trusted().is_empty());
     }
 }

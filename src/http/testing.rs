@@ -261,10 +261,10 @@ mod tests {
         assert!(matches!(error, Error::Timeout { .. }) && error.is_transient(), "{error}");
         let call = Call::new(Method::PUT, Url::parse(&url).expect("url"));
         let endless = futures_util::stream::pending();
-        let error = agent.send_stream(&call, 10, endless).await.expect_err("silence");
+        let error = agent.send_stream(&call, (10, endless), None).await.expect_err("silence");
         assert!(error.to_string().contains("no progress"), "{error}");
         let body = futures_util::stream::once(async { Ok(Bytes::from_static(b"0123456789")) });
-        let error = agent.send_stream(&call, 10, body).await.expect_err("silence");
+        let error = agent.send_stream(&call, (10, body), None).await.expect_err("silence");
         assert!(error.to_string().contains("no answer"), "{error}");
     }
 
@@ -273,5 +273,55 @@ mod tests {
         let agent = agent(|options| options.resolv_conf = "/nonexistent/resolv.conf".into());
         let error = agent.send_retrying(&get("http://registry.example/")).await.expect_err("no servers");
         assert!(!error.is_transient(), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_judged_by_the_address_that_it_leads_to() {
+        let directory = tempfile::tempdir().expect("directory");
+        let hosts = directory.path().join("hosts");
+        let server = Server::start(|_| Reply::new(200).body("here")).await;
+        let port = server.address.rsplit(':').next().expect("a port").to_owned();
+        let text = "169.254.169.254 metadata.test\n::ffff:169.254.1.1 mapped.test\n127.0.0.1 home.test\n\
+                    169.254.1.1 both.test\n127.0.0.1 both.test\n";
+        std::fs::write(&hosts, text).expect("write");
+        let (given, leads) = (hosts.clone(), format!("http://home.test:{port}/"));
+        let agent = agent(|options| options.hosts_file = hosts);
+        for name in ["metadata.test", "mapped.test"] {
+            let error = agent.send_retrying(&get(&format!("http://{name}:1/?x=secret"))).await.expect_err(name);
+            assert!(matches!(error, Error::Address { .. }) && !error.to_string().contains("secret"), "{error:?}");
+            assert!(
+                error.to_string().contains("169.254") && error.to_string().contains("--allow-link-local"),
+                "{error}"
+            );
+            let error = agent.connect(name, 1).await.expect_err(name);
+            assert!(matches!(error, Error::Address { .. }), "{error:?}");
+        }
+        // Of several addresses those that are allowed are tried.
+        agent.send(&get(&format!("http://both.test:{port}/"))).await.expect("the other address");
+        agent.send(&get(&leads)).await.expect("the user may name this machine");
+        let away = NamedBy::Server(Url::parse("http://away.test/").expect("url"));
+        let error = agent.send(&get(&leads).named_by(away.clone())).await.expect_err("another server may not");
+        assert!(matches!(error, Error::Address { .. }), "{error:?}");
+        let open =
+            Agent::new(Options { hosts_file: given, allow_link_local: true, ..Options::default() }).expect("agent");
+        open.send(&get(&leads).named_by(away)).await.expect("allowed");
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_given_up_in_the_time_of_the_series() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let url = format!("http://{}/", listener.local_addr().expect("address"));
+        let second = Duration::from_secs(1);
+        let agent = agent(|options| {
+            options.timeouts = Timeouts { connect: second, idle: second, commit: second * 2 };
+            options.retry = Retry { attempts: 6, total: second * 4, ..options.retry };
+        });
+        for (call, least) in [(get(&url), 4), (Call::new(Method::PUT, Url::parse(&url).expect("url")), 3)] {
+            let begin = std::time::Instant::now();
+            let error = agent.send_retrying(&call).await.expect_err("silence");
+            assert!(error.is_transient(), "{error}");
+            let spent = begin.elapsed();
+            assert!(spent > second * (least - 1) && spent < second * 6, "{} {spent:?}", call.method);
+        }
     }
 }

@@ -82,6 +82,14 @@ pub enum Error {
         /// The isolation that can.
         able: &'static str,
     },
+    /// The image has something where a mount's target would be.
+    #[error("a mount at {} is not possible: {reason} in the image", .target.display())]
+    Target {
+        /// The mount's target.
+        target: PathBuf,
+        /// What is in the way.
+        reason: &'static str,
+    },
     /// Something of the container's is where a mount would be.
     #[error("a mount at {} is not possible in container isolation: the container has {} there", .target.display(), .obstacle.display())]
     Obstructed {

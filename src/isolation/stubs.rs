@@ -100,6 +100,14 @@ impl Place {
     }
 }
 
+/// Why there can be no target.
+const BELOW_A_FILE: &str = "one of the directories above it is a file";
+
+/// Makes the error of a target that the image does not allow.
+fn target(path: &Path, reason: &'static str) -> Error {
+    Error::Target { target: Path::new("/").join(path), reason }
+}
+
 impl Stubs {
     /// Prepares for putting things into `root`.
     pub(super) fn new(root: &Path) -> Self {
@@ -112,8 +120,9 @@ impl Stubs {
         self.make_parents(&place)?;
         match fs::symlink_metadata(&place) {
             Ok(metadata) if metadata.is_dir() => Ok(place),
-            Ok(_) => Err(files("mounting on", &place)(ErrorKind::NotADirectory.into())),
+            Ok(_) => Err(target(path, "it is no directory")),
             Err(error) if error.kind() == ErrorKind::NotFound => self.make_directory(&place).map(|()| place),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Err(target(path, BELOW_A_FILE)),
             Err(error) => Err(files("mounting on", &place)(error)),
         }
     }
@@ -127,11 +136,12 @@ impl Stubs {
         self.make_parents(&place)?;
         match fs::symlink_metadata(&place) {
             Ok(metadata) if !metadata.is_dir() => Ok(place),
-            Ok(_) => Err(files("mounting on", &place)(ErrorKind::IsADirectory.into())),
+            Ok(_) => Err(target(path, "it is a directory, and what is mounted is a file")),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make("making", &place, Undo::File, |path| write(path, &[], Access::FILE))?;
                 Ok(place)
             }
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Err(target(path, BELOW_A_FILE)),
             Err(error) => Err(files("mounting on", &place)(error)),
         }
     }

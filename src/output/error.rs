@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::http::Meaning;
 use crate::{image, registry, rootfs, store};
 
 /// A destination or result file that cannot be written.
@@ -104,8 +105,17 @@ pub enum Error {
         url: String,
         /// Why not.
         reason: String,
-        /// Whether it may work later.
-        transient: bool,
+        /// What that means.
+        meaning: Meaning,
+    },
+    /// An OCI layout cannot be written.
+    #[error("cannot write the OCI layout {}", path.display())]
+    Layout {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: store::Error,
     },
     /// The store of blobs fails.
     #[error(transparent)]

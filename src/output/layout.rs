@@ -23,7 +23,8 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// Writes the image; an index that is there already is replaced, blobs that are there stay.
 pub(super) fn write(path: &Path, image: &Assembled, names: &[Reference], open: &OpenLayer<'_>) -> Result<(), Error> {
-    let blobs = Store::open(path)?;
+    let failed = |source| Error::Layout { path: path.to_owned(), source };
+    let blobs = Store::open(path).map_err(failed)?;
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
         if blobs.contains(digest) {
@@ -31,12 +32,12 @@ pub(super) fn write(path: &Path, image: &Assembled, names: &[Reference], open: &
         }
         let failure = |source| Error::Layer { digest: digest.to_string(), source };
         let mut reader = open(layer).map_err(failure)?;
-        let mut writer = blobs.create()?;
+        let mut writer = blobs.create().map_err(failed)?;
         io::copy(&mut reader, &mut writer).map_err(failure)?;
-        writer.finish()?;
+        writer.finish().map_err(failed)?;
     }
-    blobs.put(&image.config_bytes)?;
-    blobs.put(&image.manifest_bytes)?;
+    blobs.put(&image.config_bytes).map_err(failed)?;
+    blobs.put(&image.manifest_bytes).map_err(failed)?;
     write_atomically(&path.join("oci-layout"), LAYOUT)?;
     write_atomically(&path.join("index.json"), &index(image, names, ArchiveForm::Oci).to_bytes())
 }

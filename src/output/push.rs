@@ -2,11 +2,12 @@
 //!
 //! *Invariant: a document is pushed after all that it names, so that no reference ever leads to something incomplete.*
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::upload::repositories;
 use super::{Error, Packed};
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 use crate::outcome::PushOutcome;
 use crate::progress::Reporter;
 use crate::registry::Client;
@@ -36,11 +37,28 @@ pub async fn push(
         blobs.buffer_unordered(AT_A_TIME).try_collect::<()>().await?;
         for (descriptor, bytes) in &packed.parts {
             let by_digest = repository.with_digest(descriptor.digest.clone());
-            client.push_manifest(&by_digest, &descriptor.media_type, bytes.clone()).await?;
+            put(packed, &by_digest, (&descriptor.media_type, bytes), client).await?;
         }
     }
     for destination in destinations {
-        client.push_manifest(destination, &packed.root.media_type, packed.root_bytes.clone()).await?;
+        put(packed, destination, (&packed.root.media_type, &packed.root_bytes), client).await?;
     }
     Ok(PushOutcome { image: packed.root.clone(), pushed: destinations.to_vec() })
+}
+
+/// Puts a document, with those blobs that the registry turns out not to know.
+async fn put(
+    packed: &Packed,
+    to: &Reference,
+    (media_type, bytes): (&str, &Bytes),
+    client: &Client,
+) -> Result<(), Error> {
+    let send = async |client: &Client, unknown: &[Digest]| {
+        let is_wanted = |digest: &Digest| unknown.is_empty() || unknown.contains(digest);
+        for (descriptor, blob) in packed.blobs.iter().filter(|(descriptor, _)| is_wanted(&descriptor.digest)) {
+            client.push_blob(to, blob, descriptor, None).await?;
+        }
+        Ok::<(), Error>(())
+    };
+    client.push_manifest_of(to, media_type, bytes.clone(), send).await.map(drop)
 }

@@ -98,8 +98,12 @@ impl Uploads {
             self.shared.deliver(repository, &config, &image.config, None).await?;
         }
         for destination in &self.destinations {
-            let bytes: Bytes = image.manifest_bytes.clone();
-            self.shared.client.push_manifest(destination, &image.manifest.media_type, bytes).await?;
+            let (bytes, media_type): (Bytes, _) = (image.manifest_bytes.clone(), &image.manifest.media_type);
+            let client = &self.shared.client;
+            let send = async |client: &Client, unknown: &[Digest]| {
+                self.shared.send_anew(client, destination, image, unknown).await
+            };
+            client.push_manifest_of(destination, media_type, bytes, send).await?;
         }
         Ok(std::mem::take(&mut self.destinations))
     }
@@ -114,6 +118,28 @@ impl Drop for Uploads {
 }
 
 impl Shared {
+    /// Sends those blobs of an image to a repository that it does not know, all where none is named.
+    async fn send_anew(
+        &self,
+        client: &Client,
+        to: &Reference,
+        image: &Assembled,
+        unknown: &[Digest],
+    ) -> Result<(), Error> {
+        let (repositories, reporter) = (vec![to.clone()], Arc::clone(&self.reporter));
+        let (direct, store) = (client.direct(), self.store.clone());
+        let anew = Self { direct, client: client.clone(), store, repositories, reporter };
+        let is_wanted = |digest: &Digest| unknown.is_empty() || unknown.contains(digest);
+        for layer in image.layers.iter().filter(|layer| is_wanted(&layer.descriptor.digest)) {
+            anew.deliver_layer(layer).await?;
+        }
+        if is_wanted(&image.config.digest) {
+            let config = BlobSource::Bytes(image.config_bytes.clone());
+            anew.deliver(to, &config, &image.config, None).await?;
+        }
+        Ok(())
+    }
+
     /// Brings a layer to every repository: the first gets it from where it is, the others from the first if they can.
     async fn deliver_layer(&self, layer: &Layer) -> Result<(), Error> {
         let origin = match &layer.content {

@@ -149,7 +149,7 @@ impl Authoriser {
         service: Option<&str>,
         scopes: &BTreeSet<String>,
     ) -> Result<TokenAnswer, Error> {
-        let mut url = realm_url(target, realm, self.found.credential.is_some())?;
+        let mut url = realm_url(target, realm)?;
         let secret = self.found.credential.as_ref().map(|credential| &credential.secret);
         let call = if let Some(Secret::IdentityToken(refresh)) = secret {
             let joined = scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
@@ -184,14 +184,10 @@ impl Authoriser {
     }
 }
 
-/// Reads the realm, relative or not, and refuses to send a secret in the clear that came to us over TLS.
-fn realm_url(target: &Target, realm: &str, has_secret: bool) -> Result<Url, Error> {
+/// Reads the realm, relative or not. What may be sent there is decided where it is sent: it is named by the registry.
+fn realm_url(target: &Target, realm: &str) -> Result<Url, Error> {
     let base = target.url("")?;
-    let url = base.join(realm).map_err(|e| target.protocol(format!("the token server `{realm}` is not a URL: {e}")))?;
-    if has_secret && base.scheme() == "https" && url.scheme() != "https" {
-        return Err(target.protocol(format!("credentials are not sent to the token server {realm} without TLS")));
-    }
-    Ok(url)
+    base.join(realm).map_err(|e| target.protocol(format!("the token server `{realm}` is not a URL: {e}")))
 }
 
 fn basic(user: &str, password: &str) -> Option<HeaderValue> {

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Error;
 use super::error::At;
 use super::host::Target;
-use crate::http::{Backoff, HeaderName, HeaderValue, Method, Response, StatusCode};
+use crate::http::{Attempts, HeaderName, HeaderValue, Method, Response, StatusCode};
 use crate::oci::{Descriptor, Digest, Hasher};
 
 /// How often one blob may be continued, however well it goes in between.
@@ -61,13 +61,13 @@ pub(super) struct Download {
     /// Bytes of the current answer that were handed on before.
     skip: u64,
     resumes: u32,
-    backoff: Backoff,
+    attempts: Attempts,
 }
 
 impl Download {
     /// Prepares to get a blob from `offset` on.
     pub(super) fn new(target: Target, descriptor: &Descriptor, offset: u64) -> Self {
-        let backoff = Backoff::new(target.retry);
+        let attempts = target.client.0.agent.attempts(target.retry);
         Self {
             target,
             size: descriptor.size,
@@ -77,7 +77,7 @@ impl Download {
             response: None,
             skip: 0,
             resumes: 0,
-            backoff,
+            attempts,
         }
     }
 
@@ -126,7 +126,7 @@ impl Download {
                 let range = HeaderValue::from_str(&format!("bytes={}-", self.offset)).expect("digits are a header");
                 call = call.header(HeaderName::from_static("range"), range);
             }
-            let response = self.target.send(call).await?;
+            let response = self.target.within(self.attempts.rest()).send(call).await?;
             self.skip = match response.status() {
                 StatusCode::OK => self.offset,
                 StatusCode::PARTIAL_CONTENT => 0,
@@ -167,7 +167,7 @@ impl Download {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&piece);
         }
-        self.backoff.reset();
+        self.attempts.progressed();
         Ok(Some(piece))
     }
 
@@ -184,7 +184,7 @@ impl Download {
     async fn resume(&mut self, error: Error) -> Result<(), Error> {
         self.response = None;
         self.resumes += 1;
-        if self.resumes > MOST_RESUMES || !self.backoff.pause(None).await {
+        if self.resumes > MOST_RESUMES || !self.attempts.again(&error.in_short(), None).await {
             return Err(error);
         }
         Ok(())

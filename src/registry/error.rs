@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use crate::http::{self, StatusCode, TlsProblem};
+use crate::causes;
+use crate::http::{self, Meaning, StatusCode, TlsProblem};
 use crate::oci::{Digest, ManifestError};
 
 /// How messages call the reading of a blob.
@@ -49,6 +50,22 @@ pub enum Error {
         status: StatusCode,
         /// The registry's own words, after `: `, or nothing.
         detail: String,
+        /// The digests that the registry names as what is wrong.
+        named: Vec<Digest>,
+    },
+    /// The registry does not know a blob of the manifest that it got, though it has been given or said that it had it.
+    #[error("{at}: {url} answered {status}{detail}; another push of the same blobs may be under way")]
+    BlobUnknown {
+        /// What was being done.
+        at: At,
+        /// The redacted URL.
+        url: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// The registry's own words, after `: `, or nothing.
+        detail: String,
+        /// Which blobs; none where the registry does not say.
+        unknown: Vec<Digest>,
     },
     /// The registry does not let us.
     #[error("{at}: {0}", .denied)]
@@ -184,10 +201,18 @@ pub enum ErrorKind {
     Transient,
     /// Give other credentials, or more rights to these.
     Denied,
+    /// Say how the registry is spoken to: certificates, plain HTTP, proxies.
+    Settings,
+    /// There is no such host, or no way to it that we go: another try ends the same.
+    Unreachable,
     /// There is nothing of that name.
     NotFound,
-    /// The content is wrong: bad digest, bad size, malformed.
+    /// What came is not what its digest and size say.
+    Damaged,
+    /// The content is wrong: malformed, or nothing that we understand.
     Invalid,
+    /// Look at the disk here.
+    Local,
     /// Anything else.
     Other,
 }
@@ -196,9 +221,15 @@ impl Error {
     /// Sorts the error by what can be done about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Transport { source, .. } if source.is_transient() => ErrorKind::Transient,
             Self::Transport { source: http::Error::Offline { .. }, .. } => ErrorKind::NotFound,
-            Self::Transport { .. } | Self::Read { .. } => ErrorKind::Other,
+            Self::Transport { source, .. } => match source.meaning() {
+                Meaning::Transient => ErrorKind::Transient,
+                Meaning::Settings => ErrorKind::Settings,
+                Meaning::Denied => ErrorKind::Denied,
+                Meaning::Wrong => ErrorKind::Unreachable,
+            },
+            Self::Read { .. } => ErrorKind::Local,
+            Self::BlobUnknown { .. } => ErrorKind::Transient,
             Self::Status { status, .. } if http::is_transient_status(*status) => ErrorKind::Transient,
             Self::Status { status, .. } => match *status {
                 StatusCode::NOT_FOUND => ErrorKind::NotFound,
@@ -209,11 +240,8 @@ impl Error {
             Self::Places { last, .. } => last.kind(),
             Self::Denied { .. } | Self::Blocked { .. } => ErrorKind::Denied,
             Self::Platform { .. } | Self::Nowhere { .. } => ErrorKind::NotFound,
-            Self::Digest { .. }
-            | Self::Size { .. }
-            | Self::Manifest { .. }
-            | Self::Config { .. }
-            | Self::Protocol { .. } => ErrorKind::Invalid,
+            Self::Digest { .. } | Self::Size { .. } => ErrorKind::Damaged,
+            Self::Manifest { .. } | Self::Config { .. } | Self::Protocol { .. } => ErrorKind::Invalid,
         }
     }
 
@@ -227,6 +255,7 @@ impl Error {
             | Self::Size { at, .. } => at.operation == PULL_BLOB,
             Self::Places { last, .. } => last.is_reading_blob(),
             Self::Manifest { .. }
+            | Self::BlobUnknown { .. }
             | Self::Config { .. }
             | Self::Platform { .. }
             | Self::Protocol { .. }
@@ -247,6 +276,28 @@ impl Error {
         };
         let detail = detail.to_lowercase();
         detail.contains("immutab") || detail.contains("tag_immutable")
+    }
+
+    /// Makes of the answer to a manifest what it says: that the registry does not know a blob.
+    ///
+    /// Source: OCI distribution-spec, "Error Codes": MANIFEST_BLOB_UNKNOWN, and by some BLOB_UNKNOWN.
+    pub(super) fn of_manifest(self) -> Self {
+        match self {
+            Self::Status { at, url, status, detail, named }
+                if matches!(status.as_u16(), 400 | 404) && detail.to_lowercase().contains("blob_unknown") =>
+            {
+                Self::BlobUnknown { at, url, status, detail, unknown: named }
+            }
+            other => other,
+        }
+    }
+
+    /// Writes the error in one line for a message that something is tried again.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::Transport { source, .. } => source.in_short(),
+            other => causes::in_one_line(other),
+        }
     }
 
     /// Tells whether it was the other side's certificate.
@@ -305,6 +356,17 @@ pub(super) fn detail(body: &[u8]) -> String {
     }
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_DETAIL).collect();
     format!(": {shown}")
+}
+
+/// Reads the digests that a registry's error document names in its details, as text or under `digest`.
+pub(super) fn named(body: &[u8]) -> Vec<Digest> {
+    let Ok(document) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
+    let items = document["errors"].as_array().cloned().unwrap_or_default();
+    let texts = items.iter().map(|item| &item["detail"]).filter_map(|detail| {
+        let text = [detail, &detail["digest"], &detail["Digest"]].into_iter().find_map(|value| value.as_str());
+        text?.parse().ok()
+    });
+    texts.collect()
 }
 
 #[cfg(test)]

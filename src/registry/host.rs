@@ -1,17 +1,21 @@
 //! One registry for one purpose: its address, how it wants to be asked, and the tokens it gave.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use super::auth::{Authoriser, Token};
 use super::challenge::{self, Challenge};
-use super::error::{At, Error, detail};
+use super::error::{At, Error, detail, named};
 use super::mirrors::Place;
 use super::{Client, Options, Registry};
-use crate::http::{self, AUTHORIZATION, Backoff, Call, HeaderValue, Method, Response, Retry, StatusCode, Url, redact};
+use crate::http::{
+    self, AUTHORIZATION, Attempt, Call, HeaderValue, Method, NamedBy, Response, Retry, StatusCode, Url, redact,
+};
 use crate::oci::{DEFAULT_REGISTRY, Reference};
+use crate::progress::Event;
 
 /// How much of an error's body is read.
 const LARGEST_ERROR: usize = 8 << 10;
@@ -35,7 +39,11 @@ pub(super) struct Wanted {
 
 /// All registries that were met.
 #[derive(Debug, Default)]
-pub(super) struct Hosts(Mutex<HashMap<(String, Purpose, Registry), Arc<Host>>>);
+pub(super) struct Hosts {
+    known: Mutex<HashMap<(String, Purpose, Registry), Arc<Host>>>,
+    /// What was told about them.
+    told: Mutex<HashSet<String>>,
+}
 
 /// One registry for one purpose, under the same settings.
 #[derive(Debug)]
@@ -88,6 +96,9 @@ impl Client {
         let host = self.0.hosts.get(&self.0.options, place, purpose);
         let base = host.base.get_or_try_init(|| self.ping(&host, &at, retry)).await?.clone();
         let found = self.0.credentials.find(reference).await;
+        for message in found.warnings.iter().filter(|warning| self.0.hosts.is_new(warning)) {
+            self.report(Event::Warning { rule: "CredentialHelper", line: None, message });
+        }
         let scopes = scopes(reference, purpose, also);
         let authoriser = Arc::new(Authoriser::new(found, scopes));
         Ok(Target { client: self.clone(), host, reference: reference.clone(), at, retry, base, authoriser })
@@ -96,44 +107,74 @@ impl Client {
     /// Finds the registry's address and its challenge.
     ///
     /// With `insecure`, plain http comes first; https follows where it is refused, so that one flag for all
-    /// destinations does not break those that speak TLS.
+    /// destinations does not break those that speak TLS. On this machine it is the other way round, unasked, as with
+    /// Docker and kaniko.
     async fn ping(&self, host: &Host, at: &At, retry: Retry) -> Result<Url, Error> {
-        let schemes: &[&str] = if host.settings.insecure { &["http", "https"] } else { &["https"] };
-        let mut backoff = Backoff::new(retry);
+        let schemes: &[&str] = match host.settings.insecure {
+            true => &["http", "https"],
+            false if host.is_on_this_machine() => &["https", "http"],
+            false => &["https"],
+        };
+        let mut attempts = self.0.agent.attempts(retry);
         loop {
-            let mut best: Option<Error> = None;
-            let mut asked = None;
-            for scheme in schemes {
-                let error = match self.ping_once(host, scheme, at).await {
-                    Ok(Ok(base)) => return Ok(base),
-                    Ok(Err(response)) if response.status() == StatusCode::BAD_REQUEST => continue,
-                    Ok(Err(response)) => {
-                        asked = http::retry_after(response.headers());
-                        status_error(at.clone(), response).await
-                    }
-                    Err(error) => error,
-                };
-                // The first error is the one to tell, unless the second shows that TLS is spoken there.
-                if best.is_none() || error.is_untrusted() {
-                    best = Some(error);
+            let attempt = match self.ping_any(host, schemes, at, attempts.limit()).await {
+                Err((error, asked)) if error.kind() == super::ErrorKind::Transient => {
+                    Attempt::Passing { why: error.in_short(), value: Err(error), asked }
                 }
-            }
-            let Some(error) = best else {
-                return Err(Error::Protocol { at: at.clone(), reason: "no scheme to ask with".to_owned() });
+                other => Attempt::Final(other.map_err(|(error, _)| error)),
             };
-            let transient = error.kind() == super::ErrorKind::Transient;
-            if !transient || !backoff.pause(asked).await {
-                return Err(error);
+            if let Some(result) = attempts.settle(attempt).await {
+                return result;
             }
         }
     }
 
-    async fn ping_once(&self, host: &Host, scheme: &str, at: &At) -> Result<Result<Url, Response>, Error> {
+    /// Asks with one scheme after the other; the error comes with the wait that the registry asked for.
+    async fn ping_any(
+        &self,
+        host: &Host,
+        schemes: &[&str],
+        at: &At,
+        limit: Option<Duration>,
+    ) -> Result<Url, (Error, Option<Duration>)> {
+        let mut best: Option<Error> = None;
+        let mut asked = None;
+        for scheme in schemes {
+            let error = match self.ping_once(host, scheme, at, limit).await {
+                Ok(Ok(base)) => return Ok(base),
+                Ok(Err(response)) if response.status() == StatusCode::BAD_REQUEST => continue,
+                Ok(Err(response)) => {
+                    asked = http::retry_after(response.headers());
+                    status_error(at.clone(), response).await
+                }
+                Err(error) => error,
+            };
+            // Whoever shows a certificate speaks TLS, and is not asked for less.
+            let is_untrusted = error.is_untrusted();
+            // The first error is the one to tell, unless the second shows that TLS is spoken there.
+            if best.is_none() || is_untrusted {
+                best = Some(error);
+            }
+            if is_untrusted {
+                break;
+            }
+        }
+        let nothing = || Error::Protocol { at: at.clone(), reason: "no scheme to ask with".to_owned() };
+        Err((best.unwrap_or_else(nothing), asked))
+    }
+
+    async fn ping_once(
+        &self,
+        host: &Host,
+        scheme: &str,
+        at: &At,
+        limit: Option<Duration>,
+    ) -> Result<Result<Url, Response>, Error> {
         let address = if host.registry == DEFAULT_REGISTRY { "registry-1.docker.io" } else { &host.registry };
         let base = Url::parse(&format!("{scheme}://{address}/v2/"))
             .map_err(|e| Error::Protocol { at: at.clone(), reason: format!("`{address}` is not a host name: {e}") })?;
         let call = host.call(Method::GET, base.clone());
-        let sent = self.0.agent.send(&call).await;
+        let sent = self.0.agent.send_within(&call, limit).await;
         let response = sent.map_err(|source| Error::Transport { at: at.clone(), source })?;
         let status = response.status();
         // Go's servers say so to plain http on their TLS port; proxies in front of a registry redirect instead.
@@ -142,16 +183,27 @@ impl Client {
             return Ok(Err(response));
         }
         host.set_challenge(challenge::best(response.headers()));
-        let moved = response.url();
-        let same_host = moved.host_str() == base.host_str() && moved.path() == base.path() && moved.query().is_none();
-        Ok(Ok(if same_host { moved.clone() } else { base }))
+        Ok(Ok(if is_its_own_tls(&base, response.url()) { response.url().clone() } else { base }))
     }
 }
 
+/// Tells whether a registry that was asked in plain http has sent us to itself behind TLS: to the same host, and to the
+/// same port or to that of https. Where else it sends us is another server, which gets no credential of ours.
+fn is_its_own_tls(base: &Url, moved: &Url) -> bool {
+    let same_host = moved.host_str() == base.host_str() && moved.path() == base.path() && moved.query().is_none();
+    // None stands for the scheme's own.
+    same_host && base.scheme() == "http" && moved.scheme() == "https" && moved.port() == base.port()
+}
+
 impl Hosts {
+    /// Tells whether something was not told before.
+    fn is_new(&self, message: &str) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(message.to_owned())
+    }
+
     fn get(&self, options: &Options, place: &Place, purpose: Purpose) -> Arc<Host> {
         let settings = settings(options, place, purpose);
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &place.reference.registry;
         let make = || Arc::new(Host::new(registry, settings.clone()));
         hosts.entry((registry.clone(), purpose, settings.clone())).or_insert_with(make).clone()
@@ -190,6 +242,11 @@ impl Host {
         call
     }
 
+    /// Tells whether the registry's name is one of this machine.
+    fn is_on_this_machine(&self) -> bool {
+        Url::parse(&format!("https://{}/", self.registry)).is_ok_and(|url| http::is_loopback(&url))
+    }
+
     pub(super) fn challenge(&self) -> Option<Challenge> {
         self.challenge.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -206,9 +263,14 @@ impl Target {
         self.base.join(&whole).map_err(|e| self.protocol(format!("`{whole}` makes no URL: {e}")))
     }
 
-    /// Starts a request to the repository.
+    /// Starts a request to the repository, or to where the registry sends us for it.
     pub(super) fn call(&self, method: Method, url: Url) -> Call {
-        self.host.call(method, url)
+        self.host.call(method, url).named_by(NamedBy::Server(self.base.clone()))
+    }
+
+    /// Returns the same target for a part of a series of attempts.
+    pub(super) fn within(&self, retry: Retry) -> Self {
+        Self { retry, ..self.clone() }
     }
 
     /// Makes a request with authorisation, again after transient failures and once more after a refusal that
@@ -281,8 +343,8 @@ impl Target {
 /// Makes the error of an answer that is neither success nor a refusal.
 pub(super) async fn status_error(at: At, response: Response) -> Error {
     let (url, status) = (redact(response.url()), response.status());
-    let detail = detail(&response.beginning(LARGEST_ERROR).await);
-    Error::Status { at, url, status, detail }
+    let body = response.beginning(LARGEST_ERROR).await;
+    Error::Status { at, url, status, detail: detail(&body), named: named(&body) }
 }
 
 /// Marks a header as secret, so that no debug output shows it.

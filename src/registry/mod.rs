@@ -107,6 +107,8 @@ struct Shared {
     hosts: Arc<host::Hosts>,
     answered: Arc<mirrors::Answered>,
     reporter: Arc<dyn Reporter>,
+    /// Whether blobs are sent without asking whether the registry has them.
+    anew: bool,
     pulls: Arc<Semaphore>,
     pushes: Arc<Semaphore>,
 }
@@ -124,6 +126,7 @@ impl Client {
             hosts: Arc::default(),
             answered: Arc::default(),
             reporter,
+            anew: false,
             pulls: Arc::new(Semaphore::new(parallel)),
             pushes: Arc::new(Semaphore::new(parallel)),
         }))
@@ -145,6 +148,13 @@ impl Client {
     pub fn direct(&self) -> Self {
         let options = Options { mirrors: self.0.options.mirrors.without_places(), ..self.0.options.clone() };
         Self(Arc::new(Shared { options, answered: Arc::default(), ..Shared::clone(&self.0) }))
+    }
+
+    /// Returns a client that knows the same, but sends every blob that it pushes: what a registry said that it has was
+    /// not so.
+    #[must_use]
+    fn anew(&self) -> Self {
+        Self(Arc::new(Shared { anew: true, ..Shared::clone(&self.0) }))
     }
 
     fn report(&self, event: Event<'_>) {

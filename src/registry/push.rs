@@ -1,5 +1,7 @@
 //! Push: the right to, blobs by the cheapest way that works, manifests with their digest confirmed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::host::{Purpose, Target};
@@ -7,9 +9,12 @@ use super::pull::{announced_digest, manifest_call};
 use super::source::{BlobSource, Remote, Source};
 use super::upload::Upload;
 use super::{Client, Error};
-use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Response};
+use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Response, Retry};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::progress::{Delivery, Event, Reporter};
+
+/// How often a manifest is put whose blobs the registry says it does not know.
+const MANIFEST_ATTEMPTS: u32 = 4;
 
 /// How a blob came to be in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +113,36 @@ impl Client {
         self.bring(to, &source, descriptor, Some(from)).await
     }
 
+    /// Puts a manifest as [`Client::push_manifest`] does. Where the registry says that it does not know a blob of it, `send`
+    /// sends those that it is given with the client that it is given (all of them where none is named), and the manifest
+    /// is put again: when two push the same blobs at once, one may be told that a blob is there before it is.
+    ///
+    /// # Errors
+    /// As [`Client::push_manifest`], and that of `send`.
+    pub async fn push_manifest_of<E: From<Error>>(
+        &self,
+        to: &Reference,
+        media_type: &str,
+        bytes: Bytes,
+        send: impl AsyncFn(&Self, &[Digest]) -> Result<(), E>,
+    ) -> Result<Digest, E> {
+        // What is sent between two attempts takes its own time.
+        let retry = Retry { attempts: MANIFEST_ATTEMPTS, total: Duration::from_secs(3600), ..self.0.agent.retry() };
+        let mut attempts = self.0.agent.attempts(retry);
+        loop {
+            match self.push_manifest(to, media_type, bytes.clone()).await {
+                Err(Error::BlobUnknown { at, url, status, detail, unknown }) => {
+                    let error = Error::BlobUnknown { at, url, status, detail, unknown: unknown.clone() };
+                    if !attempts.again(&error.in_short(), None).await {
+                        return Err(error.into());
+                    }
+                    send(&self.anew(), &unknown).await?;
+                }
+                result => return result.map_err(E::from),
+            }
+        }
+    }
+
     /// Puts a manifest or index under the reference's tag, or under its digest where it has no tag.
     ///
     /// Nothing is sent when the tag already points to these very bytes. The digest that is returned was
@@ -147,7 +182,7 @@ impl Client {
                 let call = Call { url: target.url(&format!("manifests/{digest}"))?, ..call };
                 target.expect(target.send(call).await?, &[200, 201, 202]).await?
             }
-            result => result?,
+            result => result.map_err(Error::of_manifest)?,
         };
         match announced_digest(&response).as_ref().and_then(differs) {
             Some(error) => Err(error),
@@ -166,6 +201,11 @@ impl Client {
         // What came by a mirror can be mounted from there, too.
         let from = from.map(|from| self.place_of(from)).filter(|from| can_mount(to, from));
         let from = from.as_ref();
+        if self.0.anew {
+            let target = self.blob_target(to, descriptor, None).await?;
+            let bytes = super::upload::run(&target, source, descriptor, None).await?;
+            return Ok(Pushed::Uploaded { bytes });
+        }
         let target = self.blob_target(to, descriptor, from).await?;
         if exists(&target, descriptor).await? {
             return Ok(Pushed::Existed);

@@ -18,7 +18,7 @@ use super::Error;
 use super::host::Target;
 use super::push::exists;
 use super::source::{Body, Source};
-use crate::http::{self, Backoff, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
+use crate::http::{self, Attempts, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
 use crate::oci::Descriptor;
 
 /// An upload session at the registry; ended there when it is dropped unfinished.
@@ -94,7 +94,7 @@ pub(super) async fn run(
         source,
         descriptor,
         sent: Arc::new(AtomicU64::new(0)),
-        backoff: Backoff::new(target.client.0.agent.retry()),
+        attempts: target.client.0.agent.attempts(target.retry),
         most: 0,
         pieces: Pieces::AfterFailure,
     };
@@ -161,7 +161,7 @@ struct Sending<'a> {
     source: &'a Source,
     descriptor: &'a Descriptor,
     sent: Arc<AtomicU64>,
-    backoff: Backoff,
+    attempts: Attempts,
     /// The most bytes that any session had: only more than that is progress.
     most: u64,
     pieces: Pieces,
@@ -169,7 +169,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn start(&self) -> Result<Upload, Error> {
-        let target = self.target;
+        let target = &self.target.within(self.attempts.rest());
         let response = target.send(target.call(Method::POST, target.url("blobs/uploads/")?)).await?;
         Upload::begin(target, &target.expect(response, &[202]).await?)
     }
@@ -183,7 +183,7 @@ impl Sending<'_> {
                 Outcome::Done => return Ok(()),
                 Outcome::Has(bytes) => offset = self.has(bytes),
                 Outcome::Again(error, asked) => {
-                    if !self.failed(asked).await {
+                    if !self.failed(&error, asked).await {
                         return Err(Failure::Final(error));
                     }
                     match self.find_offset(upload).await {
@@ -194,7 +194,11 @@ impl Sending<'_> {
                 }
                 Outcome::Gone(_) if self.exists().await => return Ok(()),
                 Outcome::Gone(error) => {
-                    return Err(if self.failed(None).await { Failure::Lost(error) } else { Failure::Final(error) });
+                    return Err(if self.failed(&error, None).await {
+                        Failure::Lost(error)
+                    } else {
+                        Failure::Final(error)
+                    });
                 }
                 Outcome::Refused(error) if self.changes_pieces(&error) => return Err(Failure::Lost(error)),
                 Outcome::Refused(error) => return Err(Failure::Final(error)),
@@ -252,7 +256,7 @@ impl Sending<'_> {
         let body = self.source.stream(offset, length, &self.target.at).await.map_err(Outcome::Refused)?;
         let broken = Arc::new(Mutex::new(None));
         let body = self.watched(body, broken.clone());
-        let result = self.target.client.0.agent.send_stream(&call, length, body).await;
+        let result = self.target.client.0.agent.send_stream(&call, (length, body), self.attempts.limit()).await;
         if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Outcome::Refused(error));
         }
@@ -299,17 +303,17 @@ impl Sending<'_> {
     fn has(&mut self, bytes: u64) -> u64 {
         if bytes > self.most {
             self.most = bytes;
-            self.backoff.reset();
+            self.attempts.progressed();
         }
         bytes
     }
 
     /// Waits after a failure, and goes over to pieces; `false` when it is time to give up.
-    async fn failed(&mut self, asked: Option<Duration>) -> bool {
+    async fn failed(&mut self, error: &Error, asked: Option<Duration>) -> bool {
         if self.pieces == Pieces::AfterFailure {
             self.pieces = Pieces::Now;
         }
-        self.backoff.pause(asked).await
+        self.attempts.again(&error.in_short(), asked).await
     }
 
     /// Decides after a final answer whether the other way, in pieces or in one, may be accepted.
@@ -333,7 +337,7 @@ impl Sending<'_> {
             return None;
         }
         let call = self.target.call(Method::GET, upload.location.clone());
-        let response = self.target.send(call).await.ok()?;
+        let response = self.target.within(self.attempts.rest()).send(call).await.ok()?;
         if !matches!(response.status().as_u16(), 200 | 202 | 204) {
             return None;
         }
@@ -344,7 +348,7 @@ impl Sending<'_> {
 
     /// Tells whether the blob is there after all: the answer to a PUT that succeeded may have been lost.
     async fn exists(&self) -> bool {
-        exists(self.target, self.descriptor).await.unwrap_or(false)
+        exists(&self.target.within(self.attempts.rest()), self.descriptor).await.unwrap_or(false)
     }
 }
 

@@ -108,3 +108,17 @@ fn layers_that_cannot_be_fetched_are_made_again() {
     let asked = proxy.count("GET", "/cache/blobs/");
     assert!(asked <= ATTEMPTS * (AT_A_TIME + 1), "{asked} times");
 }
+
+#[test]
+fn a_cache_is_not_given_up_for_a_blob_that_its_registry_does_not_know_yet() {
+    if !Isolation::Namespace.allowed("cache: unknown blobs") {
+        return;
+    }
+    let (source, registry) =
+        (source("FROM $BASE\nRUN echo ran\nCOPY file /file\n", &[("file", "file\n")]), Registry::plain());
+    let proxy = Proxy::start(&registry.address, &[Rule::new("PUT", "/manifests/", Fault::BlobUnknown, 2)]);
+    let first = build(&source, &proxy.address, &[]);
+    assert_eq!(told(&first), Vec::<&str>::new(), "{}", first.stderr);
+    let second = build(&source, &registry.address, &[]);
+    assert!(!second.stderr.contains("MISS") && second.image().digest == first.image().digest, "{}", second.stderr);
+}

@@ -158,3 +158,34 @@ fn a_base_layer_that_nobody_reads_is_not_downloaded() {
     assert!(proxy.count("GET", "/blobs/") <= 1, "{:#?}", proxy.requests());
     assert!(proxy.count("POST", "mount=") >= 1, "{:#?}", proxy.requests());
 }
+
+#[test]
+fn blobs_that_the_registry_says_it_does_not_know_are_sent_again() {
+    if !Isolation::Namespace.allowed("faults: unknown blobs") {
+        return;
+    }
+    let sent = |proxy: &Proxy| proxy.count("PUT", "/blobs/uploads/");
+    let (build, proxy, registry) = push_through(&[Rule::new("PUT", "/manifests/", Fault::BlobUnknown, 2)]);
+    assert_eq!(build.code, 0, "{}", build.stderr);
+    assert_eq!(build.result("digest"), registry.digest("app:1"));
+    assert_eq!(sent(&proxy), 6, "the layer and the configuration, three times each: {:#?}", proxy.requests());
+    assert!(build.stderr.contains("MANIFEST_BLOB_UNKNOWN") && build.stderr.contains("tried again"), "{}", build.stderr);
+    let (build, proxy, _) = push_through(&[Rule::new("PUT", "/manifests/", Fault::BlobUnknown, ALWAYS)]);
+    assert_eq!((build.code, build.result("digest")), (75, None), "{}", build.stderr);
+    assert_eq!(sent(&proxy), 8, "it has an end: {:#?}", proxy.requests());
+}
+
+#[test]
+fn each_new_attempt_is_told_with_its_reason() {
+    if !Isolation::Namespace.allowed("faults: what is told") {
+        return;
+    }
+    let busy = Rule::new("GET", "/manifests/", Fault::Status(429, "Retry-After: 1\r\n"), 1);
+    let (build, _) = pull_through(&[busy, Rule::new("GET", "/blobs/", Fault::Status(503, ""), 1)]);
+    build.image().verify();
+    for text in ["answered with 429", "answered with 503"] {
+        let lines: Vec<&str> = build.stderr.lines().filter(|line| line.contains(text)).collect();
+        assert_eq!(lines.len(), 1, "{text}: {}", build.stderr);
+        assert!(lines[0].contains("tried again in") && lines[0].contains("attempt 2 of 6"), "{}", lines[0]);
+    }
+}

@@ -31,6 +31,7 @@ mod debian;
 mod differential;
 mod differential_cache;
 mod errors;
+mod exit_codes;
 mod faults;
 mod flags;
 mod hostile;

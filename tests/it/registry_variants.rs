@@ -17,6 +17,21 @@ type Row = (&'static str, fn());
 const ROWS: &[Row] = &[
     ("plain HTTP", || there_and_back(&Registry::plain(), |executor, registry| insecure(executor, &registry.address))),
     ("TLS with a CA of its own, and passwords", || there_and_back(&Registry::secured(), secured)),
+    ("on this machine, with no flag", || {
+        let registry = Registry::plain();
+        let port = registry.address.rsplit_once(':').expect("it has a port").1;
+        for address in [&registry.address, &format!("localhost:{port}"), &format!("cache.localhost:{port}")] {
+            through(address, |_| ());
+        }
+    }),
+    ("a certificate that is its own authority", || {
+        let registry = Registry::its_own_authority();
+        there_and_back(&registry, secured);
+        let source = one_file();
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        let build = executor.add(&[&format!("--destination={}/app:2", registry.address)]).run().expect(72);
+        assert!(build.stderr.contains("--registry-certificate"), "{}", build.stderr);
+    }),
     ("a certificate of ours", wants_our_certificate),
     ("tokens for a user with a password", || with_tokens(&format!("\"auth\":\"{}\"", base64(PASSWORD)))),
     ("tokens for a refresh token", || {

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::image::{self, Entry, EntryKind, LayerReader, Owner};
 
 use super::draft::Content;
 use super::{Copier, DIRECTORY_MODE, Error, ImpliedDirectory, base_name};
+
+/// How many bytes of a file of an archive are in memory.
+const SPOOLED_AT_A_TIME: usize = 256 << 10;
 
 /// Tells whether a file is a tar archive, in whatever compression; `path` is for messages.
 pub(super) fn is_archive(file: impl io::Read + Send, path: &Path) -> Result<bool, Error> {
@@ -33,7 +36,7 @@ impl Copier<'_, '_> {
             reader.next_entry().map_err(|source| Error::Archive { path: path.to_owned(), source })?
         {
             let content = match entry.kind {
-                EntryKind::File { size } if size > 0 => Content::Spool(self.spool_file(&mut content)?),
+                EntryKind::File { size } if size > 0 => Content::Spool(self.spool_file(&mut content, path)?),
                 _ => Content::None,
             };
             self.place_archived(entry, content, &destination, &mut placed)?;
@@ -62,11 +65,22 @@ impl Copier<'_, '_> {
         self.draft.put(Entry { path: target, uid: owner.uid, gid: owner.gid, ..entry }, content, None)
     }
 
-    fn spool_file(&mut self, content: &mut dyn io::Read) -> Result<PathBuf, Error> {
+    /// Writes the content of a file to a file of ours; `archive` is what it is a part of.
+    fn spool_file(&mut self, content: &mut dyn io::Read, archive: &Path) -> Result<PathBuf, Error> {
         let path = self.spool.join(self.spooled.to_string());
         self.spooled += 1;
-        let copied = File::create(&path).and_then(|mut file| io::copy(content, &mut file));
-        copied.map_err(|source| Error::Spool { path: path.clone(), source })?;
-        Ok(path)
+        let spool = |source| Error::Spool { path: path.clone(), source };
+        let mut file = File::create(&path).map_err(spool)?;
+        let mut buffer = vec![0; SPOOLED_AT_A_TIME];
+        loop {
+            let count = content.read(&mut buffer).map_err(|source| {
+                let source = image::Error::Content { path: archive.to_owned(), source };
+                Error::Archive { path: archive.to_owned(), source }
+            })?;
+            if count == 0 {
+                return Ok(path);
+            }
+            file.write_all(&buffer[..count]).map_err(spool)?;
+        }
     }
 }

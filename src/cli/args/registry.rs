@@ -29,6 +29,10 @@ pub struct RegistryArgs {
     /// Trust the certificates in this PEM file for this registry (`host[:port]`); may be given many times.
     #[arg(long, value_name = "REGISTRY=FILE")]
     pub registry_certificate: Vec<String>,
+    /// Let registries, contexts and ADD lead to link-local addresses (169.254.0.0/16, fe80::/10: the machine's own services),
+    /// and let other servers redirect to this machine.
+    #[arg(long)]
+    pub allow_link_local: bool,
     /// Try a push again this many times when it failed for a reason that may pass, each request's own retries apart.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub push_retry: u32,

@@ -86,6 +86,21 @@ pub(super) fn note(text: &str) -> Line {
     Line::new(Verbosity::Info, "note", text, json!({}))
 }
 
+pub(super) fn retry(why: &str, wait: Duration, (attempt, attempts): (u32, u32)) -> Line {
+    let text = format!("{why}; tried again in {}, attempt {attempt} of {attempts}", units::duration(wait));
+    let facts = json!({
+        "why": why, "wait_ms": units::milliseconds(wait), "attempt": attempt, "attempts": attempts,
+    });
+    Line::new(Verbosity::Info, "retry", text, facts)
+}
+
+pub(super) fn silence(what: &str, since: Duration, limit: Duration) -> Line {
+    let (waited, most) = (units::duration(since), units::duration(limit));
+    let text = format!("waiting for {what}: {waited} so far, {most} at most");
+    let facts = json!({ "what": what, "since_ms": units::milliseconds(since), "limit_ms": units::milliseconds(limit) });
+    Line::new(Verbosity::Info, "waiting", text, facts)
+}
+
 pub(super) fn warning(rule: &str, line: Option<usize>, message: &str) -> Line {
     let text = match line {
         Some(line) => format!("Dockerfile line {line}: {message} ({rule})"),

@@ -164,6 +164,8 @@ impl Reporter for Report {
         let line = match event {
             Event::Note(text) => line::note(text),
             Event::Warning { rule, line, message } => line::warning(rule, line, message),
+            Event::Retry { why, wait, attempt, attempts } => line::retry(why, wait, (attempt, attempts)),
+            Event::Silence { what, since, limit } => line::silence(what, since, limit),
             Event::StageStarted { stage, base } => line::stage_started(stage, base),
             Event::StepStarted { step, text } => {
                 let line = line::step_started(step, text);

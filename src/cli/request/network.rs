@@ -31,6 +31,9 @@ pub struct Network {
     pub warnings: Vec<Warning>,
 }
 
+/// For how many further attempts there is more time: an hour's worth.
+const MOST_MORE: u32 = 180;
+
 pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) -> Result<Network, UsageError> {
     let directories = &environment.directories;
     let mut hosts: BTreeMap<String, Tls> = BTreeMap::new();
@@ -57,6 +60,7 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
             hosts,
             upstream: environment.value("UPSTREAM_CLIENT_TYPE")?.map(str::to_owned),
             retry: retry(args),
+            allow_link_local: args.allow_link_local,
             ..http::Options::default()
         },
         registry: registry::Options {
@@ -80,10 +84,14 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
     })
 }
 
-/// Adds what kaniko counts on top of its client's own attempts; pushes and pulls have one policy here.
+/// Adds what kaniko counts on top of its client's own attempts, with the time for them; pushes and pulls have one policy
+/// here.
 fn retry(args: &RegistryArgs) -> Retry {
+    let usual = Retry::default();
     let more = args.push_retry.max(args.mirrors.image_download_retry);
-    Retry { attempts: Retry::default().attempts.saturating_add(more), ..Retry::default() }
+    let (attempts, time) =
+        (usual.attempts.saturating_add(more), usual.longest_delay.saturating_mul(more.min(MOST_MORE)));
+    Retry { attempts, total: usual.total + time, ..usual }
 }
 
 /// Reads the name of a registry as references have it.

@@ -310,6 +310,8 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--skip-default-registry-fallback", |r| shown(r.network.registry.mirrors.only), "true"),
     ("--push-ignore-immutable-tag-errors", |r| shown(r.network.registry.ignore_immutable_tags), "true"),
     ("--image-download-retry=2 --push-retry=1", |r| shown(r.network.http.retry.attempts), "8"),
+    ("--push-retry=3", |r| shown(r.network.http.retry.total), "180s"),
+    ("--allow-link-local", |r| shown(r.network.http.allow_link_local), "true"),
     ("--push-retry=3", |r| shown(r.network.http.retry.attempts), "9"),
     ("--skip-push-permission-check", |r| shown(r.network.check_push_permission), "false"),
     ("--verbosity=debug", |r| shown(r.messages.verbosity), "Debug"),

@@ -16,7 +16,7 @@ use super::ssh;
 use crate::context::stream::Remote;
 use crate::context::writer::{Attributes, Writer};
 use crate::context::{Error, ErrorKind, Means};
-use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, StatusCode, Url};
+use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Meaning, Method, NamedBy, StatusCode, Url};
 use crate::image::Timestamp;
 use crate::oci::{Digest, Hasher};
 
@@ -119,7 +119,7 @@ pub(super) fn fetch(
             }
             let action = object.and_then(|object| object.actions.as_ref()?.download.as_ref());
             let action = action.ok_or_else(|| refused("the LFS server does not say where it is".to_owned()))?;
-            download(pointer, action, mtime, writer, session, means)?;
+            download(pointer, action, (&endpoint.url, mtime), writer, session, means)?;
         }
     }
     Ok(())
@@ -142,17 +142,20 @@ fn named(pointers: &[Pointer], session: &Session, failure: Failure) -> Error {
 struct Endpoint {
     url: Url,
     headers: Vec<(String, String)>,
+    /// Whose word the URL is.
+    named_by: NamedBy,
 }
 
 async fn endpoint(session: &Arc<Session>) -> Result<Endpoint, Failure> {
     let wrong =
         |reason: &str| Failure { reason: reason.to_owned(), kind: ErrorKind::Wrong, tried: "by LFS".to_owned() };
-    if let Address::Ssh { path, .. } = &session.address {
+    if let Address::Ssh { path, host, .. } = &session.address {
         let command = format!("git-lfs-authenticate {} download", ssh::quoted(path.trim_start_matches('/')));
         let answer = ssh::output(session, &command, LARGEST_ANSWER).await?;
         let action: Action = serde_json::from_slice(&answer).map_err(|_| wrong("the server has no LFS over SSH"))?;
         let url = action.href.parse().map_err(|_| wrong("the server names a malformed URL"))?;
-        return Ok(Endpoint { url, headers: action.header.into_iter().collect() });
+        let named_by = Url::parse(&format!("ssh://{host}/")).map_or(NamedBy::User, NamedBy::Server);
+        return Ok(Endpoint { url, headers: action.header.into_iter().collect(), named_by });
     }
     let mut url = session.base().ok_or_else(|| wrong("the repository has no URL"))?;
     if url.scheme() == "git" {
@@ -161,7 +164,8 @@ async fn endpoint(session: &Arc<Session>) -> Result<Endpoint, Failure> {
     let path = url.path().trim_end_matches('/').to_owned();
     let path = if path.ends_with(".git") { path } else { format!("{path}.git") };
     url.set_path(&format!("{path}/info/lfs"));
-    Ok(Endpoint { url, headers: Vec::new() })
+    let named_by = session.address_url().map_or(NamedBy::User, NamedBy::Server);
+    Ok(Endpoint { url, headers: Vec::new(), named_by })
 }
 
 async fn batch(endpoint: &Endpoint, pointers: &[Pointer], session: &Session) -> Result<Vec<Object>, Failure> {
@@ -171,6 +175,7 @@ async fn batch(endpoint: &Endpoint, pointers: &[Pointer], session: &Session) -> 
     let objects: Vec<_> = pointers.iter().map(|pointer| json!({ "oid": pointer.id, "size": pointer.size })).collect();
     let body = json!({ "operation": "download", "transfers": ["basic"], "objects": objects });
     let mut call = Call::new(Method::POST, url)
+        .named_by(endpoint.named_by.clone())
         .header(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))
         .header(HeaderName::from_static("accept"), HeaderValue::from_static(MEDIA_TYPE));
     call.body = body.to_string().into();
@@ -178,14 +183,14 @@ async fn batch(endpoint: &Endpoint, pointers: &[Pointer], session: &Session) -> 
     let response = if endpoint.headers.is_empty() {
         session.send(&call).await?
     } else {
-        session.agent.send_retrying(&call).await.map_err(|error| failed(error.to_string(), ErrorKind::Transient))?
+        session.agent.send_retrying(&call).await.map_err(|error| failed(error.in_short(), error.meaning().into()))?
     };
     let status = response.status();
     if status != StatusCode::OK {
-        return Err(failed(format!("the LFS server answered {status}"), ErrorKind::of(status)));
+        return Err(failed(format!("the LFS server answered {status}"), Meaning::of(status).into()));
     }
     let answer =
-        response.bytes(LARGEST_ANSWER).await.map_err(|error| failed(error.to_string(), ErrorKind::Transient))?;
+        response.bytes(LARGEST_ANSWER).await.map_err(|error| failed(error.in_short(), error.meaning().into()))?;
     let batch: Batch = serde_json::from_slice(&answer).map_err(|error| failed(error.to_string(), ErrorKind::Wrong))?;
     Ok(batch.objects)
 }
@@ -203,17 +208,19 @@ fn with_headers<'a>(mut call: Call, headers: impl IntoIterator<Item = &'a (Strin
 fn download(
     pointer: &Pointer,
     action: &Action,
-    mtime: Timestamp,
+    (server, mtime): (&Url, Timestamp),
     writer: &mut Writer,
     session: &Session,
     means: &Means<'_>,
 ) -> Result<(), Error> {
+    let server = server.clone();
     let malformed = || session.wrong(format!("the LFS server names a malformed URL for {}", pointer.path.display()));
     let url: Url = action.href.parse().map_err(|_| malformed())?;
     let headers: Vec<(String, String)> = action.header.clone().into_iter().collect();
     let skip_verify = session.skip_tls_verify;
     let make = Arc::new(move |range: Option<crate::http::download::ByteRange>| {
-        let mut call = with_headers(Call::new(Method::GET, url.clone()), &headers);
+        let call = Call::new(Method::GET, url.clone()).named_by(NamedBy::Server(server.clone()));
+        let mut call = with_headers(call, &headers);
         call.skip_verify = skip_verify;
         if let Some(range) = range
             && let Ok(value) = HeaderValue::from_str(&range.header())

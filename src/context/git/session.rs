@@ -172,6 +172,14 @@ impl Session {
         }
     }
 
+    /// Returns the repository's URL as it was given, if it has one.
+    pub(super) fn address_url(&self) -> Option<Url> {
+        match &self.address {
+            Address::Url(url) => Some(url.clone()),
+            Address::Ssh { .. } => None,
+        }
+    }
+
     pub(super) fn moved(&self, base: Url) {
         self.progress().base = Some(base);
     }
@@ -190,7 +198,7 @@ impl Session {
             }
             let call = self.authorized(call, login.as_ref());
             let response = self.agent.send_retrying(&call).await.map_err(|error| Failure {
-                kind: if error.is_transient() { ErrorKind::Transient } else { ErrorKind::Wrong },
+                kind: error.meaning().into(),
                 reason: causes::in_one_line(&error),
                 tried: format!("tried: {}", tried.join(", ")),
             })?;

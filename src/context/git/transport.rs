@@ -17,7 +17,7 @@ use super::session::{self, Failure, Session};
 use super::ssh;
 use crate::causes;
 use crate::context::ErrorKind;
-use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
+use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Meaning, Method, NamedBy, Response, StatusCode, Url};
 use crate::sys::git::Factory;
 
 /// The transports by scheme.
@@ -104,6 +104,11 @@ impl Http {
             let call = Call::new(Method::POST, url).header(CONTENT_TYPE, content);
             Call { body, ..call.header(HeaderName::from_static("accept"), accept) }
         };
+        // Where the repository has moved to is the word of the server that it was asked of.
+        let call = match self.session.address_url() {
+            Some(asked) if asked != base => call.named_by(NamedBy::Server(asked)),
+            Some(_) | None => call,
+        };
         let response = self.session.runtime.block_on(self.session.send(&call))?;
         self.judge(&response)?;
         Ok(response)
@@ -118,7 +123,7 @@ impl Http {
                 ""
             };
             return Err(Failure {
-                kind: ErrorKind::of(status),
+                kind: Meaning::of(status).into(),
                 ..malformed(&format!("the server answered {status}{hint}"))
             });
         }
@@ -191,17 +196,18 @@ struct Plain {
 }
 
 async fn open_plain(session: &Session, url: &Url) -> Result<TcpStream, Failure> {
-    let failed = |reason: String, is_transient: bool| {
-        let kind = if is_transient { ErrorKind::Transient } else { ErrorKind::Wrong };
-        Failure { reason, kind, tried: "by Git's own protocol".to_owned() }
+    let failed = |reason: String, meaning: Meaning| Failure {
+        reason,
+        kind: meaning.into(),
+        tried: "by Git's own protocol".to_owned(),
     };
     let host = url.host_str().unwrap_or_default();
     let port = url.port().unwrap_or(GIT_PORT);
     let connected = session.agent.connect(host, port).await;
-    let mut stream = connected.map_err(|error| failed(causes::in_one_line(&error), error.is_transient()))?;
+    let mut stream = connected.map_err(|error| failed(causes::in_one_line(&error), error.meaning()))?;
     let request = format!("git-upload-pack {}\0host={host}:{port}\0", url.path());
     let line = format!("{:04x}{request}", request.len() + 4);
-    stream.write_all(line.as_bytes()).await.map_err(|error| failed(error.to_string(), true))?;
+    stream.write_all(line.as_bytes()).await.map_err(|error| failed(error.to_string(), Meaning::Transient))?;
     Ok(stream)
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::Error;
 use super::Facts;
-use crate::http::{Agent, CONTENT_TYPE, Call, HeaderValue, Method, Url, redact};
+use crate::http::{Agent, CONTENT_TYPE, Call, HeaderValue, Meaning, Method, Url, is_transient_status, redact};
 use crate::request::ResultFiles;
 
 /// Sends the values that are asked for at URLs; transient failures are tried again.
@@ -17,16 +17,18 @@ pub async fn put_values(facts: &Facts<'_>, results: &ResultFiles, agent: &Agent)
         let url: Url = put.url.0.parse().map_err(|_| Error::Put {
             url: "its URL".to_owned(),
             reason: "it is no URL".to_owned(),
-            transient: false,
+            meaning: Meaning::Wrong,
         })?;
-        let failure = |reason: String, transient| Error::Put { url: redact(&url), reason, transient };
+        let failure = |reason: String, meaning| Error::Put { url: redact(&url), reason, meaning };
         let mut call = Call::new(Method::PUT, url.clone());
         call.body = Bytes::from(value);
         let call = call.header(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         let sent = agent.send_retrying(&call).await;
-        let status = sent.map_err(|error| failure(error.to_string(), error.is_transient()))?.status();
+        let status = sent.map_err(|error| failure(error.in_short(), error.meaning()))?.status();
         if !status.is_success() {
-            return Err(failure(format!("the server answered {status}"), crate::http::is_transient_status(status)));
+            // Whatever else it says, it does not take the value.
+            let meaning = if is_transient_status(status) { Meaning::Transient } else { Meaning::Denied };
+            return Err(failure(format!("the server answered {status}"), meaning));
         }
     }
     Ok(())

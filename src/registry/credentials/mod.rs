@@ -83,6 +83,8 @@ pub struct Found {
     pub credential: Option<Credential>,
     /// What went wrong on the way, for the message if the registry then refuses.
     pub notes: Vec<String>,
+    /// What to tell in any case.
+    pub warnings: Vec<String>,
 }
 
 /// A file that cannot be used.

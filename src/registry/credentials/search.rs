@@ -21,6 +21,8 @@ pub struct Explanation {
     pub credential: Option<Credential>,
     /// The sources.
     pub lookups: Vec<Lookup>,
+    /// What is probably not meant: the registry's own helper failed, and others are asked, or nobody.
+    pub warnings: Vec<String>,
 }
 
 /// One source, and what it has.
@@ -56,7 +58,7 @@ struct Candidate<'a> {
 }
 
 enum Way<'a> {
-    Helper { program: &'a str, key: &'a str },
+    Helper { program: &'a str, key: &'a str, is_own: bool },
     Entry { key: &'a str, entry: &'a super::document::Entry },
     Keychain(&'a Keychain),
 }
@@ -64,7 +66,7 @@ enum Way<'a> {
 impl Credentials {
     /// Finds what to use for a repository.
     pub async fn find(&self, reference: &Reference) -> Found {
-        let Explanation { credential, lookups } = self.explain(reference).await;
+        let Explanation { credential, lookups, warnings } = self.explain(reference).await;
         let failed = lookups.into_iter().filter_map(|lookup| match lookup.outcome {
             Outcome::Failed(reason) => Some(format!("{}: {reason}", lookup.source)),
             Outcome::Answers(_) | Outcome::NotAsked(_) | Outcome::Nothing(_) => None,
@@ -73,13 +75,14 @@ impl Credentials {
         if credential.is_none() && notes.is_empty() {
             notes.push(self.nothing_found(reference));
         }
-        Found { credential, notes }
+        Found { credential, notes, warnings }
     }
 
     /// Finds what to use for a repository, and tells of every source what it has.
     pub async fn explain(&self, reference: &Reference) -> Explanation {
         let mut credential = None;
         let mut told: Vec<(usize, Lookup)> = Vec::new();
+        let mut warnings = Vec::new();
         for candidate in self.candidates(reference) {
             let outcome = match credential {
                 Some(_) => self.not_asked(&candidate, reference),
@@ -88,14 +91,17 @@ impl Credentials {
                         credential = Some(found);
                         Outcome::Answers(candidate.name())
                     }
-                    Err(outcome) => outcome,
+                    Err(outcome) => {
+                        warnings.extend(candidate.warning(&outcome));
+                        outcome
+                    }
                 },
             };
             told.push((candidate.position, Lookup { source: candidate.source(), outcome }));
         }
         told.extend(self.silent(reference, &told));
         told.sort_by_key(|(position, _)| *position);
-        Explanation { credential, lookups: told.into_iter().map(|(_, lookup)| lookup).collect() }
+        Explanation { credential, lookups: told.into_iter().map(|(_, lookup)| lookup).collect(), warnings }
     }
 
     /// Lists all that may answer, the best first.
@@ -108,7 +114,7 @@ impl Credentials {
             let entry = best_key(entries, reference);
             if let Some((length, key)) = best_key(contents.helpers.keys(), reference) {
                 let length = length.max(entry.map_or(0, |(length, _)| length));
-                let way = Way::Helper { program: &contents.helpers[key], key };
+                let way = Way::Helper { program: &contents.helpers[key], key, is_own: true };
                 candidates.push(Candidate { position, length, source, way });
             }
             if let Some((length, key)) = entry {
@@ -116,7 +122,7 @@ impl Credentials {
                 candidates.push(Candidate { position, length, source, way });
             }
             if let Some(program) = &contents.store {
-                let way = Way::Helper { program, key: server_name(&reference.registry) };
+                let way = Way::Helper { program, key: server_name(&reference.registry), is_own: false };
                 candidates.push(Candidate { position, length: 0, source, way });
             }
         }
@@ -161,7 +167,7 @@ impl Credentials {
                 let source = format!("from {}, key {key}", candidate.source);
                 return secret.map(|secret| Credential { secret, source }).ok_or_else(bad);
             }
-            Way::Helper { program, key } => self.ask_helper(program, key).await,
+            Way::Helper { program, key, .. } => self.ask_helper(program, key).await,
             Way::Keychain(Keychain::Program(program)) => {
                 self.ask_helper(program, server_name(&reference.registry)).await
             }
@@ -260,6 +266,16 @@ impl Credentials {
 }
 
 impl Candidate<'_> {
+    /// Tells of a helper that is named for this very registry and fails, where kaniko would end.
+    fn warning(&self, outcome: &Outcome) -> Option<String> {
+        match (&self.way, outcome) {
+            (Way::Helper { is_own: true, .. }, Outcome::Failed(reason)) => {
+                Some(format!("{}: {reason}; what else is known of the registry is used instead", self.source))
+            }
+            _ => None,
+        }
+    }
+
     fn source(&self) -> String {
         match self.way {
             Way::Keychain(keychain) => keychain.to_string(),
@@ -270,7 +286,7 @@ impl Candidate<'_> {
     /// Names the key or the program.
     fn name(&self) -> String {
         match &self.way {
-            Way::Helper { program, key } => format!("docker-credential-{program} for {key}"),
+            Way::Helper { program, key, .. } => format!("docker-credential-{program} for {key}"),
             Way::Entry { key, .. } => format!("key {key}"),
             Way::Keychain(keychain) => keychain.to_string(),
         }

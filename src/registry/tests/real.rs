@@ -282,7 +282,7 @@ async fn tls_with_an_authority_of_its_own() {
     };
     let error = strict(&|_, _| ()).check_push(&to).await.expect_err("not trusted");
     let hint = format!("--registry-certificate {}=FILE", registry.address);
-    assert!(error.to_string().contains(&hint) && error.kind() == ErrorKind::Other, "{error:?}");
+    assert!(error.to_string().contains(&hint) && error.kind() == ErrorKind::Settings, "{error:?}");
 
     let trusted = strict(&|http_options, _| http_options.hosts = tls(false, &["ca.pem"]));
     push_image(&trusted, &to, b"layer").await;
@@ -329,15 +329,23 @@ async fn a_registry_that_wants_a_certificate_of_ours() {
 #[tokio::test]
 async fn a_plain_registry_is_only_spoken_to_when_that_is_wanted() {
     let Some(registry) = start_plain().await else { return };
-    let address = registry.address.replace("127.0.0.1", "localhost");
-    let to = reference(&address, "app");
+    let port = registry.address.rsplit(':').next().expect("a port").to_owned();
+    let hosts = registry.directory.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 registry.test").expect("write");
     let with = |registries: BTreeMap<String, Registry>| {
-        client("", |_, options| {
+        client("", |http_options, options| {
+            http_options.hosts_file.clone_from(&hosts);
             *options = Options { registries, ..Options::default() };
         })
     };
-    let error = with(BTreeMap::new()).check_push(&to).await.expect_err("localhost is no exception");
+    for address in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("a.localhost:{port}")] {
+        with(BTreeMap::new()).check_push(&reference(&address, "app")).await.expect("this machine is");
+    }
+    let address = format!("registry.test:{port}");
+    let to = reference(&address, "app");
+    let error = with(BTreeMap::new()).check_push(&to).await.expect_err("no other host is");
     assert!(error.to_string().contains(&format!("--insecure-registry {address}")), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Settings);
     let insecure = Registry { insecure: true, skip_verify: false };
     with(BTreeMap::from([(settings_key(&address), insecure)])).check_push(&to).await.expect("allowed");
 }

@@ -74,7 +74,7 @@ async fn wrong_content_is_an_error_at_the_end() {
         .await;
         let error = pull(&server, &layer(&blob)).await.expect_err(text);
         assert!(error.to_string().contains(text), "{error}");
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
         if text == "digest" {
             let named =
                 [Digest::of(&blob), Digest::of(&content(1001)[1..])].map(|d| error.to_string().contains(d.as_str()));
@@ -327,7 +327,7 @@ async fn a_manifest_is_confirmed_by_its_digest_and_not_sent_twice() {
     assert_eq!(push("new").await.expect("pushed"), digest);
     assert_eq!(server.seen().pop().expect("requests").header("content-type"), media_type::OCI_MANIFEST);
     let error = push("wrong").await.expect_err("differs");
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Damaged);
 }
 
 #[tokio::test]

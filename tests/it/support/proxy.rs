@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     Status(u16, &'static str),
     /// The tag may not be moved, in the words of ECR.
     Immutable,
+    /// A blob of the manifest is not known, though it is there.
+    BlobUnknown,
     /// Nothing is answered for a long time.
     Stall,
 }
@@ -127,6 +129,9 @@ fn serve(client: TcpStream, upstream: &str, state: &Mutex<State>) -> Option<()> 
             let message = "The image tag already exists and cannot be overwritten because the tag is immutable.";
             return refuse(client, 400, "", message);
         }
+        Some(Fault::BlobUnknown) => {
+            return refuse_as(client, 400, "", "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry");
+        }
         Some(Fault::Stall) => {
             thread::sleep(Duration::from_secs(120));
             return None;
@@ -151,8 +156,12 @@ fn note(state: &Mutex<State>, method: &str, path: &str) -> Option<Fault> {
     Some(rule.fault)
 }
 
-fn refuse(mut client: TcpStream, status: u16, headers: &str, message: &str) -> Option<()> {
-    let body = format!("{{\"errors\": [{{\"code\": \"UNKNOWN\", \"message\": \"{message}\"}}]}}");
+fn refuse(client: TcpStream, status: u16, headers: &str, message: &str) -> Option<()> {
+    refuse_as(client, status, headers, "UNKNOWN", message)
+}
+
+fn refuse_as(mut client: TcpStream, status: u16, headers: &str, code: &str, message: &str) -> Option<()> {
+    let body = format!("{{\"errors\": [{{\"code\": \"{code}\", \"message\": \"{message}\"}}]}}");
     let answer = format!(
         "HTTP/1.1 {status} Refused\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}\
          Content-Length: {}\r\n\r\n{body}",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::fronts::Tokens;
 use super::process::{self, SHORT, Service};
 use super::scratch::Scratch;
+use super::scripted::machine_address;
 
 /// The user of a registry that asks who is there.
 pub(crate) const USER: &str = "builder";
@@ -33,6 +34,10 @@ struct Variant<'a> {
     disk: Option<u32>,
     /// It wants a token of this server.
     tokens: Option<&'a Tokens>,
+    /// Its certificate is its own authority.
+    own_authority: bool,
+    /// Where it listens, if not on loopback.
+    address: Option<IpAddr>,
 }
 
 /// A running registry; it ends when dropped.
@@ -59,6 +64,17 @@ impl Registry {
     /// Starts a secured registry that also wants a certificate of its CA; [`Registry::file`] has one.
     pub(crate) fn mutual() -> Self {
         Self::start(Variant { secured: true, mutual: true, ..Variant::default() })
+    }
+
+    /// Starts a secured registry whose certificate is signed by itself, and says that it is an authority.
+    pub(crate) fn its_own_authority() -> Self {
+        Self::start(Variant { secured: true, own_authority: true, ..Variant::default() })
+    }
+
+    /// Starts a plain registry that is not on loopback; none where this machine has no other address.
+    pub(crate) fn elsewhere() -> Option<Self> {
+        let address = machine_address()?;
+        Some(Self::start(Variant { address: Some(address), ..Variant::default() }))
     }
 
     /// Starts a plain registry that nobody can push to.
@@ -153,7 +169,7 @@ impl Registry {
         let secured = variant.secured;
         let scratch = Scratch::new("registry");
         for _ in 0..5 {
-            let address = free_address();
+            let address = free_address_at(variant.address.unwrap_or(Ipv4Addr::LOCALHOST.into()));
             let configuration = scratch.file("config.yml", configuration(&address, &scratch, variant));
             let log = scratch.join("log");
             let serve = format!("exec docker-registry serve {}", configuration.display());
@@ -183,7 +199,11 @@ pub(crate) fn shared() -> &'static Registry {
 
 /// Returns an address of this machine's loopback at which nobody listens.
 pub(crate) fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    free_address_at(Ipv4Addr::LOCALHOST.into())
+}
+
+fn free_address_at(address: IpAddr) -> String {
+    let listener = TcpListener::bind((address, 0)).expect("it has a free port");
     listener.local_addr().expect("it is bound").to_string()
 }
 
@@ -204,7 +224,11 @@ fn configuration(address: &str, scratch: &Scratch, variant: Variant<'_>) -> Stri
     );
     if variant.secured {
         let htpasswd = scratch.file("htpasswd", HTPASSWD);
-        certify(scratch);
+        if variant.own_authority {
+            certify_itself(scratch);
+        } else {
+            certify(scratch);
+        }
         let path = |name: &str| scratch.join(name).display().to_string();
         let authorities = if variant.mutual { format!(", clientcas: [{}]", path("ca.crt")) } else { String::new() };
         let (certificate, key) = (path("server.crt"), path("server.key"));
@@ -238,6 +262,13 @@ pub(crate) fn certify_for(scratch: &Scratch, hosts: &[&str]) {
         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt";
     let names: String = hosts.iter().map(|host| format!(",DNS:{host}")).collect();
     process::run(Command::new("sh").args(["-ec", SCRIPT, "sh", &names]).current_dir(scratch.path()), SHORT).success();
+}
+
+/// Makes a certificate for 127.0.0.1 that is its own authority: what `openssl req -x509` makes.
+fn certify_itself(scratch: &Scratch) {
+    const SCRIPT: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+         -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout server.key -out server.crt; cp server.crt ca.crt";
+    process::run(Command::new("sh").args(["-ec", SCRIPT]).current_dir(scratch.path()), SHORT).success();
 }
 
 fn answers(address: &str, is_closed: bool) -> bool {
