@@ -45,12 +45,14 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
         Entered::Ended(code) => return ExitCode::from(code),
         Entered::Stay(ground) => ground,
     };
+    report.notes(&args.repeated);
     report.warnings(&resolved.warnings);
     let result = build(&resolved, ground, &report);
     let finished = |outcome: BuildOutcome| report.finished(&Finished { outcome: &outcome, elapsed: started.elapsed() });
     let result = result.map(|outcome| outcome.map(finished).unwrap_or_default());
+    let result = result.map_err(|failure| report.with_last_output(failure));
     if let Err(failure) = &result {
-        failure.write_metadata(resolved.request.results.metadata.as_ref());
+        failure.write_results(&resolved.request.results);
     }
     report.conclude(result)
 }

@@ -10,10 +10,12 @@ use crate::progress::{Miss, StepId, StepResult};
 /// A build that succeeded.
 #[derive(Clone, Debug)]
 pub struct BuildOutcome {
-    /// The manifest: its digest is the image's.
+    /// The manifest, or the index of several platforms: its digest is the image's.
     pub manifest: Descriptor,
-    /// The configuration.
+    /// The configuration; of an index that of its first image.
     pub config: Descriptor,
+    /// The images of an index, each with its platform; none where it is one image.
+    pub images: Vec<Descriptor>,
     /// The size in bytes of all that a pull fetches: manifest, configuration, compressed layers.
     pub size: u64,
     /// How many layers the image has.
@@ -24,10 +26,12 @@ pub struct BuildOutcome {
     pub platform: Platform,
     /// The references that the image was pushed to, in the order they were given.
     pub pushed: Vec<Reference>,
-    /// The images that the Dockerfile named and the target needed.
+    /// The images that the Dockerfile named and the target needed; the one that the target is based on first.
     pub bases: Vec<BaseUsed>,
     /// What is known of the context, if it was fetched.
     pub context: Option<ContextOrigin>,
+    /// The commit of the context, fetched or a clone on this machine.
+    pub source: Option<SourceUsed>,
     /// The steps that were done, stage after stage.
     pub steps: Vec<StepDone>,
 }

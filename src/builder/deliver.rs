@@ -16,7 +16,8 @@ pub(super) fn deliver(
     let needs_files = request.outputs.iter().any(output::needs_files);
     let files = needs_files.then(|| layers::inventory(services, &image.layers)).transpose()?;
     let open = |layer: &_| layers::open(services, layer, false);
-    let delivery = Delivery { image, files: files.as_ref(), open: &open, reporter: &*services.reporter };
+    let (files, is_part) = (files.as_ref(), request.platforms.len() > 1);
+    let delivery = Delivery { image, files, open: &open, is_part, reporter: &*services.reporter };
     output::write_files(&request.outputs, &delivery)?;
     Ok(services.wait(uploads.finish(image))??)
 }

@@ -158,7 +158,7 @@ pub enum Error {
     Run {
         /// How it ended.
         exit: Exit,
-        /// What of the isolation may be the reason.
+        /// What is probably the reason, and what to do.
         hint: Option<String>,
     },
     /// The image cannot be delivered.
@@ -194,6 +194,14 @@ impl Error {
         match self {
             Self::At { place, source } => Self::At { place: Box::new(Place { hint: meant, ..*place }), source },
             other => other,
+        }
+    }
+
+    /// Makes it that of a signal, which came when the build was at this place.
+    pub(super) fn interrupted(self) -> Self {
+        match self {
+            Self::At { place, .. } => Self::At { place, source: Box::new(Self::Interrupted) },
+            _ => Self::Interrupted,
         }
     }
 

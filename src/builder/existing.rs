@@ -171,11 +171,11 @@ pub(super) fn find(
     let (Some((bytes, digest)), Some(first)) = (found, destinations.first()) else { return Ok(None) };
     let resolved = services.wait(registry.resolve(&first.with_digest(digest), &request.platform))?;
     let resolved = resolved.map_err(output::Error::from)?;
-    for destination in &destinations {
-        let media_type = &resolved.manifest.media_type;
-        let pushed = services.wait(registry.push_manifest(destination, media_type, bytes.clone()))?;
-        pushed.map_err(output::Error::from)?;
-    }
+    let media_type = &resolved.manifest.media_type;
+    let put = async |destination: &Reference| {
+        Ok(registry.push_manifest(destination, media_type, bytes.clone()).await.map(drop)?)
+    };
+    services.wait(output::point(&destinations, put))??;
     let media_type = resolved.manifest.media_type.clone();
     let manifest = Descriptor::of(&media_type, &bytes);
     let note = format!("already built: {} has the key {key}", manifest.digest);
@@ -205,11 +205,13 @@ impl Existing {
             manifest: self.manifest,
             layers: self.document.layers.len(),
             config: self.document.config,
+            images: Vec::new(),
             base_layers: base.map_or(0, |(_, base)| base.image.layers.len()),
             platform: request.platform.clone(),
             pushed: self.pushed,
             bases,
             context: context.origin.clone(),
+            source: context.source().cloned(),
             steps: Vec::new(),
         }
     }

@@ -24,6 +24,7 @@ mod layout;
 mod lint;
 mod mounts;
 mod origin;
+mod platforms;
 mod preview;
 mod recompress;
 mod run;
@@ -51,7 +52,7 @@ use crate::oci::{Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output::results::Facts;
 use crate::output::{self, Uploads};
-use crate::plan::{BaseKey, Bases, BuildPlan, CopyFrom, Listing, Stage, StageBase};
+use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopySource, Listing, Stage, StageBase};
 use crate::progress::{Event, Phase, Reporter};
 use crate::registry::Client;
 use crate::request::BuildRequest;
@@ -64,7 +65,7 @@ pub use error::{Error, Place};
 pub use forecast::{Expected, Forecast};
 pub use layers::{Fetching, OtherContent};
 pub use mounts::RunServices;
-pub use preview::{Checked, Preview, check, preview};
+pub use preview::{Checked, Preview, check, previews};
 
 /// The services that a build uses, opened once.
 pub struct Services {
@@ -126,7 +127,7 @@ const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<BuildOutcome>, Failed> {
     let without = |error| Failed { error, dockerfile: None };
     let context = services.timed(Phase::Context, |services| services.fetch_context(request)).map_err(without)?;
-    let built = build_context(request, &context, services);
+    let built = platforms::build(request, &context, services);
     mounts::prune(request, services);
     let finished = services.isolation.finish().map_err(Error::from);
     if let (Err(_), Err(error)) = (&built, &finished) {
@@ -143,7 +144,7 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
     });
     outcome.map_err(|error| {
         // Whatever failed because of the signal, the signal is what to tell.
-        let error = if services.cancel.is_interrupted() { Error::Interrupted } else { error };
+        let error = if services.cancel.is_interrupted() { error.interrupted() } else { error };
         Failed { error, dockerfile: Some(context.dockerfile.clone()) }
     })
 }
@@ -171,17 +172,20 @@ fn build_context(
         let plan = planned.as_ref().map(|(plan, _)| plan);
         let linted = lint::judge(&dockerfile, plan, context, request)?;
         lint::tell(&linted, &*services.reporter);
-        let planned = planned?;
+        let mut planned = planned?;
+        platforms::name_stages(request, &mut planned.0);
         lint::refuse(&linted)?;
         if request.check_push {
             services.wait(output::check_push(&services.registry, &destinations))??;
         }
         Ok::<_, Error>(planned)
     })?;
-    check_results(request, context, &destinations, &bases)?;
+    check_context(&plan, context)?;
     volumes::settle(&plan, services)?;
-    mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
     let target_base = origin::target_base(&plan, &bases);
+    let used = bases_used(&bases, target_base.as_ref());
+    check_results(request, context, &destinations, &used)?;
+    mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
     recompress::check(request, target_base.as_ref())?;
     let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
     services.reporter.report(Event::Planned { steps, plan: &Listing { plan: &plan, bases: &bases } });
@@ -190,7 +194,7 @@ fn build_context(
         return Ok(None);
     }
     if let Some(existing) = existing::find(request, build_key.as_ref(), services)? {
-        return Ok(Some(existing.outcome(request, context, target_base.as_ref(), bases_used(&bases))));
+        return Ok(Some(existing.outcome(request, context, target_base.as_ref(), used)));
     }
     recompress::force(request, services, target_base.as_ref(), &mut bases)?;
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
@@ -205,13 +209,15 @@ fn build_context(
     Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),
         config: image.config.clone(),
+        images: Vec::new(),
         size: image.size(),
         layers: image.layers.len(),
         base_layers: target_base.map_or(0, |(_, base)| base.image.layers.len()),
         platform: request.platform.clone(),
         pushed,
-        bases: bases_used(&bases),
+        bases: used,
         context: context.origin.clone(),
+        source: context.source().cloned(),
         steps,
     }))
 }
@@ -221,12 +227,29 @@ fn check_results(
     request: &BuildRequest,
     context: &Context,
     destinations: &[Reference],
-    bases: &Bases,
+    bases: &[BaseUsed],
 ) -> Result<(), Error> {
-    let (digest, bases) = (Digest::of(b""), bases_used(bases));
-    let source = context.origin.as_ref().and_then(|origin| origin.source.as_ref());
-    let facts = Facts { digest: &digest, config: None, pushed: destinations, bases: &bases, source };
+    let (digest, source) = (Digest::of(b""), context.source());
+    let (size, bases) = (Some(u64::MAX), Some(bases));
+    let facts = Facts { digest: &digest, config: None, size, pushed: destinations, named: None, bases, source };
     Ok(output::check_results(&facts, &request.results)?)
+}
+
+/// Checks that a context is there where a step takes something from it.
+pub(super) fn check_context(plan: &BuildPlan, context: &Context) -> Result<(), Error> {
+    let Some(path) = &context.missing else { return Ok(()) };
+    let reads = |action: &Action| match action {
+        Action::Copy(copy) => {
+            let is_path = |source: &CopySource| matches!(source, CopySource::Path(_));
+            copy.from == CopyFrom::Context && copy.sources.iter().any(is_path)
+        }
+        other => other.sources().contains(&&CopyFrom::Context),
+    };
+    if plan.stages.iter().flat_map(|stage| &stage.steps).any(|step| reads(&step.action)) {
+        let (path, source) = (path.clone(), std::io::ErrorKind::NotFound.into());
+        return Err(context::Error::Open { path, source }.into());
+    }
+    Ok(())
 }
 
 /// Base layers that are read are kept when their bytes are needed once more: by an archive or a layout, by a
@@ -245,12 +268,14 @@ fn uses(stage: &Stage, key: &BaseKey) -> usize {
     usize::from(stage.base == StageBase::Image(key.clone())) + copies.count()
 }
 
-fn bases_used(bases: &Bases) -> Vec<BaseUsed> {
+/// Lists the images that were used, the target's base first.
+fn bases_used(bases: &Bases, first: Option<&(BaseKey, Base)>) -> Vec<BaseUsed> {
     let used = bases
         .iter()
         .filter_map(|(key, base)| Some(BaseUsed { name: key.reference.clone(), digest: base.pinned.digest.clone()? }));
     let mut used: Vec<BaseUsed> = used.collect();
-    used.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_first = |base: &BaseUsed| first.is_some_and(|(key, _)| key.reference == base.name);
+    used.sort_by(|a, b| is_first(b).cmp(&is_first(a)).then_with(|| a.name.cmp(&b.name)));
     used
 }
 

@@ -41,7 +41,7 @@ pub(super) fn marked(
 
 /// Returns the image that the target starts from; none where that is nothing at all.
 pub(super) fn target_base(plan: &BuildPlan, bases: &Bases) -> Option<(BaseKey, Base)> {
-    let mut next = plan.stages.last();
+    let mut next = plan.stages.get(plan.target.0);
     while let Some(stage) = next {
         next = match &stage.base {
             StageBase::Scratch => None,

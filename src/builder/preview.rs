@@ -6,6 +6,7 @@
 use crate::context;
 use crate::dockerfile::lint::Linted;
 use crate::dockerfile::{self, Dockerfile};
+use crate::oci::Platform;
 use crate::plan::{self, Bases, BuildPlan, Extent};
 use crate::request::BuildRequest;
 
@@ -87,11 +88,16 @@ pub fn check(request: &BuildRequest, services: &Services) -> Result<Checked, Fai
     Ok(checked)
 }
 
-/// Plans what the request asks for.
+/// Plans what the request asks for, once for each platform.
 ///
 /// # Errors
 /// [`Failed`] for whatever a build would find wrong before its first step.
-pub fn preview(request: &BuildRequest, services: &Services) -> Result<Preview, Failed> {
+pub fn previews(request: &BuildRequest, services: &Services) -> Result<Vec<Preview>, Failed> {
+    let of = |platform: &Platform| preview(&BuildRequest { platform: platform.clone(), ..request.clone() }, services);
+    request.platforms.iter().map(of).collect()
+}
+
+fn preview(request: &BuildRequest, services: &Services) -> Result<Preview, Failed> {
     let without = |error| Failed { error, dockerfile: None };
     let context = services.fetch_context(request).map_err(without)?;
     let failed = |error| Failed { error, dockerfile: Some(context.dockerfile.clone()) };
@@ -100,6 +106,7 @@ pub fn preview(request: &BuildRequest, services: &Services) -> Result<Preview, F
     let asking = if request.offline { Asking::Tolerant } else { Asking::Must };
     let Asked { plan, bases, unknown } =
         bases::plan_asking(&parsed, request, services, Extent::Target, asking).map_err(failed)?;
+    super::check_context(&plan, &context).map_err(failed)?;
     let linted = lint::judge(&parsed, Ok(&plan), &context, request).map_err(failed)?;
     lint::refuse(&linted).map_err(failed)?;
     let forecast = forecast::forecast(request, &plan, &bases, &context, services).map_err(failed)?;

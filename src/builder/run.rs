@@ -10,6 +10,7 @@ use crate::image::{
     Credentials, Entry, EntryKind, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter,
 };
 use crate::isolation::{Environment, Exit, Network, Process, User, WrittenFile};
+use crate::oci::Platform;
 use crate::plan::RunStep;
 use crate::progress::{Event, Phase, StepId, Stream};
 use crate::request::RunNetwork;
@@ -21,6 +22,9 @@ use super::{Error, Services, ahead, files, layers, volumes};
 
 /// How much of the end of a command's output is looked through for why it has failed, in bytes.
 const END: usize = 16 << 10;
+
+/// A shell's exit status for a command that cannot be executed, which [`crate::isolation`] takes over.
+const CANNOT_EXECUTE: i32 = 126;
 
 /// A root file system on disk, and what is known of its state.
 pub(super) struct Live {
@@ -130,7 +134,10 @@ impl Shared<'_> {
         for (name, value) in std::mem::take(&mut prepared.variables) {
             set(&mut process.environment.0, name, value);
         }
-        let executed = self.before_run().and_then(|()| self.execute(&live.rootfs, &process, id));
+        let mut executed = self.before_run().and_then(|()| self.execute(&live.rootfs, &process, id));
+        if let Err(Error::Run { exit: Exit::Status(CANNOT_EXECUTE), hint }) = &mut executed {
+            *hint = foreign(&progress.image.config.platform, &self.request.build_platform).or(hint.take());
+        }
         if !matches!(executed, Ok(()) | Err(Error::Run { .. })) {
             prepared.was_killed(self);
         }
@@ -211,6 +218,17 @@ fn append(writer: &mut LayerWriter, file: &WrittenFile) -> Result<(), Error> {
         xattrs: BTreeMap::new(),
     };
     Ok(writer.append(&entry, &mut content.as_slice())?)
+}
+
+/// Says what a machine that cannot execute a program most likely lacks; nothing where the program is for it.
+fn foreign(image: &Platform, machine: &Platform) -> Option<String> {
+    let is_foreign = !image.architecture.is_empty() && image.architecture != machine.architecture;
+    is_foreign.then(|| {
+        format!(
+            "the stage is for {image}, and this machine executes programs for {machine}: build on a node of that \
+             platform, or register an emulator on this one (binfmt_misc, for example by tonistiigi/binfmt)"
+        )
+    })
 }
 
 fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Process {

@@ -76,7 +76,7 @@ pub(super) struct Progress {
     steps: Vec<StepDone>,
 }
 
-/// Builds all stages of a plan, several at a time; returns the last one's image, and what was done.
+/// Builds all stages of a plan, several at a time; returns the target's image, and what was done.
 pub(super) fn build_stages(
     setting: &Setting<'_>,
     services: &Services,
@@ -95,9 +95,12 @@ pub(super) fn build_stages(
     shared.keep_trail(shared.finished.iter().filter_map(OnceLock::get).flat_map(|f| f.cached.trail.clone()).collect());
     let mut image = Image { config: ImageConfig::scratch(request.platform.clone()), layers: Vec::new() };
     let mut steps = Vec::new();
-    for finished in shared.finished.into_iter().filter_map(OnceLock::into_inner) {
+    for (number, finished) in shared.finished.into_iter().enumerate() {
+        let Some(finished) = finished.into_inner() else { continue };
         steps.extend(finished.steps);
-        image = finished.image;
+        if number == plan.target.0 {
+            image = finished.image;
+        }
     }
     Ok((image, steps))
 }
@@ -113,7 +116,7 @@ pub(super) fn made(layer: Option<&Layer>) -> StepResult {
 /// Returns the target and the stages that it is based on.
 fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
     let mut chain = BTreeSet::new();
-    let mut next = plan.stages.len().checked_sub(1).map(StageId);
+    let mut next = Some(plan.target);
     while let Some(id) = next {
         chain.insert(id);
         next = match plan.stages[id.0].base {

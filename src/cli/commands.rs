@@ -15,7 +15,7 @@ use super::report::{Report, Settings};
 use super::signals::Signals;
 use super::{auth, cache, check, index, login, plan, push, services, warm};
 use crate::isolation::Cancel;
-use crate::request::MetadataFile;
+use crate::request::ResultFiles;
 
 /// How often a wait looks whether a signal came.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -113,10 +113,10 @@ impl Network {
     }
 }
 
-/// Writes what went wrong into the metadata file, if one was asked for.
-pub(super) fn told<T>(result: Result<T, Failure>, metadata: Option<&MetadataFile>) -> Result<T, Failure> {
+/// Writes what went wrong into the files that are asked for.
+pub(super) fn told<T>(result: Result<T, Failure>, results: &ResultFiles) -> Result<T, Failure> {
     if let Err(failure) = &result {
-        failure.write_metadata(metadata);
+        failure.write_results(results);
     }
     result
 }

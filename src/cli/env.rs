@@ -98,6 +98,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "CONTEXT_BEARER_TOKEN", effect: "bearer token for the https:// context or Dockerfile" },
     Variable { name: "CONTEXT_USERNAME", effect: "user for the https:// context or Dockerfile" },
     Variable { name: "CONTEXT_PASSWORD", effect: "password of CONTEXT_USERNAME" },
+    Variable {
+        name: "GIT_CREDENTIALS_DIR",
+        effect: "directory whose .git-credentials, .netrc and .ssh are asked before those in $HOME",
+    },
     Variable { name: "GIT_TOKEN", effect: "token for the host of a Git context; goes before GIT_USERNAME" },
     Variable { name: "GIT_USERNAME", effect: "user for the host of a Git context" },
     Variable { name: "GIT_PASSWORD", effect: "password of GIT_USERNAME" },
@@ -209,7 +213,11 @@ impl Environment {
         let text = |name: &str| value(name).and_then(|value| value.to_str()).map(str::to_owned);
         // Upper case first, as Go has it, and so kaniko.
         let either_case = |name: &str| text(name).or_else(|| text(&name.to_lowercase()));
-        let paths = |name| value(name).map(|list| std::env::split_paths(list).collect()).unwrap_or_default();
+        // A part that is empty is a parameter of a pipeline that is not set.
+        let paths = |name| {
+            let list = value(name).map(std::env::split_paths).into_iter().flatten();
+            list.filter(|path| !path.as_os_str().is_empty()).collect()
+        };
         let capable = is_terminal && value("TERM").is_none_or(|term| term != "dumb");
         let state = path("KANIKO_DIR")
             .or_else(|| is_writable(Path::new(KANIKO)).then(|| PathBuf::from(KANIKO)))
@@ -343,7 +351,7 @@ mod tests {
             ),
             ("SOURCE_DATE_EPOCH", "1", |e| format!("{:?}", e.variable("SOURCE_DATE_EPOCH")), "Ok(Some(\"1\"))"),
             ("SSL_CERT_FILE", "/c", |e| format!("{:?}", e.roots.file), "Some(\"/c\")"),
-            ("SSL_CERT_DIR", "/c:/d", |e| format!("{:?}", e.roots.directories), "[\"/c\", \"/d\"]"),
+            ("SSL_CERT_DIR", "/c:/d:", |e| format!("{:?}", e.roots.directories), "[\"/c\", \"/d\"]"),
             ("HTTP_PROXY", "p", |e| format!("{:?}", e.proxies.http), "Some(\"p\")"),
             ("http_proxy", "p", |e| format!("{:?}", e.proxies.http), "Some(\"p\")"),
             ("HTTPS_PROXY", "p", |e| format!("{:?}", e.proxies.https), "Some(\"p\")"),

@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::causes;
 use crate::http::redact_within;
-use crate::output;
+use crate::output::{self, FailureFacts};
 use crate::progress::StepId;
-use crate::request::MetadataFile;
+use crate::request::{MetadataFile, ResultFiles};
 
 /// How many lines of a Dockerfile are shown for one error.
 const SHOWN_LINES: usize = 8;
@@ -118,6 +118,8 @@ pub struct Failure {
     pub place: Option<Box<Place>>,
     /// What to do about it.
     pub hints: Vec<String>,
+    /// The last line of the RUN that failed.
+    pub last_output: Option<String>,
     /// What the process returns.
     pub exit_code: u8,
 }
@@ -143,7 +145,7 @@ impl Failure {
     /// Makes a failure with the kind's exit code. Logins in URLs and before hosts are hidden, wherever it is told.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let (exit_code, message) = (kind.exit_code(), redact_within(&message.into()));
-        Self { kind, message, causes: Vec::new(), place: None, hints: Vec::new(), exit_code }
+        Self { kind, message, causes: Vec::new(), place: None, hints: Vec::new(), last_output: None, exit_code }
     }
 
     /// Makes a failure from an error and its chain of causes.
@@ -174,18 +176,29 @@ impl Failure {
     /// Takes the kind of what ended the build, if it was a signal or its time: whatever failed then, failed because of it.
     #[must_use]
     pub fn ended_by(self, end: Option<Kind>) -> Self {
-        match end {
-            Some(Kind::Timeout) => Self::new(Kind::Timeout, "the time that --timeout gives the build is over"),
-            Some(kind) => Self { kind, exit_code: kind.exit_code(), ..self },
-            None => self,
+        let message = match end {
+            Some(Kind::Timeout) => "the time that --timeout gives the build is over",
+            Some(Kind::Interrupted) => "SIGINT interrupted the build",
+            Some(_) => "SIGTERM interrupted the build",
+            None => return self,
+        };
+        let kind = end.unwrap_or(self.kind);
+        // Where it was is worth knowing; why that failed is not.
+        Self { place: self.place, ..Self::new(kind, message) }
+    }
+
+    /// Writes the failure to the files that are asked for: its kind, its message, all of it as JSON.
+    ///
+    /// What goes wrong here is not told: the failure itself is, and says more.
+    pub fn write_results(&self, results: &ResultFiles) {
+        let facts = FailureFacts { kind: self.kind.name(), message: &self.in_one_line() };
+        let _ = output::write_failure(&facts, results);
+        if let Some(file) = &results.metadata {
+            self.write_metadata(file);
         }
     }
 
-    /// Writes the failure as JSON to the metadata file, if one was asked for.
-    ///
-    /// What goes wrong here is not told: the failure itself is, and says more.
-    pub fn write_metadata(&self, file: Option<&MetadataFile>) {
-        let Some(file) = file else { return };
+    fn write_metadata(&self, file: &MetadataFile) {
         let place = self.place.as_ref();
         let metadata = json!({
             "schemaVersion": 1,
@@ -200,6 +213,7 @@ impl Failure {
                 "line": place.map(|place| place.line),
                 "stage": place.and_then(|place| place.stage.as_ref()),
                 "step": place.and_then(|place| place.step).map(|(number, _)| number),
+                "lastOutput": self.last_output,
             },
         });
         let _ = output::write_metadata(file, metadata);

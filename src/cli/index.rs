@@ -7,7 +7,7 @@ use super::commands::{told, wait};
 use super::env::Environment;
 use super::exit::Failure;
 use super::failure::output_kind;
-use super::report::Report;
+use super::report::{Report, pushed};
 use super::{request, services};
 use crate::output;
 use crate::progress::{Event, Reporter as _};
@@ -25,9 +25,9 @@ pub(super) fn run(args: &IndexArgs, environment: &Environment, report: &Arc<Repo
         })?;
         output::write_index_results(&outcome, &request.results, report.as_ref()).map_err(failed)?;
         for reference in &outcome.pushed {
-            report.report(Event::Note(&format!("Pushed {}@{}", reference.name(), outcome.index.digest)));
+            report.report(Event::Note(&pushed(reference, &outcome.index.digest)));
         }
         Ok(())
     });
-    told(joined, request.results.metadata.as_ref())
+    told(joined, &request.results)
 }

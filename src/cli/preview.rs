@@ -19,6 +19,7 @@ pub(super) fn look<T>(
     work: impl FnOnce(&BuildRequest, &Services) -> Result<T, Failed>,
 ) -> Result<T, Failure> {
     let resolved = request::resolve(args, environment)?;
+    report.notes(&args.repeated);
     report.warnings(&resolved.warnings);
     let open = |runtime: &_, cancel| services::open_to_look(&resolved, runtime, report.clone(), cancel);
     services::with(&resolved, open, |request, services| work(request, services))

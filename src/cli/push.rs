@@ -8,7 +8,7 @@ use super::commands::{told, wait};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::failure::output_kind;
-use super::report::Report;
+use super::report::{Report, pushed};
 use super::state::StateDirectory;
 use super::{request, services};
 use crate::output::{self, Packed};
@@ -36,11 +36,11 @@ pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Repor
         })?;
         output::write_push_results(&outcome, &request.results, report.as_ref()).map_err(failed)?;
         for reference in &outcome.pushed {
-            report.report(Event::Note(&format!("Pushed {}@{}", reference.name(), outcome.image.digest)));
+            report.report(Event::Note(&pushed(reference, &outcome.image.digest)));
         }
         state.remove().map_err(|error| disk(&error))
     });
-    told(pushed, request.results.metadata.as_ref())
+    told(pushed, &request.results)
 }
 
 /// Opens the image on a thread where reading and compressing may take their time.

@@ -22,11 +22,11 @@ impl Failure {
     fn write_message(&self, path: &Path) {
         // The file is never made: where there is none, nobody reads it.
         let opened = OpenOptions::new().write(true).truncate(true).open(path);
-        let _ = opened.and_then(|mut file| file.write_all(self.termination_message().as_bytes()));
+        let _ = opened.and_then(|mut file| file.write_all(self.in_one_line().as_bytes()));
     }
 
-    /// Returns `kind: where: what: why` in one line, without hints.
-    fn termination_message(&self) -> String {
+    /// Returns `kind: where: what: why` in one line, without hints; of a RUN what it wrote last.
+    pub(super) fn in_one_line(&self) -> String {
         let mut message = format!("{}: ", self.kind.name());
         if let Some(place) = &self.place {
             message += &format!("{}:{}: ", place.file, place.line);
@@ -34,6 +34,9 @@ impl Failure {
         message += &self.message;
         for cause in &self.causes {
             message += &format!(": {cause}");
+        }
+        if let Some(last) = &self.last_output {
+            message += &format!(": {last}");
         }
         let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
         if line.len() <= LONGEST {
@@ -57,8 +60,13 @@ mod tests {
     fn it_is_one_short_line_that_starts_with_the_kind() {
         let error = std::io::Error::other("no\nroute");
         let failure = Failure::from_error(Kind::Transient, &error).at(Place::new("Dockerfile", 3, "", 3..=3));
-        assert_eq!(failure.termination_message(), "transient: Dockerfile:3: no route");
-        let long = Failure::new(Kind::Run, "ü".repeat(300)).termination_message();
+        assert_eq!(failure.in_one_line(), "transient: Dockerfile:3: no route");
+        let run = Failure {
+            last_output: Some("no rule to make target".to_owned()),
+            ..Failure::run(2, "RUN failed: exit code 2")
+        };
+        assert_eq!(run.in_one_line(), "run: RUN failed: exit code 2: no rule to make target");
+        let long = Failure::new(Kind::Run, "ü".repeat(300)).in_one_line();
         assert!(long.len() <= LONGEST && long.starts_with("run: ü") && long.ends_with('…'), "{long}");
     }
 

@@ -11,6 +11,7 @@ mod archive;
 mod azure;
 #[cfg(any(feature = "s3", feature = "gcs"))]
 mod bucket;
+mod clone;
 mod content;
 mod dockerfile;
 mod error;
@@ -58,10 +59,21 @@ pub struct Context {
     pub ignore: Patterns,
     /// What is known of a context that was fetched.
     pub origin: Option<ContextOrigin>,
+    /// The commit of a context that is a clone on this machine, or in one.
+    pub clone: Option<SourceUsed>,
+    /// The directory that is not there, where the context was to be one; its tree then is empty.
+    pub missing: Option<PathBuf>,
     /// Further contexts, by the name that FROM and `--from` give them.
     pub named: BTreeMap<String, Files>,
     /// When it was changed last.
     pub changed: Changed,
+}
+
+impl Context {
+    /// Returns the commit that the context is, as far as that is known.
+    pub fn source(&self) -> Option<&SourceUsed> {
+        self.origin.as_ref().and_then(|origin| origin.source.as_ref()).or(self.clone.as_ref())
+    }
 }
 
 /// A named context that is here.
@@ -146,13 +158,20 @@ pub fn main_origin(request: &BuildRequest) -> Option<Url> {
 /// # Errors
 /// [`Error`] when the context or the Dockerfile is not there, or cannot be read.
 pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error> {
-    let brought = bring(&request.context, "context", request.context_max_size, means)?;
+    let brought = bring(&request.context, "context", request.context_max_size, means);
+    let (brought, missing) = match brought {
+        Ok(brought) => (brought, None),
+        Err(error) => instead(error, request, means)?,
+    };
     let changed = brought.changed();
     let tree = match &request.context_sub_path {
         Some(sub_path) => below(&brought.tree, sub_path, "--context-sub-path")?,
         None => brought.tree,
     };
-    let (dockerfile, beside) = dockerfile::read(&request.dockerfile, &tree, means)?;
+    let (dockerfile, beside) = dockerfile::read(&request.dockerfile, &tree, means).map_err(|error| match &missing {
+        Some(path) => Error::Open { path: path.clone(), source: io::ErrorKind::NotFound.into() },
+        None => error,
+    })?;
     let ignore = dockerfile::read_ignore(&beside, &tree, means)?;
     let origin = brought.fetched.map(|fetched| known(fetched, &tree)).transpose()?;
     let mut named = BTreeMap::new();
@@ -164,7 +183,28 @@ pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error
             named.insert(name.clone(), Files { tree, ignore, changed });
         }
     }
-    Ok(Context { tree, dockerfile, ignore, origin, named, changed })
+    let clone = match &request.context {
+        ContextSource::Directory(path) => clone::commit_of(path),
+        _ => None,
+    };
+    Ok(Context { tree, dockerfile, ignore, origin, clone, missing, named, changed })
+}
+
+/// Returns an empty context, and the directory that is not there, where that is why there is none: a Dockerfile from
+/// elsewhere that takes nothing from it needs none, and kaniko does not look.
+fn instead(error: Error, request: &BuildRequest, means: &Means<'_>) -> Result<(Brought, Option<PathBuf>), Error> {
+    match error {
+        Error::Open { path, source }
+            if source.kind() == io::ErrorKind::NotFound
+                && request.context_sub_path.is_none()
+                && request.context == ContextSource::Directory(path.clone()) =>
+        {
+            let empty = means.state.join("no-context");
+            fs::create_dir_all(&empty).map_err(|source| Error::Open { path: empty.clone(), source })?;
+            Ok((Brought { tree: open(&empty)?, fetched: None }, Some(path)))
+        }
+        error => Err(error),
+    }
 }
 
 /// Reads a Dockerfile that has no context.

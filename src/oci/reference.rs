@@ -26,7 +26,7 @@ pub struct Reference {
     pub registry: String,
     /// The path within the registry.
     pub repository: String,
-    /// The tag; none only when there is a digest.
+    /// The tag; none where there is a digest, or where one is to be pushed by digest.
     pub tag: Option<String>,
     /// The digest that pins the content.
     pub digest: Option<Digest>,

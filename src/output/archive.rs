@@ -41,7 +41,7 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let mut tar = Tar { staged: Staged::create(target)? };
     tar.append_bytes("oci-layout", LAYOUT)?;
-    tar.append_bytes("index.json", &layout::index(image, names, form).to_bytes())?;
+    tar.append_bytes("index.json", &layout::index(&image.manifest, names, form).to_bytes())?;
     if form == ArchiveForm::Docker {
         tar.append_bytes("manifest.json", &saved(image, names))?;
     }

@@ -4,7 +4,25 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::http::Meaning;
+use crate::oci::Reference;
 use crate::{image, registry, rootfs, store};
+
+/// How many destinations a message lists.
+const LISTED: usize = 3;
+
+impl Error {
+    /// Adds to an error of a registry's which destinations were served before.
+    pub(super) fn after(self, done: &[Reference]) -> Self {
+        let mut names: Vec<String> = done.iter().take(LISTED).map(ToString::to_string).collect();
+        if done.len() > LISTED {
+            names.push(format!("{} more", done.len() - LISTED));
+        }
+        match self {
+            Self::Registry(source) if !done.is_empty() => Self::Partly { done: names.join(", "), source },
+            other => other,
+        }
+    }
+}
 
 /// A destination or result file that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +30,15 @@ pub enum Error {
     /// A registry refuses or fails.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// Some destinations have the image, and one does not take it.
+    #[error("the image was pushed to {done}, and then no further")]
+    Partly {
+        /// The destinations that have it.
+        done: String,
+        /// Why not to the next.
+        #[source]
+        source: registry::Error,
+    },
     /// A file or directory cannot be written.
     #[error("cannot {action} {}", path.display())]
     Write {

@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use super::upload::point;
 use super::{Error, check_push};
 use crate::oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
 use crate::outcome::IndexOutcome;
@@ -47,13 +48,42 @@ pub async fn join(request: &IndexRequest, client: &Client, reporter: &dyn Report
         for part in parts.iter().filter(|part| part.from.name() != destination.name()) {
             copy(part, destination, client, reporter).await?;
         }
-        client.push_manifest(destination, &index.media_type, bytes.clone()).await?;
     }
+    point(&request.destinations, async |destination| {
+        Ok(client.push_manifest(destination, &index.media_type, bytes.clone()).await.map(drop)?)
+    })
+    .await?;
     Ok(IndexOutcome {
         index: Descriptor::of(&index.media_type, &bytes),
         images: index.manifests,
         pushed: request.destinations.clone(),
     })
+}
+
+/// An index that is made and not delivered.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// What a reference to it points to.
+    pub index: Descriptor,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Its images, each with its platform, in the order of the index.
+    pub images: Vec<Descriptor>,
+}
+
+/// Makes the index of images that were built for several platforms; each has its own.
+pub fn of_platforms(mut images: Vec<Descriptor>) -> Joined {
+    let name = |image: &Descriptor| image.platform.as_ref().map(Platform::to_string).unwrap_or_default();
+    images.sort_by_key(|image| (name(image), image.digest.to_string()));
+    let docker = images.iter().all(|image| image.media_type == media_type::DOCKER_MANIFEST);
+    let index = Index {
+        schema_version: 2,
+        media_type: if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX }.to_owned(),
+        manifests: images,
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let bytes = Bytes::from(index.to_bytes());
+    Joined { index: Descriptor::of(&index.media_type, &bytes), bytes, images: index.manifests }
 }
 
 async fn part(reference: &Reference, client: &Client) -> Result<Part, Error> {

@@ -8,7 +8,7 @@ use crate::oci::{DEFAULT_TAG, Descriptor, Index, Reference, media_type};
 use crate::request::ArchiveForm;
 use crate::store::Store;
 
-use super::{Assembled, Error, OpenLayer, write_atomically};
+use super::{Assembled, Error, Joined, OpenLayer, write_atomically};
 
 /// The file that says that this is a layout.
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -21,8 +21,8 @@ const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 /// Source: <https://github.com/containerd/containerd/blob/main/core/images/annotations.go>.
 const IMAGE_NAME: &str = "io.containerd.image.name";
 
-/// Writes the image; an index that is there already is replaced, blobs that are there stay.
-pub(super) fn write(path: &Path, image: &Assembled, names: &[Reference], open: &OpenLayer<'_>) -> Result<(), Error> {
+/// Writes the blobs of the image; blobs that are there stay.
+pub(super) fn write_blobs(path: &Path, image: &Assembled, open: &OpenLayer<'_>) -> Result<(), Error> {
     let failed = |source| Error::Layout { path: path.to_owned(), source };
     let blobs = Store::open(path).map_err(failed)?;
     for layer in &image.layers {
@@ -38,15 +38,27 @@ pub(super) fn write(path: &Path, image: &Assembled, names: &[Reference], open: &
     }
     blobs.put(&image.config_bytes).map_err(failed)?;
     blobs.put(&image.manifest_bytes).map_err(failed)?;
+    Ok(())
+}
+
+/// Lets the layout have this image, whose blobs are there; an index that is there already is replaced.
+pub(super) fn write_index(path: &Path, image: &Descriptor, names: &[Reference]) -> Result<(), Error> {
     write_atomically(&path.join("oci-layout"), LAYOUT)?;
     write_atomically(&path.join("index.json"), &index(image, names, ArchiveForm::Oci).to_bytes())
+}
+
+/// Lets the layout have the index of images that are there.
+pub(super) fn write_joined(path: &Path, joined: &Joined, names: &[Reference]) -> Result<(), Error> {
+    let put = Store::open(path).and_then(|blobs| blobs.put(&joined.bytes));
+    put.map_err(|source| Error::Layout { path: path.to_owned(), source })?;
+    write_index(path, &joined.index, names)
 }
 
 /// Returns the index of a layout with this one image, under each of its names.
 ///
 /// OCI's readers look for a tag, and take two of the same for a fault: each stands there once, and `latest` where there
 /// is no name. Docker loads the image under each whole name, and without one where there is none.
-pub(super) fn index(image: &Assembled, names: &[Reference], form: ArchiveForm) -> Index {
+pub(super) fn index(image: &Descriptor, names: &[Reference], form: ArchiveForm) -> Index {
     let mut manifests: Vec<Descriptor> = Vec::new();
     for name in names {
         let tag = name.tag.as_deref().unwrap_or(DEFAULT_TAG);
@@ -58,14 +70,14 @@ pub(super) fn index(image: &Assembled, names: &[Reference], form: ArchiveForm) -
     if manifests.is_empty() {
         manifests.push(match form {
             ArchiveForm::Oci => named(image, DEFAULT_TAG, None),
-            ArchiveForm::Docker => image.manifest.clone(),
+            ArchiveForm::Docker => image.clone(),
         });
     }
     Index { schema_version: 2, media_type: media_type::OCI_INDEX.to_owned(), manifests, annotations: BTreeMap::new() }
 }
 
-fn named(image: &Assembled, tag: &str, name: Option<&Reference>) -> Descriptor {
-    let mut descriptor = image.manifest.clone();
+fn named(image: &Descriptor, tag: &str, name: Option<&Reference>) -> Descriptor {
+    let mut descriptor = image.clone();
     let mut annotate = |key: &str, value: String| _ = descriptor.annotations.entry(key.to_owned()).or_insert(value);
     annotate(REFERENCE_NAME, tag.to_owned());
     if let Some(name) = name {

@@ -19,18 +19,19 @@ mod upload;
 use crate::image::{Inventory, Layer};
 use crate::oci::Reference;
 use crate::progress::{Event, Reporter};
+use crate::registry::Client;
 use crate::request::{Output, Target};
 
 pub use assemble::{Assembled, assemble, check_layers};
 pub use error::Error;
-pub use index::join;
+pub use index::{Joined, join, of_platforms};
 pub use packed::{Packed, open_packed, read_packed};
 pub use push::push;
 pub use results::{
-    check_results, put_values, remove_stale, write_atomically, write_index_results, write_metadata, write_push_results,
-    write_results,
+    FailureFacts, check_results, put_values, remove_stale, write_atomically, write_failure, write_index_results,
+    write_metadata, write_push_results, write_results,
 };
-pub use upload::{Uploads, check_push};
+pub use upload::{Uploads, check_push, point};
 
 /// Gives the compressed bytes of a layer to an output that needs them, wherever they are.
 pub type OpenLayer<'a> = dyn Fn(&Layer) -> std::io::Result<Box<dyn std::io::Read + Send>> + 'a;
@@ -43,6 +44,8 @@ pub struct Delivery<'a> {
     pub files: Option<&'a Inventory>,
     /// Opens its layers.
     pub open: &'a OpenLayer<'a>,
+    /// Whether it becomes a part of an index: what points to it is written when all parts are there.
+    pub is_part: bool,
     /// Is told what had to be left out.
     pub reporter: &'a dyn Reporter,
 }
@@ -59,7 +62,12 @@ pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Er
     for output in first.into_iter().chain(last) {
         match output {
             Output::Registry(_) => {}
-            Output::Layout { path, names } => layout::write(path, image, names, open)?,
+            Output::Layout { path, names } => {
+                layout::write_blobs(path, image, open)?;
+                if !delivery.is_part {
+                    layout::write_index(path, &image.manifest, names)?;
+                }
+            }
             Output::Archive { form, target, names } => archive::write(*form, target, names, image, open)?,
             Output::Tar(target) => files::write_tar(target, delivery, files)?,
             Output::Directory { path, mode } => {
@@ -71,6 +79,25 @@ pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Lets every output of a build for several platforms, which has their images by now, point to their index; returns
+/// the references that were pushed.
+///
+/// # Errors
+/// [`Error`] with the path or the registry.
+pub async fn deliver_joined(joined: &Joined, outputs: &[Output], client: &Client) -> Result<Vec<Reference>, Error> {
+    for output in outputs {
+        if let Output::Layout { path, names } = output {
+            layout::write_joined(path, joined, names)?;
+        }
+    }
+    let destinations = registries(outputs);
+    point(&destinations, async |destination| {
+        Ok(client.push_manifest(destination, &joined.index.media_type, joined.bytes.clone()).await.map(drop)?)
+    })
+    .await?;
+    Ok(destinations)
 }
 
 /// Tells whether an output is a file or a directory, and not in a registry.

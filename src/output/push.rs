@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::upload::repositories;
+use super::upload::{point, repositories};
 use super::{Error, Packed};
 use crate::oci::{Digest, Reference};
 use crate::outcome::PushOutcome;
@@ -40,9 +40,8 @@ pub async fn push(
             put(packed, &by_digest, (&descriptor.media_type, bytes), client).await?;
         }
     }
-    for destination in destinations {
-        put(packed, destination, (&packed.root.media_type, &packed.root_bytes), client).await?;
-    }
+    let root = (&*packed.root.media_type, &packed.root_bytes);
+    point(destinations, async |destination| put(packed, destination, root, client).await).await?;
     Ok(PushOutcome { image: packed.root.clone(), pushed: destinations.to_vec() })
 }
 

@@ -97,16 +97,30 @@ impl Uploads {
         for repository in &self.shared.repositories {
             self.shared.deliver(repository, &config, &image.config, None).await?;
         }
-        for destination in &self.destinations {
+        point(&self.destinations, async |destination| {
             let (bytes, media_type): (Bytes, _) = (image.manifest_bytes.clone(), &image.manifest.media_type);
-            let client = &self.shared.client;
             let send = async |client: &Client, unknown: &[Digest]| {
                 self.shared.send_anew(client, destination, image, unknown).await
             };
-            client.push_manifest_of(destination, media_type, bytes, send).await?;
-        }
+            self.shared.client.push_manifest_of(destination, media_type, bytes, send).await.map(drop)
+        })
+        .await?;
         Ok(std::mem::take(&mut self.destinations))
     }
+}
+
+/// Lets every destination point to a manifest or an index, one after another, as `put` does it.
+///
+/// # Errors
+/// The first failure, with the destinations that have it by then.
+pub async fn point(
+    destinations: &[Reference],
+    put: impl AsyncFn(&Reference) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for (position, destination) in destinations.iter().enumerate() {
+        put(destination).await.map_err(|error| error.after(&destinations[..position]))?;
+    }
+    Ok(())
 }
 
 impl Drop for Uploads {

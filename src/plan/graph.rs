@@ -12,9 +12,11 @@ use super::{BaseKey, Bases, CopyFrom, Error, ErrorReason, Extent, StageBase, Sta
 /// Stands for the registry of an image that is in a layout on this machine.
 const LAYOUT: &str = "oci-layout";
 
-/// The stages that the target needs, in the order of the Dockerfile; the target last.
+/// The stages that are needed, in the order of the Dockerfile.
 pub(super) struct Graph<'a> {
     pub(super) nodes: Vec<Node<'a>>,
+    /// The stage that becomes the image.
+    pub(super) target: StageId,
 }
 
 /// A stage and what it is connected to.
@@ -81,15 +83,19 @@ pub(super) fn resolve<'a>(
     request: &BuildRequest,
     extent: Extent,
 ) -> Result<Resolved<'a>, Error> {
-    let all = 0..=dockerfile.stages.len() - 1;
+    let last = dockerfile.stages.len() - 1;
     let walk = |bases| Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeMap::new() };
     // As in BuildKit, what is wrong in a stage's text is wrong whether the stage is needed or not.
     let none = Bases::new();
     let mut text = walk(&none);
-    all.clone().try_for_each(|index| text.reach(index))?;
-    let wanted = match extent {
-        Extent::Target => target(dockerfile, request).map(|target| target..=target)?,
-        Extent::All => all,
+    (0..=last).try_for_each(|index| text.reach(index))?;
+    let (target, wanted): (usize, Vec<usize>) = match extent {
+        Extent::Target => {
+            let target = request.target.as_ref().map_or(Ok(last), |name| stage_asked_for(dockerfile, name))?;
+            let others = request.also_targets.iter().map(|name| stage_asked_for(dockerfile, name));
+            (target, std::iter::once(Ok(target)).chain(others).collect::<Result<_, _>>()?)
+        }
+        Extent::All => (last, (0..=last).collect()),
     };
     let mut walk = walk(bases);
     for index in wanted {
@@ -98,11 +104,12 @@ pub(super) fn resolve<'a>(
     if !walk.needs.is_empty() {
         return Ok(Resolved::Needs(walk.needs.into_iter().collect()));
     }
-    Ok(Resolved::Complete(Graph { nodes: number(dockerfile, walk.reached) }))
+    let target = StageId(walk.reached.range(..target).count());
+    Ok(Resolved::Complete(Graph { nodes: number(dockerfile, walk.reached), target }))
 }
 
-fn target(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<usize, Error> {
-    let Some(name) = &request.target else { return Ok(dockerfile.stages.len() - 1) };
+/// Finds a stage by its name or its number.
+fn stage_asked_for(dockerfile: &Dockerfile, name: &str) -> Result<usize, Error> {
     if let Some(index) = stage_by_name(dockerfile, name, dockerfile.stages.len()) {
         return Ok(index);
     }
@@ -112,7 +119,7 @@ fn target(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<usize, Erro
             let names: Vec<&str> = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
             let error = Error {
                 span: None,
-                reason: ErrorReason::UnknownTarget(name.clone()),
+                reason: ErrorReason::UnknownTarget(name.to_owned()),
                 hint: None,
                 warnings: Vec::new(),
             };

@@ -40,8 +40,10 @@ pub use run::{CacheMount, Mount, Mounted, RunStep};
 /// A build, decided: every stage that the target needs, each after those it needs itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildPlan {
-    /// The stages; the last one is the target.
+    /// The stages, each behind those that it needs.
     pub stages: Vec<Stage>,
+    /// The one that becomes the image.
+    pub target: StageId,
     /// What should be changed in the Dockerfile, found while planning, whatever `# check` says.
     pub warnings: Vec<Warning>,
 }
@@ -378,10 +380,10 @@ fn plan_judging(
         stages.push(planned);
         environments.push(environment);
     }
-    if let Some(target) = stages.last_mut() {
+    if let Some(target) = stages.get_mut(graph.target.0) {
         target.config.labels.extend(request.labels.clone());
     }
-    Ok(Planned::Complete(BuildPlan { stages, warnings: Vec::new() }))
+    Ok(Planned::Complete(BuildPlan { stages, target: graph.target, warnings: Vec::new() }))
 }
 
 /// Lists the images that a Dockerfile names, for whatever target.
@@ -391,7 +393,7 @@ fn plan_judging(
 pub fn images(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Vec<BaseKey>, Error> {
     let mut images = Vec::new();
     for number in 0..dockerfile.stages.len() {
-        let request = BuildRequest { target: Some(number.to_string()), ..request.clone() };
+        let request = BuildRequest { target: Some(number.to_string()), also_targets: Vec::new(), ..request.clone() };
         let globals = arguments::global_arguments(dockerfile, &request)?;
         let resolved = graph::resolve(dockerfile, &globals, &Bases::new(), &request, Extent::Target)?;
         if let graph::Resolved::Needs(keys) = resolved {

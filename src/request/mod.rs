@@ -37,12 +37,16 @@ pub struct BuildRequest {
     pub dockerfile: DockerfileSource,
     /// The stage to build; none means the last.
     pub target: Option<String>,
+    /// Further stages that are built with it; nothing of them is delivered.
+    pub also_targets: Vec<String>,
     /// Values for ARG, by name.
     pub build_args: BTreeMap<String, String>,
     /// Labels added to the image.
     pub labels: BTreeMap<String, String>,
     /// The platform the image is for.
     pub platform: Platform,
+    /// All platforms that images are built for; of several, an index is made, and each has its turn as `platform`.
+    pub platforms: Vec<Platform>,
     /// The platform this executor runs on.
     pub build_platform: Platform,
     /// What is written as the time of creation: seconds since 1970.
@@ -269,6 +273,17 @@ pub struct ResultFiles {
     pub dotenv: Option<PathBuf>,
     /// The engine that was found, and by what, for the log; none when flags alone decide.
     pub found: Option<&'static str>,
+    /// The destination that results of one value name; none means the first, by its full name.
+    pub named: Option<NamedDestination>,
+}
+
+/// A destination, and how it was written: people compare names as texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedDestination {
+    /// As it was given, without the tag or the registry that are understood.
+    pub text: String,
+    /// What that means.
+    pub reference: Reference,
 }
 
 /// A value that is sent to a URL.
@@ -350,9 +365,9 @@ pub struct ValueFile {
 pub enum ResultValue {
     /// `sha256:…`.
     Digest,
-    /// `registry/repository:tag` of the first destination.
+    /// The destination that is named, as it was given.
     Url,
-    /// `registry/repository@sha256:…` of the first destination.
+    /// `registry/repository@sha256:…` of the destination that is named.
     Reference,
     /// `registry/repository:tag@sha256:…` of every destination, one a line.
     Images,
@@ -366,6 +381,18 @@ pub enum ResultValue {
     KanikoNames,
     /// `registry/repository:tag@sha256:…`, likewise.
     KanikoTags,
+    /// How many bytes a pull fetches.
+    Size,
+    /// The image as an object of `uri` and `digest`, as Tekton Chains reads it.
+    ArtifactOutput,
+    /// An image that the build started from, likewise, by its number; 0 is the one that the image is based on.
+    ArtifactInput(usize),
+    /// The kind of the error that ended the build; only after a failure.
+    ErrorKind,
+    /// The same as one word in capitals and small letters.
+    ErrorReason,
+    /// The message of the error, in one line; only after a failure.
+    ErrorMessage,
 }
 
 /// The files that GitHub gives a step.

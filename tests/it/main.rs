@@ -43,6 +43,7 @@ mod pipelines_files;
 mod pipelines_images;
 mod pipelines_index;
 mod pipelines_killed;
+mod pipelines_platforms;
 mod pipelines_results;
 mod pod;
 mod pod_volumes;

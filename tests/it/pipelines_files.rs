@@ -58,11 +58,27 @@ fn what_the_rules_forbid_is_found() {
         (task, "      command:", "      script: echo $(params.IMAGE)\n      command:", "as text"),
         (action, "  command:\n    - /kaniko/executor\n", "", "no command"),
         (workflow, "runAsUser: 0", "runAsUser: 1", "the two templates differ"),
+        (workflow, "exit code 75[)]: transient: ", "exit code 75[)]", "tries the wrong failures again"),
+        (task, "        - --end-lists\n", "", "a list without an end"),
+        (
+            task,
+            "        - $(params.EXTRA_ARGS[*])\n        - --dockerfile",
+            "        - --dockerfile",
+            "declared and not used",
+        ),
+        (task, "        - --dockerfile=", "        - --force\n        - --dockerfile=", "a default stands behind"),
+        (
+            "shipwright/clusterbuildstrategy.yaml",
+            "params.target",
+            "params.trget",
+            "params.trget is used and not declared",
+        ),
+        ("shipwright/clusterbuildstrategy.yaml", "workingDir", "workingDirectory", "workingDirectory"),
         ("cloudbuild/cloudbuild.yaml", "    entrypoint: /kaniko/executor\n", "", "no entrypoint"),
     ];
     for (file, from, to, expected) in rows {
         let copy = Scratch::new("rules");
-        for place in ["tekton", "argo", "cloudbuild", "examples"] {
+        for place in ["tekton", "argo", "shipwright", "deploy", "cloudbuild", "examples"] {
             let finished =
                 process::run(Command::new("cp").arg("-r").arg(Path::new(ROOT).join(place)).arg(copy.path()), SHORT);
             finished.success();
@@ -76,9 +92,34 @@ fn what_the_rules_forbid_is_found() {
     }
 }
 
+/// Runs the base with another image: it must be in every file then, and in no place but those of images.
+#[test]
+fn one_line_sets_the_image_of_all_files() {
+    if Command::new("kubectl").arg("version").arg("--client").output().is_err() {
+        return skip("pipelines: kustomize", "no kubectl");
+    }
+    let copy = Scratch::new("kustomize");
+    for place in ["tekton", "argo", "shipwright", "deploy"] {
+        process::run(Command::new("cp").arg("-r").arg(Path::new(ROOT).join(place)).arg(copy.path()), SHORT).success();
+    }
+    let file = copy.join("deploy/image.yaml");
+    let text = std::fs::read_to_string(&file).expect("it was copied");
+    let (before, image) = text.rsplit_once("image: ").expect("it names the image");
+    let other = "mirror.example.com/builders/yadokari:2.0@sha256:11";
+    std::fs::write(&file, format!("{before}image: {other}\n")).expect("writes");
+    let made = process::run(Command::new("kubectl").args(["kustomize", "deploy"]).current_dir(copy.path()), SHORT);
+    let made = made.success();
+    assert!(!made.contains(image.trim()), "a file has the old image");
+    assert_eq!(
+        made.matches(other).count(),
+        14,
+        "4 templates of 2 kinds, 4 of Tekton's kinds, the pipeline, the strategy"
+    );
+}
+
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
-    let pages = ["docs", "tekton", "argo", "cloudbuild"].map(|place| Path::new(ROOT).join(place));
+    let pages = ["docs", "tekton", "argo", "shipwright", "cloudbuild"].map(|place| Path::new(ROOT).join(place));
     let find = process::run(Command::new("find").args(&pages).args(["-name", "*.md"]), SHORT).success();
     let mut seen = 0;
     for page in find.lines().map(Path::new) {

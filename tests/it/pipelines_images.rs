@@ -213,7 +213,11 @@ fn tekton_step(file: &str, given: &[(&str, &[&str])]) -> Option<Step> {
         let value = given.map(|(_, value)| value.iter().map(|&text| text.to_owned()).collect());
         values.insert(format!("params.{name}"), value.unwrap_or_else(|| texts(&parameter["default"])));
     }
-    values.insert("workspaces.source.path".to_owned(), vec!["/workspace/source".to_owned()]);
+    // A workspace that is optional and not bound has an empty path.
+    for workspace in spec["workspaces"].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()) {
+        let path = if workspace == "source" { "/workspace/source" } else { "" };
+        values.insert(format!("workspaces.{workspace}.path"), vec![path.to_owned()]);
+    }
     let marks = ("$(", ")");
     let step = if spec["steps"].is_array() { &spec["steps"][0] } else { &spec };
     for result in spec["results"].as_array().into_iter().flatten().filter_map(|result| result["name"].as_str()) {
@@ -248,14 +252,26 @@ fn argo_step(template: &str, given: &[(&str, &str)]) -> Option<Step> {
     }
     let container = &template["container"];
     let marks = ("{{", "}}");
+    // What comes of secrets is not there in these tests: all of them are optional.
+    let variables = container["env"].as_array().into_iter().flatten();
+    let environment = variables.filter_map(|one| Some(format!("{}={}", one["name"].as_str()?, one["value"].as_str()?)));
     Some(Step {
-        environment: Vec::new(),
+        environment: environment.collect(),
         command: words(&container["command"], &values, marks),
         arguments: words(&container["args"], &values, marks),
         directory: None,
         security: container["securityContext"].clone(),
         mounts: texts_of(&container["volumeMounts"], "mountPath"),
     })
+}
+
+/// Makes the file of further flags, as an engine puts it where a template has a raw artifact.
+fn plain_registries(registry: &Registry) -> Scratch {
+    let scratch = Scratch::new("argo-arguments");
+    let flags =
+        [&registry.address, &registry::shared().address].map(|address| format!("--insecure-registry={address}"));
+    scratch.file("arguments", flags.join("\n") + "\n");
+    scratch
 }
 
 fn texts_of(list: &Value, field: &str) -> Vec<String> {
@@ -298,7 +314,9 @@ impl Step {
     }
 
     fn user(&self) -> String {
-        let id = |field: &str| self.security[field].as_u64().unwrap_or(0);
+        // Where the step leaves it open, the pod says it: the samples do, and OpenShift does by itself.
+        let other = if self.security["runAsNonRoot"] == true { 65532 } else { 0 };
+        let id = |field: &str| self.security[field].as_u64().unwrap_or(other);
         format!("--user={}:{}", id("runAsUser"), id("runAsGroup"))
     }
 }
@@ -318,7 +336,10 @@ fn the_step_of_the_task_runs_in_five_kinds_of_pods() {
     let (task, restricted) =
         ("tekton/task/yadokari/0.1/yadokari.yaml", "tekton/task/yadokari-restricted/0.1/yadokari-restricted.yaml");
     let registry = Registry::plain();
-    let with_run = source("FROM $BASE\nCOPY file /file\nRUN test -e /file && echo ran > /ran\n", &[("file", "x\n")]);
+    let with_run = source(
+        "FROM $BASE\nARG A\nCOPY file /file\nRUN test -e /file && test \"$A\" = 'b c' && echo ran > /ran\n",
+        &[("file", "x\n")],
+    );
     let without = source("FROM $BASE\nCOPY --chown=7:7 file /file\nUSER 7\n", &[("file", "x\n")]);
     let rows = [
         ("plain", task, &with_run, Pod::unconfined(), &[][..]),
@@ -331,8 +352,10 @@ fn the_step_of_the_task_runs_in_five_kinds_of_pods() {
         let insecure =
             [&registry.address, &registry::shared().address].map(|address| format!("--insecure-registry={address}"));
         let image = registry.repository(&format!("task:{name}"));
-        let parameters: [(&str, &[&str]); 4] = [
+        let parameters: [(&str, &[&str]); 6] = [
             ("IMAGE", &[&image]),
+            ("BUILD_ARGS", &["A=b c"]),
+            ("LABELS", &["one=1", "two=2 3"]),
             ("CONTEXT", &["context"]),
             ("DOCKERFILE", &["./Dockerfile"]),
             ("EXTRA_ARGS", &[&insecure[0], &insecure[1], "--label=with=a blank"]),
@@ -350,8 +373,64 @@ fn the_step_of_the_task_runs_in_five_kinds_of_pods() {
         let digest = registry.digest(&format!("task:{name}")).expect("it was pushed");
         assert_eq!(read("IMAGE_DIGEST"), Some(digest.clone()), "{name}");
         assert_eq!(read("IMAGE_URL").as_deref(), Some(image.as_str()), "{name}");
-        assert_eq!(read("IMAGE_REF"), Some(format!("{}@{digest}", registry.repository("task"))), "{name}");
+        let reference = format!("{}@{digest}", registry.repository("task"));
+        assert_eq!(read("IMAGE_REF").as_deref(), Some(&*reference), "{name}");
+        let output =
+            format!(r#"{{"uri":"{}","digest":"{digest}","isBuildArtifact":"true"}}"#, registry.repository("task"));
+        assert_eq!(read("IMAGE_ARTIFACT_OUTPUTS"), Some(output), "{name}");
+        assert!(
+            read("BASE_IMAGE_ARTIFACT_INPUTS").is_some_and(|text| text.contains("/base/base\",\"digest\":\"sha256:"))
+        );
+        assert_eq!(read("ERROR_KIND"), None, "{name}");
     }
+}
+
+#[test]
+fn extra_arguments_go_before_the_task_s_defaults_and_not_before_its_own_three() {
+    if !Isolation::Container.allowed("pipelines: extra arguments") {
+        return;
+    }
+    let registry = Registry::plain();
+    let source = source("FROM scratch\nCOPY file /file\n", &[("file", "x\n")]);
+    let run = |file: &str, tag: &str, extra: &[&str]| {
+        let insecure = format!("--insecure-registry={}", registry.address);
+        let image = format!("{}/extra:{tag}", registry.address);
+        let extra: Vec<&str> = [&[&*insecure, ""], extra].concat();
+        let parameters: [(&str, &[&str]); 4] =
+            [("IMAGE", &[&image]), ("CONTEXT", &["/context"]), ("DOCKERFILE", &["Dockerfile"]), ("EXTRA_ARGS", &extra)];
+        let step = tekton_step(file, &parameters)?;
+        let results = Scratch::new("tekton");
+        let user = step.user();
+        let volumes = [(source.path(), "/workspace/source", false), (results.path(), "/tekton/results", true)];
+        let finished = step.run(pod(Pod::strict(), &[&user]), &volumes);
+        assert_eq!(finished.code, 0, "{tag}:\n{}{}", finished.stdout, finished.stderr);
+        Some((results, finished.stderr))
+    };
+    let file = "tekton/task/yadokari-restricted/0.1/yadokari-restricted.yaml";
+    let Some((results, log)) = run(file, "not-pushed", &["--no-push"]) else { return };
+    assert_eq!(registry.digest("extra:not-pushed"), None, "it was pushed all the same");
+    assert!(!results.join("IMAGE_URL").exists());
+    assert!(log.contains("--no-push is given more than once, as `false` and then as `true`"), "{log}");
+    let arm = run(file, "arm64", &["--custom-platform=linux/arm64", "--dockerfile=/none", "--context=/none"]);
+    let Some((_, log)) = arm else { return };
+    assert!(log.contains("--context is given more than once, as `/none` and then as `/context`"), "{log}");
+    let inspected = Command::new("skopeo")
+        .args(["inspect", "--tls-verify=false", &format!("docker://{}", registry.repository("extra:arm64"))])
+        .output()
+        .expect("skopeo runs");
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).expect("JSON");
+    assert_eq!(inspected["Architecture"], "arm64");
+    // IMAGE has no tag here, and another destination comes before it.
+    let other = format!("--destination={}/other:1", registry.address);
+    let Some(step) = tekton_step(file, &[("IMAGE", &["registry/app"]), ("EXTRA_ARGS", &[&other])]) else { return };
+    let position = |word: &str| step.arguments.iter().position(|argument| argument == word).expect(word);
+    assert!(position(&other) < position("--destination=registry/app"));
+    let Some((results, _)) = run(file, "named", &[&other]) else { return };
+    let read = |name: &str| std::fs::read_to_string(results.join(name)).expect(name);
+    let digest = registry.digest("extra:named").expect("it was pushed");
+    assert_eq!(read("IMAGE_URL"), registry.repository("extra:named"));
+    assert_eq!(read("IMAGE_REF"), format!("{}@{digest}", registry.repository("extra")));
+    assert_eq!(read("IMAGES").lines().count(), 2);
 }
 
 #[test]
@@ -371,13 +450,17 @@ fn the_containers_of_the_argo_templates_run() {
             context.file("Dockerfile", format!("FROM {base}\n{last}"));
         }
         let image = registry.repository(&format!("app:{template}"));
-        let step = argo_step(template, &[("image", &image), ("platform", platform)]);
-        let Some(mut step) = step else { return };
-        for address in [&registry.address, &registry::shared().address] {
-            step.arguments.push(format!("--insecure-registry={address}"));
-        }
+        let given = [("image", &*image), ("platform", platform), ("labels", r#"["a=b c","d=e"]"#)];
+        let step = argo_step(template, &given);
+        let Some(step) = step else { return };
+        let arguments = plain_registries(&registry);
         let outputs = Scratch::new("argo-outputs");
-        let volumes = [(context.path(), "/context", false), (outputs.path(), "/outputs", true)];
+        let flags = arguments.join("arguments");
+        let volumes = [
+            (context.path(), "/context", false),
+            (outputs.path(), "/outputs", true),
+            (flags.as_path(), "/arguments", false),
+        ];
         let finished = step.run(pod(kind, &[&step.user()]), &volumes);
         assert_eq!(finished.code, 0, "{template}:\n{}{}", finished.stdout, finished.stderr);
         let reference = std::fs::read_to_string(outputs.join("image-ref")).expect("it was pushed");
@@ -387,10 +470,11 @@ fn the_containers_of_the_argo_templates_run() {
     // What the fan-out gathers is one JSON array.
     let array = serde_json::to_string(&references).expect("texts");
     let image = registry.repository("app:1");
-    let Some(mut step) = argo_step("index", &[("image", &image), ("images", &array)]) else { return };
-    step.arguments.push(format!("--insecure-registry={}", registry.address));
-    let outputs = Scratch::new("argo-outputs");
-    let finished = step.run(pod(Pod::strict(), &[&step.user()]), &[(outputs.path(), "/outputs", true)]);
+    let Some(step) = argo_step("index", &[("image", &image), ("images", &array)]) else { return };
+    let (outputs, arguments) = (Scratch::new("argo-outputs"), plain_registries(&registry));
+    let flags = arguments.join("arguments");
+    let volumes = [(outputs.path(), "/outputs", true), (flags.as_path(), "/arguments", false)];
+    let finished = step.run(pod(Pod::strict(), &[&step.user()]), &volumes);
     assert_eq!(finished.code, 0, "index:\n{}{}", finished.stdout, finished.stderr);
     assert_eq!(std::fs::read_to_string(outputs.join("image-digest")).ok(), registry.digest("app:1"));
 }
@@ -412,7 +496,10 @@ fn the_step_action_and_the_task_that_joins_run() {
         ("extra-args", &[&insecure[0], &insecure[1]]),
     ];
     let Some(step) = tekton_step("tekton/stepaction/yadokari/0.1/yadokari.yaml", &parameters) else { return };
-    assert_eq!(step.environment, ["DOCKER_CONFIG=/tekton/creds/.docker"]);
+    assert_eq!(
+        step.environment,
+        ["DOCKER_CONFIG=/tekton/creds/.docker", "SSL_CERT_DIR=/kaniko/ssl/certs:", "GIT_CREDENTIALS_DIR="]
+    );
     let results = Scratch::new("step-results");
     let volumes = [(source.path(), "/workspace/source", false), (results.path(), STEP_RESULTS, true)];
     let user = step.user();
@@ -459,14 +546,14 @@ fn the_argo_template_that_fetches_its_context_runs() {
     let (image, url) = (registry.repository("app:1"), format!("git://{address}/app#refs/heads/main"));
     let given = [("image", image.as_str()), ("context", url.as_str()), ("context-sub-path", "below")];
     let Some(mut step) = argo_step("build-from-url", &given) else { return };
-    for address in [&registry.address, &registry::shared().address] {
-        step.arguments.push(format!("--insecure-registry={address}"));
-    }
+    let arguments = plain_registries(&registry);
+    let flags = arguments.join("arguments");
     // The server of this test speaks Git's own protocol, not HTTPS.
     step.environment.push("GIT_PULL_METHOD=git".to_owned());
     let outputs = Scratch::new("argo-outputs");
     let user = step.user();
-    let finished = step.run(pod(Pod::plain(), &[&user]), &[(outputs.path(), "/outputs", true)]);
+    let volumes = [(outputs.path(), "/outputs", true), (flags.as_path(), "/arguments", false)];
+    let finished = step.run(pod(Pod::plain(), &[&user]), &volumes);
     assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
     let read = |name: &str| std::fs::read_to_string(outputs.join(name)).ok();
     assert_eq!((read("git-commit"), read("image-digest")), (Some(commit), registry.digest("app:1")));

@@ -82,7 +82,7 @@ fn too_many_destinations_are_refused_before_the_build() {
     }
     let build = executor.output("--tekton-results-dir", "results").run().expect(72);
     assert!(build.stderr.contains("4096"), "{}", build.stderr);
-    assert!(names(&build, "results").is_empty());
+    assert_eq!(names(&build, "results"), ["ERROR_KIND", "ERROR_MESSAGE"]);
 }
 
 #[test]
@@ -100,9 +100,14 @@ fn a_failed_build_leaves_argo_empty_files_and_others_none() {
     executor.output("--dotenv-file", "build.env").output("--image-ref-file", "ref");
     let builder = executor.output_directory("builder");
     let build = executor.env("BUILDER_OUTPUT", &builder).run().expect(76);
-    for (directory, expected) in [("results", 0), ("builder", 0), ("argo", 7)] {
+    for (directory, expected) in [("results", 2), ("builder", 0), ("argo", 9)] {
         assert_eq!(names(&build, directory).len(), expected, "{directory}");
     }
+    assert_eq!(names(&build, "results"), ["ERROR_KIND", "ERROR_MESSAGE"], "what tells of the failure, no more");
+    assert_eq!(build.result("results/ERROR_KIND").as_deref(), Some("dockerfile"));
+    assert_eq!(build.result("argo/error-kind").as_deref(), Some("dockerfile"));
+    let message = build.result("results/ERROR_MESSAGE").expect("it failed");
+    assert!(message.starts_with("dockerfile: ") && message.len() <= 200 && !message.contains('\n'), "{message}");
     assert_eq!(build.result("argo/image-digest").as_deref(), Some(""));
     assert_eq!((build.result("build.env"), build.result("ref")), (None, None));
 }
@@ -179,10 +184,11 @@ fn the_termination_message_is_one_line_of_cause() {
     let log = scratch.file("log", "");
     let mut pod = Pod::plain();
     pod.mount_writable(&log, "/dev/termination-log");
-    let bad = source("FROM $BASE\nRUN exit 42\n", &[]);
+    let bad = source("FROM $BASE\nRUN echo the last line >&2; exit 42\n", &[]);
     Executor::in_pod(Isolation::Auto, pod.clone(), bad.path()).only_layout().run().expect(42);
     let message = std::fs::read_to_string(&log).expect("it is there");
     assert!(message.starts_with("run: ") && message.contains("Dockerfile:2"), "{message}");
+    assert!(message.ends_with(": the last line"), "{message}");
     assert!(message.len() <= 200 && !message.contains('\n'), "{message}");
     // A mounted file cannot be renamed over: it is written into.
     let good = one_file();

@@ -26,7 +26,8 @@ Loader.yaml_implicit_resolvers = {
 }
 OURS = re.compile(r"^registry\.example\.com/yadokari/executor:\d+\.\d+\.\d+(-debug|-ci)?@sha256:[0-9a-f]{64}$")
 SUBSTITUTED = re.compile(r"\$\((params|tasks|steps|workspaces|context)\.|\{\{|\$\{\{")
-PLACES = ["tekton", "argo", "cloudbuild", "examples"]
+PLACES = ["tekton", "argo", "shipwright", "deploy", "cloudbuild", "examples"]
+SHIPWRIGHT = {"shp-source-root", "shp-source-context", "shp-output-directory", "shp-output-image", "shp-output-insecure"}
 
 
 def documents(path):
@@ -100,7 +101,7 @@ def cloud_build_rules(document):
 def tekton_rules(document):
     """What Tekton's own validation would say of variables."""
     kind = document.get("kind")
-    if kind not in ("Task", "StepAction"):
+    if kind not in ("Task", "StepAction") or "app.kubernetes.io/version" not in document["metadata"].get("labels", {}):
         return
     spec = document["spec"]
     text = json.dumps(spec)
@@ -120,9 +121,54 @@ def tekton_rules(document):
         yield f"{len(steps)} steps"
 
 
+def shipwright_rules(document):
+    """What Shipwright's own validation would say of variables."""
+    if document.get("kind") != "ClusterBuildStrategy":
+        return
+    spec = document["spec"]
+    names = {parameter["name"] for parameter in spec["parameters"]}
+    used = set(re.findall(r"\$\(params\.([A-Za-z0-9_-]+)", json.dumps(spec)))
+    for name in used - names - SHIPWRIGHT:
+        yield f"params.{name} is used and not declared"
+    for name in names - used:
+        yield f"params.{name} is declared and not used"
+
+
+def retry_rules(document):
+    """A node is tried again for the executor's own transient failure, and not for a RUN with the same exit code."""
+    for path, node in walk(document):
+        expression = (node.get("retryStrategy") or {}).get("expression") if "retryStrategy" in node else None
+        if expression is None:
+            continue
+        pattern = re.fullmatch(r"lastRetry\.message matches '(.*)'", expression)
+        transient = "main: Error (exit code 75): transient: the registry r.io did not answer"
+        run = "main: Error (exit code 75): run: Dockerfile:2: RUN failed: exit code 75: transient: x"
+        denied = "main: Error (exit code 77): denied: no"
+        if not pattern or not re.search(pattern[1], transient) or any(re.search(pattern[1], m) for m in (run, denied)):
+            yield f"{path}.retryStrategy tries the wrong failures again"
+
+
+def list_rules(document):
+    """Lists end, and what follows an array that users give cannot be taken for a part of it."""
+    for path, node in walk(document):
+        args = node.get("args")
+        if not isinstance(args, list) or "/kaniko/executor" not in (node.get("command") or []):
+            continue
+        begun = [word for word in args if word in ("--build-args", "--labels", "--platforms")]
+        if begun and args.count("--end-lists") != 1:
+            yield f"{path}.args: a list without an end"
+        flags = [word.split("=")[0] for word in args if isinstance(word, str)]
+        extra = [i for i, word in enumerate(args) if "EXTRA_ARGS" in word or "extra-args" in word or word == "@/arguments"]
+        three = [i for i, flag in enumerate(flags) if flag in ("--dockerfile", "--context", "--destination")]
+        if extra and any(i < extra[0] for i in three):
+            yield f"{path}.args: further arguments stand behind what they must not replace"
+        if extra and any(flag.startswith("--") and i > extra[0] and i not in three for i, flag in enumerate(flags)):
+            yield f"{path}.args: a default stands behind further arguments"
+
+
 def catalog_rules(path, document):
     """What the catalog's own check (catlin) refuses."""
-    if document.get("kind") not in ("Task", "StepAction", "Pipeline") or "samples" in path.parts:
+    if document.get("kind") not in ("Task", "StepAction", "Pipeline") or {"samples", "tests"} & set(path.parts[-3:]):
         return
     metadata = document["metadata"]
     name, version = metadata["name"], metadata["labels"]["app.kubernetes.io/version"]
@@ -135,6 +181,12 @@ def catalog_rules(path, document):
         yield "no description"
     if not path.with_name("README.md").exists():
         yield "no README.md beside it"
+    if not (path.parents[1] / "OWNERS").exists():
+        yield "no OWNERS above it"
+    if not (path.parents[2] / "artifacthub-repo.yml").exists():
+        yield "no artifacthub-repo.yml for its kind"
+    if not path.with_name("tests").joinpath("run.yaml").exists():
+        yield "no tests/run.yaml beside it"
 
 
 def schema_of(path, document, schemas):
@@ -145,9 +197,14 @@ def schema_of(path, document, schemas):
         return load(f"tekton/strict-{api.split('/')[1]}-{kind.lower()}.schema.json")
     if api.startswith("argoproj.io/"):
         definitions = load("argo/strict-argo-workflows.schema.json")["definitions"]
-        return {"$ref": f"#/definitions/io.argoproj.workflow.{api.split('/')[1]}.{kind}", "definitions": definitions}
+        name = f"io.argoproj.workflow.{api.split('/')[1]}.{kind}"
+        # Other projects of Argo's (Events) have schemas of their own.
+        return {"$ref": f"#/definitions/{name}", "definitions": definitions} if name in definitions else None
     if path.parts[-2] == "cloudbuild":
         return load("other/cloudbuild.json")
+    if api.startswith("shipwright.io/"):
+        own = pathlib.Path(__file__).parent / "schemas" / f"shipwright-{kind.lower()}.schema.json"
+        return json.loads(own.read_text(encoding="utf-8"))
     if path.parts[-2] == "github":
         return load("other/github-workflow.json")
     return None
@@ -185,6 +242,9 @@ def check(repository, schemas):
             if path.parts[-2] == "cloudbuild":
                 found += cloud_build_rules(document)
             found += tekton_rules(document)
+            found += shipwright_rules(document)
+            found += retry_rules(document)
+            found += list_rules(document)
             found += catalog_rules(path, document)
             if have_schemas:
                 found += schema_faults(path, document, schemas)

@@ -20,6 +20,9 @@ pub struct InputArgs {
     /// `https://….git[#REF[:DIRECTORY]]`, `ssh://…`, `git@HOST:PATH`, `file://…`).
     #[arg(long, short = 'c', value_name = "CONTEXT", default_value = "/workspace/")]
     pub context: String,
+    /// Take a context that is a path, absolute ones too, as one below this directory.
+    #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
+    pub context_base: Option<PathBuf>,
     /// Take this directory below the context as the context.
     #[arg(long, value_name = "PATH")]
     pub context_sub_path: Option<String>,
@@ -51,13 +54,15 @@ pub struct InputArgs {
     /// with one may end up in the image: do not pass secrets.
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// Build this stage and what it needs, instead of the last one.
+    /// Build this stage and what it needs, instead of the last one; of several (`a,b`), all are built, and the first is
+    /// the image.
     #[arg(long, value_name = "STAGE")]
     pub target: Vec<String>,
     /// Build for this platform, for example linux/arm64, instead of the executor's own.
     ///
-    /// Bases are chosen for it. Nothing is emulated: RUN needs a machine that can execute it.
-    #[arg(long, alias = "customPlatform", value_name = "OS/ARCHITECTURE[/VARIANT]")]
+    /// Bases are chosen for it. Nothing is emulated: RUN needs a machine that can execute it. Several, with commas
+    /// between them, are built one after another; their images become an index, and its digest is what results tell.
+    #[arg(long, alias = "customPlatform", value_name = "OS/ARCHITECTURE[/VARIANT][,…]")]
     pub custom_platform: Option<String>,
 }
 

@@ -14,9 +14,10 @@ use super::{MessageArgs, RegistryArgs};
 pub struct CacheArgs {
     /// Keep the layers of steps, and take them instead of doing the same steps again.
     ///
-    /// In --cache-dir, if given, and in --cache-repo.
-    #[arg(long)]
-    pub cache: bool,
+    /// In --cache-dir, if given, and in --cache-repo. `auto` does so where one of them is given.
+    #[arg(long, value_name = "BOOL|auto", num_args = 0..=1, require_equals = true, action = ArgAction::Set,
+        default_value = "false", default_missing_value = "true", value_parser = cache_switch)]
+    pub cache: CacheSwitch,
     /// The repository of the cache, or `oci:DIRECTORY` to keep it in a directory only.
     ///
     /// The default is that of the first destination with `/cache` behind it.
@@ -61,6 +62,26 @@ pub struct CacheArgs {
     /// It is found by the tag `build-KEY`, which is pushed with each image that is built with this flag.
     #[arg(long)]
     pub skip_existing: bool,
+}
+
+/// Whether steps are cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheSwitch {
+    /// No.
+    Off,
+    /// Yes; without a place for them that is an error.
+    On,
+    /// Where there is a place for them.
+    Auto,
+}
+
+fn cache_switch(text: &str) -> Result<CacheSwitch, String> {
+    match values::boolean(text) {
+        Ok(true) => Ok(CacheSwitch::On),
+        Ok(false) => Ok(CacheSwitch::Off),
+        Err(_) if text == "auto" => Ok(CacheSwitch::Auto),
+        Err(_) => Err("write true, false or auto".to_owned()),
+    }
 }
 
 /// Whether the cache is written.

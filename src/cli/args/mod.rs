@@ -15,11 +15,13 @@ mod index;
 mod kaniko;
 mod legacy;
 mod limits;
+mod lists;
 mod mirrors;
 mod output;
 mod preview;
 mod refusal;
 mod registry;
+mod repeated;
 mod results;
 mod run;
 mod values;
@@ -33,7 +35,9 @@ use clap::builder::styling::Styles;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, InputArgs, MessageArgs};
-pub use cache::{CacheAction, CacheArgs, CacheCommand, CacheListArgs, CacheModeName, CachePlaceArgs, CachePruneArgs};
+pub use cache::{
+    CacheAction, CacheArgs, CacheCommand, CacheListArgs, CacheModeName, CachePlaceArgs, CachePruneArgs, CacheSwitch,
+};
 pub use commands::{CompletionArgs, LoginArgs, PushArgs};
 pub use credentials::{AuthAction, AuthArgs, CredentialArgs};
 pub use export::ExportArgs;
@@ -136,6 +140,9 @@ pub struct Args {
     /// What is printed.
     #[command(flatten)]
     pub messages: MessageArgs,
+    /// What is to be said of flags that were given more than once.
+    #[arg(skip)]
+    pub repeated: Vec<String>,
 }
 
 /// Builds a container image from a Dockerfile and pushes it, inside an ordinary container.
@@ -144,14 +151,18 @@ pub struct Args {
 /// that does not is written `--flag` or `--flag=true`, and `--flag=false` turns it off again; `true` and `false`
 /// may also be the next word. Where a flag
 /// that takes one value is given twice, the last one counts. `@FILE` stands for the lines of that file, each
-/// one argument: spaces and quotes belong to it, empty lines do not count.
+/// one argument: spaces and quotes belong to it, empty lines do not count. Empty arguments, and flags whose value is
+/// empty, are as good as not given.
+///
+/// `--build-args`, `--labels` and `--platforms` begin a list: `--build-args A=1 B=2 --end-lists` is
+/// `--build-arg=A=1 --build-arg=B=2`. An element may be a JSON array of elements. Each is given once at most, and
+/// `--end-lists` ends them all.
 #[derive(Debug, Parser)]
 #[command(
     name = "yadokari",
     version,
     args_conflicts_with_subcommands = true,
     args_override_self = true,
-    disable_help_subcommand = true,
     infer_long_args = false,
     max_term_width = 100,
     styles = Styles::plain(),
@@ -212,11 +223,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
     let parsed = command()
         .try_get_matches_from(&words)
         .and_then(|matches| CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command())));
-    let CommandLine { command, args } = match parsed {
+    let CommandLine { command, mut args } = match parsed {
         Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => return Ok(Invocation::Print(error.render().to_string())),
         Err(error) => return Err(refusal::explain(&error, &words)),
     };
+    args.repeated = repeated::notes(&self::command(), &words);
     Ok(match command {
         None if args.limits.dryrun => Invocation::Command(Command::Plan(Box::new(PlanArgs::dry_run(args)))),
         None => Invocation::Build(Box::new(args)),

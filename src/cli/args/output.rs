@@ -18,6 +18,11 @@ pub struct OutputArgs {
     /// Build only, and push nothing; outputs that are files are still written.
     #[arg(long)]
     pub no_push: bool,
+    /// Push by digest only: no tag is made, and those of the destinations do not count.
+    ///
+    /// For the images of an index, which would be nothing but litter under tags of their own.
+    #[arg(long)]
+    pub push_by_digest: bool,
     /// Write the image as an OCI image layout into this directory.
     #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
     pub oci_layout_path: Option<PathBuf>,

@@ -25,7 +25,10 @@ pub struct ResultArgs {
     /// Write `registry/repository:tag@sha256:…` to this file, one line for each destination.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub image_name_tag_with_digest_file: Option<PathBuf>,
-    /// Write `registry/repository:tag` of the first destination to this file, if it was pushed.
+    /// Let results of one value name this destination, instead of the first; it is one of --destination.
+    #[arg(long, value_name = "REFERENCE")]
+    pub result_image: Option<String>,
+    /// Write the first destination to this file, as it was given, if it was pushed.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub image_url_file: Option<PathBuf>,
     /// Write `registry/repository@sha256:…` of the first destination to this file, if it was pushed.
@@ -43,6 +46,18 @@ pub struct ResultArgs {
     /// Write the commit of a Git context to this file.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub git_commit_file: Option<PathBuf>,
+    /// Write the size of the image in bytes, as a pull has it, to this file.
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub image_size_file: Option<PathBuf>,
+    /// After a failure, write its kind to this file: `run`, `dockerfile`, `transient` …
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub error_kind_file: Option<PathBuf>,
+    /// After a failure, write its kind to this file as a reason that Kubernetes could have: `Run`, `Dockerfile` …
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub error_reason_file: Option<PathBuf>,
+    /// After a failure, write its message to this file, one line of at most 200 bytes.
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub error_message_file: Option<PathBuf>,
     /// Write everything known about the build to this file, as JSON; after a failure, what went wrong.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub metadata_file: Option<PathBuf>,

@@ -23,6 +23,9 @@ pub struct RunArgs {
     /// May be given many times. It is in no layer, in no cache and in no message.
     #[arg(long, value_name = "id=ID[,src=FILE|,env=VARIABLE]")]
     pub secret: Vec<String>,
+    /// Give every file in this directory as a secret whose id is its name; --secret goes before it.
+    #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
+    pub secret_dir: Option<PathBuf>,
     /// An SSH agent for `RUN --mount=type=ssh`: `default` for $SSH_AUTH_SOCK, `ID=SOCKET`, or `ID=KEY,KEY` for files of
     /// private keys without a passphrase.
     ///

@@ -1,35 +1,49 @@
-//! The words of a command line before they are flags: files of arguments, and booleans with a word of their own.
+//! The words of a command line before they are flags: files of arguments, lists, and what people leave empty.
 //!
 //! Knows which flags take a value in the next word, so that a value is never taken for something else. Does not know
 //! what any flag means.
 //!
-//! *Invariant: what stands in a file is taken as it is; it names no further file.*
+//! *Invariant: what stands in a file is taken as it is; it names no further file. Words that were read once are read
+//! the same way again: in a namespace the executor starts itself with them.*
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use clap::Command;
+use clap::{Arg, Command};
 
+use super::lists::{self, List};
 use crate::cli::exit::{Failure, Kind};
 
-/// Replaces each `@FILE` by the lines of that file, and joins a boolean flag with a `true` or `false` behind it.
+/// Flags whose empty value means something else than that the flag is not given: an empty context is a mistake that
+/// must not become the default one, and no helpers are none.
+const EMPTY_COUNTS: [&str; 2] = ["context", "credential-helpers"];
+
+/// Replaces each `@FILE` by the lines of that file and each list by its flags, joins a boolean flag with a `true` or
+/// `false` behind it, and leaves out what is empty.
 ///
 /// A line is one argument, whole and literal: spaces and quotes belong to it. Empty lines, and a carriage return at
-/// the end of a line, are left out. A word that is the value of the flag before it stays as it is.
+/// the end of a line, are left out. A word that is the value of the flag before it stays as it is. A pipeline whose
+/// parameter is not set passes an empty word, or a flag with an empty value: both are as good as not there.
 ///
 /// # Errors
-/// A [`Failure`] of kind usage when a file cannot be read.
+/// A [`Failure`] of kind usage when a file cannot be read, or a list has no end.
 pub(super) fn expand(words: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, Failure> {
     let command = super::command();
     let mut words = words.into_iter();
-    let mut expanded = Expanded { scope: &command, words: words.next().into_iter().collect(), last: Last::Other };
+    let program = words.next().into_iter().collect();
+    let mut expanded = Expanded { scope: &command, words: program, last: Last::Other, lists: lists::Open::default() };
     for word in words {
-        match word.as_bytes().strip_prefix(b"@").filter(|_| expanded.last != Last::WantsValue) {
-            Some(path) => lines(Path::new(OsStr::from_bytes(path)))?.into_iter().for_each(|line| expanded.take(line)),
-            None => expanded.take(word),
+        match word.as_bytes().strip_prefix(b"@").filter(|_| expanded.takes_a_file()) {
+            Some(path) => {
+                for line in lines(Path::new(OsStr::from_bytes(path)))? {
+                    expanded.take(line)?;
+                }
+            }
+            None => expanded.take(word)?,
         }
     }
+    expanded.lists.end()?;
     Ok(expanded.words)
 }
 
@@ -61,14 +75,49 @@ struct Expanded<'a> {
     scope: &'a Command,
     words: Vec<OsString>,
     last: Last,
+    lists: lists::Open,
 }
 
 impl Expanded<'_> {
-    fn take(&mut self, word: OsString) {
-        let last = std::mem::replace(&mut self.last, Last::Other);
-        if last == Last::WantsValue {
-            return self.words.push(word);
+    fn takes_a_file(&self) -> bool {
+        self.last != Last::WantsValue && !self.lists.is_open()
+    }
+
+    fn take(&mut self, word: OsString) -> Result<(), Failure> {
+        if self.last == Last::WantsValue {
+            self.last = Last::Other;
+            return Ok(self.value(word));
         }
+        let text = word.to_str().unwrap_or_default();
+        if let Some(list) = List::named(text) {
+            self.last = Last::Other;
+            let words = self.lists.begin(list)?;
+            return Ok(self.words.extend(words));
+        }
+        if self.lists.is_open() {
+            let words = self.lists.element(word)?;
+            return Ok(self.words.extend(words));
+        }
+        if text == lists::END {
+            return Err(lists::no_list());
+        }
+        if !word.is_empty() {
+            self.word(word);
+        }
+        Ok(())
+    }
+
+    /// Takes the value of the flag before it.
+    fn value(&mut self, word: OsString) {
+        let flag = self.words.last().cloned().unwrap_or_default();
+        match flag_of(self.scope, &flag) {
+            Some(flag) if word.is_empty() && !empty_counts(flag) => _ = self.words.pop(),
+            _ => self.words.push(word),
+        }
+    }
+
+    fn word(&mut self, word: OsString) {
+        let last = std::mem::replace(&mut self.last, Last::Other);
         let text = word.to_str().unwrap_or_default();
         if let Some(command) = self.scope.find_subcommand(text).filter(|_| self.words.len() == 1) {
             self.scope = command;
@@ -79,7 +128,15 @@ impl Expanded<'_> {
             flag.push("=");
             return flag.push(text);
         }
-        self.last = match self.flag(&word) {
+        if let Some((flag, "")) = text.split_once('=')
+            && flag_of(self.scope, OsStr::new(flag)).is_some_and(|flag| !empty_counts(flag))
+        {
+            return;
+        }
+        if let Some(words) = self.in_one_word(&word) {
+            return self.words.extend(words);
+        }
+        self.last = match flag_of(self.scope, &word) {
             // The value of those stands behind `=` or not at all: see `super::with_value`.
             Some(flag) if flag.is_require_equals_set() => Last::Boolean,
             Some(flag) if flag.get_action().takes_values() => Last::WantsValue,
@@ -88,21 +145,36 @@ impl Expanded<'_> {
         self.words.push(word);
     }
 
-    /// Finds the flag that a word is, bare of a value.
-    fn flag(&self, word: &OsStr) -> Option<&clap::Arg> {
-        let word = word.to_str()?;
-        let mut flags = self.scope.get_arguments();
-        match word.strip_prefix("--") {
-            Some(name) => flags.find(|flag| {
-                flag.get_long() == Some(name) || flag.get_all_aliases().is_some_and(|names| names.contains(&name))
-            }),
-            None => {
-                let mut letters = word.strip_prefix('-')?.chars();
-                let letter = letters.next().filter(|_| letters.next().is_none())?;
-                flags.find(|flag| flag.get_short() == Some(letter))
-            }
+    /// Splits `--flag value` that is one word: in YAML, two words of a shell become one easily.
+    fn in_one_word(&self, word: &OsStr) -> Option<Vec<OsString>> {
+        let (flag, value) = word.to_str()?.split_once(char::is_whitespace)?;
+        let found = flag_of(self.scope, OsStr::new(flag)).filter(|_| flag.starts_with("--"))?;
+        let value = value.trim_start();
+        if found.is_require_equals_set() {
+            return super::values::boolean(value).is_ok().then(|| vec![format!("{flag}={value}").into()]);
+        }
+        (found.get_action().takes_values() && !value.is_empty()).then(|| vec![flag.into(), value.into()])
+    }
+}
+
+/// Finds the flag that a word is, bare of a value.
+pub(super) fn flag_of<'a>(scope: &'a Command, word: &OsStr) -> Option<&'a Arg> {
+    let word = word.to_str()?;
+    let mut flags = scope.get_arguments();
+    match word.strip_prefix("--") {
+        Some(name) => flags.find(|flag| {
+            flag.get_long() == Some(name) || flag.get_all_aliases().is_some_and(|names| names.contains(&name))
+        }),
+        None => {
+            let mut letters = word.strip_prefix('-')?.chars();
+            let letter = letters.next().filter(|_| letters.next().is_none())?;
+            flags.find(|flag| flag.get_short() == Some(letter))
         }
     }
+}
+
+fn empty_counts(flag: &Arg) -> bool {
+    flag.get_long().is_some_and(|name| EMPTY_COUNTS.contains(&name))
 }
 
 #[cfg(test)]
@@ -129,6 +201,79 @@ mod tests {
         ];
         for (words, expected) in rows {
             assert_eq!(expanded(words).expect("no file"), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_pipeline_leaves_empty_is_not_there() {
+        let rows: [(&[&str], &[&str]); 9] = [
+            (&["", "--dockerfile=x", ""], &["--dockerfile=x"]),
+            (&["", "push", "", "x"], &["push", "x"]),
+            (&["--target=", "--destination=", "--image-format=", "--no-push="], &[]),
+            (&["--target", "", "-d", "", "--label", "", "x"], &["x"]),
+            (&["--build-arg=A=", "--build-arg", "A="], &["--build-arg=A=", "--build-arg", "A="]),
+            (&["--context=", "--credential-helpers="], &["--context=", "--credential-helpers="]),
+            (&["--context", "", "--credential-helpers", ""], &["--context", "", "--credential-helpers", ""]),
+            (&["--nonsense="], &["--nonsense="]),
+            (&["--cache", "", "true"], &["--cache=true"]),
+        ];
+        for (words, expected) in rows {
+            assert_eq!(expanded(words).expect("no file"), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_flag_and_its_value_may_be_one_word() {
+        let rows: [(&[&str], &[&str]); 6] = [
+            (&["--build-arg X=y z"], &["--build-arg", "X=y z"]),
+            (&["--destination  r.io/a"], &["--destination", "r.io/a"]),
+            (&["--cache true"], &["--cache=true"]),
+            (&["--label=a=b --no-push"], &["--label=a=b --no-push"]),
+            (&["--nonsense a"], &["--nonsense a"]),
+            (&["--target", "--label x"], &["--target", "--label x"]),
+        ];
+        for (words, expected) in rows {
+            assert_eq!(expanded(words).expect("no file"), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn lists_become_flags() {
+        let rows: [(&[&str], &[&str]); 5] = [
+            (&["--build-args", "--labels", "--platforms", "--end-lists", "-c", "x"], &["-c", "x"]),
+            (
+                &["--build-args", "A=b c", "", "@x=1", "--labels", "l=m", "--end-lists", "--force"],
+                &["--build-arg=A=b c", "--build-arg=@x=1", "--label=l=m", "--force"],
+            ),
+            (&["--platforms", "a/b", "c/d", "--end-lists"], &["--custom-platform=a/b,c/d"]),
+            (
+                &["--build-args", r#"["A=1","B=\"2\""]"#, "C=3", "--end-lists"],
+                &["--build-arg=A=1", "--build-arg=B=\"2\"", "--build-arg=C=3"],
+            ),
+            (&["--target", "--labels", "x"], &["--target", "--labels", "x"]),
+        ];
+        for (words, expected) in rows {
+            let once = expanded(words).expect("is read");
+            assert_eq!(once, expected, "{words:?}");
+            assert_eq!(expanded(&once.iter().map(String::as_str).collect::<Vec<_>>()).expect("again"), expected);
+        }
+    }
+
+    #[test]
+    fn no_element_of_a_list_is_a_flag() {
+        let rows: [(&[&str], &str); 8] = [
+            (&["--build-args", "--destination=evil", "--end-lists"], "would be a flag"),
+            (&["--build-args", r#"["--destination=evil"]"#, "--end-lists"], "would be a flag"),
+            (&["--build-args", "--end-lists", "--destination=evil", "--labels", "--end-lists"], "given once"),
+            (&["--build-args", "--end-lists", "--destination=evil", "--build-args", "--end-lists"], "given once"),
+            (&["--build-args", "--labels", "--build-args", "--end-lists"], "given once"),
+            (&["--build-args", "--end-lists", "--destination=evil", "--end-lists"], "none is open"),
+            (&["--build-args", "A=1"], "needs --end-lists"),
+            (&["--labels", "[1]", "--end-lists"], "no JSON array"),
+        ];
+        for (words, expected) in rows {
+            let message = expanded(words).expect_err("is refused");
+            assert!(message.contains(expected), "{words:?}: {message}");
         }
     }
 

@@ -12,22 +12,29 @@ use super::env::Environment;
 use super::exit::Failure;
 use super::report::Report;
 use super::{commands, preview};
-use crate::builder;
+use crate::builder::{self, Preview};
 use crate::dockerfile::Span;
 use crate::progress::{Event, Reporter as _};
 use view::View;
 
 /// Plans and tells about it.
 pub(super) fn run(args: &PlanArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
-    let preview = preview::look(&args.build, environment, report, builder::preview)?;
+    let previews = preview::look(&args.build, environment, report, builder::previews)?;
+    for preview in &previews {
+        tell(preview, report);
+    }
+    let views = previews.iter().map(View::of);
+    let texts: Vec<String> = match args.format {
+        PlanFormatName::Text => views.map(|view| text::render(&view)).collect(),
+        PlanFormatName::Json => views.map(|view| view.to_json()).collect(),
+    };
+    commands::print(&texts.concat())
+}
+
+fn tell(preview: &Preview, report: &Report) {
     preview::tell_unknown(&preview.unknown, report);
     for warning in &preview.linted.warnings {
         let line = (warning.span != Span::default()).then_some(warning.span.first_line);
         report.report(Event::Warning { rule: warning.rule.name(), line, message: &warning.message });
     }
-    let view = View::of(&preview);
-    commands::print(&match args.format {
-        PlanFormatName::Text => text::render(&view),
-        PlanFormatName::Json => view.to_json(),
-    })
 }

@@ -143,7 +143,7 @@ impl View {
         };
         let mut images: Vec<ImageView> = preview.bases.iter().map(image).collect();
         images.sort();
-        let last = plan.stages.last();
+        let last = plan.stages.get(plan.target.0);
         let mask = Mask { secrets: &preview.secrets };
         Self {
             schema_version: 1,

@@ -26,6 +26,7 @@ use jiff::Timestamp;
 pub(super) use settings::PRINT_PLAN;
 pub use settings::{Form, Settings};
 pub use summary::Finished;
+pub(super) use summary::pushed;
 
 use super::exit::Failure;
 use super::request::Warning;
@@ -63,6 +64,13 @@ impl Report {
         Self { settings, clock, state: Mutex::new(state) }
     }
 
+    /// Prints what is worth knowing of flags.
+    pub fn notes(&self, notes: &[String]) {
+        for note in notes {
+            self.report(Event::Note(note));
+        }
+    }
+
     /// Prints what is wrong with flags and environment.
     pub fn warnings(&self, warnings: &[Warning]) {
         for Warning { rule, message } in warnings {
@@ -77,6 +85,18 @@ impl Report {
         for line in &lines {
             self.print(&mut state, line);
         }
+    }
+
+    /// Adds to a failure what its RUN wrote last.
+    #[must_use]
+    pub fn with_last_output(&self, failure: Failure) -> Failure {
+        let mut state = self.state();
+        let rest = state.steps.flush();
+        for line in &rest {
+            self.print(&mut state, line);
+        }
+        let last_output = state.steps.last_of(&failure);
+        Failure { last_output, ..failure }
     }
 
     /// Prints the error that ended the run.

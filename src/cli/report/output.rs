@@ -133,15 +133,23 @@ impl Steps {
         };
     }
 
+    /// Returns the last line that the RUN that failed wrote and that is not empty.
+    pub(super) fn last_of(&self, failure: &Failure) -> Option<String> {
+        let lines = self.failed(failure)?.tail.iter().rev();
+        lines.map(|line| line.trim()).find(|line| !line.is_empty()).map(str::to_owned)
+    }
+
+    fn failed(&self, failure: &Failure) -> Option<&Active> {
+        let place = failure.place.as_ref().filter(|_| failure.kind == Kind::Run)?;
+        let (stage, (number, _)) = (place.stage.as_ref()?, place.step?);
+        self.active.iter().find(|active| active.step.stage == *stage && active.step.number == number)
+    }
+
     /// Returns the last lines of the RUN that failed, unless they are just above: hidden by the verbosity, or
     /// far up between the lines of other stages.
     pub(super) fn tail_of(&self, failure: &Failure, verbosity: Verbosity) -> Vec<String> {
-        let place = failure.place.as_ref().filter(|_| failure.kind == Kind::Run);
-        let Some((stage, (number, _))) = place.and_then(|place| Some((place.stage.as_ref()?, place.step?))) else {
-            return Vec::new();
-        };
-        let failed = self.active.iter().find(|active| active.step.stage == *stage && active.step.number == number);
-        let tail: Vec<String> = failed.iter().flat_map(|active| active.tail.iter().cloned()).collect();
+        let failed = self.failed(failure).into_iter();
+        let tail: Vec<String> = failed.flat_map(|active| active.tail.iter().cloned()).collect();
         let above = self.bottom.as_ref().map_or(0, |(_, count)| *count);
         if verbosity >= Verbosity::Info && above >= tail.len() { Vec::new() } else { tail }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::line::{self, Line, Look};
 use super::units;
 use crate::cli::args::Verbosity;
-use crate::oci::Digest;
+use crate::oci::{Digest, Reference};
 use crate::outcome::BuildOutcome;
 use crate::progress::{Delivery, Phase, StepId, StepResult};
 
@@ -85,7 +85,8 @@ impl Tally {
         count.bytes = count.bytes.saturating_add(size);
     }
 
-    /// Makes the closing lines. The last one names the image; with `Pushed NAME@DIGEST`, as kaniko says it.
+    /// Makes the closing lines. The last one names the image; with `Pushed NAME@DIGEST`, as kaniko says it,
+    /// and the tag.
     pub(super) fn summary(&self, finished: &Finished<'_>) -> Vec<Line> {
         let digest = &finished.outcome.manifest.digest;
         let mut below = format!("\nsize     {}; {}", units::bytes(finished.outcome.size), self.layers(finished));
@@ -101,7 +102,7 @@ impl Tally {
         let ends = finished.outcome.pushed.iter().map(|reference| {
             let repository = reference.name();
             let facts = json!({ "repository": repository, "tag": reference.tag, "digest": digest });
-            let message = format!("Pushed {repository}@{digest}");
+            let message = pushed(reference, digest);
             Line::new(Verbosity::Info, "pushed", message, facts).look(Look::Success)
         });
         lines.extend(ends);
@@ -181,6 +182,12 @@ impl Tally {
             "steps": steps,
         })
     }
+}
+
+/// Says that a destination has an image: kaniko's line, and behind it the tag.
+pub(in crate::cli) fn pushed(reference: &Reference, digest: &Digest) -> String {
+    let tag = reference.tag.as_ref().map(|tag| format!(" (tag {tag})")).unwrap_or_default();
+    format!("Pushed {}@{digest}{tag}", reference.name())
 }
 
 fn blobs(count: Count) -> String {

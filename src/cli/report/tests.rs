@@ -94,6 +94,7 @@ fn outcome() -> BuildOutcome {
     BuildOutcome {
         manifest: Descriptor::new("manifest", digest("image"), 1),
         config: Descriptor::new("config", digest("config"), 1),
+        images: Vec::new(),
         size: 15_000_000,
         layers: 4,
         base_layers: 2,
@@ -101,6 +102,7 @@ fn outcome() -> BuildOutcome {
         pushed: vec!["r.io/a:1".parse().expect("a reference")],
         bases: Vec::new(),
         context: None,
+        source: None,
         steps: Vec::new(),
     }
 }
@@ -136,7 +138,7 @@ fn a_build_as_text() {
     time     4.6 s (run 3.0 s, push 0.50 s)
            3.2 s  [app 1/3] RUN make && curl https://***@h/x?sig=***
           0.01 s  [app 2/3] COPY a /b
-    Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
+    Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d (tag 1)
     "##);
 }
 
@@ -158,7 +160,7 @@ fn a_build_as_json_lines() {
     insta::assert_snapshot!(of("step_started"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"RUN make && curl https://***@h/x?sig=***","event":"step_started","stage":"app","step":1,"steps":3}"##);
     insta::assert_snapshot!(of("output"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"warned","event":"output","stage":"app","step":1,"steps":3,"stream":"stderr"}"##);
     insta::assert_snapshot!(of("step_finished"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"done in 3.2 s: layer sha256:dac1d7cfa950, 12.3 MB","event":"step_finished","stage":"app","step":1,"steps":3,"result":"layer","digest":"sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85","size":12300000,"elapsed_ms":3210}"##);
-    insta::assert_snapshot!(of("pushed"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d","event":"pushed","repository":"r.io/a","tag":"1","digest":"sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"}"##);
+    insta::assert_snapshot!(of("pushed"), @r##"{"time":"2023-11-14T22:13:20.000Z","level":"info","msg":"Pushed r.io/a@sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d (tag 1)","event":"pushed","repository":"r.io/a","tag":"1","digest":"sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"}"##);
     assert_eq!(of("summary")["digest"], digest("image").as_str());
     assert_eq!(of("summary")["phases_ms"]["run"], 3000);
     assert_eq!(of("summary")["steps"][1]["cached"], true);

@@ -13,7 +13,8 @@ const TEKTON: &str = "/tekton/creds";
 pub(super) fn access(environment: &Environment) -> Result<Access, UsageError> {
     let text = |name: &str| Ok::<_, UsageError>(environment.value(name)?.map(str::to_owned));
     let path = |name: &str| Ok::<_, UsageError>(text(name)?.map(|path| environment.directories.working.join(path)));
-    let mut homes: Vec<PathBuf> = environment.directories.home.iter().cloned().collect();
+    let mut homes: Vec<PathBuf> = path("GIT_CREDENTIALS_DIR")?.into_iter().collect();
+    homes.extend(environment.directories.home.clone());
     if !homes.iter().any(|home| home == TEKTON) {
         homes.push(TEKTON.into());
     }

@@ -8,7 +8,7 @@ use crate::cli::args::{Args, CompressionName, IsolationName, SnapshotModeName};
 use crate::cli::env::Environment;
 use crate::cli::state::PREFIX;
 use crate::oci::Platform;
-use crate::request::{Compression, EPOCH_ARGUMENT, IsolationChoice, SnapshotMode, Snapshots, epoch_in};
+use crate::request::{Compression, EPOCH_ARGUMENT, IsolationChoice, Output, SnapshotMode, Snapshots, epoch_in};
 
 const DEFAULT_GZIP_LEVEL: u32 = 3;
 const DEFAULT_ZSTD_LEVEL: i32 = 3;
@@ -61,25 +61,57 @@ fn epoch(value: &str) -> Result<i64, UsageError> {
     })
 }
 
-pub(super) fn platform(given: Option<&str>) -> Result<Platform, UsageError> {
-    match given.filter(|text| !text.is_empty()) {
-        None => Ok(Platform::host()),
-        Some(text) => text.parse().map_err(|_| UsageError::Value {
+/// Reads `--custom-platform`: one platform, or several with commas between them, each of which counts once.
+pub(super) fn platforms(given: Option<&str>) -> Result<Vec<Platform>, UsageError> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in given.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|text| !text.is_empty()) {
+        let platform: Platform = text.parse().map_err(|_| UsageError::Value {
             flag: "--custom-platform",
             value: text.to_owned(),
             reason: "write os/architecture or os/architecture/variant, for example linux/arm64".to_owned(),
+        })?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    Ok(platforms)
+}
+
+/// Reads `--custom-platform` where it can be one only.
+pub(super) fn platform(given: Option<&str>) -> Result<Platform, UsageError> {
+    match platforms(given)?.as_slice() {
+        [only] => Ok(only.clone()),
+        _ => Err(UsageError::Value {
+            flag: "--custom-platform",
+            value: given.unwrap_or_default().to_owned(),
+            reason: "it can be one platform here; repeat the command for others".to_owned(),
         }),
     }
 }
 
-/// Reads `--target`; the fork takes a list, of which only one stage is there yet.
-pub(super) fn target(given: &[String]) -> Result<Option<String>, UsageError> {
-    let mut stages = given.iter().flat_map(|list| list.split(',')).filter(|stage| !stage.is_empty());
-    let first = stages.next().map(str::to_owned);
-    if stages.next().is_some() {
-        return Err(UsageError::NotYet { what: "more than one --target".to_owned() });
+/// Refuses outputs that hold the image of one platform where there are several.
+pub(super) fn check_outputs(platforms: &[Platform], outputs: &[Output]) -> Result<(), UsageError> {
+    let holds_one = |output: &Output| match output {
+        Output::Registry(_) | Output::Layout { .. } => false,
+        Output::Archive { .. } | Output::Tar(_) | Output::Directory { .. } => true,
+    };
+    if platforms.len() > 1 && outputs.iter().any(holds_one) {
+        let (first, second) = ("several platforms", "an archive or a directory of files");
+        let reason = "it holds the image of one platform; push the image, or write an OCI layout".to_owned();
+        return Err(UsageError::Conflict { first, second, reason });
     }
-    Ok(first)
+    Ok(())
+}
+
+/// Reads `--target`, a list as kaniko's fork takes it: the first stage is the image, all of them are built.
+pub(super) fn targets(given: &[String]) -> (Option<String>, Vec<String>) {
+    let mut stages = given.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|stage| !stage.is_empty());
+    let first = stages.next().map(str::to_owned);
+    let others = stages.filter(|stage| first.as_deref() != Some(*stage)).map(str::to_owned).collect();
+    (first, others)
 }
 
 pub(super) fn compression(name: CompressionName, level: i32) -> Result<Compression, UsageError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{UsageError, Warning, absolute, context};
 use crate::cache::Limits;
-use crate::cli::args::{Args, CacheModeName, CachePlaceArgs, CachePruneArgs};
+use crate::cli::args::{Args, CacheModeName, CachePlaceArgs, CachePruneArgs, CacheSwitch};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
 use crate::request::{CacheRequest, CachedSteps};
@@ -25,7 +25,7 @@ pub(super) fn cache(
 ) -> Result<CacheRequest, UsageError> {
     let given = &args.cache;
     let mut place = Place::default();
-    if given.cache {
+    if is_on(args) {
         place = Place::new(args.bases.cache_dir.as_deref(), given.cache_repo.as_deref(), environment)?;
         if given.cache_repo.as_deref().is_none_or(str::is_empty) {
             place.repository = destinations.first().map(default_repository);
@@ -52,10 +52,21 @@ pub(super) fn cache(
     })
 }
 
+/// Tells whether steps are cached: `auto` does so where a place for them is given.
+fn is_on(args: &Args) -> bool {
+    let has_directory = args.bases.cache_dir.as_deref().is_some_and(|path| !path.as_os_str().is_empty());
+    let has_repository = args.cache.cache_repo.as_deref().is_some_and(|text| !text.is_empty());
+    match args.cache.cache {
+        CacheSwitch::Off => false,
+        CacheSwitch::On => true,
+        CacheSwitch::Auto => has_directory || has_repository,
+    }
+}
+
 /// Tells of a cache that other flags leave without any effect.
 pub(super) fn unused(args: &Args) -> Option<Warning> {
     let given = &args.cache;
-    let asked = [("--cache", given.cache), ("--cache-inline", given.cache_inline)];
+    let asked = [("--cache", is_on(args)), ("--cache-inline", given.cache_inline)];
     let (flag, _) = asked.into_iter().find(|(_, is_given)| *is_given)?;
     let message = if args.build.single_snapshot {
         format!("{flag} does nothing with --single-snapshot: one layer for all steps is the result of none of them")
@@ -93,10 +104,7 @@ impl Place {
         let Some(path) = given.strip_prefix(DIRECTORY) else {
             return Ok(Self { directory, repository: Some(reference("--cache-repo", given)?) });
         };
-        if directory.is_some() {
-            let reason = "both name a directory; give one of them".to_owned();
-            return Err(UsageError::Conflict { first: "--cache-repo=oci:…", second: "--cache-dir", reason });
-        }
+        // Base images are in --cache-dir all the same.
         if path.is_empty() {
             let reason = "write oci: and a directory".to_owned();
             return Err(UsageError::Value { flag: "--cache-repo", value: given.to_owned(), reason });
@@ -110,6 +118,11 @@ pub(in crate::cli) fn cache_place(
     args: &CachePlaceArgs,
     environment: &Environment,
 ) -> Result<(Place, Vec<String>), UsageError> {
+    let [directory, repository] = [args.cache_dir.is_some(), args.cache_repo.is_some()];
+    if directory && repository {
+        let reason = "they are two caches; give one of them".to_owned();
+        return Err(UsageError::Conflict { first: "--cache-repo", second: "--cache-dir", reason });
+    }
     let place = Place::new(args.cache_dir.as_deref(), args.cache_repo.as_deref(), environment)?;
     match (&place.directory, &place.repository) {
         (Some(_), None) | (None, Some(_)) => Ok((place, namespace(args.cache_namespace.as_deref())?)),
@@ -179,6 +192,20 @@ mod tests {
         let cache = of(&["--cache", "--no-push", "--cache-repo=oci:c"]);
         assert_eq!((name(&cache), cache.directory), (None, Some("/work/c".into())));
         assert!(!of(&["-d", "r.io/a", "--cache-repo=r.io/x", "--cache-dir=/c"]).is_on(), "only --cache switches it on");
+        let cache = of(&["--cache", "--no-push", "--cache-repo=oci:/c/layers", "--cache-dir=/c"]);
+        assert_eq!(cache.directory, Some("/c/layers".into()), "the directory is for base images then");
+        let automatic = |words: &[&str]| of(&[&["--no-push", "--cache=auto"], words].concat()).is_on();
+        assert_eq!(
+            [
+                &[][..],
+                &["--cache-dir="],
+                &["--cache-dir=/c"],
+                &["--cache-repo=r.io/x"],
+                &["--cache=false", "--cache-dir=/c"]
+            ]
+            .map(automatic),
+            [false, false, true, true, false]
+        );
     }
 
     #[test]
@@ -187,7 +214,6 @@ mod tests {
             (&["--cache", "--no-push"][..], "--cache needs a place"),
             (&["--cache", "--no-push", "-d", "r.io/a"][..], "--cache needs a place"),
             (&["--cache", "--no-push", "--cache-repo=oci:"][..], "write oci: and a directory"),
-            (&["--cache", "--no-push", "--cache-repo=oci:c", "--cache-dir=d"][..], "do not go together"),
             (&["--cache", "--no-push", "--cache-repo=R"][..], "--cache-repo cannot be `R`"),
             (&["--no-push", "--cache-namespace=Feature/1"][..], "lower-case"),
             (&["--no-push", "--cache-namespace=a//b"][..], "lower-case"),

@@ -31,7 +31,7 @@ pub(super) fn sources(
     environment: &Environment,
 ) -> Result<Sources, UsageError> {
     let working = &environment.directories.working;
-    let given = with_bucket(input)?;
+    let given = with_base(with_bucket(input)?, input.context_base.as_deref());
     let options = git::options(&input.git, build_args, environment)?;
     let reading = Reading { flag: "--context", working, git: &options };
     let context = reading.source(&given)?;
@@ -61,6 +61,17 @@ fn with_bucket(input: &InputArgs) -> Result<String, UsageError> {
         return Err(UsageError::Conflict { first: "--bucket", second: "--context", reason });
     }
     Ok(if bucket.contains("://") { bucket.to_owned() } else { format!("gs://{bucket}") })
+}
+
+/// Puts a context that is a path below `--context-base`, as kaniko's Task does by joining texts.
+fn with_base(given: String, base: Option<&Path>) -> String {
+    let base = base.and_then(Path::to_str).filter(|base| !base.is_empty());
+    match base {
+        Some(base) if !given.is_empty() && given != "-" && !given.contains("://") && !git::is_git(&given) => {
+            format!("{base}/{given}")
+        }
+        _ => given,
+    }
 }
 
 struct Reading<'a> {

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::annotation::{self, Annotation};
+use super::output::untagged;
 use super::{UsageError, absolute};
 use crate::cli::args::{CompressionName, ImageFormatName, boolean};
 use crate::dockerfile::csv;
@@ -104,6 +105,7 @@ impl Fields {
         if names.iter().any(|name| name.digest.is_some()) {
             return Err("an image's digest is not known before it is built; give a tag, or none".to_owned());
         }
+        let names = if self.boolean("push-by-digest")?.unwrap_or(false) { untagged(names) } else { names };
         let outputs = names.into_iter().map(Output::Registry).collect();
         Ok(Export { outputs, path: None, says: self.says()? })
     }
@@ -221,6 +223,7 @@ mod tests {
         let rows = [
             ("type=registry,name=r.io/a", "push r.io/a:latest"),
             ("type=image,name=r.io/a:1,push=true", "push r.io/a:1"),
+            ("type=image,name=r.io/a:1,push=true,push-by-digest=true", "push r.io/a"),
             ("type=image,\"name=r.io/a:1,r.io/b:2\",push=1", "push r.io/a:1; push r.io/b:2"),
             ("type=oci,dest=o.tar", "Oci File(/work/o.tar) r.io/given:1"),
             ("type=oci,dest=/o,tar=false,name=r.io/x:9", "layout /o r.io/x:9"),

@@ -12,7 +12,7 @@ pub(super) fn form(
     args: &Args,
     says: Vec<Says>,
     outputs: &[Output],
-    platform: &Platform,
+    platforms: &[Platform],
 ) -> Result<(Compression, ImageForm), UsageError> {
     let (image, export) = (&args.image, &args.export);
     let mut compression = Setting::new("--compression", image.compression);
@@ -40,7 +40,7 @@ pub(super) fn form(
         ..ImageForm::default()
     };
     for annotation in annotations {
-        add(annotation, &mut form, outputs, platform)?;
+        add(annotation, &mut form, outputs, platforms)?;
     }
     check(&form, name)?;
     let is_docker = |output: &Output| matches!(output, Output::Archive { form: ArchiveForm::Docker, .. });
@@ -83,10 +83,17 @@ fn add(
     annotation: Annotation,
     form: &mut ImageForm,
     outputs: &[Output],
-    platform: &Platform,
+    platforms: &[Platform],
 ) -> Result<(), UsageError> {
-    if annotation.platform.as_ref().is_some_and(|wanted| !wanted.is_served_by(platform)) {
-        return Err(annotation.refused(&format!("the image is for {platform}")));
+    let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
+    match &annotation.platform {
+        Some(_) if platforms.len() > 1 => {
+            return Err(annotation.refused("of several platforms none has annotations of its own"));
+        }
+        Some(wanted) if !platforms.iter().any(|platform| wanted.is_served_by(platform)) => {
+            return Err(annotation.refused(&format!("the image is for {}", names.join(", "))));
+        }
+        _ => {}
     }
     let has_index = |output: &Output| match output {
         Output::Layout { .. } | Output::Archive { .. } => true,

@@ -19,7 +19,8 @@ pub(super) struct Options {
     depth: Option<Option<u32>>,
     submodules: Option<bool>,
     skip_tls_verify: bool,
-    keep_git_directory: bool,
+    /// None where nothing was said.
+    keep_git_directory: Option<bool>,
     /// What `git://` stands for.
     scheme: &'static str,
 }
@@ -40,7 +41,7 @@ pub(super) fn options(
             return Err(UsageError::Variable { name, value, reason });
         }
     };
-    let keep = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").is_some_and(|value| boolean(value) == Ok(true));
+    let keep = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(|value| boolean(value).ok());
     let mut options = Options {
         branch: None,
         depth: None,
@@ -76,7 +77,7 @@ pub(super) fn options(
 /// Tells whether a context is a Git repository, by its form alone.
 pub(super) fn is_git(given: &str) -> bool {
     match given.split_once("://") {
-        Some(("git" | "ssh" | "git+ssh" | "file", _)) => true,
+        Some(("git" | "ssh" | "git+ssh" | "git+https" | "git+http" | "file", _)) => true,
         Some(("https" | "http", rest)) => {
             let path = rest.split(['#', '?']).next().unwrap_or_default();
             path.trim_end_matches('/').ends_with(".git")
@@ -101,7 +102,8 @@ pub(super) fn source(given: &str, options: &Options) -> Result<GitSource, String
         // kaniko fetches them when asked to, Docker always.
         submodules: options.submodules.unwrap_or(!given.starts_with("git://")),
         skip_tls_verify: options.skip_tls_verify,
-        keep_git_directory: options.keep_git_directory,
+        // kaniko's clone has it, Docker's context does not.
+        keep_git_directory: options.keep_git_directory.unwrap_or(given.starts_with("git://")),
         ..GitSource::head()
     };
     let source = defaults.read(given)?;
@@ -115,7 +117,9 @@ fn url(address: &str, options: &Options) -> String {
             let scheme = if host.ends_with(GIT_PORT) { "git" } else { options.scheme };
             format!("{scheme}://{rest}")
         }
-        Some(("git+ssh", rest)) => format!("ssh://{rest}"),
+        Some((scheme @ ("git+ssh" | "git+https" | "git+http"), rest)) => {
+            format!("{}://{rest}", scheme.trim_start_matches("git+"))
+        }
         _ => address.to_owned(),
     }
 }

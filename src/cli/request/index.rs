@@ -9,7 +9,7 @@ use super::{Network, UsageError, network, output};
 use crate::cli::args::{IndexArgs, IndexFormatName};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
-use crate::request::{DescriptorAnnotation, IndexFormat, IndexRequest};
+use crate::request::{DescriptorAnnotation, IndexFormat, IndexRequest, ResultFiles};
 
 /// Makes a request of flags and environment. Files with images are read by the caller: `read` does that.
 ///
@@ -50,7 +50,10 @@ pub fn resolve_index(
         annotations,
         descriptor_annotations,
         check_push: network.check_push_permission,
-        results: results::results(&args.results, environment, Vec::new())?,
+        results: ResultFiles {
+            named: results::named(&args.results, &args.destination)?,
+            ..results::results(&args.results, environment, Vec::new())?
+        },
     };
     Ok((request, network))
 }

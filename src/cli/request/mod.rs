@@ -175,10 +175,12 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let outputs = output::outputs(args, environment)?;
     let input = &args.input;
     let sources = context::sources(input, &times.build_args, environment)?;
-    let platform = build::platform(input.custom_platform.as_deref())?;
+    let (target, also_targets) = build::targets(&input.target);
+    let platforms = build::platforms(input.custom_platform.as_deref())?;
+    build::check_outputs(&platforms, &outputs.images)?;
     let mut network = network::network(&args.registry, environment)?;
     network.http.offline = args.limits.offline;
-    let (compression, form) = form::form(args, outputs.says, &outputs.images, &platform)?;
+    let (compression, form) = form::form(args, outputs.says, &outputs.images, &platforms)?;
     let cache = cache::cache(args, &crate::output::registries(&outputs.images), environment)?;
     let request = BuildRequest {
         context: sources.context,
@@ -186,10 +188,12 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         context_max_size: sources.max_size,
         named_contexts: sources.named,
         dockerfile: sources.dockerfile,
-        target: build::target(&input.target)?,
+        target,
+        also_targets,
         build_args: times.build_args,
         labels: pairs::labels(&args.image.label)?,
-        platform,
+        platform: platforms.first().cloned().unwrap_or_else(crate::oci::Platform::host),
+        platforms,
         build_platform: crate::oci::Platform::host(),
         created: times.created,
         epoch: times.epoch,
@@ -247,5 +251,7 @@ fn jobs(wanted: Option<NonZeroUsize>) -> usize {
     wanted.map_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2)), NonZeroUsize::get)
 }
 
+#[cfg(test)]
+mod snippets;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::cli::args::Args;
 use crate::cli::env::Environment;
 use crate::cli::report::PRINT_PLAN;
 use crate::oci::Reference;
-use crate::request::{ArchiveForm, Output, ResultFiles, ResultValue, Target};
+use crate::request::{ArchiveForm, NamedDestination, Output, ResultFiles, ResultValue, Target};
 
 /// The name that kaniko gives an image without one, since a loaded image needs a name to be found.
 const NAMELESS: &str = "docker.io/unset-repo/unset-image-name:latest";
@@ -25,6 +25,7 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     let output = &args.output;
     let working = &environment.directories.working;
     let destinations = output.destination.iter().map(|text| destination(text)).collect::<Result<Vec<_>, _>>()?;
+    let destinations = if output.push_by_digest { untagged(destinations) } else { destinations };
     let no_push = no_push(output.no_push, environment)?;
     let no_push = no_push || (args.limits.dryrun && args.output.destination.is_empty()) || args.cache.print_build_key;
     // A pipeline whose parameter is not set passes an empty value.
@@ -42,7 +43,11 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
         named.push(("--tar-path", path.clone()));
     }
     named.extend(exports.iter().filter_map(|export| export.path.clone()).map(|path| (export::FLAG, path)));
-    let results = results::results(&args.results, environment, named)?;
+    let mut results = results::results(&args.results, environment, named)?;
+    results.named = results::named(&args.results, &output.destination)?.map(|named| match output.push_by_digest {
+        true => by_digest(named),
+        false => named,
+    });
     let mut images: Vec<Output> = destinations.iter().cloned().map(Output::Registry).collect();
     images.extend(layout.map(|path| Output::Layout { path, names: destinations.clone() }));
     images.extend(archive.map(|target| docker_archive(target, destinations)));
@@ -60,6 +65,23 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     }
     check_standard_output(&images, prints_plan(args, environment)?, environment)?;
     Ok(Outputs { images, says, results })
+}
+
+/// Takes the tags away, and what is then twice.
+pub(super) fn untagged(destinations: Vec<Reference>) -> Vec<Reference> {
+    let mut distinct: Vec<Reference> = Vec::new();
+    for destination in destinations {
+        let destination = Reference { tag: None, ..destination };
+        if !distinct.contains(&destination) {
+            distinct.push(destination);
+        }
+    }
+    distinct
+}
+
+fn by_digest(named: NamedDestination) -> NamedDestination {
+    let reference = Reference { tag: None, ..named.reference };
+    NamedDestination { text: reference.name(), reference }
 }
 
 /// Reads `--tar-path`; `-` is standard output.
@@ -141,6 +163,15 @@ fn is_name(value: ResultValue) -> bool {
         | ResultValue::Images
         | ResultValue::KanikoNames
         | ResultValue::KanikoTags => true,
-        ResultValue::Digest | ResultValue::BaseImages | ResultValue::GitUrl | ResultValue::GitCommit => false,
+        ResultValue::Digest
+        | ResultValue::BaseImages
+        | ResultValue::GitUrl
+        | ResultValue::GitCommit
+        | ResultValue::Size
+        | ResultValue::ArtifactOutput
+        | ResultValue::ArtifactInput(_)
+        | ResultValue::ErrorKind
+        | ResultValue::ErrorReason
+        | ResultValue::ErrorMessage => false,
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Network, UsageError, absolute, build, network, output, results};
 use crate::cli::args::PushArgs;
 use crate::cli::env::Environment;
-use crate::request::PushRequest;
+use crate::request::{PushRequest, ResultFiles};
 
 /// Makes a request of flags and environment.
 ///
@@ -25,7 +25,10 @@ pub fn resolve_push(args: &PushArgs, environment: &Environment) -> Result<(PushR
         destinations: args.destination.iter().map(|text| output::destination(text)).collect::<Result<_, _>>()?,
         check_push: network.check_push_permission,
         state_directory: build::state_directory(args.state_dir.as_deref(), environment),
-        results: results::results(&args.results, environment, Vec::new())?,
+        results: ResultFiles {
+            named: results::named(&args.results, &args.destination)?,
+            ..results::results(&args.results, environment, Vec::new())?
+        },
     };
     Ok((request, network))
 }

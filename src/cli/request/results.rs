@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::output::destination;
 use super::{UsageError, absolute};
 use crate::cli::args::{PipelineName, ResultArgs};
 use crate::cli::env::Environment;
+use crate::oci::Reference;
 use crate::output::results::argo;
-use crate::request::{GithubFiles, MetadataFile, ResultFiles, ResultValue, SecretUrl, ValueFile, ValuePut};
+use crate::request::{
+    GithubFiles, MetadataFile, NamedDestination, ResultFiles, ResultValue, SecretUrl, ValueFile, ValuePut,
+};
 
 /// A path and the flag that gave it.
 pub(super) type Named = (&'static str, PathBuf);
@@ -64,7 +68,7 @@ fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 9] {
+fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 13] {
     [
         ("--digest-file", &args.digest_file, ResultValue::Digest),
         ("--image-name-with-digest-file", &args.image_name_with_digest_file, ResultValue::KanikoNames),
@@ -75,13 +79,35 @@ fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultVal
         ("--base-images-digests-file", &args.base_images_digests_file, ResultValue::BaseImages),
         ("--git-url-file", &args.git_url_file, ResultValue::GitUrl),
         ("--git-commit-file", &args.git_commit_file, ResultValue::GitCommit),
+        ("--image-size-file", &args.image_size_file, ResultValue::Size),
+        ("--error-kind-file", &args.error_kind_file, ResultValue::ErrorKind),
+        ("--error-reason-file", &args.error_reason_file, ResultValue::ErrorReason),
+        ("--error-message-file", &args.error_message_file, ResultValue::ErrorMessage),
     ]
 }
 
-/// Checks that no two outputs have one path.
+/// Finds the destination that results name: the one that is asked for, else the first of `destinations`.
+pub(super) fn named(args: &ResultArgs, destinations: &[String]) -> Result<Option<NamedDestination>, UsageError> {
+    let named =
+        |text: &String| Ok::<_, UsageError>(NamedDestination { text: text.clone(), reference: destination(text)? });
+    let all = destinations.iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    let Some(given) = args.result_image.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(all.into_iter().next());
+    };
+    let is_meant = |named: &NamedDestination| given.parse().is_ok_and(|meant: Reference| meant == named.reference);
+    let refused = || {
+        let reason = "no --destination has this name".to_owned();
+        UsageError::Value { flag: "--result-image", value: given.to_owned(), reason }
+    };
+    all.into_iter().find(is_meant).map(Some).ok_or_else(refused)
+}
+
+/// Checks that no two outputs have one path, but for what is written into and not replaced: there one value comes
+/// after the other.
 fn meet(named: &[Named]) -> Result<(), UsageError> {
     for (index, (second, path)) in named.iter().enumerate() {
-        if let Some((first, _)) = named[..index].iter().find(|(_, other)| other == path) {
+        let first = named[..index].iter().find(|(_, other)| other == path && !path.starts_with("/dev"));
+        if let Some((first, _)) = first {
             let reason = format!("both would write {}", path.display());
             return Err(UsageError::Conflict { first, second, reason });
         }

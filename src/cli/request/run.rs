@@ -1,5 +1,6 @@
 //! Flags for what RUN gets.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,14 @@ pub(super) fn settings(args: &RunArgs, environment: &Environment) -> Result<RunS
         hosts: given(&args.add_host).iter().map(|text| host(text)).collect::<Result<_, _>>()?,
         shared_memory: size("--shm-size", args.shm_size.as_deref())?,
         limits: given(&args.ulimit).iter().map(|text| limit(text)).collect::<Result<_, _>>()?,
-        secrets: given(&args.secret).iter().map(|text| secret(text, environment)).collect::<Result<_, _>>()?,
+        secrets: {
+            let mut secrets = secret_files(args.secret_dir.as_deref(), environment)?;
+            for text in given(&args.secret) {
+                let (id, source) = secret(&text, environment)?;
+                secrets.insert(id, source);
+            }
+            secrets
+        },
         agents: given(&args.ssh).iter().map(|text| agent(text, environment)).collect::<Result<_, _>>()?,
         caches: caches(&args.caches, environment)?,
     })
@@ -125,6 +133,23 @@ fn without_values(text: &str) -> String {
         None => "***".to_owned(),
     });
     fields.collect::<Vec<_>>().join(",")
+}
+
+/// Lists the files of `--secret-dir`. Kubernetes has the files of a volume in directories of its own whose names begin
+/// with two dots, and links to them.
+fn secret_files(
+    directory: Option<&Path>,
+    environment: &Environment,
+) -> Result<BTreeMap<String, SecretSource>, UsageError> {
+    let Some(directory) = directory.filter(|path| !path.as_os_str().is_empty()) else { return Ok(BTreeMap::new()) };
+    let directory = absolute(directory, &environment.directories.working);
+    let listed = std::fs::read_dir(&directory).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let listed = listed.map_err(|error| wrong("--secret-dir", &directory.display().to_string(), &error.to_string()))?;
+    let files = listed.into_iter().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok().filter(|name| !name.starts_with(".."))?;
+        entry.path().is_file().then(|| (name, SecretSource::File(entry.path())))
+    });
+    Ok(files.collect())
 }
 
 /// Reads `id=ID[,type=file|env][,src=FILE|,env=VARIABLE]`; an id alone is the variable or else the file of that name,

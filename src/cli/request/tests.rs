@@ -141,6 +141,10 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ),
     ("-c https://a.blob.core.windows.net/c/x?sig=y", |r| shown(&r.request.context), "Azblob(https://…)"),
     ("-c https://u:p@h/x.tgz", |r| shown(&r.request.context), "Https(HttpsSource { url: https://…, checksum: None })"),
+    ("--context-base=/b -c ./s", |r| shown(&r.request.context), "Directory(/b/s)"),
+    ("--context-base=/b -c /s", |r| shown(&r.request.context), "Directory(/b/s)"),
+    ("--context-base=/b -c tar:///s", |r| shown(&r.request.context), "Tar(/s)"),
+    ("--context-base=/b -c git+https://h/p#v1", git, "https://h/p v1 - - 1 true"),
     ("--context-max-size=2k", |r| shown(r.request.context_max_size), "2048"),
     ("-c git://h/p#main#ABCD", git, "https://h/p main abcd - 1 false"),
     ("-c git://h:9418/p", git, "git://h:9418/p - - - 1 false"),
@@ -165,8 +169,10 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--build-arg A=b=c,d", |r| shown(&r.request.build_args), "{A: b=c,d}"),
     ("--build-arg= --build-arg A=b", |r| shown(&r.request.build_args), "{A: b}"),
     ("--target one", |r| shown(&r.request.target), "Some(one)"),
+    ("--target=a,b --target=c,a", |r| shown((&r.request.target, &r.request.also_targets)), "(Some(a), [b, c])"),
     ("--target=", |r| shown(&r.request.target), "None"),
     ("--custom-platform=linux/arm64/v8", |r| r.request.platform.to_string(), "linux/arm64"),
+    ("--custom-platform=linux/arm64,amd64,linux/arm64/v8", |r| shown(r.request.platforms.len()), "2"),
     ("--customPlatform=arm64", |r| r.request.platform.to_string(), "linux/arm64"),
     ("--label a=b=c --label d=", |r| shown(&r.request.labels), "{a: b=c, d: }"),
     ("--reproducible", |r| shown((r.request.created, r.request.epoch)), "(0, Some(0))"),
@@ -247,6 +253,11 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--image-digest-file=d", values, "Digest /work/d"),
     ("--digest-file=", values, ""),
     ("--base-images-digests-file=b", values, "BaseImages /work/b"),
+    ("--image-size-file=s --error-kind-file=k", values, "Size /work/s, ErrorKind /work/k"),
+    ("--error-reason-file=r --error-message-file=m", values, "ErrorReason /work/r, ErrorMessage /work/m"),
+    ("-d r.io/a -d b:2 --result-image=docker.io/library/b:2", named, "b:2"),
+    ("-d r.io/a -d b:2", named, "r.io/a"),
+    ("-d r.io/a:1 --push-by-digest", named, "r.io/a"),
     ("--git-url-file=u --git-commit-file=c", values, "GitUrl /work/u, GitCommit /work/c"),
     ("-d r.io/a --image-url-file=u --image-ref-file=r", values, "Url /work/u, Reference /work/r"),
     ("-d r.io/a --images-file=i", values, "Images /work/i"),
@@ -372,10 +383,36 @@ fn every_flag_arrives() {
     }
     for flag in crate::cli::args::long_names() {
         let flag = format!("--{flag}");
-        let elsewhere = ["--destination", "--tar-path", "--tarPath", "--dryrun", "--help", "--version"];
+        let elsewhere = ["--destination", "--tar-path", "--tarPath", "--dryrun", "--help", "--version", "--secret-dir"];
         let is_there = rows.iter().any(|(words, ..)| words.split([' ', '=']).any(|word| word == flag));
         assert!(is_there || elsewhere.contains(&flag.as_str()), "{flag} has no row");
     }
+}
+
+fn named(resolved: &Resolved) -> String {
+    resolved.request.results.named.as_ref().map(|named| named.text.clone()).unwrap_or_default()
+}
+
+#[test]
+fn the_destination_that_results_name_is_one_of_them() {
+    let message = refused(&["-d", "r.io/a:1", "--result-image=r.io/a:2"], &[]);
+    assert!(message.contains("no --destination has this name"), "{message}");
+}
+
+#[test]
+fn each_file_of_a_directory_is_a_secret() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let file = |name: &str| directory.path().join(name);
+    std::fs::create_dir(file("..2026")).expect("makes");
+    std::fs::write(file("..2026/token"), "secret").expect("writes");
+    std::os::unix::fs::symlink("..2026", file("..data")).expect("links");
+    std::os::unix::fs::symlink("..data/token", file("token")).expect("links");
+    std::fs::write(file("other"), "secret").expect("writes");
+    let flag = format!("--secret-dir={}", directory.path().display());
+    let secrets = resolved(&["--no-push", &flag, "--secret=id=other,src=/o"], &[]).request.run.secrets;
+    assert_eq!(secrets.keys().collect::<Vec<_>>(), ["other", "token"]);
+    assert_eq!(secrets["other"], crate::request::SecretSource::File("/o".into()), "who names one means that one");
+    assert!(refused(&["--no-push", "--secret-dir=/no/such"], &[]).contains("/no/such"));
 }
 
 fn docker_archive(names: Vec<crate::oci::Reference>) -> Output {
@@ -582,8 +619,6 @@ fn what_makes_no_sense_is_refused() {
         ("--no-push --registry-client-cert=r=c.pem", "write REGISTRY=CERT,KEY"),
         ("--no-push --label=a", "--label cannot be `a`: write NAME=VALUE"),
         ("--no-push --label==a", "--label cannot be `=a`: write NAME=VALUE"),
-        ("--no-push --target=a,b", "more than one --target is not there yet"),
-        ("--no-push --target=a --target=b", "more than one --target is not there yet"),
         ("--no-push --custom-platform=linux/", "--custom-platform cannot be `linux/`: write os/architecture"),
         ("--no-push --compression-level=10", "gzip has levels from 1 to 9"),
         ("--no-push --compression-level=-2", "gzip has levels from 1 to 9"),

@@ -7,7 +7,7 @@ use super::{Facts, file};
 use crate::request::{ResultValue, ValueFile};
 
 /// The names of parameters, which are those of the files below `--argo-outputs-dir`.
-pub const PARAMETERS: [(&str, ResultValue); 7] = [
+pub const PARAMETERS: [(&str, ResultValue); 9] = [
     ("image-url", ResultValue::Url),
     ("image-digest", ResultValue::Digest),
     ("image-ref", ResultValue::Reference),
@@ -15,6 +15,8 @@ pub const PARAMETERS: [(&str, ResultValue); 7] = [
     ("base-images-digests", ResultValue::BaseImages),
     ("git-url", ResultValue::GitUrl),
     ("git-commit", ResultValue::GitCommit),
+    ("error-kind", ResultValue::ErrorKind),
+    ("error-message", ResultValue::ErrorMessage),
 ];
 
 /// Empties all files: after a failure Argo wants them all the same.
@@ -47,7 +49,7 @@ mod tests {
         owned.source = None;
         write(&files, &owned.facts()).expect("writes");
         let filled: Vec<bool> = lengths().map(|length| length > 0).collect();
-        assert_eq!(filled, [true, true, true, true, true, false, false]);
+        assert_eq!(filled, [true, true, true, true, true, false, false, false, false]);
         clear(&files).expect("clears");
         assert!(lengths().all(|length| length == 0), "a retry must not see the digest of the attempt before");
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::http::redact_within;
-use crate::oci::{Platform, Reference};
+use crate::oci::{Descriptor, Platform, Reference};
 use crate::outcome::{BuildOutcome, IndexOutcome, PushOutcome, StepDone};
 use crate::progress::StepResult;
 
@@ -28,7 +28,21 @@ pub(super) fn image(outcome: &BuildOutcome) -> Value {
             "commit": context.source.as_ref().map(|source| &source.commit),
         })),
         "steps": outcome.steps.iter().map(step).collect::<Vec<_>>(),
+        "images": images(&outcome.images),
     })
+}
+
+/// Tells of the images of an index.
+fn images(images: &[Descriptor]) -> Vec<Value> {
+    let one = |image: &Descriptor| {
+        json!({
+            "platform": image.platform.as_ref().map(Platform::to_string),
+            "digest": image.digest,
+            "mediaType": image.media_type,
+            "size": image.size,
+        })
+    };
+    images.iter().map(one).collect()
 }
 
 /// Tells all about an index.
@@ -40,12 +54,7 @@ pub(super) fn index(outcome: &IndexOutcome) -> Value {
         "mediaType": outcome.index.media_type,
         "size": outcome.index.size,
         "references": outcome.pushed.iter().map(Reference::to_string).collect::<Vec<_>>(),
-        "images": outcome.images.iter().map(|image| json!({
-            "platform": image.platform.as_ref().map(Platform::to_string),
-            "digest": image.digest,
-            "mediaType": image.media_type,
-            "size": image.size,
-        })).collect::<Vec<_>>(),
+        "images": images(&outcome.images),
     })
 }
 

@@ -3,7 +3,7 @@
 //! Knows the engines' names and limits; does not know how it was found out which engine this is.
 //!
 //! *Invariant: stale files are gone before anything is built; new ones appear after the last push, and after a
-//! failure there are none. Nothing that was not pushed is told in a form that a signer would take for an image.*
+//! failure there are none but those that tell of it. Nothing that was not pushed is told in a form that a signer would take for an image.*
 
 pub mod argo;
 mod cloudbuild;
@@ -15,9 +15,11 @@ mod put;
 mod tekton;
 mod value;
 
+use std::path::PathBuf;
+
 use crate::outcome::{BuildOutcome, IndexOutcome, PushOutcome};
 use crate::progress::{Event, Reporter};
-use crate::request::{MetadataFile, ResultFiles};
+use crate::request::{MetadataFile, ResultFiles, ResultValue, ValueFile};
 
 use super::Error;
 
@@ -46,6 +48,7 @@ pub fn remove_stale(results: &ResultFiles) -> Result<(), Error> {
 /// # Errors
 /// [`Error::TooLarge`] when Tekton would refuse them.
 pub fn check_results(facts: &Facts<'_>, results: &ResultFiles) -> Result<(), Error> {
+    let facts = &facts.naming(results);
     match &results.tekton {
         Some(directory) => tekton::check(directory, results.tekton_artifacts.is_some(), facts),
         None => Ok(()),
@@ -97,7 +100,7 @@ fn write(
     results: &ResultFiles,
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
-    let written = write_all(facts, metadata, results);
+    let written = write_all(&facts.naming(results), metadata, results);
     if written.is_err() {
         // The error that made them useless is told; that one could not be removed adds nothing.
         let _ = remove_stale(results);
@@ -115,12 +118,8 @@ fn write(
 /// Writes everything, and returns what went where. Files that are added to come last: they cannot be taken back.
 fn write_all(facts: &Facts<'_>, metadata: &serde_json::Value, results: &ResultFiles) -> Result<Vec<String>, Error> {
     let mut written = Vec::new();
-    for file in &results.values {
-        if let Some(value) = facts.value(file.value) {
-            file::write_atomically(&file.path, value.as_bytes())?;
-            written.push(file.path.display().to_string());
-        }
-    }
+    let value = |file: &ValueFile| Some((file.path.clone(), facts.value(file.value)?));
+    written.extend(write_values(results.values.iter().filter_map(value))?);
     if let Some(directory) = &results.tekton {
         let names = tekton::write(directory, facts)?;
         written.push(format!("{} in {}", names.join(", "), directory.display()));
@@ -130,7 +129,8 @@ fn write_all(facts: &Facts<'_>, metadata: &serde_json::Value, results: &ResultFi
         written.push(path.display().to_string());
     }
     argo::write(&results.argo, facts)?;
-    written.extend(results.argo.iter().map(|file| file.path.display().to_string()));
+    let told = results.argo.iter().filter(|file| facts.value(file.value).is_some());
+    written.extend(told.map(|file| file.path.display().to_string()));
     if let Some(directory) = &results.cloud_build {
         cloudbuild::write(directory, facts)?;
         written.push(format!("output in {}", directory.display()));
@@ -148,4 +148,57 @@ fn write_all(facts: &Facts<'_>, metadata: &serde_json::Value, results: &ResultFi
         written.push(format!("outputs in {}", files.output.display()));
     }
     Ok(written)
+}
+
+/// Writes values, and returns where. Values that go to one place (a device: [`remove_stale`] leaves nothing there) stand
+/// on a line each.
+fn write_values(values: impl Iterator<Item = (PathBuf, String)>) -> Result<Vec<String>, Error> {
+    let mut by_path: Vec<(PathBuf, Vec<String>)> = Vec::new();
+    for (path, value) in values {
+        match by_path.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, values)) => values.push(value),
+            None => by_path.push((path, vec![value])),
+        }
+    }
+    for (path, values) in &by_path {
+        let values: Vec<&str> = match values.as_slice() {
+            [only] => vec![only],
+            several => several.iter().map(|value| value.trim_end_matches('\n')).collect(),
+        };
+        file::write_atomically(path, values.join("\n").as_bytes())?;
+    }
+    Ok(by_path.into_iter().map(|(path, _)| path.display().to_string()).collect())
+}
+
+/// What result files tell of a build that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct FailureFacts<'a> {
+    /// The error's kind.
+    pub kind: &'a str,
+    /// Its message, in one line.
+    pub message: &'a str,
+}
+
+impl FailureFacts<'_> {
+    fn value(&self, value: ResultValue) -> Option<String> {
+        match value {
+            ResultValue::ErrorKind => Some(self.kind.to_owned()),
+            ResultValue::ErrorReason => {
+                let (first, rest) = self.kind.split_at_checked(1)?;
+                Some(first.to_uppercase() + rest)
+            }
+            ResultValue::ErrorMessage => Some(self.message.to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Writes the result files of a build that failed.
+///
+/// # Errors
+/// [`Error::Write`] with the file.
+pub fn write_failure(facts: &FailureFacts<'_>, results: &ResultFiles) -> Result<(), Error> {
+    let of_tekton = results.tekton.iter().flat_map(|directory| tekton::files(directory));
+    let files = results.values.iter().chain(&results.argo).cloned().chain(of_tekton);
+    write_values(files.filter_map(|file| Some((file.path, facts.value(file.value)?)))).map(|_| ())
 }

@@ -12,6 +12,7 @@ use crate::request::ResultFiles;
 /// # Errors
 /// [`Error::Put`] when a server does not take a value.
 pub async fn put_values(facts: &Facts<'_>, results: &ResultFiles, agent: &Agent) -> Result<(), Error> {
+    let facts = facts.naming(results);
     for put in &results.puts {
         let Some(value) = facts.value(put.value) else { continue };
         let url: Url = put.url.0.parse().map_err(|_| Error::Put {

@@ -12,10 +12,10 @@ use super::super::Error;
 use super::{Facts, file};
 use crate::oci::Reference;
 use crate::outcome::BaseUsed;
-use crate::request::ResultValue;
+use crate::request::{ResultValue, ValueFile};
 
 /// The names of results, which are those of Chains' type hints where it has one.
-const RESULTS: [(&str, ResultValue); 7] = [
+const RESULTS: [(&str, ResultValue); 14] = [
     ("IMAGE_URL", ResultValue::Url),
     ("IMAGE_DIGEST", ResultValue::Digest),
     ("IMAGE_REF", ResultValue::Reference),
@@ -23,6 +23,13 @@ const RESULTS: [(&str, ResultValue); 7] = [
     ("BASE_IMAGES_DIGESTS", ResultValue::BaseImages),
     ("CHAINS-GIT_URL", ResultValue::GitUrl),
     ("CHAINS-GIT_COMMIT", ResultValue::GitCommit),
+    ("IMAGE_ARTIFACT_OUTPUTS", ResultValue::ArtifactOutput),
+    ("BASE_IMAGE_ARTIFACT_INPUTS", ResultValue::ArtifactInput(0)),
+    ("BASE_IMAGE_2_ARTIFACT_INPUTS", ResultValue::ArtifactInput(1)),
+    ("BASE_IMAGE_3_ARTIFACT_INPUTS", ResultValue::ArtifactInput(2)),
+    ("BASE_IMAGE_4_ARTIFACT_INPUTS", ResultValue::ArtifactInput(3)),
+    ("ERROR_KIND", ResultValue::ErrorKind),
+    ("ERROR_MESSAGE", ResultValue::ErrorMessage),
 ];
 
 /// What the termination message of a step may hold, in bytes: all results of the Task are in it, as JSON.
@@ -41,6 +48,11 @@ fn values(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         .filter(|(_, value)| told(*value))
         .filter_map(|(name, value)| Some((name, facts.value(value)?)))
         .collect()
+}
+
+/// Lists the files of all results.
+pub(super) fn files(directory: &Path) -> impl Iterator<Item = ValueFile> + use<'_> {
+    RESULTS.into_iter().map(|(name, value)| ValueFile { value, path: directory.join(name) })
 }
 
 pub(super) fn clear(directory: &Path) -> Result<(), Error> {
@@ -90,8 +102,8 @@ pub(super) fn provenance(facts: &Facts<'_>) -> String {
     }
     let base =
         |BaseUsed { name, digest }: &BaseUsed| json!({ "uri": purl(name), "digest": { "sha256": digest.hex() } });
-    if !facts.bases.is_empty() {
-        let bases: Vec<Value> = facts.bases.iter().map(base).collect();
+    let bases: Vec<Value> = facts.bases.unwrap_or_default().iter().map(base).collect();
+    if !bases.is_empty() {
         inputs.push(json!({ "name": "base", "values": bases }));
     }
     let image = |name: &Reference| json!({ "uri": purl(name), "digest": { "sha256": facts.digest.hex() } });
@@ -128,12 +140,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let owned = Owned::new(&["registry.example.com/team/app:1"]);
         let written = write(directory.path(), &owned.facts()).expect("writes");
-        assert_eq!(written.len(), 7);
+        assert_eq!(written.len(), 9);
         let all = [
             "BASE_IMAGES_DIGESTS",
+            "BASE_IMAGE_ARTIFACT_INPUTS",
             "CHAINS-GIT_COMMIT",
             "CHAINS-GIT_URL",
             "IMAGES",
+            "IMAGE_ARTIFACT_OUTPUTS",
             "IMAGE_DIGEST",
             "IMAGE_REF",
             "IMAGE_URL",
@@ -150,7 +164,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let mut owned = Owned::new(&[]);
         owned.source = None;
-        assert_eq!(write(directory.path(), &owned.facts()).expect("writes"), ["BASE_IMAGES_DIGESTS"]);
+        let written = write(directory.path(), &owned.facts()).expect("writes");
+        assert_eq!(written, ["BASE_IMAGES_DIGESTS", "BASE_IMAGE_ARTIFACT_INPUTS"]);
         assert!(!provenance(&owned.facts()).contains("buildOutput"));
     }
 

@@ -1,8 +1,10 @@
 //! The values of result files, as text.
 
+use serde_json::json;
+
 use crate::oci::{DEFAULT_REGISTRY, Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome, IndexOutcome, PushOutcome, SourceUsed};
-use crate::request::ResultValue;
+use crate::request::{NamedDestination, ResultFiles, ResultValue};
 
 /// What result files tell, of an image or of an index.
 #[derive(Clone, Copy, Debug)]
@@ -11,10 +13,14 @@ pub struct Facts<'a> {
     pub digest: &'a Digest,
     /// The digest of the configuration; an index has none.
     pub config: Option<&'a Digest>,
+    /// How many bytes a pull of it fetches; none where that is not known.
+    pub size: Option<u64>,
     /// Where it was pushed to.
     pub pushed: &'a [Reference],
-    /// What it was made from.
-    pub bases: &'a [BaseUsed],
+    /// Which of these results of one value name, where it is not the first by its full name.
+    pub named: Option<&'a NamedDestination>,
+    /// What it was made from, what it is based on first; none where that is not known.
+    pub bases: Option<&'a [BaseUsed]>,
     /// The commit it was made from.
     pub source: Option<&'a SourceUsed>,
 }
@@ -23,37 +29,56 @@ impl<'a> From<&'a BuildOutcome> for Facts<'a> {
     fn from(outcome: &'a BuildOutcome) -> Self {
         Self {
             digest: &outcome.manifest.digest,
-            config: Some(&outcome.config.digest),
+            config: outcome.images.is_empty().then_some(&outcome.config.digest),
+            size: Some(outcome.size),
             pushed: &outcome.pushed,
-            bases: &outcome.bases,
-            source: outcome.context.as_ref().and_then(|context| context.source.as_ref()),
+            named: None,
+            bases: Some(&outcome.bases),
+            source: outcome.source.as_ref(),
         }
     }
 }
 
 impl<'a> From<&'a IndexOutcome> for Facts<'a> {
     fn from(outcome: &'a IndexOutcome) -> Self {
-        Self { digest: &outcome.index.digest, config: None, pushed: &outcome.pushed, bases: &[], source: None }
+        Self::pushed(&outcome.index.digest, &outcome.pushed)
     }
 }
 
 impl<'a> From<&'a PushOutcome> for Facts<'a> {
     fn from(outcome: &'a PushOutcome) -> Self {
-        Self { digest: &outcome.image.digest, config: None, pushed: &outcome.pushed, bases: &[], source: None }
+        Self::pushed(&outcome.image.digest, &outcome.pushed)
     }
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
+    /// Makes facts of something of which no more is known.
+    fn pushed(digest: &'a Digest, pushed: &'a [Reference]) -> Self {
+        Self { digest, config: None, size: None, pushed, named: None, bases: None, source: None }
+    }
+
+    /// Adds which destination results of one value name.
+    pub(super) fn naming(self, results: &'a ResultFiles) -> Self {
+        let named = results.named.as_ref().filter(|named| self.pushed.contains(&named.reference));
+        Self { named, ..self }
+    }
+
     /// Returns a value; none where there is nothing to tell: no name without a push, no commit without Git.
     pub fn value(&self, value: ResultValue) -> Option<String> {
         let digest = self.digest;
-        let first = self.pushed.first();
+        let first = self.named.map(|named| &named.reference).or(self.pushed.first());
         match value {
             ResultValue::Digest => Some(digest.to_string()),
-            ResultValue::Url => first.map(Reference::to_string),
+            ResultValue::Url => self.named.map(|named| named.text.clone()).or(first.map(Reference::to_string)),
             ResultValue::Reference => first.map(|reference| format!("{}@{digest}", reference.name())),
             ResultValue::Images => first.map(|_| self.images().join("\n")),
-            ResultValue::BaseImages => Some(self.base_images().join("\n")),
+            ResultValue::BaseImages => self.bases.map(|bases| base_images(bases).join("\n")),
+            ResultValue::Size => self.size.map(|size| size.to_string()),
+            ResultValue::ArtifactOutput => first.map(|reference| {
+                json!({ "uri": reference.name(), "digest": digest, "isBuildArtifact": "true" }).to_string()
+            }),
+            ResultValue::ArtifactInput(number) => self.bases.and_then(|bases| bases.get(number)).map(artifact_input),
+            ResultValue::ErrorKind | ResultValue::ErrorReason | ResultValue::ErrorMessage => None,
             ResultValue::GitUrl => self.source.map(|source| source.url.clone()),
             ResultValue::GitCommit => self.source.map(|source| source.commit.clone()),
             ResultValue::KanikoNames => Some(self.lines(|reference| format!("{}@{digest}\n", kaniko_name(reference)))),
@@ -69,14 +94,19 @@ impl Facts<'_> {
         self.pushed.iter().map(|reference| format!("{reference}@{}", self.digest)).collect()
     }
 
-    fn base_images(&self) -> Vec<String> {
-        let name = |base: &BaseUsed| Reference { digest: Some(base.digest.clone()), ..base.name.clone() }.to_string();
-        self.bases.iter().map(name).collect()
-    }
-
     fn lines(&self, line: impl Fn(&Reference) -> String) -> String {
         self.pushed.iter().map(line).collect()
     }
+}
+
+fn base_images(bases: &[BaseUsed]) -> Vec<String> {
+    let name = |base: &BaseUsed| Reference { digest: Some(base.digest.clone()), ..base.name.clone() }.to_string();
+    bases.iter().map(name).collect()
+}
+
+/// Returns an image as Chains names those that steps ran in.
+fn artifact_input(base: &BaseUsed) -> String {
+    json!({ "uri": format!("oci://{}", base.name.name()), "digest": base.digest }).to_string()
 }
 
 /// Returns `registry/repository` as kaniko writes it, with its old name for Docker Hub.
@@ -115,8 +145,10 @@ pub(super) mod tests {
             Facts {
                 digest: &self.digest,
                 config: Some(&self.digest),
+                size: Some(12345),
                 pushed: &self.pushed,
-                bases: &self.bases,
+                named: None,
+                bases: Some(&self.bases),
                 source: self.source.as_ref(),
             }
         }
@@ -135,6 +167,15 @@ pub(super) mod tests {
                 format!("registry.example.com/team/app:1@{digest}\ndocker.io/library/busybox:latest@{digest}"),
             ),
             (ResultValue::BaseImages, format!("registry.example.com/base/debian:12@{base}")),
+            (
+                ResultValue::ArtifactOutput,
+                format!(r#"{{"uri":"registry.example.com/team/app","digest":"{digest}","isBuildArtifact":"true"}}"#),
+            ),
+            (
+                ResultValue::ArtifactInput(0),
+                format!(r#"{{"uri":"oci://registry.example.com/base/debian","digest":"{base}"}}"#),
+            ),
+            (ResultValue::Size, "12345".to_owned()),
             (ResultValue::GitUrl, "https://git.example.com/app.git".to_owned()),
             (ResultValue::GitCommit, "a1".repeat(20)),
             (
@@ -148,6 +189,28 @@ pub(super) mod tests {
         ];
         for (value, expected) in rows {
             assert_eq!(facts.value(value), Some(expected), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_destination_that_is_named_is_told_as_it_was_given() {
+        let owned = Owned::new(&["registry.example.com/team/app:1", "busybox"]);
+        let named = |text: &str| ResultFiles {
+            named: Some(NamedDestination { text: text.to_owned(), reference: text.parse().expect("reference") }),
+            ..ResultFiles::default()
+        };
+        let digest = &owned.digest;
+        let rows = [
+            ("busybox", "busybox", "docker.io/library/busybox"),
+            ("registry.example.com/team/app:1", "registry.example.com/team/app:1", "registry.example.com/team/app"),
+            // What was not pushed is not told.
+            ("registry.example.com/other", "registry.example.com/team/app:1", "registry.example.com/team/app"),
+        ];
+        for (text, url, name) in rows {
+            let results = named(text);
+            let facts = owned.facts().naming(&results);
+            assert_eq!(facts.value(ResultValue::Url).as_deref(), Some(url));
+            assert_eq!(facts.value(ResultValue::Reference), Some(format!("{name}@{digest}")));
         }
     }
 
