@@ -83,6 +83,8 @@ pub enum Phase {
     Resolve,
     /// Reading the tar headers of base layers.
     Index,
+    /// Setting aside what stands in the container's own root, clearing that, and putting back.
+    SetAside,
     /// Unpacking layers into a root file system.
     Unpack,
     /// Running RUN's processes.

@@ -88,7 +88,7 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     mounts::pack(request, services);
     let (image, steps) = built?;
     // The container's own files come back before outputs are written among them.
-    services.isolation.finish()?;
+    services.room(|isolation| isolation.finish())?;
     let (image, form) = origin::marked(image, request, target_base, context);
     let image = output::assemble(&image, &form)?;
     if request.outputs.iter().any(output::is_written_here) {

@@ -47,7 +47,7 @@ use crate::cache::{BaseImages, Cache, Inventories};
 use crate::causes;
 use crate::context::{self, Access, Context};
 use crate::http::Agent;
-use crate::isolation::{Cancel, Isolation};
+use crate::isolation::{Cancel, Capacity, Isolation};
 use crate::oci::{Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output::results::Facts;
@@ -310,6 +310,14 @@ impl Services {
             reporter: &*self.reporter,
             is_cancelled: Arc::new(move || cancel.is_cancelled()),
             origin: context::main_origin(request),
+        }
+    }
+
+    /// Makes or clears a root file system. Where there is but one, the container's own, that may take its time.
+    fn room<T>(&self, work: impl FnOnce(&dyn Isolation) -> T) -> T {
+        match self.isolation.holds() {
+            Capacity::One => self.timed(Phase::SetAside, |services| work(&*services.isolation)),
+            Capacity::Many => work(&*self.isolation),
         }
     }
 

@@ -167,7 +167,8 @@ impl Shared<'_> {
 
     /// Makes the root file system of a stage and unpacks all its layers; what files they hold is known then, too.
     pub(super) fn unpack(&self, progress: &mut Progress) -> Result<Live, Error> {
-        let mut rootfs = self.services.isolation.rootfs(progress.id.0)?;
+        let tell = |text: &str| self.services.reporter.report(Event::Note(text));
+        let mut rootfs = self.services.room(|isolation| isolation.rootfs(progress.id.0, &tell))?;
         rootfs.excluded.extend(self.request.ignore_paths.iter().cloned());
         let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
         let mut files = Inventory::new();

@@ -225,13 +225,13 @@ impl Shared<'_> {
             && let Some(live) = finished.take_live()
         {
             // The next stage needs the place.
-            self.services.isolation.discard(live.into_rootfs())?;
+            self.services.room(|isolation| isolation.discard(live.into_rootfs()))?;
         }
         let _first = self.finished[id.0].set(finished);
         for unneeded in self.schedule.release_inputs(id) {
             let finished = self.finished(unneeded);
             if let Some(live) = finished.take_live() {
-                self.services.isolation.discard(live.into_rootfs())?;
+                self.services.room(|isolation| isolation.discard(live.into_rootfs()))?;
             }
             unpoisoned(&finished.files).take();
         }

@@ -7,8 +7,6 @@
 //!
 //! *Invariant: at any moment an entry is either in its place or in the tree, and putting back may be repeated.*
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +16,11 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::moves::Moves;
 use crate::dockerfile::glob;
+
+/// More files than this take a time that somebody notices.
+const MANY: usize = 1000;
 
 /// Paths that are never moved or removed, absolute; a component may be a pattern of Go's `filepath.Match`, as
 /// in what a root file system excludes.
@@ -106,15 +108,16 @@ pub(super) struct Aside {
 
 impl Aside {
     /// Moves everything in `root` that is not untouched to `directory`, which must be on the same file system
-    /// and one of the untouched paths. Where that fails half-way, what was moved is put back.
-    pub(super) fn set(root: &Path, directory: &Path, untouched: Untouched) -> io::Result<Self> {
+    /// and one of the untouched paths; `tell` is called when that takes long, with the number of files that are moved one
+    /// by one. Where it fails half-way, what was moved is put back.
+    pub(super) fn set(root: &Path, directory: &Path, untouched: Untouched, tell: &dyn Fn(usize)) -> io::Result<Self> {
         let aside = Self { root: root.to_owned(), directory: directory.to_owned(), untouched };
         // The times of the root as they are before the directory is made in it.
         let attributes = Attributes::of(root)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(aside.tree())?;
         let moved = aside
             .note(&Line::Directory(attributes))
-            .and_then(|()| aside.move_children(root, &aside.tree(), &mut Links::new()))
+            .and_then(|()| aside.move_all(tell))
             .and_then(|()| aside.note(&Line::Emptied))
             .and_then(|()| aside.smooth(root));
         match moved {
@@ -190,30 +193,41 @@ impl Aside {
         Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    fn move_children(&self, from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
+    fn move_all(&self, tell: &dyn Fn(usize)) -> io::Result<()> {
+        let mut moves = Moves::default();
+        self.move_children(&self.root, &self.tree(), &mut moves)?;
+        if moves.len() > MANY {
+            tell(moves.len());
+        }
+        moves.carry_out()
+    }
+
+    /// Moves directories as a whole, where that is possible, and takes note of what is to be moved by itself.
+    fn move_children(&self, from: &Path, to: &Path, moves: &mut Moves) -> io::Result<()> {
         for entry in entries(from)? {
             let (path, target) = (from.join(entry.file_name()), to.join(entry.file_name()));
             match self.untouched.relation(&path) {
                 Relation::Untouched => {}
-                Relation::Above => self.move_one_by_one(&path, &target, links)?,
-                Relation::Free => match move_entry(&path, &target, links) {
+                Relation::Above => self.move_one_by_one(&path, &target, moves)?,
+                Relation::Free if entry.file_type()?.is_dir() => match fs::rename(&path, &target) {
                     // An overlay does not rename a directory of a lower layer: its children are moved then.
                     // Source: Linux, filesystems/overlayfs, "Renaming directories".
-                    Err(error) if is_elsewhere(&error) && entry.file_type()?.is_dir() => {
-                        self.move_one_by_one(&path, &target, links)?;
-                        fs::remove_dir(&path)?;
+                    Err(error) if is_elsewhere(&error) => {
+                        moves.emptied.push(path.clone());
+                        self.move_one_by_one(&path, &target, moves)?;
                     }
                     result => result?,
                 },
+                Relation::Free => moves.add(path, target)?,
             }
         }
         Ok(())
     }
 
-    fn move_one_by_one(&self, from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
+    fn move_one_by_one(&self, from: &Path, to: &Path, moves: &mut Moves) -> io::Result<()> {
         self.note(&Line::Directory(Attributes::of(from)?))?;
         fs::DirBuilder::new().mode(0o700).create(to)?;
-        self.move_children(from, to, links)
+        self.move_children(from, to, moves)
     }
 
     /// Gives the directories above untouched paths the same attributes in every build.
@@ -257,27 +271,6 @@ impl Attributes {
 /// Reads a directory whole, since it is changed while it is walked.
 fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
     fs::read_dir(directory)?.collect()
-}
-
-/// Files with several names that were moved: device and inode before, and where the first name is now.
-type Links = HashMap<(u64, u64), PathBuf>;
-
-/// Renames one entry; a further name of a file that was moved becomes a link to that.
-///
-/// An overlay copies a file of a lower layer up when it is renamed, and by that tears its names apart.
-/// Source: Linux, filesystems/overlayfs, "Non-standard behavior".
-fn move_entry(from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(from)?;
-    if metadata.is_dir() || metadata.nlink() < 2 {
-        return fs::rename(from, to);
-    }
-    match links.entry((metadata.dev(), metadata.ino())) {
-        Entry::Occupied(first) => fs::hard_link(first.get(), to).and_then(|()| fs::remove_file(from)),
-        Entry::Vacant(vacant) => {
-            vacant.insert(to.to_owned());
-            fs::rename(from, to)
-        }
-    }
 }
 
 fn is_elsewhere(error: &io::Error) -> bool {
@@ -404,7 +397,7 @@ mod tests {
         let (directory, untouched) = furnished();
         let root = directory.path();
         let before = listing(root);
-        let aside = Aside::set(root, &root.join("state/aside"), untouched).unwrap();
+        let aside = Aside::set(root, &root.join("state/aside"), untouched, &|_| {}).unwrap();
         let mut left: Vec<_> = listing(root).into_keys().filter(|path| !path.starts_with("state")).collect();
         left.retain(|path| !path.starts_with("proc"));
         let expected = ["", "etc", "etc/hosts", "var", "var/run", "var/run/secrets", "var/run/secrets/token"];
@@ -434,7 +427,7 @@ mod tests {
             let root = directory.path();
             let before = listing(root);
             let place = root.join("state/aside");
-            let aside = Aside::set(root, &place, untouched.clone()).unwrap();
+            let aside = Aside::set(root, &place, untouched.clone(), &|_| {}).unwrap();
             if phase == "setting" {
                 // Between the two halves of moving a further name of a file.
                 fs::hard_link(place.join("tree/etc/passwd"), root.join("var/run/passwd")).unwrap();
@@ -469,7 +462,7 @@ mod tests {
         let before = listing(root);
         // The tree cannot take a second entry of a name that it holds already.
         fs::create_dir_all(root.join("state/aside/tree/home/in-the-way")).unwrap();
-        assert!(Aside::set(root, &root.join("state/aside"), untouched).is_err());
+        assert!(Aside::set(root, &root.join("state/aside"), untouched, &|_| {}).is_err());
         let mut after = listing(root);
         after.retain(|path, _| !path.ends_with("in-the-way"));
         // It came to lie in there.

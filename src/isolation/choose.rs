@@ -244,7 +244,7 @@ pub fn none() -> Box<dyn Isolation> {
 struct Unavailable(Box<dyn Fn() -> Error + Send + Sync>);
 
 impl Isolation for Unavailable {
-    fn rootfs(&self, _stage: usize) -> Result<Rootfs, Error> {
+    fn rootfs(&self, _stage: usize, _tell: &dyn Fn(&str)) -> Result<Rootfs, Error> {
         Err((self.0)())
     }
 
@@ -312,7 +312,7 @@ mod tests {
         let ground = Ground(State::Refused("unshare(CLONE_NEWUSER): EPERM".to_owned()));
         let (isolation, chosen) = open(&options, ground).unwrap();
         assert_eq!(chosen.name, "none");
-        let text = isolation.rootfs(0).unwrap_err().to_string();
+        let text = isolation.rootfs(0, &|_| {}).unwrap_err().to_string();
         assert!(text.contains("unshare(CLONE_NEWUSER): EPERM") && text.contains("hostUsers: false"), "{text}");
         isolation.finish().unwrap();
     }

@@ -63,7 +63,7 @@ impl Chroot {
 }
 
 impl Isolation for Chroot {
-    fn rootfs(&self, stage: usize) -> Result<Rootfs, Error> {
+    fn rootfs(&self, stage: usize, _tell: &dyn Fn(&str)) -> Result<Rootfs, Error> {
         self.directories.rootfs(stage)
     }
 

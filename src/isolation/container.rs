@@ -230,13 +230,19 @@ fn mount_points() -> Result<Vec<PathBuf>, Error> {
 }
 
 impl Isolation for Container {
-    fn rootfs(&self, _stage: usize) -> Result<Rootfs, Error> {
+    fn rootfs(&self, _stage: usize, tell: &dyn Fn(&str)) -> Result<Rootfs, Error> {
         let mut root = self.root();
         if root.in_use {
             return Err(Error::Occupied);
         }
         if root.aside.is_none() {
-            let aside = Aside::set(Path::new("/"), Path::new(ASIDE), self.untouched.clone());
+            let tell = |files| {
+                tell(&format!(
+                    "setting aside {files} files of this container's own image, which are copied for that; \
+                     they are put back after the build"
+                ));
+            };
+            let aside = Aside::set(Path::new("/"), Path::new(ASIDE), self.untouched.clone(), &tell);
             root.aside = Some(aside.map_err(|error| Error::Refused {
                 wanted: "container",
                 reason: format!("what stands in `/` cannot be set aside ({error})"),

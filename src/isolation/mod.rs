@@ -27,6 +27,7 @@ mod keys;
 mod limits;
 mod mirror;
 mod mountinfo;
+mod moves;
 mod namespace;
 mod placed;
 mod pod_files;
@@ -60,8 +61,8 @@ use crate::rootfs::Rootfs;
 pub trait Isolation: Send + Sync {
     /// Makes an empty private root file system for a stage.
     ///
-    /// In `container` isolation this is `/`, cleared but for what is not the image's.
-    fn rootfs(&self, stage: usize) -> Result<Rootfs, Error>;
+    /// In `container` isolation this is `/`, cleared but for what is not the image's. `tell` hears what takes long.
+    fn rootfs(&self, stage: usize, tell: &dyn Fn(&str)) -> Result<Rootfs, Error>;
 
     /// Runs a process in a root file system until it and all that it started are gone.
     ///

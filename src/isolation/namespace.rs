@@ -87,7 +87,7 @@ impl Namespace {
 }
 
 impl Isolation for Namespace {
-    fn rootfs(&self, stage: usize) -> Result<Rootfs, Error> {
+    fn rootfs(&self, stage: usize, _tell: &dyn Fn(&str)) -> Result<Rootfs, Error> {
         self.directories.rootfs(stage)
     }
 

@@ -2,7 +2,8 @@
 
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
-use crate::support::pod::Pod;
+use crate::support::pod::{self, Pod};
+use crate::support::scratch::Scratch;
 use crate::support::source::source;
 
 const DOCKERFILE: &str = "FROM $BASE
@@ -59,4 +60,32 @@ fn a_failed_build_gives_the_container_back_too() {
     let mut executor = Executor::in_pod(Isolation::Container, Pod::plain(), source.path());
     let build = executor.only_layout().run_script(script).expect(9);
     assert_eq!(build.stdout, "mine\n/busybox/sh\n");
+}
+
+#[test]
+fn a_container_of_many_files_says_that_it_sets_them_aside() {
+    if !Isolation::Container.allowed("twice: many files") {
+        return;
+    }
+    let files = Scratch::new("many-files");
+    for number in 0..1200 {
+        files.file(&format!("usr/lib/d{}/{number}", number % 7), format!("{number}\n"));
+    }
+    std::fs::hard_link(files.join("usr/lib/d0/0"), files.join("usr/lib/second")).expect("links");
+    pod::import(&files, "localhost/many-files:latest");
+    let source = source("FROM $BASE\nRUN test ! -e /usr/lib && echo ran > /ran\n", &[]);
+    let list = "cd /usr/lib; /busybox/busybox find . -type f -exec /busybox/busybox stat -c '%n %a %h %Y %s' {} + | /busybox/busybox sort";
+    let script = format!(
+        "({list}) > /step-results/before; /kaniko/executor \"$@\" || exit; ({list}) > /step-results/after; \
+         /busybox/busybox cat /usr/lib/d0/1106 /usr/lib/second"
+    );
+    let mut executor = Executor::in_pod(Isolation::Container, Pod::plain(), source.path());
+    let build = executor.image("localhost/many-files:latest").only_layout().run_script(&script).expect(0);
+    assert!(build.stderr.contains("setting aside 12"), "{}", build.stderr);
+    assert!(build.stderr.contains("files of this container's own image"), "{}", build.stderr);
+    assert!(build.stderr.contains("set aside "), "no phase of the summary: {}", build.stderr);
+    assert_eq!(build.stdout, "1106\n0\n");
+    let [before, after] = ["before", "after"].map(|name| build.result(name).expect("a list"));
+    assert!(before.lines().count() > 1200, "{before}");
+    assert_eq!(crate::support::listing::difference(&before, &after), "");
 }

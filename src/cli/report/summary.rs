@@ -199,6 +199,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Context => "context",
         Phase::Resolve => "resolve",
         Phase::Index => "index",
+        Phase::SetAside => "set aside",
         Phase::Unpack => "unpack",
         Phase::Run => "run",
         Phase::Snapshot => "snapshot",

@@ -47,6 +47,8 @@ pub(crate) struct Executor {
     kept: Vec<Scratch>,
     /// Where the sources are in a pod, and how they are mounted.
     volume: (&'static str, bool),
+    /// The image of a pod that runs a script, unless it is the usual one.
+    image: Option<String>,
 }
 
 /// A run that ended.
@@ -102,6 +104,7 @@ impl Executor {
             limit: LONG,
             kept: Vec::new(),
             volume: (WORKSPACE, false),
+            image: None,
         };
         let source = executor.inside(WORKSPACE, source);
         executor.add(&[
@@ -274,8 +277,17 @@ impl Executor {
         let pod = self.furnish(self.pod.clone().expect("a script needs a pod"), &scratch);
         let mut program = vec!["/busybox/sh", "-c", script, "sh"];
         program.extend(self.arguments.iter().map(String::as_str));
-        let running = pod.start(&program);
+        let running = match &self.image {
+            Some(image) => pod.start_image(image, &program),
+            None => pod.start(&program),
+        };
         Ongoing { running, pod: Some(pod), scratch, limit: self.limit }.wait(self.limit)
+    }
+
+    /// Runs the scripts in a container of another image.
+    pub(crate) fn image(&mut self, image: &str) -> &mut Self {
+        self.image = Some(image.to_owned());
+        self
     }
 
     fn furnish(&self, mut pod: Pod, scratch: &Scratch) -> Pod {

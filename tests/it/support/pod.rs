@@ -208,21 +208,20 @@ pub(crate) fn podman() -> Command {
 /// image has it.
 fn executor_image() -> &'static str {
     static IMPORTED: OnceLock<()> = OnceLock::new();
-    IMPORTED.get_or_init(|| {
-        let scratch = Scratch::new("executor-image");
-        let [kaniko, busybox] = ["kaniko", "busybox"].map(|name| scratch.directory(name));
-        copy(Path::new(EXECUTOR), &kaniko.join("executor"));
-        copy(Path::new("/bin/busybox"), &busybox.join("busybox"));
-        copy(Path::new("/bin/busybox"), &busybox.join("sh"));
-        let tar = scratch.join("image.tar");
-        process::run(
-            Command::new("tar").arg("-C").arg(scratch.path()).arg("-cf").arg(&tar).args(["kaniko", "busybox"]),
-            SHORT,
-        )
-        .success();
-        process::run(podman().args(["import", "--quiet"]).arg(&tar).arg(IMAGE), LONG).success();
-    });
+    IMPORTED.get_or_init(|| import(&Scratch::new("executor-image"), IMAGE));
     IMAGE
+}
+
+/// Imports an image of the executor that has the files of a directory, too.
+pub(crate) fn import(files: &Scratch, image: &str) {
+    let [kaniko, busybox] = ["kaniko", "busybox"].map(|name| files.directory(name));
+    copy(Path::new(EXECUTOR), &kaniko.join("executor"));
+    copy(Path::new("/bin/busybox"), &busybox.join("busybox"));
+    copy(Path::new("/bin/busybox"), &busybox.join("sh"));
+    let scratch = Scratch::new("image");
+    let tar = scratch.join("image.tar");
+    process::run(Command::new("tar").arg("-C").arg(files.path()).arg("-cf").arg(&tar).arg("."), SHORT).success();
+    process::run(podman().args(["import", "--quiet"]).arg(&tar).arg(image), LONG).success();
 }
 
 fn copy(from: &Path, to: &PathBuf) {
