@@ -21,6 +21,8 @@ fn main() -> ExitCode {
     exit::end_on_panic();
     sys::memory::give_back_early();
     let (words, invocation) = args::read(std::env::args_os().collect());
+    // There may be logins and tokens among them.
+    sys::process::hide_arguments();
     let result = match invocation {
         Ok(Invocation::Print(text)) => commands::print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),

@@ -62,7 +62,7 @@ fn begins_again(error: &Error, services: &Services) -> bool {
     if services.cancel.is_interrupted() || !services.cache.distrust(&layer) {
         return false;
     }
-    if let Err(error) = services.isolation.finish() {
+    if let Err(error) = services.finish_isolation() {
         super::not_put_back(services, &error);
         return false;
     }
@@ -88,7 +88,7 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     mounts::pack(request, services);
     let (image, steps) = built?;
     // The container's own files come back before outputs are written among them.
-    services.room(|isolation| isolation.finish())?;
+    services.finish_isolation()?;
     let (image, form) = origin::marked(image, request, target_base, context);
     let image = output::assemble(&image, &form)?;
     if request.outputs.iter().any(output::is_written_here) {

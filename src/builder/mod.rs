@@ -129,7 +129,7 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
     let context = services.timed(Phase::Context, |services| services.fetch_context(request)).map_err(without)?;
     let built = platforms::build(request, &context, services);
     mounts::prune(request, services);
-    let finished = services.isolation.finish().map_err(Error::from);
+    let finished = services.finish_isolation();
     if let (Err(_), Err(error)) = (&built, &finished) {
         // The build's own error is the one to tell; where the container's files are must not be lost over it.
         not_put_back(services, error);
@@ -319,6 +319,22 @@ impl Services {
             Capacity::One => self.timed(Phase::SetAside, |services| work(&*services.isolation)),
             Capacity::Many => work(&*self.isolation),
         }
+    }
+
+    /// Finds out, before `/` becomes another image's, who we are to all registries that are asked until it is ours again.
+    fn seal(&self, request: &BuildRequest, bases: &Bases) -> Result<(), Error> {
+        let mut references = output::registries(&request.outputs);
+        references.extend(bases.keys().map(|key| key.reference.clone()));
+        references.extend(request.cache.repositories());
+        references.extend(request.run.caches.repository.iter().flat_map(|root| request.cache.levels(root)));
+        self.wait(self.registry.seal(&references))
+    }
+
+    /// Ends the isolation: what stood in `/` is there again.
+    fn finish_isolation(&self) -> Result<(), Error> {
+        self.room(|isolation| isolation.finish())?;
+        self.registry.unseal();
+        Ok(())
     }
 
     /// Reports how long something took.

@@ -54,7 +54,7 @@ fn each(request: &BuildRequest, context: &Context, services: &mut Services) -> R
         services.reporter.report(Event::Note(&note));
         if number > 0 {
             // Root file systems and copies are those of another platform.
-            services.isolation.finish()?;
+            services.finish_isolation()?;
             services.run.forget_copies();
         }
         built.extend(build_context(&of_platform(request, platform), context, services)?);

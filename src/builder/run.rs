@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::image::{
     Credentials, Entry, EntryKind, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter,
 };
-use crate::isolation::{Environment, Exit, Network, Process, User, WrittenFile};
+use crate::isolation::{Environment, Exit, Network, Process, Resources, User, WrittenFile};
 use crate::oci::Platform;
 use crate::plan::RunStep;
 use crate::progress::{Event, Phase, StepId, Stream};
@@ -129,8 +129,8 @@ impl Shared<'_> {
         let mut process = process(step, &credentials, directory);
         let mut prepared = self.prepare(step, progress, witness)?;
         process.mounts = std::mem::take(&mut prepared.mounts);
-        process.shared_memory = self.request.run.shared_memory;
-        process.limits.clone_from(&self.request.run.limits);
+        process.resources.shared_memory = self.request.run.shared_memory;
+        process.resources.limits.clone_from(&self.request.run.limits);
         for (name, value) in std::mem::take(&mut prepared.variables) {
             set(&mut process.environment.0, name, value);
         }
@@ -249,14 +249,14 @@ fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Pro
         directory,
         user: User { uid: credentials.uid, gid: credentials.gid, groups },
         hostname: step.hostname.clone(),
+        confidential: step.mounts.iter().any(|mount| mount.what.is_confidential()),
         mounts: Vec::new(),
         network: match step.network {
             RunNetwork::Host => Network::Host,
             RunNetwork::None => Network::None,
         },
         hosts: step.hosts.clone(),
-        shared_memory: None,
-        limits: Vec::new(),
+        resources: Resources::default(),
     }
 }
 

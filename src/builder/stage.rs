@@ -86,6 +86,7 @@ pub(super) fn build_stages(
     let shared = Shared::new(request, plan, bases, context, services, uploads).asked(setting.build_key);
     if services.isolation.holds() == Capacity::One {
         services.additions.fetch_all(plan, request, services)?;
+        services.seal(request, bases)?;
     }
     let jobs = match services.isolation.holds() {
         Capacity::One => 1,

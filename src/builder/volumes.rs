@@ -63,7 +63,7 @@ pub(super) fn gives_way(error: &Error, services: &mut Services) -> bool {
     if !is_hidden || services.cancel.is_interrupted() {
         return false;
     }
-    if let Err(error) = services.isolation.finish() {
+    if let Err(error) = services.finish_isolation() {
         super::not_put_back(services, &error);
         return false;
     }

@@ -14,6 +14,7 @@ use super::request::cache_place;
 use super::{request, services};
 use crate::cache::{self, Directory, Listed, Place, Repository, prune};
 use crate::progress::{Event, Reporter as _};
+use crate::request::part_of;
 
 /// Does what the flags ask for.
 pub(super) fn run(command: &CacheCommand, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
@@ -56,7 +57,7 @@ fn open(
         given_up: Arc::default(),
     };
     let repository = place.repository.expect("a place is a directory or a repository");
-    Ok(Place::Repository(Repository::new(network, services::repository_of(&repository, &namespace))))
+    Ok(Place::Repository(Repository::new(network, part_of(&repository, &namespace))))
 }
 
 fn print(listed: &[Listed], json: bool) -> Result<(), Failure> {

@@ -109,7 +109,7 @@ impl Network {
                 () = cancelled => Err(Failure::new(Kind::Terminated, "the command was interrupted")),
             }
         });
-        result.map_err(|failure| failure.ended_by(self.signals.kind()))
+        result.map_err(|failure| self.signals.explain(failure))
     }
 }
 

@@ -173,20 +173,6 @@ impl Failure {
         self
     }
 
-    /// Takes the kind of what ended the build, if it was a signal or its time: whatever failed then, failed because of it.
-    #[must_use]
-    pub fn ended_by(self, end: Option<Kind>) -> Self {
-        let message = match end {
-            Some(Kind::Timeout) => "the time that --timeout gives the build is over",
-            Some(Kind::Interrupted) => "SIGINT interrupted the build",
-            Some(_) => "SIGTERM interrupted the build",
-            None => return self,
-        };
-        let kind = end.unwrap_or(self.kind);
-        // Where it was is worth knowing; why that failed is not.
-        Self { place: self.place, ..Self::new(kind, message) }
-    }
-
     /// Writes the failure to the files that are asked for: its kind, its message, all of it as JSON.
     ///
     /// What goes wrong here is not told: the failure itself is, and says more.

@@ -99,6 +99,7 @@ fn describe(error: &Error) -> Failure {
         Error::Write(_) | Error::State { .. } | Error::Store(_) | Error::Cache(_) | Error::Rootfs(_) => {
             of_kind(Kind::Disk)
         }
+        Error::Isolation(isolation::Error::InitKilled { signal }) => run(Exit::Signal(*signal), error),
         Error::Isolation(error) => of_kind(isolation_kind(error)),
         Error::Output(output) => of_kind(output_kind(output)),
         Error::Interrupted => of_kind(Kind::Terminated),
@@ -190,7 +191,9 @@ pub(super) fn isolation_kind(error: &isolation::Error) -> Kind {
         isolation::Error::WorkingDirectory { .. }
         | isolation::Error::Moved { .. }
         | isolation::Error::Linked { .. }
-        | isolation::Error::Target { .. } => Kind::Dockerfile,
+        | isolation::Error::Target { .. }
+        | isolation::Error::ProgramChanged { .. }
+        | isolation::Error::AsideChanged { .. } => Kind::Dockerfile,
         _ => Kind::System,
     }
 }

@@ -14,6 +14,7 @@ mod auth;
 mod cache;
 mod check;
 pub mod commands;
+mod confidential;
 pub mod env;
 pub mod exit;
 mod failure;

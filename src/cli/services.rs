@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::confidential;
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
@@ -18,7 +19,6 @@ use crate::builder::{Additions, Failed, Fetching, Services};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, MountRepository, Repository};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
-use crate::oci::Reference;
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Clouds, Credentials};
 use crate::request::BuildRequest;
@@ -54,7 +54,7 @@ pub fn with<T>(
     let done = work(&resolved.request, &mut services);
     drop(services);
     runtime.shutdown_background();
-    let done = done.map_err(|failed| Failure::from(failed).ended_by(signals.kind()))?;
+    let done = done.map_err(|failed| signals.explain(failed.into()))?;
     state.remove().map_err(disk)?;
     Ok(done)
 }
@@ -81,6 +81,7 @@ pub fn open(
         state_directory: request.state_directory.clone(),
         ignore_paths: request.ignore_paths.clone(),
         kept_paths: kept(request),
+        confidential: confidential::files(resolved),
         force: request.force,
         named_by_environment: resolved.names_container,
         cancel: cancel.clone(),
@@ -155,18 +156,15 @@ fn cache(request: &BuildRequest, network: &cache::Network) -> Cache {
     let options = cache::Options { now: asked.now, ttl: asked.ttl };
     let mut cache = Cache::new(options, network.runtime.clone(), Arc::clone(&network.reporter));
     let token = token(request);
-    let levels = levels(&asked.namespace);
-    for (position, namespace) in levels.iter().enumerate() {
+    for (position, namespace) in levels(&asked.namespace).iter().enumerate() {
         if let Some(directory) = &asked.directory {
             let directory = Directory::new(&directory_of(directory, namespace), &token);
             cache.add(Box::new(directory), asked.writes && position == 0, false);
         }
     }
-    for (position, namespace) in levels.iter().enumerate() {
-        if let Some(repository) = &asked.repository {
-            let repository = Repository::new(network.clone(), repository_of(repository, namespace));
-            cache.add(Box::new(repository), asked.writes && position == 0, true);
-        }
+    for (position, repository) in asked.repository.iter().flat_map(|root| asked.levels(root)).enumerate() {
+        let repository = Repository::new(network.clone(), repository);
+        cache.add(Box::new(repository), asked.writes && position == 0, true);
     }
     for image in &asked.images {
         let image = Inline::new(network.clone(), image.clone(), request.platform.clone());
@@ -185,8 +183,8 @@ fn mounts(request: &BuildRequest, network: &cache::Network) -> Option<MountRepos
     let repository = request.run.caches.repository.as_ref()?;
     // Another registry than that of the layers, perhaps: what gives up the one does not give up the other.
     let network = cache::Network { given_up: Arc::default(), ..network.clone() };
-    let levels = levels(&request.cache.namespace).into_iter();
-    let levels = levels.map(|namespace| Repository::new(network.clone(), repository_of(repository, namespace)));
+    let levels = request.cache.levels(repository).into_iter();
+    let levels = levels.map(|repository| Repository::new(network.clone(), repository));
     Some(MountRepository::new(levels.collect(), request.cache.writes, request.cache.now))
 }
 
@@ -198,13 +196,6 @@ fn levels(namespace: &[String]) -> Vec<&[String]> {
 /// Returns the directory of a part of a cache.
 pub(super) fn directory_of(root: &Path, namespace: &[String]) -> std::path::PathBuf {
     namespace.iter().fold(root.to_owned(), |path, name| path.join("namespaces").join(name))
-}
-
-/// Returns the repository of a part of a cache.
-pub(super) fn repository_of(root: &Reference, namespace: &[String]) -> Reference {
-    let names = std::iter::once(&root.repository).chain(namespace);
-    let repository = names.map(String::as_str).collect::<Vec<_>>().join("/");
-    Reference { repository, ..root.clone() }
 }
 
 /// Returns the directories that outlive the build, wherever they are.
@@ -242,6 +233,8 @@ pub(super) fn credentials(network: &Network, reporter: &Arc<dyn Reporter>) -> Re
         azure: network.azure.clone(),
         endpoints: network.endpoints.clone(),
         plain: plain.map(|(name, _)| name.clone()).collect(),
+        #[cfg(feature = "google")]
+        google: crate::registry::KeptGoogle::default(),
     };
     let credentials = Credentials::load(network.credentials.clone(), Some(clouds));
     let credentials = credentials.map_err(|error| Failure::from_error(Kind::Usage, &error))?;

@@ -5,19 +5,26 @@
 //! moved. A journal beside the moved tree is written ahead of each change, so that whoever finds it after a
 //! crash knows what to do.
 //!
-//! *Invariant: at any moment an entry is either in its place or in the tree, and putting back may be repeated.*
+//! What RUN could do to the tree meanwhile is found out when it is put back; files that must not be read are in no tree.
+//!
+//! *Invariant: at any moment an entry is in its place, in the tree, or held, and putting back may be repeated. The
+//! process that has set something aside believes nothing of what is in the journal or in the tree.*
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::held::Held;
 use super::moves::Moves;
 use crate::dockerfile::glob;
+use crate::request::SnapshotMode;
+use crate::rootfs::{Contents, Rootfs, RootfsKind, Snapshot};
 
 /// More files than this take a time that somebody notices.
 const MANY: usize = 1000;
@@ -80,6 +87,8 @@ fn is_same(untouched: Component<'_>, other: Component<'_>) -> bool {
 enum Line {
     /// A directory whose children are moved one by one, as it was before.
     Directory(Attributes),
+    /// This file is held in memory; while it is neither in its place nor in the tree, it is lost with the process.
+    Held(#[serde(with = "super::process::path_bytes")] PathBuf),
     /// Everything is set aside: what is in the root from now on is the image's.
     Emptied,
     /// The image's files are removed: what is in the root from now on has been put back.
@@ -104,22 +113,51 @@ pub(super) struct Aside {
     /// Holds the journal and the tree; itself untouched.
     directory: PathBuf,
     untouched: Untouched,
+    held: Vec<Held>,
+    /// What this process has written to the journal; none where an earlier one wrote it.
+    journal: Option<Mutex<Vec<u8>>>,
+    /// The tree as it was when everything was set aside.
+    before: Option<(Rootfs, Snapshot)>,
+}
+
+/// What was found when everything was put back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PutBack {
+    /// Files that were held by a process that was killed: they are lost.
+    pub(super) lost: Vec<PathBuf>,
+    /// What is not as it was before.
+    pub(super) changed: Vec<PathBuf>,
 }
 
 impl Aside {
     /// Moves everything in `root` that is not untouched to `directory`, which must be on the same file system
-    /// and one of the untouched paths; `tell` is called when that takes long, with the number of files that are moved one
-    /// by one. Where it fails half-way, what was moved is put back.
-    pub(super) fn set(root: &Path, directory: &Path, untouched: Untouched, tell: &dyn Fn(usize)) -> io::Result<Self> {
-        let aside = Self { root: root.to_owned(), directory: directory.to_owned(), untouched };
+    /// and one of the untouched paths; the files at the `confidential` paths are on no disk meanwhile. `tell` is called
+    /// when that takes long, with the number of files that are moved one by one. Where it fails half-way, what was moved
+    /// is put back.
+    pub(super) fn set(
+        root: &Path,
+        directory: &Path,
+        untouched: Untouched,
+        confidential: &[PathBuf],
+        tell: &dyn Fn(usize),
+    ) -> io::Result<Self> {
+        let mut aside = Self::new(root, directory, untouched, Some(Mutex::default()));
+        // Through links, which lead elsewhere later.
+        let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let mut held: Vec<PathBuf> = confidential.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
+        held.retain(|path| path.starts_with(root) && aside.untouched.relation(path) == Relation::Free && is_file(path));
+        held.sort();
+        held.dedup();
         // The times of the root as they are before the directory is made in it.
         let attributes = Attributes::of(root)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(aside.tree())?;
         let moved = aside
             .note(&Line::Directory(attributes))
             .and_then(|()| aside.move_all(tell))
+            .and_then(|()| aside.hold(&held))
             .and_then(|()| aside.note(&Line::Emptied))
-            .and_then(|()| aside.smooth(root));
+            .and_then(|()| aside.smooth(root))
+            .and_then(|()| aside.remember());
         match moved {
             Ok(()) => Ok(aside),
             Err(error) => {
@@ -129,10 +167,45 @@ impl Aside {
         }
     }
 
+    fn new(root: &Path, directory: &Path, untouched: Untouched, journal: Option<Mutex<Vec<u8>>>) -> Self {
+        let (root, directory) = (root.to_owned(), directory.to_owned());
+        Self { root, directory, untouched, held: Vec::new(), journal, before: None }
+    }
+
     /// Finds what an earlier process set aside in `directory` and did not put back.
     pub(super) fn found(root: &Path, directory: &Path, untouched: Untouched) -> Option<Self> {
         fs::symlink_metadata(directory).ok()?;
-        Some(Self { root: root.to_owned(), directory: directory.to_owned(), untouched })
+        Some(Self::new(root, directory, untouched, None))
+    }
+
+    /// Takes files out of the tree into memory.
+    fn hold(&mut self, files: &[PathBuf]) -> io::Result<()> {
+        let tree = self.tree();
+        for path in files {
+            let held = Held::read(&tree, path.strip_prefix(&self.root).unwrap_or(path))?;
+            self.note(&Line::Held(path.clone()))?;
+            held.remove_from(&tree)?;
+            self.held.push(held);
+        }
+        Ok(())
+    }
+
+    /// Takes note of how the tree is now.
+    fn remember(&mut self) -> io::Result<()> {
+        let tree = Rootfs::open(&self.tree(), Vec::new(), RootfsKind::Plain).map_err(io::Error::other)?;
+        let mut snapshot = Snapshot::take(&tree, &Contents::default()).map_err(io::Error::other)?;
+        snapshot.settle();
+        self.before = Some((tree, snapshot));
+        Ok(())
+    }
+
+    /// Lists what of the tree is not as it was, by its path in the root.
+    fn changed(&self) -> io::Result<Vec<PathBuf>> {
+        let Some((tree, snapshot)) = &self.before else { return Ok(Vec::new()) };
+        let changes = snapshot.changes(tree, SnapshotMode::Full).map_err(io::Error::other)?;
+        let here = fs::symlink_metadata(self.tree()).is_ok_and(|metadata| metadata.is_dir());
+        let gone = (!here).then(|| self.root.clone());
+        Ok(gone.into_iter().chain(changes.entries.into_iter().map(|change| self.root.join(change.path))).collect())
     }
 
     /// Removes everything from the root but the untouched paths and the directories above them. Goes on after
@@ -144,7 +217,10 @@ impl Aside {
     }
 
     /// Removes the image's files, but for `also_untouched`, and puts everything back as it was.
-    pub(super) fn put_back(&self, also_untouched: Vec<PathBuf>) -> io::Result<()> {
+    pub(super) fn put_back(&self, also_untouched: Vec<PathBuf>) -> io::Result<PutBack> {
+        let changed = self.changed();
+        // First: whatever fails later, they are on the disk for the next start.
+        let written = self.held.iter().try_for_each(|held| held.write_to(&self.tree()));
         if let Some(mounted) = also_untouched.iter().find(|path| path.starts_with(&self.directory)) {
             // What is mounted there would be emptied with it.
             let text = format!("something is mounted at {}", mounted.display());
@@ -164,13 +240,22 @@ impl Aside {
         let directories = || {
             lines.iter().filter_map(|line| match line {
                 Line::Directory(attributes) => Some(attributes),
-                Line::Emptied | Line::Restoring => None,
+                Line::Held(_) | Line::Emptied | Line::Restoring => None,
             })
         };
         directories().try_for_each(Attributes::apply)?;
         fs::remove_dir_all(&self.directory)?;
         // The first line is the root's: its times may have changed with that last removal.
-        directories().next().map_or(Ok(()), Attributes::apply)
+        directories().next().map_or(Ok(()), Attributes::apply)?;
+        if written.is_err() {
+            // RUN has put something in the way, which is gone now.
+            self.held.iter().try_for_each(|held| held.write_to(&self.root))?;
+        }
+        let lost = lines.iter().filter_map(|line| match line {
+            Line::Held(path) if fs::symlink_metadata(path).is_err() => Some(path.clone()),
+            Line::Held(_) | Line::Directory(_) | Line::Emptied | Line::Restoring => None,
+        });
+        Ok(PutBack { lost: lost.collect(), changed: changed? })
     }
 
     fn tree(&self) -> PathBuf {
@@ -181,12 +266,17 @@ impl Aside {
         let mut file = fs::OpenOptions::new().append(true).create(true).open(self.directory.join("journal"))?;
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
-        file.write_all(&text)
+        file.write_all(&text)?;
+        if let Some(journal) = &self.journal {
+            journal.lock().unwrap_or_else(PoisonError::into_inner).extend(&text);
+        }
+        Ok(())
     }
 
     /// Reads the journal; a last line that a crash has cut off was not yet acted on.
     fn journal(&self) -> io::Result<Vec<Line>> {
-        let text = match fs::read(self.directory.join("journal")) {
+        let known = self.journal.as_ref().map(|text| text.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let text = match known.map_or_else(|| fs::read(self.directory.join("journal")), Ok) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             result => result?,
         };
@@ -397,7 +487,7 @@ mod tests {
         let (directory, untouched) = furnished();
         let root = directory.path();
         let before = listing(root);
-        let aside = Aside::set(root, &root.join("state/aside"), untouched, &|_| {}).unwrap();
+        let aside = Aside::set(root, &root.join("state/aside"), untouched, &[], &|_| {}).unwrap();
         let mut left: Vec<_> = listing(root).into_keys().filter(|path| !path.starts_with("state")).collect();
         left.retain(|path| !path.starts_with("proc"));
         let expected = ["", "etc", "etc/hosts", "var", "var/run", "var/run/secrets", "var/run/secrets/token"];
@@ -427,7 +517,7 @@ mod tests {
             let root = directory.path();
             let before = listing(root);
             let place = root.join("state/aside");
-            let aside = Aside::set(root, &place, untouched.clone(), &|_| {}).unwrap();
+            let aside = Aside::set(root, &place, untouched.clone(), &[], &|_| {}).unwrap();
             if phase == "setting" {
                 // Between the two halves of moving a further name of a file.
                 fs::hard_link(place.join("tree/etc/passwd"), root.join("var/run/passwd")).unwrap();
@@ -462,7 +552,7 @@ mod tests {
         let before = listing(root);
         // The tree cannot take a second entry of a name that it holds already.
         fs::create_dir_all(root.join("state/aside/tree/home/in-the-way")).unwrap();
-        assert!(Aside::set(root, &root.join("state/aside"), untouched, &|_| {}).is_err());
+        assert!(Aside::set(root, &root.join("state/aside"), untouched, &[], &|_| {}).is_err());
         let mut after = listing(root);
         after.retain(|path, _| !path.ends_with("in-the-way"));
         // It came to lie in there.

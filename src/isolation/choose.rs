@@ -10,6 +10,7 @@ use super::container::Container;
 use super::enter::{Ground, Inside, State};
 use super::ids::Ids;
 use super::namespace::Namespace;
+use super::rights::{self, Reach};
 use super::{
     Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, mountinfo, remedy,
 };
@@ -17,6 +18,7 @@ use crate::progress::{Event, Reporter};
 use crate::request::IsolationChoice;
 use crate::rootfs::{Fidelity, Rootfs};
 use crate::sys::process::{CapabilitySet, capabilities};
+use crate::sys::seccomp;
 
 /// What an isolation is opened with.
 #[derive(Clone, Debug)]
@@ -30,6 +32,9 @@ pub struct Options {
     pub ignore_paths: Vec<PathBuf>,
     /// Paths of `/` that `container` isolation leaves alone, too, because they outlive the build.
     pub kept_paths: Vec<PathBuf>,
+    /// Files that no RUN may read: credentials, secrets. Where they are a part of `/`, `container` isolation holds them in
+    /// memory meanwhile.
+    pub confidential: Vec<PathBuf>,
     /// Whether `container` isolation may run where no container was found.
     pub force: bool,
     /// Whether the environment names a container (`KUBERNETES_SERVICE_HOST`, `container`).
@@ -123,9 +128,18 @@ fn open_container(options: &Options, reason: String, asked_for: bool) -> Result<
     if let Some(missing) = missing_for_owners() {
         return Ok(unavailable("container", &missing, remedy::CONTAINER));
     }
-    let isolation = Container::open(options, asked_for)?;
-    let warning = "RUN sees what is mounted in this container, secrets among it".to_owned();
-    Ok((Box::new(isolation), Chosen { name: "container", reason, fidelity: Fidelity::Strict, warnings: vec![warning] }))
+    let reach = Reach::find(rights::CAPABILITIES);
+    let (isolation, lost) = Container::open(options, asked_for, reach.kept())?;
+    let mut warnings = vec!["RUN sees what is mounted in this container, secrets among it".to_owned()];
+    warnings.extend(reach.warning().into_iter().chain(without_filter()));
+    if !lost.is_empty() {
+        let names: Vec<String> = lost.iter().map(|path| path.display().to_string()).collect();
+        warnings.push(format!(
+            "an earlier build in this container was killed, and the files that it kept from RUN in its memory are lost: {}",
+            names.join(", ")
+        ));
+    }
+    Ok((Box::new(isolation), Chosen { name: "container", reason, fidelity: Fidelity::Strict, warnings }))
 }
 
 fn open_chroot(options: &Options, reason: String) -> (Box<dyn Isolation>, Chosen) {
@@ -134,7 +148,9 @@ fn open_chroot(options: &Options, reason: String) -> (Box<dyn Isolation>, Chosen
     if let Some(missing) = missing_for_owners() {
         warnings.push(format!("{missing}: files of other owners cannot be made, and RUN as another user fails"));
     }
-    let isolation = Chroot::new(&options.state_directory, HostFiles::read(), options.cancel.clone());
+    let reach = Reach::find(rights::in_chroot());
+    warnings.extend(reach.warning().into_iter().chain(without_filter()));
+    let isolation = Chroot::new(&options.state_directory, HostFiles::read(), reach.kept(), options.cancel.clone());
     (Box::new(isolation), Chosen { name: "chroot", reason, fidelity: Fidelity::Strict, warnings })
 }
 
@@ -158,6 +174,14 @@ fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation
 /// Opens what `auto` takes where `container` isolation would hide files of the image, if that is possible.
 pub(super) fn instead_of_container(options: &Options, reason: &str) -> Option<(Box<dyn Isolation>, Chosen)> {
     chroot_is_possible().ok().map(|()| open_chroot(options, reason.to_owned()))
+}
+
+/// Says that RUN may use all system calls, where that is so: a pod's own filter is the only one it can have without
+/// rights, since the other way would take setuid programs from it.
+fn without_filter() -> Option<String> {
+    let gets_one = capabilities().contains(CapabilitySet::SYS_ADMIN) || seccomp::is_filtered();
+    let text = "RUN has no seccomp filter, since the pod has none: `seccompProfile: {type: RuntimeDefault}` gives one";
+    (!gets_one).then(|| text.to_owned())
 }
 
 fn unavailable(wanted: &'static str, reason: &str, remedy: &str) -> (Box<dyn Isolation>, Chosen) {
@@ -305,6 +329,7 @@ mod tests {
             state_directory: PathBuf::from("/nonexistent"),
             ignore_paths: Vec::new(),
             kept_paths: Vec::new(),
+            confidential: Vec::new(),
             force: false,
             named_by_environment: false,
             cancel: Cancel::new().unwrap(),

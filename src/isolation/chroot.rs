@@ -13,10 +13,12 @@ use super::directories::Directories;
 use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
+use super::turns::Turns;
 use super::{
     Abilities, Access, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, placed,
 };
 use crate::rootfs::Rootfs;
+use crate::sys::process::CapabilitySet;
 
 /// The usual device nodes with their numbers. Source: Linux, admin-guide/devices.txt.
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -39,13 +41,16 @@ const WITHOUT: &str = "RUN has no /proc and no /sys in chroot isolation: what re
 pub(super) struct Chroot {
     directories: Directories,
     host_files: HostFiles,
+    /// What RUN may have.
+    capabilities: CapabilitySet,
+    turns: Turns,
     cancel: Cancel,
 }
 
 impl Chroot {
     /// Prepares for root file systems below `state`; touches nothing yet.
-    pub(super) fn new(state: &Path, host_files: HostFiles, cancel: Cancel) -> Self {
-        Self { directories: Directories::new(state), host_files, cancel }
+    pub(super) fn new(state: &Path, host_files: HostFiles, capabilities: CapabilitySet, cancel: Cancel) -> Self {
+        Self { directories: Directories::new(state), host_files, capabilities, turns: Turns::default(), cancel }
     }
 
     fn furnish(&self, stubs: &mut Stubs, process: &Process, scratch: &Path) -> Result<(), Error> {
@@ -69,11 +74,16 @@ impl Isolation for Chroot {
 
     fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
         placed::refuse_namespaces(process, self.abilities())?;
+        let _turn = self.turns.take(process.confidential, &self.cancel)?;
         let scratch = self.directories.scratch()?;
         let mut stubs = Stubs::new(&rootfs.path);
         let result = self.furnish(&mut stubs, process, &scratch).and_then(|()| {
             let place = Place::Chroot { root: rootfs.path.clone() };
-            supervise(&Spec { process: process.clone(), place }, &self.cancel, output)
+            supervise(
+                &Spec { process: process.clone(), place, capabilities: self.capabilities.bits() },
+                &self.cancel,
+                output,
+            )
         });
         // The image's own files come out of the scratch directory, so it goes only when they are back.
         let cleared = stubs.remove().and_then(|()| self.directories.remove(&scratch));

@@ -18,9 +18,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::aside::{Aside, Untouched};
+use super::aside::{Aside, PutBack, Untouched};
 use super::directories::files;
 use super::mirror::Mirror;
+use super::own_program::OwnProgram;
 use super::pod_files::PodFiles;
 use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
@@ -31,6 +32,7 @@ use super::{
     Process, Stream, WrittenFile, choose, mountinfo, placed, remedy,
 };
 use crate::rootfs::{Exclusions, Rootfs, RootfsKind};
+use crate::sys::process::CapabilitySet;
 
 /// Where things are set aside. Not in the state directory: that may be on another file system, is another one
 /// for each run, and is removed with all in it, while these are the user's files.
@@ -44,6 +46,11 @@ pub(super) struct Container {
     own: Vec<PathBuf>,
     /// `--ignore-path`, which no image has anything at.
     ignored: Vec<PathBuf>,
+    /// Files that RUN must not read.
+    confidential: Vec<PathBuf>,
+    program: Option<OwnProgram>,
+    /// What RUN may have.
+    capabilities: CapabilitySet,
     root: Mutex<Root>,
     cancel: Cancel,
     /// What another isolation is opened with where this one was not asked for.
@@ -67,7 +74,13 @@ const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 impl Container {
     /// Waits until no other build uses `/`, finds out what is not to be touched, and puts back what an earlier
     /// build that was killed had set aside. Where it was `asked_for`, no other isolation will do.
-    pub(super) fn open(options: &Options, asked_for: bool) -> Result<Self, Error> {
+    ///
+    /// Returns the files, too, that such a build held in memory: they are lost.
+    pub(super) fn open(
+        options: &Options,
+        asked_for: bool,
+        capabilities: CapabilitySet,
+    ) -> Result<(Self, Vec<PathBuf>), Error> {
         let Options { state_directory: state, cancel, .. } = options;
         let lock = lock_root(cancel)?;
         fs::create_dir_all(state).map_err(files("making", state))?;
@@ -78,24 +91,31 @@ impl Container {
         };
         let ignored = absolute(&options.ignore_paths);
         let mut own: Vec<PathBuf> = ignored.iter().cloned().chain(absolute(&options.kept_paths)).collect();
-        own.extend(fs::read_link("/proc/self/exe").ok().filter(|path| path.exists()));
+        let program = OwnProgram::find();
+        own.extend(program.as_ref().map(|program| program.path().to_owned()));
         own.extend(family(&state));
         own.extend([PathBuf::from(ASIDE), state]);
         let mut paths = mount_points()?;
         paths.extend(KERNEL.iter().map(PathBuf::from).chain(own.iter().cloned()));
         paths.retain(|path| path != Path::new("/"));
         let untouched = Untouched::new(paths);
-        if let Some(aside) = Aside::found(Path::new("/"), Path::new(ASIDE), untouched.clone()) {
-            aside.put_back(mount_points()?).map_err(|error| lost(&error))?;
-        }
+        let found = Aside::found(Path::new("/"), Path::new(ASIDE), untouched.clone());
+        let found =
+            found.map(|aside| aside.put_back(mount_points()?).map_err(|error| not_put_back(&error))).transpose()?;
         let otherwise = (!asked_for).then(|| options.clone());
-        let (root, cancel) = (Mutex::default(), cancel.clone());
-        Ok(Self { untouched, own, ignored, root, cancel, otherwise, _lock: lock })
+        let (confidential, root, cancel) = (options.confidential.clone(), Mutex::default(), cancel.clone());
+        let container =
+            Self { untouched, own, ignored, confidential, program, capabilities, root, cancel, otherwise, _lock: lock };
+        Ok((container, found.map(|found| found.lost).unwrap_or_default()))
     }
 
     /// Returns the state of `/`; a thread that died with it in hand leaves it true.
     fn root(&self) -> MutexGuard<'_, Root> {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spec(&self, process: &Process) -> Spec {
+        Spec { process: process.clone(), place: Place::Here, capabilities: self.capabilities.bits() }
     }
 
     /// Refuses mounts whose place, as links lead to it now, is in the way of something of the container's.
@@ -131,7 +151,7 @@ impl Container {
         let links = rootfs.directories_for_links.iter();
         let mirrors = links.map(|(directory, link)| Mirror::show(&rootfs.path, directory, link, &known));
         let mirrors: Vec<Option<Mirror<'_>>> = mirrors.collect::<Result<_, _>>()?;
-        let ended = supervise(&Spec { process: process.clone(), place: Place::Here }, &self.cancel, output);
+        let ended = supervise(&self.spec(process), &self.cancel, output);
         let taken = mirrors.into_iter().flatten().try_for_each(Mirror::take_back);
         let restored = self.root().volumes.as_mut().map_or(Ok(()), |(_, files)| files.after_run()).map_err(of_pod);
         let exit = ended?;
@@ -186,7 +206,7 @@ fn lock_root(cancel: &Cancel) -> Result<Option<OwnedFd>, Error> {
     }
 }
 
-fn lost(error: &std::io::Error) -> Error {
+fn not_put_back(error: &std::io::Error) -> Error {
     Error::PutBack { text: error.to_string(), aside: PathBuf::from(ASIDE) }
 }
 
@@ -242,7 +262,8 @@ impl Isolation for Container {
                      they are put back after the build"
                 ));
             };
-            let aside = Aside::set(Path::new("/"), Path::new(ASIDE), self.untouched.clone(), &tell);
+            let (untouched, confidential) = (self.untouched.clone(), &self.confidential);
+            let aside = Aside::set(Path::new("/"), Path::new(ASIDE), untouched, confidential, &tell);
             root.aside = Some(aside.map_err(|error| Error::Refused {
                 wanted: "container",
                 reason: format!("what stands in `/` cannot be set aside ({error})"),
@@ -273,6 +294,8 @@ impl Isolation for Container {
         // The image's own files come out of the scratch directory, so it goes only when they are back.
         let removed = stubs.remove();
         let cleared = removed.and_then(|()| fs::remove_dir_all(&scratch).map_err(files("removing", &scratch)));
+        // However RUN ended: it must not be what the next build here executes.
+        self.program.as_ref().map_or(Ok(()), OwnProgram::verify)?;
         let exit = result?;
         cleared.map(|()| exit)
     }
@@ -332,10 +355,9 @@ impl Isolation for Container {
     fn finish(&self) -> Result<(), Error> {
         let mut root = self.root();
         root.in_use = false;
-        match root.aside.take() {
-            Some(aside) => aside.put_back(mount_points()?).map_err(|error| lost(&error)),
-            None => Ok(()),
-        }
+        let Some(aside) = root.aside.take() else { return Ok(()) };
+        let PutBack { changed, .. } = aside.put_back(mount_points()?).map_err(|error| not_put_back(&error))?;
+        if changed.is_empty() { Ok(()) } else { Err(Error::AsideChanged { paths: changed }) }
     }
 }
 

@@ -58,6 +58,21 @@ pub enum Error {
         /// What is known of its end.
         text: String,
     },
+    /// `init` was killed, and RUN with it.
+    #[error(
+        "RUN was ended, because the process that watches over it was killed by signal {signal}: RUN itself sent it \
+         (`kill -1`), or the container had no memory left"
+    )]
+    InitKilled {
+        /// The signal.
+        signal: i32,
+    },
+    /// RUN has left processes that cannot be ended.
+    #[error("RUN has left processes that cannot be ended: {text}")]
+    Left {
+        /// Which, and why.
+        text: String,
+    },
     /// The working directory is not there.
     #[error("working directory {} does not exist in the root file system", .path.display())]
     WorkingDirectory {
@@ -130,6 +145,21 @@ pub enum Error {
         /// Where the files are.
         aside: PathBuf,
     },
+    /// RUN has put something in the place of the executor's program; it is restored.
+    #[error("RUN has changed the executor's own program, {} (what was there before is there again)", .path.display())]
+    ProgramChanged {
+        /// The program.
+        path: PathBuf,
+    },
+    /// RUN has changed what was set aside from `/`.
+    #[error(
+        "RUN has changed files of this container that were not the image's, and they are not to be trusted any more: {}",
+        shown(.paths)
+    )]
+    AsideChanged {
+        /// Which, as they are named in the container.
+        paths: Vec<PathBuf>,
+    },
     /// A second root file system was asked for where `/` is the only one.
     #[error("container isolation holds one root file system at a time, and it is in use")]
     Occupied,
@@ -150,4 +180,11 @@ fn elsewhere(more: usize) -> String {
         1 => " and something in another directory".to_owned(),
         more => format!(" and something in {more} other directories"),
     }
+}
+
+/// Names the first few.
+fn shown(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().take(5).map(|path| path.display().to_string()).collect();
+    let more = paths.len().saturating_sub(names.len());
+    names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }

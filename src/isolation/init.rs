@@ -6,7 +6,6 @@
 //!
 //! *Invariant: it has one thread, an empty environment, and dies when the executor dies.*
 
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,43 +19,25 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Gid, Uid};
 
+use super::descendants::{self, PATIENCE};
 use super::protocol::{Place, Reply, Spec, receive, send};
-use super::{Exit, Network, Process, enter, limits, surroundings};
+use super::{Exit, Network, Process, enter, filter, limits, surroundings};
 use crate::sys::namespace::{Namespaces, loopback_up, unshare};
 use crate::sys::process::{self, CapabilitySet, Ended, Forked, Pid, Reaped, exit_now, fork};
 use crate::sys::{self, signal};
 
-/// What Docker gives to a container: its default list, from the documentation of `docker run --cap-add`.
-const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::MKNOD)
-    .union(CapabilitySet::NET_RAW)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SYS_CHROOT)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::AUDIT_WRITE);
-
 /// A shell's exit statuses for a command that is not there, and one that cannot be executed.
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
-
-/// How long descendants that do not die are waited for; only one in the kernel's hands takes that long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the hidden subcommand `init`: reads what to do from standard input, does it, and tells how it went.
 ///
 /// To be called by `main` before anything else. The exit code means nothing: the replies do.
 pub fn init_main() -> ExitCode {
     // A signal to our process group is the executor's business: it ends us through the socket, and then
-    // nothing is left behind. The process that runs the command unblocks them.
-    let group_signals = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
-    if let Err(error) = signal::block(&group_signals.into_iter().collect()) {
+    // nothing is left behind. Nor does one of RUN's, to all that it can reach, end us: what it started would live on.
+    // The process that runs the command unblocks them.
+    if let Err(error) = signal::block(&signal::ending()) {
         return fail(&error.to_string());
     }
     let socket = std::io::stdin();
@@ -147,8 +128,9 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
         Ok(None) | Err(_) => tell(&Reply::Ready),
     }
     let ended = wait_for_end(child, &news)?;
-    if !own_pid_namespace {
-        end_descendants(child)?;
+    if !own_pid_namespace && !end_descendants(child)? {
+        // Those that are left become the executor's, which tells of them.
+        exit_now(1);
     }
     if let Some(ended) = ended {
         tell(&Reply::Exited(match ended {
@@ -187,61 +169,27 @@ fn wait_for_end(child: Pid, news: &SignalFd) -> Result<Option<Ended>, sys::Error
     }
 }
 
-/// Kills everything that descends from this process, until nothing does.
+/// Kills everything that descends from this process, until nothing does; tells whether that is so in the end.
 ///
 /// As orphans are adopted, no descendant can leave; the scan is repeated, since one may fork while it runs.
-fn end_descendants(session: Pid) -> Result<(), sys::Error> {
+fn end_descendants(session: Pid) -> Result<bool, sys::Error> {
     let begin = Instant::now();
     loop {
         loop {
             match process::reap()? {
-                Reaped::Childless => return Ok(()),
+                Reaped::Childless => return Ok(true),
                 Reaped::Ended(..) => {}
                 Reaped::Running => break,
             }
         }
-        if begin.elapsed() > PATIENCE {
-            return Err(sys::Error::new("kill(processes left by RUN, SIGKILL)", nix::errno::Errno::ETIMEDOUT));
-        }
         // Where /proc cannot be read, at least the process group of the RUN.
         let _none_left = nix::sys::signal::killpg(session, Signal::SIGKILL);
-        for pid in descendants(std::process::id(), &parents()) {
-            if let Ok(pid) = i32::try_from(pid) {
-                let _gone_already = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+        if begin.elapsed() > PATIENCE {
+            return Ok(false);
         }
+        descendants::kill(&descendants::descendants(std::process::id(), &descendants::processes()));
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// Reads the parent of every process that /proc shows.
-fn parents() -> BTreeMap<u32, u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
-    entries
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name();
-            let pid: u32 = name.to_str()?.parse().ok()?;
-            let stat = std::fs::read(Path::new("/proc").join(name).join("stat")).ok()?;
-            Some((pid, parent_in(&stat)?))
-        })
-        .collect()
-}
-
-/// Finds the parent's id in a `/proc/<pid>/stat`; the command's name before it may hold any byte.
-fn parent_in(stat: &[u8]) -> Option<u32> {
-    let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
-    let text = std::str::from_utf8(&stat[after..]).ok()?;
-    text.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-fn descendants(of: u32, parents: &BTreeMap<u32, u32>) -> Vec<u32> {
-    let descends = |pid: &u32| {
-        // No chain is longer than there are processes: a reading that is not of one moment may be a circle.
-        std::iter::successors(parents.get(pid), |parent| parents.get(parent))
-            .take(parents.len())
-            .any(|parent| *parent == of)
-    };
-    parents.keys().copied().filter(descends).collect()
 }
 
 /// The last steps in the process itself. Returns only when they fail, with what to tell.
@@ -258,11 +206,8 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
     let of = |call: &'static str| move |errno: rustix::io::Errno| failed(sys::Error::from_io(call, &errno.into()));
     rustix::process::setsid().map_err(of("setsid()"))?;
     rustix::stdio::dup2_stdin(nothing).map_err(of("dup2(/dev/null, 0)"))?;
-    let mut capabilities = CAPABILITIES;
     if let Place::Chroot { root } = &spec.place {
         process::change_root(root).map_err(failed)?;
-        // A root user with it leaves any chroot; without namespaces the chroot is all that stands around RUN.
-        capabilities.remove(CapabilitySet::SYS_CHROOT);
     }
     match rustix::process::chdir(&process.directory) {
         Ok(()) => {}
@@ -272,11 +217,21 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
             return Err(failed(sys::Error::from_io(call, &errno.into())));
         }
     }
-    limits::apply(&process.limits).map_err(failed)?;
-    let dropped = process::keep_capabilities(capabilities).map_err(failed)?;
+    limits::apply(&process.resources.limits).map_err(failed)?;
+    process::leave_session_keyring();
+    // While there is the right to; a pod without it has a filter of its runtime's, or none can be had that leaves RUN
+    // its setuid programs.
+    let is_admin = process::capabilities().contains(CapabilitySet::SYS_ADMIN);
+    if is_admin {
+        filter::install().map_err(failed)?;
+    }
+    let dropped = process::keep_capabilities(CapabilitySet::from_bits_retain(spec.capabilities)).map_err(failed)?;
     if !dropped && matches!(spec.place, Place::Chroot { .. }) {
         // Elsewhere RUN shall have setuid programs; here, without CAP_SETPCAP, they could not do much anyhow.
         process::forbid_new_privileges().map_err(failed)?;
+        if !is_admin {
+            filter::install().map_err(failed)?;
+        }
     }
     give_outputs(process);
     process::become_user(process.user.uid, process.user.gid, &process.user.groups).map_err(failed)?;
@@ -346,23 +301,6 @@ fn candidates(command: &OsStr, environment: &[(OsString, OsString)]) -> Vec<OsSt
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_parent_is_found_past_any_command_name() {
-        for (stat, expected) in
-            [("12 (sh) S 7 12 12 0", Some(7)), ("12 (a ) R 9) S 7 12", Some(7)), ("12 (\u{fffd} x", None), ("", None)]
-        {
-            assert_eq!(parent_in(stat.as_bytes()), expected, "{stat}");
-        }
-    }
-
-    #[test]
-    fn descendants_are_those_of_any_depth() {
-        let parents = BTreeMap::from([(2, 1), (5, 2), (6, 5), (7, 1), (8, 9), (9, 8)]);
-        assert_eq!(descendants(2, &parents), [5, 6]);
-        assert_eq!(descendants(1, &parents), [2, 5, 6, 7]);
-        assert_eq!(descendants(6, &parents), Vec::<u32>::new());
-    }
 
     #[test]
     fn a_command_without_a_slash_is_looked_up_in_the_process_own_path() {

@@ -17,9 +17,12 @@ mod cancel;
 mod choose;
 mod chroot;
 mod container;
+mod descendants;
 mod directories;
 mod enter;
 mod error;
+mod filter;
+mod held;
 mod host_files;
 mod ids;
 mod init;
@@ -29,25 +32,30 @@ mod mirror;
 mod mountinfo;
 mod moves;
 mod namespace;
+mod own_program;
 mod placed;
 mod pod_files;
 mod process;
 mod protocol;
 mod remedy;
+mod rights;
 mod stubs;
 mod supervise;
 mod surroundings;
+mod turns;
 mod volumes;
 
 pub use agent::{Agent, AgentSocket};
 pub use cancel::Cancel;
 pub use choose::{Chosen, Options, none, open};
+pub use descendants::Sender;
 pub use enter::{Entered, Ground, enter};
 pub use error::Error;
 pub use init::init_main;
 pub use pod_files::WrittenFile;
 pub use process::{
-    Abilities, Access, Confidential, Environment, Exit, Mount, MountSource, Mounting, Network, Obstacle, Process, User,
+    Abilities, Access, Confidential, Environment, Exit, Mount, MountSource, Mounting, Network, Obstacle, Process,
+    Resources, User,
 };
 
 use std::path::{Path, PathBuf};

@@ -12,8 +12,10 @@ use super::ids::Ids;
 use super::protocol::{Place, Planned, Spec, What};
 use super::stubs::Stubs;
 use super::supervise::supervise;
+use super::turns::Turns;
 use super::{
     Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, MountSource, Mounting, Process, Stream,
+    rights,
 };
 use crate::rootfs::Rootfs;
 
@@ -23,19 +25,20 @@ pub(super) struct Namespace {
     directories: Directories,
     inside: Inside,
     host_files: HostFiles,
+    turns: Turns,
     cancel: Cancel,
 }
 
 impl Namespace {
     /// Prepares for root file systems below `state`; touches nothing yet.
     pub(super) fn new(state: &Path, inside: Inside, host_files: HostFiles, cancel: Cancel) -> Self {
-        Self { directories: Directories::new(state), inside, host_files, cancel }
+        Self { directories: Directories::new(state), inside, host_files, turns: Turns::default(), cancel }
     }
 
     /// Puts the mount points into the root file system, and says what goes on them.
     fn plan(&self, stubs: &mut Stubs, process: &Process, scratch: &Path) -> Result<Vec<Planned>, Error> {
         let mut planned = Vec::new();
-        let devices = What::Dev { shared_memory: process.shared_memory };
+        let devices = What::Dev { shared_memory: process.resources.shared_memory };
         for (path, what) in [("/proc", What::Proc), ("/sys", What::Sys), ("/dev", devices)] {
             planned.push(Planned { target: stubs.directory(Path::new(path))?, what });
         }
@@ -93,13 +96,16 @@ impl Isolation for Namespace {
 
     fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
         let process = self.fit(process)?;
+        // In a /proc of its own it sees its own processes alone.
+        let alone = process.confidential && !self.inside.fresh_proc;
+        let _turn = self.turns.take(alone, &self.cancel)?;
         let scratch = self.directories.scratch()?;
         let memory = scratch.join("memory");
         fs::create_dir(&memory).map_err(files("making", &memory))?;
         let mut stubs = Stubs::new(&rootfs.path);
         let result = self.plan(&mut stubs, &process, &scratch).and_then(|mounts| {
             let place = Place::Namespace { root: rootfs.path.clone(), mounts, memory: memory.clone() };
-            supervise(&Spec { process, place }, &self.cancel, output)
+            supervise(&Spec { process, place, capabilities: rights::CAPABILITIES.bits() }, &self.cancel, output)
         });
         let cleared = stubs.remove().and(self.directories.remove(&scratch));
         let exit = result?;

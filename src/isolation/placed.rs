@@ -41,7 +41,7 @@ fn is_barred(target: &Path, access: Access, abilities: Abilities) -> bool {
 
 /// Refuses what only namespaces of RUN's own can give.
 pub(super) fn refuse_namespaces(process: &Process, abilities: Abilities) -> Result<(), Error> {
-    let what = match (process.network, process.shared_memory) {
+    let what = match (process.network, process.resources.shared_memory) {
         (Network::None, _) => "RUN without a network",
         (Network::Host, Some(_)) => "a /dev/shm of RUN's own",
         (Network::Host, None) => return Ok(()),

@@ -22,15 +22,24 @@ pub struct Process {
     pub user: User,
     /// The host name it sees where the isolation can give it one of its own (`namespace`).
     pub hostname: Option<String>,
+    /// Whether it holds what no other process may see: secrets, agents.
+    pub confidential: bool,
     /// What is there for it, in this order, beyond `/proc`, `/sys` and `/dev`.
     pub mounts: Vec<Mount>,
     /// Which network it sees.
     pub network: Network,
     /// Names for its `/etc/hosts` (not in `container`).
     pub hosts: Vec<Host>,
+    /// How much it may use.
+    pub resources: Resources,
+}
+
+/// How much a process may use of what the machine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
     /// The size of its `/dev/shm` in bytes (`namespace`); none means 64 MiB.
     pub shared_memory: Option<u64>,
-    /// Its resource limits, where they differ from the executor's.
+    /// Its limits, where they differ from the executor's.
     pub limits: Vec<ResourceLimit>,
 }
 

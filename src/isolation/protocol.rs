@@ -17,6 +17,8 @@ pub(super) struct Spec {
     pub(super) process: Process,
     /// Where.
     pub(super) place: Place,
+    /// The capabilities that it may have, as a bit each.
+    pub(super) capabilities: u64,
 }
 
 /// The kind of isolation that `init` makes around the process.
@@ -109,7 +111,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
-    use crate::isolation::{Environment, Mount, MountSource, Network, User};
+    use crate::isolation::{Environment, Mount, MountSource, Network, Resources, User};
     use crate::request::{Host, LimitedResource, ResourceLimit};
 
     #[test]
@@ -122,16 +124,20 @@ mod tests {
                 directory: PathBuf::from(strange.clone()),
                 user: User { uid: 1, gid: 2, groups: vec![3] },
                 hostname: Some("h".to_owned()),
+                confidential: true,
                 mounts: vec![Mount {
                     target: PathBuf::from(strange.clone()),
                     what: MountSource::File { content: Confidential(vec![0, 0xff]), access: Access::FILE },
                 }],
                 network: Network::None,
                 hosts: vec![Host { name: "h".to_owned(), address: "::1".parse().unwrap() }],
-                shared_memory: Some(u64::MAX),
-                limits: vec![ResourceLimit { resource: LimitedResource::Nofile, soft: Some(1), hard: None }],
+                resources: Resources {
+                    shared_memory: Some(u64::MAX),
+                    limits: vec![ResourceLimit { resource: LimitedResource::Nofile, soft: Some(1), hard: None }],
+                },
             },
             place: Place::Chroot { root: PathBuf::from(strange) },
+            capabilities: u64::MAX,
         };
         let mut bytes = Vec::new();
         send(&mut bytes, &spec).unwrap();

@@ -20,3 +20,6 @@ pub(super) const CHROOT: &str = "it needs `securityContext: {runAsUser: 0, capab
 pub(super) const ANY: &str = "the least that a pod must give is `securityContext: {runAsUser: 0, capabilities: {add: \
     [CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SETGID]}}` (container isolation), or the right to make user namespaces; \
     files alone (COPY, ADD, no RUN) need nothing";
+
+/// For ending processes of other users.
+pub(super) const KILL: &str = "add KILL to the container's `securityContext: {capabilities: {add: […]}}`";

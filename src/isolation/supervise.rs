@@ -8,12 +8,12 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::init::PATIENCE;
+use super::descendants::{self, PATIENCE};
 use super::protocol::{Reply, Spec, receive, send};
 use super::{Cancel, Error, Exit, Stream};
 use crate::sys;
@@ -30,16 +30,31 @@ pub(super) fn supervise(spec: &Spec, cancel: &Cancel, output: &mut dyn FnMut(Str
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
     }
+    // Where init dies before what it watches over, that becomes our own.
+    sys::process::adopt_orphans()
+        .map_err(|source| Error::System { doing: "preparing to watch over RUN".to_owned(), source })?;
     let (mut child, socket, outputs) = spawn()?;
     // An error here is init's early end, of which it tells more below.
     let _end_tells_why = send(&socket, spec);
     let passed = pass_on(&mut child, &socket, outputs, cancel, output);
     drop(passed.is_err().then(|| child.kill()));
-    let status = child.wait().map_err(system("waiting for init", "wait4(init)"))?;
+    let status = match &passed {
+        Err(Error::Left { .. }) => return passed.map(|_| Exit::Status(0)),
+        Ok(_) | Err(_) => bury(&mut child)?,
+    };
     if passed? {
         return Err(Error::Interrupted);
     }
     answer(spec, socket, status)
+}
+
+/// Waits for the end of init, and ends what it could not end.
+fn bury(init: &mut Child) -> Result<ExitStatus, Error> {
+    let status = init.wait().map_err(system("waiting for init", "wait4(init)"))?;
+    if !status.success() {
+        descendants::end_strangers()?;
+    }
+    Ok(status)
 }
 
 fn system(doing: &'static str, call: &'static str) -> impl Fn(io::Error) -> Error {
@@ -76,9 +91,15 @@ fn pass_on(
 ) -> Result<bool, Error> {
     let mut open = [true, true];
     let mut cancelled: Option<Instant> = None;
+    let mut gone = false;
     let mut buffer = vec![0; CHUNK];
     while open != [false, false] {
-        let ready = wait_for(&outputs, open, cancelled.is_none().then_some(cancel))?;
+        let ready = wait_for(&outputs, open, cancelled.is_none().then_some(cancel), (!gone).then_some(socket))?;
+        if ready[3] {
+            // What RUN has killed init for must not live on, nor hold our pipes.
+            gone = true;
+            bury(child)?;
+        }
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             if ready[index] {
                 match outputs[index].read(&mut buffer) {
@@ -105,20 +126,30 @@ fn pass_on(
     Ok(cancelled.is_some())
 }
 
-/// Waits until something can be read: of the two outputs (while they are open), or from `cancel`.
-fn wait_for(outputs: &[PipeReader; 2], open: [bool; 2], cancel: Option<&Cancel>) -> Result<[bool; 3], Error> {
-    let interest = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
-    let mut waited = Vec::with_capacity(3);
-    let mut places = Vec::with_capacity(3);
+/// Waits until something can be read: of the two outputs (while they are open), or from `cancel`; or until init has
+/// let go of its end of `socket`.
+fn wait_for(
+    outputs: &[PipeReader; 2],
+    open: [bool; 2],
+    cancel: Option<&Cancel>,
+    socket: Option<&UnixStream>,
+) -> Result<[bool; 4], Error> {
+    let mut waited = Vec::with_capacity(4);
+    let mut places = Vec::with_capacity(4);
     for (place, (pipe, is_open)) in outputs.iter().zip(open).enumerate() {
         if is_open {
-            waited.push(PollFd::new(pipe, interest(true)));
+            waited.push(PollFd::new(pipe, PollFlags::IN));
             places.push(place);
         }
     }
     if let Some(cancel) = cancel {
-        waited.push(PollFd::new(cancel, interest(true)));
+        waited.push(PollFd::new(cancel, PollFlags::IN));
         places.push(2);
+    }
+    if let Some(socket) = socket {
+        // Its end alone: what init says is read later.
+        waited.push(PollFd::new(socket, PollFlags::empty()));
+        places.push(3);
     }
     // After a cancellation the time counts too.
     let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -126,7 +157,7 @@ fn wait_for(outputs: &[PipeReader; 2], open: [bool; 2], cancel: Option<&Cancel>)
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(errno) => return Err(system("reading the output of RUN", "poll()")(errno.into())),
     }
-    let mut ready = [false; 3];
+    let mut ready = [false; 4];
     for (descriptor, place) in waited.iter().zip(places) {
         ready[place] = !descriptor.revents().is_empty();
     }
@@ -134,7 +165,7 @@ fn wait_for(outputs: &[PipeReader; 2], open: [bool; 2], cancel: Option<&Cancel>)
 }
 
 /// Reads what init said, now that it has ended.
-fn answer(spec: &Spec, socket: UnixStream, status: std::process::ExitStatus) -> Result<Exit, Error> {
+fn answer(spec: &Spec, socket: UnixStream, status: ExitStatus) -> Result<Exit, Error> {
     // A process of RUN cannot hold the other end: its standard input is another. So this does not block.
     let mut reader = BufReader::new(socket);
     let mut last = None;
@@ -145,12 +176,9 @@ fn answer(spec: &Spec, socket: UnixStream, status: std::process::ExitStatus) -> 
         Some(Reply::Exited(exit)) => Ok(exit),
         Some(Reply::Failed(text)) => Err(Error::Init { text }),
         Some(Reply::NoDirectory) => Err(Error::WorkingDirectory { path: spec.process.directory.clone() }),
-        Some(Reply::Ready) | None => {
-            let text = match status.signal() {
-                Some(signal) => format!("killed by signal {signal}"),
-                None => format!("exit status {}", status.code().unwrap_or_default()),
-            };
-            Err(Error::InitLost { text })
-        }
+        Some(Reply::Ready) | None => Err(match status.signal() {
+            Some(signal) => Error::InitKilled { signal },
+            None => Error::InitLost { text: format!("exit status {}", status.code().unwrap_or_default()) },
+        }),
     }
 }

@@ -51,6 +51,8 @@ pub(super) fn make(root: &Path, mounts: &[Planned], memory: &Path, process: &Pro
     mount::make_all_private()?;
     // pivot_root wants a mount point, and the mounts below must not appear in the executor's view.
     mount::bind(root, root, true)?;
+    // Without a user namespace RUN may make devices: as files of the image, not to use them.
+    mount::forbid_devices(root)?;
     if mounts.iter().any(|planned| matches!(planned.what, What::File { .. })) {
         // No swap file shall have them either; older kernels, and user namespaces, do not know how.
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
@@ -104,6 +106,7 @@ fn place(target: &Path, what: &What, spare: &Path) -> Result<(), Error> {
         What::Dev { shared_memory } => place_devices(target, *shared_memory),
         What::Bind { source, read_only } => {
             mount::bind(source, target, true)?;
+            mount::forbid_devices(target)?;
             if *read_only {
                 mount::make_tree_read_only(target).or_else(|_| mount::make_read_only(target))
             } else {
@@ -180,7 +183,8 @@ fn cover_directory(path: &Path) -> Result<(), Error> {
 
 fn place_devices(target: &Path, shared_memory: Option<u64>) -> Result<(), Error> {
     let hardened = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount::filesystem("tmpfs", target, MountFlags::NOSUID, "mode=755,size=64m")?;
+    // Its nodes are mounts of their own.
+    mount::filesystem("tmpfs", target, MountFlags::NOSUID | MountFlags::NODEV, "mode=755,size=64m")?;
     for name in DEVICES {
         let own = Path::new("/dev").join(name);
         if own.exists() {

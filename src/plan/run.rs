@@ -138,6 +138,14 @@ impl Mounted {
             Self::Tmpfs { .. } | Self::Secret { .. } | Self::Ssh { .. } | Self::Script(_) => None,
         }
     }
+
+    /// Tells whether no other RUN may have it.
+    pub fn is_confidential(&self) -> bool {
+        match self {
+            Self::Secret { .. } | Self::Ssh { .. } => true,
+            Self::Bind { .. } | Self::Cache(_) | Self::Tmpfs { .. } | Self::Script(_) => false,
+        }
+    }
 }
 
 /// Plans a RUN; also returns its line of history.

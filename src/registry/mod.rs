@@ -33,6 +33,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "google")]
+pub use clouds::KeptGoogle;
 pub use clouds::{Clouds, Endpoints};
 pub use credentials::{
     Content, Credential, Credentials, CredentialsError, Document, Explanation, Found, Keychain, Login, Lookup, Names,
@@ -49,7 +51,7 @@ pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use source::BlobSource;
 
 use crate::http;
-use crate::oci::DEFAULT_REGISTRY;
+use crate::oci::{DEFAULT_REGISTRY, Reference};
 use crate::progress::{Event, Reporter};
 
 /// How registries are spoken to; certificates are [`http::Options::hosts`].
@@ -155,6 +157,17 @@ impl Client {
     #[must_use]
     fn anew(&self) -> Self {
         Self(Arc::new(Shared { anew: true, ..Shared::clone(&self.0) }))
+    }
+
+    /// Finds out now who we are to these repositories: until [`Client::unseal`] no program is run for it, and no file read
+    /// that is not in a mount, since `/` is another image's.
+    pub async fn seal(&self, references: &[Reference]) {
+        self.0.credentials.seal(references).await;
+    }
+
+    /// Lets programs and files be asked again: `/` is the container's own.
+    pub fn unseal(&self) {
+        self.0.credentials.unseal();
     }
 
     fn report(&self, event: Event<'_>) {

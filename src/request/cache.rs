@@ -42,8 +42,26 @@ pub struct CachedSteps {
 }
 
 impl CacheRequest {
+    /// Lists all that is asked of registries.
+    pub fn repositories(&self) -> Vec<Reference> {
+        let levels = self.repository.iter().flat_map(|root| self.levels(root));
+        levels.chain(self.images.iter().cloned()).collect()
+    }
+
+    /// Lists the parts of a repository that are read: that of the namespace, and those above it.
+    pub fn levels(&self, root: &Reference) -> Vec<Reference> {
+        (0..=self.namespace.len()).rev().map(|level| part_of(root, &self.namespace[..level])).collect()
+    }
+
     /// Tells whether anything is to be looked for.
     pub fn is_on(&self) -> bool {
         self.directory.is_some() || self.repository.is_some() || !self.images.is_empty()
     }
+}
+
+/// Returns the repository of a part of a cache.
+pub fn part_of(root: &Reference, namespace: &[String]) -> Reference {
+    let names = std::iter::once(&root.repository).chain(namespace);
+    let repository = names.map(String::as_str).collect::<Vec<_>>().join("/");
+    Reference { repository, ..root.clone() }
 }

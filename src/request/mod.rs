@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use cache::{CacheRequest, CachedSteps};
+pub use cache::{CacheRequest, CachedSteps, part_of};
 
 use crate::oci::{Digest, Platform, Reference};
 

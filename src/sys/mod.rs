@@ -1,4 +1,4 @@
-//! System calls, safely: mounts, namespaces, processes, signals, memory.
+//! System calls, safely: mounts, namespaces, processes, signals, filters, memory.
 //!
 //! The only room with `unsafe`. Knows the kernel and no policy: what to mount, whom to map and what to run
 //! is decided above.
@@ -14,6 +14,7 @@ pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod process;
+pub mod seccomp;
 pub mod signal;
 
 pub use error::Error;

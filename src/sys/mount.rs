@@ -48,18 +48,28 @@ pub fn make_tree_read_only(target: &Path) -> Result<(), Error> {
     let call = || format!("mount_setattr({}, AT_RECURSIVE, MOUNT_ATTR_RDONLY)", target.display());
     let path = c_string(target).ok_or_else(|| Error::new(call(), Errno::EINVAL))?;
     let flags = libc::AT_RECURSIVE.unsigned_abs();
-    set_read_only(libc::AT_FDCWD, &path, flags).map_err(|errno| Error::new(call(), errno))
+    set(libc::AT_FDCWD, &path, flags, libc::MOUNT_ATTR_RDONLY).map_err(|errno| Error::new(call(), errno))
 }
 
 /// Makes the one bind mount at `target` read-only, on any kernel.
 pub fn make_read_only(target: &Path) -> Result<(), Error> {
-    if c_string(target).is_some_and(|path| set_read_only(libc::AT_FDCWD, &path, 0).is_ok()) {
+    add_to_bind(target, libc::MOUNT_ATTR_RDONLY, MountFlags::RDONLY)
+}
+
+/// Sees to it that no device can be opened through the one bind mount at `target`, on any kernel.
+pub fn forbid_devices(target: &Path) -> Result<(), Error> {
+    add_to_bind(target, libc::MOUNT_ATTR_NODEV, MountFlags::NODEV)
+}
+
+fn add_to_bind(target: &Path, attribute: u64, flag: MountFlags) -> Result<(), Error> {
+    if c_string(target).is_some_and(|path| set(libc::AT_FDCWD, &path, 0, attribute).is_ok()) {
         return Ok(());
     }
     // In a user namespace the flags that the mount came with are locked: a remount must repeat them.
     let kept = rustix::fs::statvfs(target).map_or(rustix::fs::StatVfsMountFlags::empty(), |fs| fs.f_flag);
-    let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+    let mut flags = MountFlags::BIND | flag;
     for (stat, mount) in [
+        (rustix::fs::StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
         (rustix::fs::StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
         (rustix::fs::StatVfsMountFlags::NODEV, MountFlags::NODEV),
         (rustix::fs::StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
@@ -81,7 +91,7 @@ pub fn read_only_copy(path: &Path) -> Result<OwnedFd, Error> {
     let call = || format!("open_tree({}, OPEN_TREE_CLONE)", path.display());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, path, flags).map_err(|errno| Error::from_io(call(), &errno.into()))?;
-    set_read_only(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH.unsigned_abs())
+    set(tree.as_raw_fd(), c"", libc::AT_EMPTY_PATH.unsigned_abs(), libc::MOUNT_ATTR_RDONLY)
         .map_err(|errno| Error::new(format!("mount_setattr({}, MOUNT_ATTR_RDONLY)", path.display()), errno))?;
     Ok(tree)
 }
@@ -104,8 +114,8 @@ fn c_string(path: &Path) -> Option<CString> {
     CString::new(path.as_os_str().as_encoded_bytes()).ok()
 }
 
-fn set_read_only(directory: libc::c_int, path: &CStr, flags: libc::c_uint) -> Result<(), Errno> {
-    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+fn set(directory: libc::c_int, path: &CStr, flags: libc::c_uint, attribute: u64) -> Result<(), Errno> {
+    let attributes = libc::mount_attr { attr_set: attribute, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is a C string and the attributes a struct of exactly the size given; both outlive the
     // call, and the kernel only reads them.
     let result = unsafe {

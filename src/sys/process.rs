@@ -123,6 +123,11 @@ pub fn reap() -> Result<Reaped, Error> {
     }
 }
 
+/// Takes notice of the end of one child, if it has ended; tells whether it has. No other child is touched.
+pub fn has_ended(child: Pid) -> bool {
+    !matches!(waitpid(child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+}
+
 /// Makes the process unreadable for others of the same user: no ptrace, no `/proc/<pid>/environ` or `mem`.
 pub fn forbid_inspection() -> Result<(), Error> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -168,6 +173,44 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Error> {
 /// Returns the capabilities that are in effect for this process.
 pub fn capabilities() -> CapabilitySet {
     rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
+}
+
+/// Returns the capabilities that another process may use; none where /proc does not tell.
+pub fn permitted(process: u32) -> Option<CapabilitySet> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let text = status.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;
+    Some(CapabilitySet::from_bits_retain(u64::from_str_radix(text.trim(), 16).ok()?))
+}
+
+/// Gives this process, and what it executes, an empty session keyring of its own: the keys of whoever started it
+/// are not for them. Where the system has no keyrings, or forbids their use, nothing is changed: nobody can use one.
+pub fn leave_session_keyring() {
+    /// Source: Linux, include/uapi/linux/keyctl.h.
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name asks for a new keyring without a name, and the call touches no other memory.
+    let _no_keys_at_all = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous) };
+}
+
+/// Overwrites the arguments of this process, all but the program's name, where `ps` and `/proc/<pid>/cmdline` show
+/// them to everybody.
+///
+/// To be called with one thread, when nobody reads the arguments any more.
+pub fn hide_arguments() {
+    // Fields 48 and 49 of proc_pid_stat(5), counted from behind the command's name, which is the second.
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return };
+    let Some((_, fields)) = stat.rsplit_once(')') else { return };
+    let mut fields = fields.split_ascii_whitespace().skip(45).map(str::parse::<usize>);
+    let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else { return };
+    if start == 0 || end <= start {
+        return;
+    }
+    // SAFETY: the kernel put the arguments between these addresses of our own stack, which stay mapped and writable
+    // as long as the process lives; with one thread, nobody else reads or writes them meanwhile.
+    let arguments =
+        unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut::<u8>(start), end - start) };
+    let name = arguments.iter().position(|byte| *byte == 0).unwrap_or(arguments.len());
+    arguments[name..].fill(0);
 }
 
 /// Takes all capabilities but `kept` from this process and from all it will execute.

@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::Pid;
 
 use super::Error;
 
@@ -12,6 +13,28 @@ pub struct Received {
     pub signal: Signal,
     /// Whether the kernel sent it (Ctrl-C at a terminal) and not a process.
     pub from_kernel: bool,
+    /// The process that sent it; none for the kernel, and for a process outside this pid namespace.
+    pub sender: Option<Pid>,
+}
+
+/// The signals whose default action ends a process and that it may keep from doing so, but for those of its own
+/// faults. Real-time signals are not among them.
+pub fn ending() -> SigSet {
+    use Signal::{
+        SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGPWR, SIGQUIT, SIGSTKFLT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
+    };
+    let all =
+        [SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGPWR, SIGQUIT, SIGSTKFLT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM];
+    all.into_iter().collect()
+}
+
+/// Tells whether the process ignores a signal, as `nohup` has it for SIGHUP.
+pub fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: all-zero bytes are a valid `sigaction`, a struct of integers and of a pointer that may be null.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set, and the old action is written to a live value of the type that the call names.
+    let result = unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut now) };
+    result == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
 /// Blocks `signals` for the calling thread, and returns what was blocked before.
@@ -35,9 +58,14 @@ pub fn wait(signals: &SigSet) -> Result<Option<Received>, Error> {
     // SAFETY: both pointers are to live values of the types that the call names.
     let number = unsafe { libc::sigwaitinfo(signals.as_ref(), &raw mut information) };
     match Errno::result(number) {
-        Ok(number) => Ok(Signal::try_from(number)
-            .ok()
-            .map(|signal| Received { signal, from_kernel: information.si_code == libc::SI_KERNEL })),
+        Ok(number) => {
+            // SAFETY: `si_pid` is there for every signal that a process sent; else it is some number, which is not used.
+            let sender = unsafe { information.si_pid() };
+            let by_process = matches!(information.si_code, libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL);
+            let sender = Some(sender).filter(|sender| by_process && *sender > 0).map(Pid::from_raw);
+            let from_kernel = information.si_code == libc::SI_KERNEL;
+            Ok(Signal::try_from(number).ok().map(|signal| Received { signal, from_kernel, sender }))
+        }
         Err(Errno::EINTR) => Ok(None),
         Err(errno) => Err(Error::new("sigwaitinfo()", errno)),
     }

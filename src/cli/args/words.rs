@@ -86,17 +86,20 @@ impl Expanded<'_> {
     fn take(&mut self, word: OsString) -> Result<(), Failure> {
         if self.last == Last::WantsValue {
             self.last = Last::Other;
-            return Ok(self.value(word));
+            self.value(word);
+            return Ok(());
         }
         let text = word.to_str().unwrap_or_default();
         if let Some(list) = List::named(text) {
             self.last = Last::Other;
             let words = self.lists.begin(list)?;
-            return Ok(self.words.extend(words));
+            self.words.extend(words);
+            return Ok(());
         }
         if self.lists.is_open() {
             let words = self.lists.element(word)?;
-            return Ok(self.words.extend(words));
+            self.words.extend(words);
+            return Ok(());
         }
         if text == lists::END {
             return Err(lists::no_list());

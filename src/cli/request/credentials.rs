@@ -128,3 +128,10 @@ pub(super) fn endpoints(environment: &Environment) -> Result<Endpoints, UsageErr
         google_file: named.or(gcloud),
     })
 }
+
+/// Lists the files of credentials that variables name and only the clouds' SDKs read.
+pub(super) fn named_files(environment: &Environment) -> Result<Vec<PathBuf>, UsageError> {
+    let names = ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"];
+    let named = names.into_iter().map(|name| environment.value(name)).collect::<Result<Vec<_>, _>>()?;
+    Ok(named.into_iter().flatten().map(|path| environment.directories.working.join(path)).collect())
+}

@@ -1,6 +1,7 @@
 //! How registries are spoken to.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{UsageError, Warning, access, credentials, mirrors, pairs};
 use crate::cli::args::RegistryArgs;
@@ -25,6 +26,8 @@ pub struct Network {
     pub endpoints: Endpoints,
     /// What gives access to contexts.
     pub context: Access,
+    /// Files of credentials that variables name for the clouds' SDKs.
+    pub named_files: Vec<PathBuf>,
     /// Whether the registry is asked before the build if we may push.
     pub check_push_permission: bool,
     /// What the user should be warned about.
@@ -79,6 +82,7 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
         azure: access::azure(environment)?,
         endpoints: credentials::endpoints(environment)?,
         context: access::access(environment)?,
+        named_files: credentials::named_files(environment)?,
         check_push_permission: !args.skip_push_permission_check,
         warnings: warning.into_iter().collect(),
     })

@@ -9,12 +9,14 @@ mod ecr;
 mod google;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::credentials::{Keychain, Secret};
 use crate::cloud::azure::Identity;
 use crate::http::Agent;
+#[cfg(feature = "google")]
+pub use google::Kept as KeptGoogle;
 
 /// How the clouds are reached, and what is known of us that their SDKs do not find out by themselves.
 #[derive(Clone)]
@@ -27,6 +29,9 @@ pub struct Clouds {
     pub endpoints: Endpoints,
     /// Registries that are spoken to in plain HTTP.
     pub plain: BTreeSet<String>,
+    /// Google's credentials, once they were asked for: they renew themselves without looking for files again.
+    #[cfg(feature = "google")]
+    pub google: KeptGoogle,
 }
 
 /// Addresses of cloud services, as the environment names them.
@@ -59,6 +64,17 @@ impl Clouds {
         (!is_for).then(|| format!("only for {hosts}"))
     }
 
+    /// Tells whether a cloud that was asked before can be asked again without looking for files that are not mounts.
+    pub(super) fn needs_no_files(&self, keychain: &Keychain) -> bool {
+        match keychain {
+            #[cfg(feature = "google")]
+            Keychain::Google => self.google.get().is_some(),
+            Keychain::Acr => self.azure.token_file.as_deref().is_none_or(is_mounted),
+            // The SDK looks for its files each time; a password is good for twelve hours.
+            _ => false,
+        }
+    }
+
     /// Asks a cloud for a registry's credential; returns it and how long it is good.
     pub(super) async fn ask(&self, keychain: &Keychain, registry: &str) -> Result<(Secret, Duration), String> {
         match keychain {
@@ -70,6 +86,13 @@ impl Clouds {
             _ => Err("it is not part of this executor".to_owned()),
         }
     }
+}
+
+/// Tells whether a file is in a mount, so that it is still the same where `/` holds another image.
+fn is_mounted(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    device(path).is_some() && device(path) != device(Path::new("/"))
 }
 
 fn host(registry: &str) -> &str {

@@ -3,9 +3,9 @@
 //! Knows the order among the sources and how they are merged. Knows neither where the files are (the command line says)
 //! nor how a registry is asked (`auth` does that).
 //!
-//! *Invariant: files are read in [`Credentials::load`]; helpers run at most once for each registry; a cloud is asked only
-//! for its own registries, and only when nothing before it knows them. No secret is ever in a message or in a `Debug`
-//! text.*
+//! *Invariant: files are read in [`Credentials::load`]; helpers run once in a while for each registry, and never between
+//! [`Credentials::seal`] and [`Credentials::unseal`]; a cloud is asked only for its own registries, and only when nothing
+//! before it knows them. No secret is ever in a message or in a `Debug` text.*
 
 mod document;
 mod key;
@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Mutex;
@@ -174,11 +175,13 @@ struct Inner {
     keychains: Vec<Keychain>,
     clouds: Option<Clouds>,
     helper_directories: Vec<PathBuf>,
-    answers: Mutex<HashMap<(String, String), Answer>>,
+    answers: Mutex<HashMap<(String, String), Granted>>,
     granted: Mutex<HashMap<(Keychain, String), Granted>>,
+    /// Whether `/` is not the executor's own, so that what is on `PATH` is not to be trusted.
+    sealed: AtomicBool,
 }
 
-/// What a cloud said, until when.
+/// What a helper or a cloud said, until when.
 #[derive(Clone)]
 struct Granted {
     answer: Answer,
@@ -225,11 +228,17 @@ impl Credentials {
         Self::load(sources, None)
     }
 
-    /// Runs the helpers of these repositories now, so that no one runs later.
-    pub async fn prefetch(&self, references: &[Reference]) {
+    /// Asks the helpers and clouds of these repositories now, and none of them again before [`Credentials::unseal`].
+    pub(super) async fn seal(&self, references: &[Reference]) {
         for reference in references {
             self.find(reference).await;
         }
+        self.0.sealed.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets helpers and clouds be asked again.
+    pub(super) fn unseal(&self) {
+        self.0.sealed.store(false, Ordering::SeqCst);
     }
 
     fn make(documents: Vec<document::Opened>, sources: Sources, clouds: Option<Clouds>) -> Self {
@@ -241,6 +250,7 @@ impl Credentials {
             helper_directories: sources.helper_directories,
             answers: Mutex::new(HashMap::new()),
             granted: Mutex::new(HashMap::new()),
+            sealed: AtomicBool::new(false),
         }))
     }
 }

@@ -3,6 +3,7 @@
 //! All documents count as one: the key with the longest path wins, and among equals the first document. Within a
 //! document a registry's own helper goes before entries, as in Podman, and the general store comes last, as in Docker.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::document::State;
@@ -11,6 +12,8 @@ use super::{Credential, Credentials, Found, Granted, Keychain, keychain};
 use crate::oci::Reference;
 use crate::registry::helper::{self, Answer};
 
+/// How long a helper's answer is good: the tokens of most last an hour.
+const HELPER_LASTS: Duration = Duration::from_secs(600);
 /// How long a cloud that could not help is left alone.
 const FAILURE_LASTS: Duration = Duration::from_secs(60);
 
@@ -194,11 +197,14 @@ impl Credentials {
         let question = (program.to_owned(), server.to_owned());
         // The lock is held while the helper runs: a second question waits for the first one's answer.
         let mut answers = self.0.answers.lock().await;
-        if let Some(answer) = answers.get(&question) {
-            return answer.clone();
+        let is_sealed = self.0.sealed.load(Ordering::SeqCst);
+        match answers.get(&question) {
+            Some(known) if is_sealed || known.until > Instant::now() => return known.answer.clone(),
+            None if is_sealed => return Answer::Failed("it is not run while `/` is another image's".to_owned()),
+            Some(_) | None => {}
         }
         let answer = helper::get(&self.0.helper_directories, program, server).await;
-        answers.insert(question, answer.clone());
+        answers.insert(question, Granted { answer: answer.clone(), until: Instant::now() + HELPER_LASTS });
         answer
     }
 
@@ -213,8 +219,14 @@ impl Credentials {
         let question = (keychain.clone(), registry.to_owned());
         // The lock is held while a cloud is asked, as with helpers.
         let mut granted = self.0.granted.lock().await;
-        if let Some(known) = granted.get(&question).filter(|known| known.until > Instant::now()) {
-            return Ok(known.answer.clone());
+        let is_sealed = self.0.sealed.load(Ordering::SeqCst);
+        match granted.get(&question) {
+            Some(known) if known.until > Instant::now() => return Ok(known.answer.clone()),
+            Some(known) if is_sealed && !clouds.needs_no_files(keychain) => return Ok(known.answer.clone()),
+            None if is_sealed => {
+                return Err(Outcome::Failed("it is not asked while `/` is another image's".to_owned()));
+            }
+            Some(_) | None => {}
         }
         let (answer, lasts) = match clouds.ask(keychain, registry).await {
             Ok((secret, lasts)) => (Answer::Secret(secret), lasts),

@@ -182,9 +182,13 @@ async fn helpers_are_asked_once_and_their_troubles_are_noted() {
     let texts = [("config.json".to_owned(), text.to_owned())];
     let credentials =
         Credentials::parse(&texts, &[PathBuf::from("/nonexistent"), directory.path().to_owned()]).expect("parsed");
-    credentials.prefetch(&[reference("g.example/a"), reference("busybox")]).await;
+    credentials.seal(&[reference("g.example/a"), reference("busybox")]).await;
+    // Nobody can plant a helper for what was not asked before.
+    let planted = credentials.find(&reference("t.example/a")).await;
+    assert!(planted.notes.join(";").contains("not run while"), "{planted:?}");
     assert_eq!(user(&credentials, "g.example/b").await.as_deref(), Some("u:p"));
     assert_eq!(user(&credentials, "busybox").await.as_deref(), Some("u:p"));
+    credentials.unseal();
     assert_eq!(user(&credentials, "t.example/a").await.as_deref(), Some("identity t"));
     assert_eq!(user(&credentials, "u.example/a").await.as_deref(), Some("fallback:"));
     let asked = std::fs::read_to_string(path("good")).expect("log");

@@ -1,5 +1,12 @@
-//! What somebody may try who writes a Dockerfile, a base, a RUN, or into a cache, or answers as a server: and what comes of
-//! it.
+//! What somebody may try who writes a Dockerfile, a base, a RUN, or into a cache, or answers as a server, or looks at the
+//! processes of a machine: and what comes of it.
 
 mod bytes;
+mod command_line;
+mod container_files;
+mod devices;
+mod ends;
+mod helpers;
 mod network;
+mod other_processes;
+mod system_calls;

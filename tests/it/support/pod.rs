@@ -83,6 +83,12 @@ impl Pod {
         pod.add(&["--cap-add=AUDIT_WRITE,MKNOD,NET_RAW"]).seccomp("seccomp-unshare.json")
     }
 
+    /// Privileged in all that counts, but user namespaces are refused.
+    pub(crate) fn without_user_namespaces() -> Self {
+        let mut pod = Self::bare();
+        pod.add(&["--cap-add=AUDIT_WRITE,MKNOD,NET_RAW,SYS_ADMIN"]).seccomp("seccomp-no-userns.json")
+    }
+
     /// The same without any profile, as runtimes are that have no default one.
     pub(crate) fn unconfined() -> Self {
         let mut pod = Self::bare();
