@@ -4,7 +4,7 @@
 //! the build's. Nothing of it can be prevented; but it is found, by comparing each writable mount before and after.
 //!
 //! *Invariant: a difference is only RUN's if nobody else was seen to write there: what changed while no RUN ran, and what
-//! the executor itself has open, is not.*
+//! another process of the container has open for writing (the log, above all), is not.*
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -57,6 +57,8 @@ pub(super) struct Watch {
     mounts: HashSet<PathBuf>,
     /// What the executor itself writes to.
     own: Exclusions,
+    /// What processes of the container had open before the RUN.
+    open: HashSet<Inode>,
     last: Census,
     /// Directories in which somebody else than a RUN was seen to write.
     of_others: BTreeSet<PathBuf>,
@@ -79,7 +81,8 @@ impl Watch {
         let volumes: BTreeSet<PathBuf> = mounts.iter().filter(is_watched).map(|mount| mount.target.clone()).collect();
         let volumes = volumes.into_iter().collect();
         let mounts = mounts.iter().map(|mount| mount.target.clone()).collect();
-        let mut watch = Self { volumes, mounts, own, last: Census::new(), of_others: BTreeSet::new() };
+        let (last, of_others) = (Census::new(), BTreeSet::new());
+        let mut watch = Self { volumes, mounts, own, open: open_files(), last, of_others };
         watch.last = watch.census();
         watch
     }
@@ -87,6 +90,7 @@ impl Watch {
     /// Looks again, before a RUN: what is otherwise than at the last look is somebody else's work. `kept` are directories
     /// that are not the image's, either: they are looked at from now on.
     pub(super) fn before_run<'a>(&mut self, kept: impl Iterator<Item = &'a PathBuf>) {
+        self.open = open_files();
         let known = self.volumes.len();
         self.volumes.extend(kept.filter(|path| !self.volumes.contains(path)).cloned().collect::<Vec<_>>());
         if self.volumes.len() > known {
@@ -115,13 +119,12 @@ impl Watch {
     }
 
     fn census(&self) -> Census {
-        let own = open_files();
         let mut census = Census::new();
         for volume in &self.volumes {
             let Ok(tree) = Tree::open(volume) else {
                 // A single file, or gone.
                 if let Ok(metadata) = fs::symlink_metadata(volume) {
-                    census.insert(volume.clone(), of_file(&metadata, &own));
+                    census.insert(volume.clone(), of_file(&metadata, &self.open));
                 }
                 continue;
             };
@@ -134,7 +137,7 @@ impl Watch {
                     add(&mut hash, b"", &stat);
                 }
                 let place = if path.as_os_str().is_empty() { volume.clone() } else { volume.join(&path) };
-                let below = self.look(&directory, &place, &own, &mut hash);
+                let below = self.look(&directory, &place, &mut hash);
                 pending.extend(below.into_iter().map(|name| path.join(name)));
                 census.insert(place, hash.finish());
             }
@@ -144,7 +147,7 @@ impl Watch {
 
     /// Adds the entries of the directory at `place`; returns the names of those that are directories. What cannot be
     /// read, RUN could not write to either.
-    fn look(&self, directory: &Directory, place: &Path, own: &HashSet<Inode>, hash: &mut Xxh3) -> Vec<OsString> {
+    fn look(&self, directory: &Directory, place: &Path, hash: &mut Xxh3) -> Vec<OsString> {
         let mut below = Vec::new();
         for name in directory.names().unwrap_or_default() {
             let name = name.as_os_str();
@@ -153,7 +156,7 @@ impl Watch {
                 continue;
             }
             let Ok(Some(stat)) = directory.stat(name) else { continue };
-            if own.contains(&stat.inode) {
+            if self.open.contains(&stat.inode) {
                 continue;
             }
             add(hash, name.as_bytes(), &stat);
@@ -181,9 +184,9 @@ fn add(hash: &mut Xxh3, name: &[u8], stat: &Stat) {
     }
 }
 
-fn of_file(metadata: &fs::Metadata, own: &HashSet<Inode>) -> u64 {
+fn of_file(metadata: &fs::Metadata, open: &HashSet<Inode>) -> u64 {
     let mut hash = Xxh3::new();
-    if !own.contains(&inode(metadata)) {
+    if !open.contains(&inode(metadata)) {
         for number in [metadata.mode(), metadata.uid(), metadata.gid()] {
             hash.write_u32(number);
         }
@@ -199,10 +202,16 @@ pub(super) fn inode(metadata: &fs::Metadata) -> Inode {
     Inode { device: u64::from(major) << 32 | u64::from(minor), number: metadata.ino() }
 }
 
-/// Returns the files that the executor has open: its log is among them where a CI system keeps that in a volume.
+/// Returns the files that processes of the container have open for writing: the executor's log is among them where a CI
+/// system keeps that in a volume, whoever writes it there.
 pub(super) fn open_files() -> HashSet<Inode> {
-    let descriptors = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let files = descriptors.filter_map(|descriptor| fs::metadata(descriptor.path()).ok());
+    const WRITABLE: u32 = 0o200;
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let descriptors =
+        processes.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten());
+    // The link to what is open has the mode that it was opened with. Source: proc_pid_fd(5).
+    let writable = descriptors.filter(|descriptor| descriptor.metadata().is_ok_and(|link| link.mode() & WRITABLE != 0));
+    let files = writable.filter_map(|descriptor| fs::metadata(descriptor.path()).ok());
     files.filter(fs::Metadata::is_file).map(|metadata| inode(&metadata)).collect()
 }
 

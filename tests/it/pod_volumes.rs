@@ -171,6 +171,22 @@ fn what_run_writes_into_a_volume_fails_the_build_by_name() {
 }
 
 #[test]
+fn what_another_program_of_the_task_logs_into_a_volume_is_not_runs() {
+    if !Isolation::Container.allowed("pod volumes: log") {
+        return;
+    }
+    let volumes = Scratch::new("volumes");
+    let source = source("FROM $BASE\nRUN echo chatty\nRUN echo more && echo ran > /ran\n", &[]);
+    let mut pod = Pod::plain();
+    pod.mount_writable(&volumes.directory("log"), "/var/run/argo");
+    // As Argo's emissary does, which reads what the executor prints.
+    let script = "set -o pipefail; /kaniko/executor \"$@\" 2>&1 | /busybox/busybox tee -a /var/run/argo/combined";
+    let build = Executor::in_pod(Isolation::Auto, pod, source.path()).only_layout().run_script(script).expect(0);
+    assert!(listing(&build).contains("/ran"));
+    assert!(fs::read_to_string(volumes.join("log/combined")).expect("reads").contains("chatty"));
+}
+
+#[test]
 fn a_run_that_fails_is_told_what_the_isolation_lacks() {
     if !Isolation::Container.allowed("pod volumes: hints") {
         return;
