@@ -24,7 +24,10 @@ fn tags(registry: &Registry, repository: &str) -> Vec<String> {
     let mut skopeo = std::process::Command::new("skopeo");
     let listed = process::run(skopeo.args(["list-tags", "--tls-verify=false", &reference]), SHORT);
     let listed: Value = serde_json::from_str(&listed.success()).expect("JSON");
-    listed["Tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    let tags = listed["Tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut tags: Vec<String> = tags.map(str::to_owned).collect();
+    tags.sort();
+    tags
 }
 
 #[test]
