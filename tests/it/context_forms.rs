@@ -66,7 +66,8 @@ fn nothing<'a>() -> Prepare<'a> {
 
 fn forms_of_git<'a>(web: &Web, daemon: &str, sshd: Option<&'a Sshd>) -> Vec<Form<'a>> {
     let own: Prepare<'_> = Box::new(|executor| {
-        executor.env("GIT_PULL_METHOD", "git");
+        // kaniko's form has .git by itself, the others do not.
+        executor.env("GIT_PULL_METHOD", "git").add(&["--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=0"]);
     });
     let mut forms = vec![
         ("git over https", format!("https://{}/git/repo.git#main", web.address), nothing()),

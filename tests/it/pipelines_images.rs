@@ -498,7 +498,11 @@ fn the_step_action_and_the_task_that_joins_run() {
     let Some(step) = tekton_step("tekton/stepaction/yadokari/0.1/yadokari.yaml", &parameters) else { return };
     assert_eq!(
         step.environment,
-        ["DOCKER_CONFIG=/tekton/creds/.docker", "SSL_CERT_DIR=/kaniko/ssl/certs:", "GIT_CREDENTIALS_DIR="]
+        [
+            "DOCKER_CONFIG=/tekton/creds/.docker",
+            "SSL_CERT_DIR=/kaniko/ssl/certs:/etc/ssl/certs:",
+            "GIT_CREDENTIALS_DIR="
+        ]
     );
     let results = Scratch::new("step-results");
     let volumes = [(source.path(), "/workspace/source", false), (results.path(), STEP_RESULTS, true)];
