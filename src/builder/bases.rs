@@ -98,7 +98,7 @@ fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result
 }
 
 /// Joins the manifest's layers with the configuration's digests.
-pub(super) fn image(layers: Vec<Descriptor>, config: ImageConfig, content: &LayerContent) -> Result<Image, String> {
+pub(super) fn image(layers: Vec<Descriptor>, mut config: ImageConfig, content: &LayerContent) -> Result<Image, String> {
     let diff_ids: &[DiffId] = &config.rootfs.diff_ids;
     if diff_ids.len() != layers.len() {
         return Err(format!("its manifest has {} layers, its configuration {}", layers.len(), diff_ids.len()));
@@ -106,5 +106,7 @@ pub(super) fn image(layers: Vec<Descriptor>, config: ImageConfig, content: &Laye
     let joined = layers.into_iter().zip(diff_ids);
     let layers =
         joined.map(|(descriptor, diff_id)| Layer { descriptor, diff_id: diff_id.clone(), content: content.clone() });
-    Ok(Image { layers: layers.collect(), config })
+    let layers = layers.collect();
+    config.match_history();
+    Ok(Image { layers, config })
 }

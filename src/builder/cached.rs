@@ -274,7 +274,13 @@ impl Shared<'_> {
         let (made, parts) = (hit.entry.made, sought.parts.trace());
         progress.cached.trail.push(TrailStep { stage, number, text, made, parts });
         if is_kept {
-            progress.cached.inline.push(hit.inline());
+            let key = match &step.action {
+                // It may have been found by the state of a stage, or by the files that are copied from there: only the
+                // latter is the same whether the stage was found or made.
+                Action::Copy(_) | Action::Workdir(_) => &hit.entry.effect,
+                Action::Run(_) | Action::Configure => &hit.entry.key,
+            };
+            progress.cached.inline.push(hit.inline(key));
         }
         progress.cached.advance(&hit.entry.effect);
     }

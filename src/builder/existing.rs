@@ -62,6 +62,7 @@ fn build_key(
     let single = request.snapshots == Snapshots::Single;
     let mut frames = Frames::new("build").with(settings.runs.hex()).with(single.to_string());
     frames = frames.with(request.cache.inline.to_string()).list(form(&request.form));
+    frames = frames.option(request.platform_is_asked.then(|| request.platform.to_string()));
     for (number, stage) in plan.stages.iter().enumerate() {
         let base = match &stage.base {
             StageBase::Scratch => "scratch".to_owned(),
@@ -180,13 +181,15 @@ pub(super) fn find(
     let manifest = Descriptor::of(&media_type, &bytes);
     let note = format!("already built: {} has the key {key}", manifest.digest);
     services.reporter.report(Event::Note(&note));
-    Ok(Some(Existing { manifest, document: resolved.manifest, pushed: destinations }))
+    let platform = resolved.config.platform;
+    Ok(Some(Existing { manifest, document: resolved.manifest, platform, pushed: destinations }))
 }
 
 /// An image that was found.
 pub(super) struct Existing {
     pub(super) manifest: Descriptor,
     pub(super) document: crate::oci::Manifest,
+    platform: crate::oci::Platform,
     pub(super) pushed: Vec<Reference>,
 }
 
@@ -194,7 +197,6 @@ impl Existing {
     /// Tells about it as about an image that was built.
     pub(super) fn outcome(
         self,
-        request: &BuildRequest,
         context: &Context,
         base: Option<&(BaseKey, Base)>,
         bases: Vec<BaseUsed>,
@@ -207,7 +209,7 @@ impl Existing {
             config: self.document.config,
             images: Vec::new(),
             base_layers: base.map_or(0, |(_, base)| base.image.layers.len()),
-            platform: request.platform.clone(),
+            platform: self.platform,
             pushed: self.pushed,
             bases,
             context: context.origin.clone(),

@@ -77,7 +77,7 @@ impl Shared<'_> {
         witness: Option<&Witness>,
     ) -> Result<Option<Layer>, Error> {
         let start = Instant::now();
-        if !step.link {
+        if !step.is_apart() {
             self.files(progress)?;
         }
         let owner = match &step.chown {
@@ -139,7 +139,7 @@ impl Shared<'_> {
         let spool = self.scratch("copy", progress.id)?;
         let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool, observer };
         let mut nothing = Inventory::new();
-        let files = if step.link { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
+        let files = if step.is_apart() { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
         let copied = self.write_copy(&copying, opened, files, writer)?;
         remove_scratch(&spool)?;
@@ -163,8 +163,15 @@ impl Shared<'_> {
         let observer = observer.filter(|_| matches!(source, Source::Context { .. }));
         let added = self.added_to(step)?;
         let (draft, added) = (&mut draft, &added);
-        let mut copier = Copier { step, source, draft, owner, spool, spooled: 0, sources: 0, added, observer };
+        let sockets = 0;
+        let mut copier = Copier { step, source, draft, owner, spool, spooled: 0, sources: 0, added, observer, sockets };
         copier.copy()?;
+        let sockets = copier.sockets;
+        if sockets > 0 {
+            let files = if sockets == 1 { "a socket".to_owned() } else { format!("{sockets} sockets") };
+            let message = format!("{files} of the source left out: an image cannot hold any");
+            self.services.reporter.report(Event::Warning { rule: "SocketLeftOut", line: None, message: &message });
+        }
         if draft.is_empty() {
             return Ok(None);
         }

@@ -134,7 +134,7 @@ impl Shared<'_> {
         let mut nothing = Inventory::new();
         let ignored = Exclusions::new(&[]);
         let mut draft = Draft::new(&mut nothing, &ignored, Timestamp::default());
-        let (owner, spooled, sources) = (None, 0, 0);
+        let (owner, spooled, sources, sockets) = (None, 0, 0, 0);
         let (draft_of, spool_of, added_of) = (&mut draft, &spool, &added);
         let mut copier = Copier {
             step,
@@ -146,6 +146,7 @@ impl Shared<'_> {
             sources,
             added: added_of,
             observer,
+            sockets,
         };
         let names = match (reading, step.sources.first().and_then(path)) {
             (Reading::Shown, Some(path)) => {
@@ -194,7 +195,7 @@ fn copied_places(source: &Source<'_>, step: &CopyStep, path: &str) -> Result<Fra
     let roots = if step.parents { path.split_once("/./").map_or("", |(root, _)| root) } else { path };
     let mut places = Vec::new();
     for found in source.matches(roots)? {
-        let is_directory = source.find(&found)?.kind == EntryKind::Directory;
+        let is_directory = source.is_directory(&found)?;
         places.push(Frames::new("place").with(found.as_os_str().as_bytes()).with(is_directory.to_string()).digest());
     }
     Ok(Frames::new("copied").list(places.iter().map(Digest::hex)))

@@ -80,7 +80,7 @@ pub(super) fn start(kind: &'static str, platform: &Platform, before: Option<(&st
 
 /// Tells whether a COPY does not depend on the image at all; the names of --chown are looked up in it.
 pub(super) fn is_apart(copy: &CopyStep) -> bool {
-    copy.link && copy.chown.is_none()
+    copy.is_apart() && copy.chown.is_none()
 }
 
 /// What stands for the files of a stage.

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::image::LayerContent;
-use crate::oci::{Descriptor, Digest, Document, Platform, Reference};
+use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference, media_type};
 use crate::plan::Base;
 use crate::store::{Store, Verified};
 
@@ -19,16 +19,19 @@ const LARGEST_DOCUMENT: u64 = 16 << 20;
 const DEEPEST: usize = 4;
 
 /// Reads the image for a platform and brings its layers into the store.
+///
+/// A digest in the reference names anything in the layout, wherever an index has it.
 pub(super) fn resolve(path: &Path, reference: &Reference, platform: &Platform, store: &Store) -> Result<Base, String> {
     let index = fs::read(path.join("index.json")).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut document = Document::parse(crate::oci::media_type::OCI_INDEX, &index).map_err(|error| error.to_string())?;
-    let mut digest = Digest::of(&index);
-    for level in 0..DEEPEST {
+    let (mut digest, mut document) = match &reference.digest {
+        Some(digest) => (digest.clone(), named(path, digest)?),
+        None => (Digest::of(&index), parsed(media_type::OCI_INDEX, &index)?),
+    };
+    for _ in 0..DEEPEST {
         let index = match document {
             Document::Index(index) => index,
             Document::Manifest(manifest) => {
-                let config = read(path, &manifest.config)?;
-                let config = serde_json::from_slice(&config).map_err(|error| format!("its configuration: {error}"))?;
+                let config = config(path, &manifest)?;
                 for layer in &manifest.layers {
                     keep(path, layer, store)?;
                 }
@@ -36,21 +39,45 @@ pub(super) fn resolve(path: &Path, reference: &Reference, platform: &Platform, s
                 return Ok(Base { pinned: reference.with_digest(digest.clone()), manifest: digest, image });
             }
         };
-        let pinned = reference.digest.as_ref().filter(|_| level == 0);
-        let chosen = match pinned {
-            Some(digest) => index.manifests.iter().find(|one| one.digest == *digest),
-            None if index.manifests.len() == 1 => index.manifests.first(),
-            None => index.select(platform),
-        };
-        let chosen = chosen.ok_or_else(|| match pinned {
-            Some(digest) => format!("{} has no {digest}", path.display()),
-            None => format!("{} has several images and none for {platform}: add @ and a digest", path.display()),
-        })?;
+        let chosen = choose(path, &index, platform)?;
         digest = chosen.digest.clone();
-        let bytes = read(path, chosen)?;
-        document = Document::parse(&chosen.media_type, &bytes).map_err(|error| error.to_string())?;
+        document = parsed(&chosen.media_type, &read(path, chosen)?)?;
     }
     Err(format!("its indexes are nested more than {DEEPEST} deep"))
+}
+
+/// Says what to look at next for a platform.
+fn choose<'i>(path: &Path, index: &'i Index, platform: &Platform) -> Result<&'i Descriptor, String> {
+    if let [only] = &index.manifests[..] {
+        return Ok(only);
+    }
+    if let Some(chosen) = index.choose(platform) {
+        return Ok(chosen);
+    }
+    for unlabelled in index.unlabelled() {
+        if let Document::Manifest(manifest) = parsed(&unlabelled.media_type, &read(path, unlabelled)?)?
+            && platform.is_served_by(&config(path, &manifest)?.platform)
+        {
+            return Ok(unlabelled);
+        }
+    }
+    Err(format!("{} has several images and none for {platform}: add @ and a digest", path.display()))
+}
+
+/// Reads what a digest alone names: a manifest or an index, told by its fields where it does not say what it is.
+fn named(path: &Path, digest: &Digest) -> Result<Document, String> {
+    let bytes = read_whole(path, digest)?;
+    let value: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    let is_index = value.is_some_and(|value| value.get("manifests").is_some());
+    parsed(if is_index { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST }, &bytes)
+}
+
+fn parsed(said: &str, bytes: &[u8]) -> Result<Document, String> {
+    Document::parse(said, bytes).map_err(|error| error.to_string())
+}
+
+fn config(path: &Path, manifest: &Manifest) -> Result<ImageConfig, String> {
+    serde_json::from_slice(&read(path, &manifest.config)?).map_err(|error| format!("its configuration: {error}"))
 }
 
 fn open(path: &Path, digest: &Digest) -> Result<Verified<File>, String> {
@@ -60,10 +87,14 @@ fn open(path: &Path, digest: &Digest) -> Result<Verified<File>, String> {
 }
 
 fn read(path: &Path, blob: &Descriptor) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let read = open(path, &blob.digest)?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes);
-    read.map_err(|error| format!("{}: {error}", blob.digest))?;
+    let bytes = read_whole(path, &blob.digest)?;
     must_have(blob, bytes.len() as u64).map(|()| bytes)
+}
+
+fn read_whole(path: &Path, digest: &Digest) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = open(path, digest)?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|error| format!("{digest}: {error}"))
 }
 
 fn must_have(blob: &Descriptor, size: u64) -> Result<(), String> {

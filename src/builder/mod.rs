@@ -194,7 +194,7 @@ fn build_context(
         return Ok(None);
     }
     if let Some(existing) = existing::find(request, build_key.as_ref(), services)? {
-        return Ok(Some(existing.outcome(request, context, target_base.as_ref(), used)));
+        return Ok(Some(existing.outcome(context, target_base.as_ref(), used)));
     }
     recompress::force(request, services, target_base.as_ref(), &mut bases)?;
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
@@ -213,7 +213,7 @@ fn build_context(
         size: image.size(),
         layers: image.layers.len(),
         base_layers: target_base.map_or(0, |(_, base)| base.image.layers.len()),
-        platform: request.platform.clone(),
+        platform: image.platform.clone(),
         pushed,
         bases: used,
         context: context.origin.clone(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::context::Context;
 use crate::image::{Image, Inventory, Layer};
 use crate::isolation::Capacity;
-use crate::oci::{History, ImageConfig};
+use crate::oci::{History, ImageConfig, Platform};
 use crate::outcome::StepDone;
 use crate::output::Uploads;
 use crate::plan::{Action, Bases, BuildPlan, Stage, StageBase, StageId, Step};
@@ -386,7 +386,8 @@ impl Shared<'_> {
         image.config.config = stage.config.clone();
         image.config.author.clone_from(&stage.author);
         image.config.created = Some(rfc3339(self.request.created));
-        image.config.platform = stage.platform.clone();
+        let asked = self.request.platform_is_asked.then_some(&self.request.platform);
+        image.config.platform = Platform::of_image(&image.config.platform, asked);
     }
 
     /// Returns the files of the image. Where nothing has asked for them before, its layers are read: into a root

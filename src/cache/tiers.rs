@@ -418,10 +418,10 @@ impl Tier {
 }
 
 impl Hit {
-    /// Makes the step a part of an image's configuration.
-    pub fn inline(&self) -> InlineStep {
+    /// Makes the step a part of an image's configuration, to be found by `key`.
+    pub fn inline(&self, key: &CacheKey) -> InlineStep {
         // An entry of an older executor may say more than an image may show.
-        let entry = Entry { text: redact_within(&self.entry.text), ..self.entry.clone() };
+        let entry = Entry { key: key.clone(), text: redact_within(&self.entry.text), ..self.entry.clone() };
         InlineStep { entry, layer: self.layer.as_ref().map(|layer| layer.descriptor.clone()) }
     }
 }

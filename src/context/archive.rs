@@ -1,20 +1,21 @@
 //! Tar archives as contexts, from wherever their bytes come, straight into the context's directory.
 //!
-//! Knows what an archive may hold that is no context; knows no network.
+//! Knows what the names in an archive mean; knows no network.
 //!
-//! *Invariant: what an archive says about places outside of the context is refused by the entry's name.*
-
-use std::io::Read;
-use std::path::{Component, Path};
+//! *Invariant: the context is the archive's root, as for a process in it: absolute names and links, and `..`, end there.
+//! So a link to `/usr/bin/python3` is text here as it is in a directory, and what it leads to is looked for when it is
+//! copied.*
 
 use super::Error;
 use super::writer::{Attributes, Writer};
 use crate::image::{self, Entry, EntryKind, LayerReader};
+use crate::rootfs::Device;
+use std::io::Read;
 
 /// Unpacks an archive in whatever compression; `what` names it in messages.
 pub(super) fn unpack(what: &str, reader: impl Read + Send, writer: &mut Writer) -> Result<(), Error> {
     let unreadable = |source| Error::Read { what: what.to_owned(), source };
-    let mut entries = LayerReader::strict(image::decompressed(reader).map_err(unreadable)?);
+    let mut entries = LayerReader::rooted(image::decompressed(reader).map_err(unreadable)?);
     let mut count: u64 = 0;
     loop {
         let next = entries.next_entry();
@@ -32,36 +33,24 @@ pub(super) fn unpack(what: &str, reader: impl Read + Send, writer: &mut Writer) 
 }
 
 fn put(entry: &Entry, content: &mut dyn Read, writer: &mut Writer) -> Result<(), Error> {
-    let path = entry.path.as_path();
+    let path = &writer.inside(&entry.path)?;
     let attributes = Attributes { mode: entry.mode, mtime: entry.mtime };
     match &entry.kind {
         EntryKind::File { .. } => writer.file(path, attributes, content),
         EntryKind::Directory => writer.directory(path, attributes),
-        EntryKind::Symlink { target } if leaves(path, target) => {
-            let reason = "it is a symbolic link that leads out of the context; make it relative, or leave it out";
-            Err(Error::Entry { path: path.to_owned(), reason })
-        }
         EntryKind::Symlink { target } => writer.symlink(path, target, entry.mtime),
-        EntryKind::HardLink { target } => writer.hard_link(path, target, entry.mtime),
+        EntryKind::HardLink { target } => {
+            let target = writer.inside(target)?;
+            writer.hard_link(path, &target, entry.mtime)
+        }
         EntryKind::Fifo => writer.fifo(path, attributes),
-        EntryKind::CharacterDevice { .. } | EntryKind::BlockDevice { .. } => {
-            Err(Error::Entry { path: path.to_owned(), reason: "it is a device" })
+        EntryKind::CharacterDevice { major, minor } => {
+            writer.device(path, attributes, Device { block: false, major: *major, minor: *minor })
+        }
+        EntryKind::BlockDevice { major, minor } => {
+            writer.device(path, attributes, Device { block: true, major: *major, minor: *minor })
         }
     }
-}
-
-/// Tells whether a link's text leads out of the root, as far as the text alone can tell.
-fn leaves(link: &Path, target: &Path) -> bool {
-    let mut depth = link.components().count().saturating_sub(1);
-    for part in target.components() {
-        match part {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return true,
-        }
-    }
-    false
 }
 
 #[cfg(test)]
@@ -115,30 +104,54 @@ mod tests {
     }
 
     #[test]
-    fn hostile_entries_are_refused_by_name() {
+    fn the_context_is_the_archives_root() {
+        use tar::EntryType as Kind;
+        let (directory, result) = unpacked(&archive(&[
+            ("../up", Kind::Regular, "x"),
+            ("a/../../dots", Kind::Regular, "x"),
+            ("/absolute", Kind::Regular, "x"),
+            ("out", Kind::Symlink, "/etc"),
+            ("python", Kind::Symlink, "/usr/bin/python3"),
+            ("a/far", Kind::Symlink, "../../../x"),
+            ("etc/", Kind::Directory, ""),
+            ("out/passwd", Kind::Regular, "x"),
+            ("l", Kind::Symlink, "etc/../a"),
+            ("l/below", Kind::Regular, "x"),
+            ("hard", Kind::Link, "/out/passwd"),
+            ("null", Kind::Char, ""),
+        ]));
+        result.expect("unpacks");
+        let context = directory.path().join("context");
+        for path in ["up", "dots", "absolute", "etc/passwd", "a/below", "hard"] {
+            assert_eq!(fs::read(context.join(path)).expect(path), b"x", "{path}");
+        }
+        assert_eq!(fs::read_link(context.join("python")).expect("a link").to_str(), Some("/usr/bin/python3"));
+        assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1, "outside is untouched");
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_refused_by_name() {
         use tar::EntryType as Kind;
         for (name, kind, text, reason) in [
-            ("../evil", Kind::Regular, "x", ".."),
-            ("a/../../evil", Kind::Regular, "x", ".."),
-            ("/evil", Kind::Regular, "x", "absolute"),
-            ("evil", Kind::Symlink, "/etc", "out of the context"),
-            ("a/evil", Kind::Symlink, "../../x", "out of the context"),
-            ("evil", Kind::Link, "../x", ".."),
-            ("evil", Kind::Link, "/etc/passwd", "absolute"),
             ("evil", Kind::Link, "missing", "not in the context"),
-            ("evil", Kind::Char, "", "device"),
-            ("evil", Kind::Block, "", "device"),
+            ("gone/evil", Kind::Regular, "x", "leads to nothing"),
+            ("circle/evil", Kind::Regular, "x", "circle"),
+            ("file/evil", Kind::Regular, "x", "a file is where"),
         ] {
-            let (directory, result) = unpacked(&archive(&[("fine", Kind::Regular, "x"), (name, kind, text)]));
+            let before =
+                [("gone", Kind::Symlink, "/etc"), ("circle", Kind::Symlink, "circle"), ("file", Kind::Regular, "x")];
+            let (directory, result) = unpacked(&archive(&[&before[..], &[(name, kind, text)]].concat()));
             let error = result.expect_err(name);
-            let told =
-                format!("{error} {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
-            assert!(told.contains("evil") && told.contains(reason), "{name}: {told}");
+            let told = causes(&error);
+            assert!(told.contains(name.split('/').next().unwrap_or(name)) && told.contains(reason), "{name}: {told}");
             assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1, "{name}: outside is untouched");
         }
-        let through = archive(&[("l", Kind::Symlink, "d"), ("l/evil", Kind::Regular, "x")]);
-        assert!(unpacked(&through).1.expect_err("through a link").to_string().contains("l"));
         assert!(matches!(unpacked(&[0; 1024]).1, Err(Error::Empty { .. })));
         assert!(matches!(unpacked(b"not an archive").1, Err(Error::Archive { .. })));
+    }
+
+    fn causes(error: &dyn std::error::Error) -> String {
+        let cause = error.source().map(causes).unwrap_or_default();
+        format!("{error}: {cause}")
     }
 }

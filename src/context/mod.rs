@@ -176,12 +176,20 @@ pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error
     let origin = brought.fetched.map(|fetched| known(fetched, &tree)).transpose()?;
     let mut named = BTreeMap::new();
     for (number, (name, context)) in request.named_contexts.iter().enumerate() {
-        if let NamedContext::Files(source) = context {
-            let brought = bring(source, &format!("named-{number}"), request.context_max_size, means)?;
-            let (changed, tree) = (brought.changed(), brought.tree);
-            let ignore = dockerfile::own_ignore(&tree)?;
-            named.insert(name.clone(), Files { tree, ignore, changed });
-        }
+        let directory = format!("named-{number}");
+        let (tree, changed) = match context {
+            NamedContext::Files(source) => {
+                let brought = bring(source, &directory, request.context_max_size, means)?;
+                let changed = brought.changed();
+                (brought.tree, changed)
+            }
+            NamedContext::Scratch => {
+                (writer::Writer::create(&means.state.join(directory), 0)?.finish()?, Changed::Unknown)
+            }
+            NamedContext::Image(_) | NamedContext::Layout { .. } => continue,
+        };
+        let ignore = dockerfile::own_ignore(&tree)?;
+        named.insert(name.clone(), Files { tree, ignore, changed });
     }
     let clone = match &request.context {
         ContextSource::Directory(path) => clone::commit_of(path),

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Error;
 use crate::image::Timestamp;
-use crate::rootfs::{FileKind, HoleWriter, Tree};
+use crate::rootfs::{Device, Devices, FileKind, HoleWriter, Tree};
 
 /// What an entry counts beside its content, so that a flood of empty files meets the limit too.
 const ENTRY_COST: u64 = 512;
@@ -25,6 +25,8 @@ pub(super) struct Writer {
     used: u64,
     /// Paths that are directories for sure, and no links on the way to them.
     directories: HashSet<PathBuf>,
+    /// Devices that may not be made here.
+    devices: Devices,
     /// What directories get at the end, when nothing is written in them any more.
     pending: Vec<(PathBuf, u16, Timestamp)>,
     buffer: Vec<u8>,
@@ -55,8 +57,8 @@ impl Writer {
     pub(super) fn existing(path: &Path, limit: u64) -> Result<Self, Error> {
         let directories = HashSet::from([PathBuf::new()]);
         let buffer = vec![0; BUFFER];
-        let (tree, pending, modified) = (Tree::open(path)?, Vec::new(), None);
-        Ok(Self { tree, limit, used: 0, directories, pending, buffer, modified })
+        let (tree, devices, pending, modified) = (Tree::open(path)?, Devices::new(), Vec::new(), None);
+        Ok(Self { tree, limit, used: 0, directories, devices, pending, buffer, modified })
     }
 
     /// Puts a directory there, or gives one that is there these attributes.
@@ -95,6 +97,42 @@ impl Writer {
         directory.set_mode(&name, permissions(attributes.mode))?;
         directory.set_mtime(&name, attributes.mtime)?;
         Ok(())
+    }
+
+    /// Puts a device there; where that is not allowed, an empty file that the tree knows for one.
+    pub(super) fn device(&mut self, path: &Path, attributes: Attributes, device: Device) -> Result<(), Error> {
+        self.count(path, ENTRY_COST)?;
+        let (directory, name) = self.place(path, attributes.mtime)?;
+        if directory.create_device(&name, device.block, device.major, device.minor).is_err() {
+            directory.create_file(&name)?;
+            self.devices.insert(path.to_owned(), device);
+        }
+        directory.set_mode(&name, permissions(attributes.mode))?;
+        directory.set_mtime(&name, attributes.mtime)?;
+        Ok(())
+    }
+
+    /// Returns where a path leads, but for its last name: links on the way are followed, and lead nowhere out of the
+    /// context.
+    ///
+    /// Only for sources whose links are meant to be followed: what is written by the path as it stands never goes through
+    /// one.
+    pub(super) fn inside(&self, path: &Path) -> Result<PathBuf, Error> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path.to_owned()) };
+        if self.directories.contains(parent) {
+            return Ok(path.to_owned());
+        }
+        let refused = |reason| Error::Entry { path: path.to_owned(), reason };
+        let mut found = PathBuf::new();
+        for part in parent.components() {
+            found.push(part);
+            if self.tree.stat(&found)?.is_some_and(|stat| stat.kind == FileKind::Symlink) {
+                let real =
+                    self.tree.real_path(&found).map_err(|_| refused("it is below links that lead in a circle"))?;
+                found = real.ok_or_else(|| refused("it is below a link that leads to nothing in the context"))?;
+            }
+        }
+        Ok(found.join(name))
     }
 
     /// Puts a second name of a file there.
@@ -136,7 +174,7 @@ impl Writer {
                 Some(_) | None => {}
             }
         }
-        Ok(self.tree)
+        Ok(self.tree.with_devices(self.devices))
     }
 
     /// Opens the directory that `path` stands in, and removes what is at `path`.
@@ -155,6 +193,7 @@ impl Writer {
                 self.directories.retain(|known| !known.starts_with(path));
             }
             directory.remove_tree(&name)?;
+            self.devices.retain(|known, _| !known.starts_with(path));
         }
         Ok((directory, name))
     }

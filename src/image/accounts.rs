@@ -168,6 +168,8 @@ impl Accounts {
             }
         };
         match group {
+            // A group that is empty is group 0, as BuildKit has it.
+            None if chown.ends_with(':') => Ok(Owner { uid, gid: 0 }),
             Some("root") => Ok(Owner { uid, gid: 0 }),
             Some(group) => Ok(Owner { uid, gid: self.group_id(group)? }),
             None => Ok(Owner { uid, gid }),
@@ -294,7 +296,7 @@ mod tests {
             ("app:root", "1000:0", true),
             ("app:wheel", "1000:10", true),
             ("77:audio", "77:29", true),
-            ("77:", "77:77", false),
+            ("77:", "77:0", false),
             (":5", "0:5", false),
             ("nobody", "user `nobody` is not in /etc/passwd of the image", true),
             ("1:none", "group `none` is not in /etc/group of the image", true),

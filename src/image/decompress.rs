@@ -7,6 +7,8 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
+use flate2::bufread::GzDecoder;
+
 use super::header;
 
 /// How a stream is compressed.
@@ -14,7 +16,7 @@ use super::header;
 pub enum Encoding {
     /// Not at all, or in a way that is not known here.
     Plain,
-    /// gzip, with any number of members.
+    /// gzip, with any number of members; what is no member behind one is not heeded.
     Gzip,
     /// zstd, with any number of frames.
     Zstd,
@@ -61,9 +63,7 @@ pub fn decompressed<'a>(mut reader: impl Read + Send + 'a) -> io::Result<Box<dyn
     let whole = Cursor::new(prefix).chain(reader);
     Ok(match encoding {
         Encoding::Plain => Box::new(whole),
-        Encoding::Gzip => {
-            Box::new(ToTheEnd::new(flate2::bufread::MultiGzDecoder::new(buffered(whole)), |gzip| gzip.get_mut()))
-        }
+        Encoding::Gzip => Box::new(ToTheEnd::new(Members::new(buffered(whole)), |members| members.get_mut())),
         Encoding::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(buffered(whole))?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -95,6 +95,82 @@ pub fn is_archive(reader: impl Read + Send) -> io::Result<bool> {
 
 fn buffered<R: Read>(reader: R) -> BufReader<R> {
     BufReader::with_capacity(BUFFER, reader)
+}
+
+/// The members of a gzip stream, one after the other. It ends where no further one begins: tapes and some tools pad with
+/// zeros, and gzip(1), with which container engines decompress, lets other bytes pass, too.
+struct Members<R> {
+    /// None only while it is replaced.
+    member: Option<GzDecoder<Peeked<R>>>,
+    ended: bool,
+}
+
+/// What a member begins with. Source: RFC 1952, 2.3.
+const MEMBER: &[u8] = &[0x1f, 0x8b, 8];
+
+impl<R: BufRead> Members<R> {
+    fn new(reader: R) -> Self {
+        Self { member: Some(GzDecoder::new(Peeked { ahead: Cursor::default(), reader })), ended: false }
+    }
+
+    fn get_mut(&mut self) -> &mut Peeked<R> {
+        self.member.as_mut().expect("it is put back").get_mut()
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.ended && !buffer.is_empty() {
+            let member = self.member.as_mut().expect("it is put back");
+            match member.read(buffer)? {
+                0 if member.get_mut().begins_with(MEMBER)? => {
+                    self.member = self.member.take().map(|member| GzDecoder::new(member.into_inner()));
+                }
+                0 => self.ended = true,
+                count => return Ok(count),
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// A reader that was asked for what comes next.
+struct Peeked<R> {
+    ahead: Cursor<Vec<u8>>,
+    reader: R,
+}
+
+impl<R: BufRead> Peeked<R> {
+    /// Tells what comes next, without taking it.
+    fn begins_with(&mut self, expected: &[u8]) -> io::Result<bool> {
+        let mut next = Vec::with_capacity(expected.len());
+        self.by_ref().take(expected.len() as u64).read_to_end(&mut next)?;
+        let is_expected = next == expected;
+        // What was ahead before is in it, as no more is ever asked for than was the last time.
+        self.ahead = Cursor::new(next);
+        Ok(is_expected)
+    }
+}
+
+impl<R: BufRead> Read for Peeked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.ahead.read(buffer)? {
+            0 => self.reader.read(buffer),
+            count => Ok(count),
+        }
+    }
+}
+
+impl<R: BufRead> BufRead for Peeked<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.ahead.fill_buf()?.is_empty() { self.reader.fill_buf() } else { self.ahead.fill_buf() }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let of_ahead = self.ahead.fill_buf().map_or(0, <[u8]>::len).min(amount);
+        self.ahead.consume(of_ahead);
+        self.reader.consume(amount - of_ahead);
+    }
 }
 
 /// Reads on in the source, to its end, where the decompressor has ended.
@@ -190,6 +266,21 @@ mod tests {
         for bytes in [gzip(&text), bzip2(&text), zstd::encode_all(&text[..], 3).expect("zstd"), XZ.to_vec()] {
             assert!(undone(&bytes[..bytes.len() - 5]).is_err(), "{:?}", Encoding::of(&bytes));
         }
+    }
+
+    #[test]
+    fn what_follows_a_gzip_stream_is_not_heeded() {
+        let one = gzip(b"one ");
+        for behind in [&[0; 700][..], b"junk", &[0x1f], &[0x1f, 0x8b, 7, 0]] {
+            assert_eq!(undone(&[&one, behind].concat()).expect("the stream is whole"), b"one ", "{behind:?}");
+            assert_eq!(undone(&[&one, &one, behind].concat()).expect("both are whole"), b"one one ");
+        }
+        // A member that begins must end, and a reader that gives a byte at a time changes nothing.
+        assert!(undone(&[&one[..], &one[..one.len() - 9]].concat()).is_err());
+        let bytewise = BufReader::with_capacity(1, Cursor::new([&one[..], &one, b"\0\0"].concat()));
+        let mut plain = Vec::new();
+        Members::new(bytewise).read_to_end(&mut plain).expect("both are whole");
+        assert_eq!(plain, b"one one ");
     }
 
     #[test]

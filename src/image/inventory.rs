@@ -76,6 +76,8 @@ pub struct Resolved<'a> {
     pub node: Option<&'a Node>,
     /// How many parts at the end of `path` do not exist.
     pub missing: usize,
+    /// Whether a symbolic link leads to a part that does not exist.
+    pub dangles: bool,
 }
 
 /// What is known of an account file.
@@ -206,12 +208,24 @@ impl Inventory {
     /// # Errors
     /// [`Error::Loop`] after 40 links, [`Error::NotDirectory`] where a part before the last is another kind of file.
     pub fn resolve(&self, path: &Path, follow_last: bool) -> Result<Resolved<'_>, Error> {
-        let way = self.way(path, follow_last)?;
+        Ok(self.resolved(self.way(path, follow_last)?))
+    }
+
+    /// Follows `path` as the kernel does for a process whose root is the directory `root`: absolute links begin there, and
+    /// `..` ends there. The path that is returned is the image's.
+    ///
+    /// # Errors
+    /// As [`Inventory::resolve`]; `root` itself must be a real path.
+    pub fn resolve_below(&self, root: &Path, path: &Path, follow_last: bool) -> Result<Resolved<'_>, Error> {
+        Ok(self.resolved(self.continued(self.way(root, false)?, path, follow_last)?))
+    }
+
+    fn resolved(&self, way: Way) -> Resolved<'_> {
         let node = if way.missing.is_empty() { Some(self.node(way.end())) } else { None };
         let parts: Vec<_> =
             way.found.iter().map(|(name, _)| &name[..]).chain(way.missing.iter().map(|m| &m[..])).collect();
         let path = PathBuf::from(OsString::from_vec(parts.join(&b'/')));
-        Ok(Resolved { path, node, missing: way.missing.len() })
+        Resolved { path, node, missing: way.missing.len(), dangles: way.dangles }
     }
 
     /// Returns what is in the directory at `path`, sorted by name; nothing where there is no directory.
@@ -257,12 +271,20 @@ impl Inventory {
     }
 
     fn way(&self, path: &Path, follow_last: bool) -> Result<Way, Error> {
+        self.continued(Way::default(), path, follow_last)
+    }
+
+    /// Goes on from the end of a way, whose links and `..` lead no further up than that end.
+    fn continued(&self, mut way: Way, path: &Path, follow_last: bool) -> Result<Way, Error> {
         let bytes = path.as_os_str().as_bytes();
         let follow_last = follow_last || bytes.ends_with(b"/") || bytes.ends_with(b"/.");
-        let mut way = Way { found: Vec::new(), missing: Vec::new() };
+        let root = way.found.len();
         let mut pending: VecDeque<Box<[u8]>> = parts(bytes).collect();
-        let mut links = 0;
+        // How many of the parts that come next are of a link's target.
+        let (mut links, mut of_link) = (0, 0_usize);
         while let Some(part) = pending.pop_front() {
+            let is_of_link = of_link > 0;
+            of_link = of_link.saturating_sub(1);
             if &*part == b".." && way.missing.pop().is_some() {
                 continue;
             }
@@ -271,12 +293,17 @@ impl Inventory {
                 return Err(Error::NotDirectory { path: path.to_owned(), file: way.real_path() });
             }
             if &*part == b".." {
-                way.found.pop();
+                if way.found.len() > root {
+                    way.found.pop();
+                }
                 continue;
             }
             let child = directory.children.get(&part).copied().filter(|_| way.missing.is_empty());
             match child.map(|id| (id, &self.node(id).kind)) {
-                None => way.missing.push(part),
+                None => {
+                    way.dangles |= is_of_link;
+                    way.missing.push(part);
+                }
                 Some((_, EntryKind::Symlink { target })) if follow_last || !pending.is_empty() => {
                     links += 1;
                     if links > MOST_LINKS {
@@ -284,9 +311,11 @@ impl Inventory {
                     }
                     let target = target.as_os_str().as_bytes();
                     if target.starts_with(b"/") {
-                        way.found.clear();
+                        way.found.truncate(root);
                     }
-                    for part in parts(target).collect::<Vec<_>>().into_iter().rev() {
+                    let parts: Vec<_> = parts(target).collect();
+                    of_link += parts.len();
+                    for part in parts.into_iter().rev() {
                         pending.push_front(part);
                     }
                 }
@@ -427,9 +456,12 @@ struct Place {
 }
 
 /// The parts of a real path.
+#[derive(Default)]
 struct Way {
     found: Vec<(Box<[u8]>, NodeId)>,
     missing: Vec<Box<[u8]>>,
+    /// Whether a part that is missing is of a link's target.
+    dangles: bool,
 }
 
 impl Way {

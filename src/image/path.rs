@@ -26,6 +26,16 @@ impl PathFault {
 ///
 /// `..` is resolved in the text alone, as the tar readers of container engines do (Go's `path.Clean`).
 pub(super) fn normalized(path: &[u8]) -> Result<PathBuf, PathFault> {
+    cleaned(path, || Err(PathFault::Leaves))
+}
+
+/// Brings a path into the form of [`normalized`]; a `..` that leads out of the root stays there, as for a process.
+pub(super) fn rooted(path: &[u8]) -> Result<PathBuf, PathFault> {
+    cleaned(path, || Ok(()))
+}
+
+/// `leaving` says what becomes of a `..` at the root.
+fn cleaned(path: &[u8], leaving: impl Fn() -> Result<(), PathFault>) -> Result<PathBuf, PathFault> {
     if memchr::memchr(0, path).is_some() {
         return Err(PathFault::Nul);
     }
@@ -33,7 +43,7 @@ pub(super) fn normalized(path: &[u8]) -> Result<PathBuf, PathFault> {
     for part in path.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
-            b".." if clean.is_empty() => return Err(PathFault::Leaves),
+            b".." if clean.is_empty() => leaving()?,
             b".." => clean.truncate(memchr::memrchr(b'/', &clean).unwrap_or(0)),
             part => {
                 if !clean.is_empty() {
@@ -86,5 +96,13 @@ mod tests {
         ] {
             assert_eq!(normalized(given.as_bytes()), Err(fault), "{given}");
         }
+    }
+
+    #[test]
+    fn a_path_from_the_root_down_ends_there() {
+        for (given, expected) in [("..", ""), ("/../a", "a"), ("x/../../etc/dots", "etc/dots"), ("a/../b", "b")] {
+            assert_eq!(rooted(given.as_bytes()).expect(given), Path::new(expected), "{given}");
+        }
+        assert_eq!(rooted(b"a\0b"), Err(PathFault::Nul));
     }
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use super::header::{self, BLOCK, Fault, Fields};
 use super::layer_inventory::LayerInventory;
-use super::path::{is_outside, normalized};
+use super::path::{PathFault, is_outside, normalized, rooted};
 use super::record::Record;
 use super::sparse::{self, Form, Holes, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Timestamp, pax};
@@ -36,19 +36,46 @@ pub struct LayerReader<R> {
     ended: bool,
     /// Takes note of what is read, where that was asked for.
     record: Option<Record>,
-    strict: bool,
+    names: Names,
+}
+
+/// What becomes of names that lead out of the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// They are refused.
+    Layer,
+    /// Those that would not if their `..` were resolved are refused as well, and absolute ones.
+    Strict,
+    /// They end at the root.
+    Rooted,
+}
+
+impl Names {
+    fn path(self, name: &[u8]) -> Result<PathBuf, Fault> {
+        match self {
+            Self::Strict if is_outside(name) => Err("its path is absolute or has `..` in it"),
+            Self::Layer | Self::Strict => normalized(name).map_err(PathFault::reason),
+            Self::Rooted => rooted(name).map_err(PathFault::reason),
+        }
+    }
 }
 
 impl<R: Read> LayerReader<R> {
     /// Reads from `reader`; [`super::decompressed`] gives one for a compressed layer.
     pub fn new(reader: R) -> Self {
         let source = Source { reader, buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, offset: 0 };
-        Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None, strict: false }
+        Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None, names: Names::Layer }
     }
 
     /// Reads from `reader` an archive that is no layer: names with `..` in them, and absolute ones, are refused.
     pub fn strict(reader: R) -> Self {
-        Self { strict: true, ..Self::new(reader) }
+        Self { names: Names::Strict, ..Self::new(reader) }
+    }
+
+    /// Reads from `reader` an archive that is unpacked with a directory as its root: names and hard links that lead out of
+    /// it by `..` end there, as in Docker.
+    pub fn rooted(reader: R) -> Self {
+        Self { names: Names::Rooted, ..Self::new(reader) }
     }
 
     /// Reads from `reader`, and makes the layer's inventory on the way.
@@ -130,11 +157,8 @@ impl<R: Read> LayerReader<R> {
         let pax = meta.pax;
         let name = pax.sparse.name.clone().or(meta.long_name).or(pax.path).unwrap_or(fields.name);
         let refuse = |reason: Fault| refused(&name, reason);
-        let path = normalized(&name).map_err(|fault| refuse(fault.reason()))?;
+        let path = self.names.path(&name).map_err(refuse)?;
         let link = meta.long_link.or(pax.link).unwrap_or(fields.link);
-        if self.strict && (is_outside(&name) || (fields.flag == b'1' && is_outside(&link))) {
-            return Err(refuse("its path is absolute or has `..` in it"));
-        }
         let stored = pax.size.unwrap_or(fields.size);
         let number = |value: u64| u32::try_from(value).map_err(|_| refuse("its owner or group is above 4294967295"));
         let (uid, gid) = (number(pax.uid.unwrap_or(fields.uid))?, number(pax.gid.unwrap_or(fields.gid))?);
@@ -147,7 +171,7 @@ impl<R: Read> LayerReader<R> {
                 EntryKind::File { size: size.map_err(|fault| fault.at(&name, self.source.offset))? }
             }
             b'1' => {
-                let target = normalized(&link).map_err(|fault| refuse(fault.reason()))?;
+                let target = self.names.path(&link).map_err(refuse)?;
                 if target.as_os_str().is_empty() || path == target {
                     return Err(refuse("it is a hard link to itself or to the root"));
                 }

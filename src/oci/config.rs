@@ -23,9 +23,10 @@ pub struct ImageConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// What a container of this image runs, and how.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub config: ContainerConfig,
     /// The layers' uncompressed digests, lowest first.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub rootfs: RootFs,
     /// How each layer and each change of the configuration came about, oldest first.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -85,7 +86,7 @@ pub struct ContainerConfig {
 #[serde(rename_all = "PascalCase")]
 pub struct Healthcheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", text]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub test: Vec<String>,
     /// Time between two checks.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -108,11 +109,21 @@ pub struct Healthcheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
     /// Always `layers`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default = "layers")]
     pub kind: String,
     /// One for each layer, lowest first.
     #[serde(default, deserialize_with = "null_is_default")]
     pub diff_ids: Vec<DiffId>,
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self { kind: layers(), diff_ids: Vec::new() }
+    }
+}
+
+fn layers() -> String {
+    "layers".to_owned()
 }
 
 /// One line of an image's history. Source: OCI image-spec, config.md `history`.
@@ -143,12 +154,32 @@ impl ImageConfig {
             created: None,
             author: None,
             config: ContainerConfig::default(),
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: Vec::new() },
+            rootfs: RootFs::default(),
             history: Vec::new(),
             extra: Map::new(),
         }
     }
+
+    /// Makes the history tell of as many layers as the image has: lines that are missing come at the end, and of those
+    /// that are too many the last ones become lines without a layer.
+    ///
+    /// Lines of later steps would otherwise be taken for those of other layers. BuildKit evens out the same, though only
+    /// when it has all lines of the new image.
+    pub fn match_history(&mut self) {
+        let layers = self.rootfs.diff_ids.len();
+        let mut told = 0;
+        for line in self.history.iter_mut().filter(|line| !line.empty_layer) {
+            line.empty_layer = told == layers;
+            told += usize::from(!line.empty_layer);
+        }
+        let missing =
+            History { created: self.created.clone(), comment: Some(MISSING_HISTORY.to_owned()), ..History::default() };
+        self.history.extend(std::iter::repeat_n(missing, layers - told));
+    }
 }
+
+/// What BuildKit writes as the comment of a line that an image has a layer for, but no line.
+const MISSING_HISTORY: &str = "buildkit.exporter.image.v0";
 
 fn is_zero(number: &i64) -> bool {
     *number == 0
@@ -166,6 +197,32 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_history_has_a_line_for_each_layer() {
+        for (layers, lines, expected) in
+            [(2, "", "LL"), (2, "e", "eLL"), (1, "LLe", "Lee"), (0, "LL", "ee"), (2, "LeL", "LeL"), (3, "LeL", "LeLL")]
+        {
+            let mut config = ImageConfig::scratch("linux/amd64".parse().expect("platform"));
+            config.rootfs.diff_ids = vec![DiffId(crate::oci::Digest::of(b"")); layers];
+            let line = |c| History { empty_layer: c == 'e', ..History::default() };
+            config.history = lines.chars().map(line).collect();
+            config.match_history();
+            let found: String = config.history.iter().map(|line| if line.empty_layer { 'e' } else { 'L' }).collect();
+            assert_eq!(found, expected, "{layers} layers, {lines}");
+        }
+    }
+
+    #[test]
+    fn what_go_programs_write_for_nothing_is_nothing() {
+        for text in [
+            r#"{"architecture":"amd64","os":"linux","config":null,"rootfs":null,"history":null}"#,
+            r#"{"architecture":"amd64","os":"linux","rootfs":{"diff_ids":null}}"#,
+        ] {
+            let config: ImageConfig = serde_json::from_str(text).expect(text);
+            assert_eq!(config, ImageConfig::scratch("linux/amd64".parse().expect("platform")));
+        }
+    }
 
     #[test]
     fn dockers_fields_and_unknown_ones_survive_a_round_trip() {

@@ -136,6 +136,13 @@ impl Index {
         self.select(platform).or_else(|| self.manifests.iter().find(is_index))
     }
 
+    /// Returns the images of which the index does not say what they are for: only their configurations do.
+    pub fn unlabelled(&self) -> impl Iterator<Item = &Descriptor> {
+        let is_image =
+            |d: &&Descriptor| [media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST].contains(&&*d.media_type);
+        self.manifests.iter().filter(|d| d.platform.is_none()).filter(is_image)
+    }
+
     fn from_wire(own: &str, wire: &oci_spec::image::ImageIndex) -> Result<Self, ManifestError> {
         Ok(Self {
             schema_version: 2,

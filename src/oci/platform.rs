@@ -1,4 +1,4 @@
-//! Platforms, `os/architecture[/variant]`, and which image of an index serves one.
+//! Platforms, `os[(version+feature…)]/architecture[/variant]`, and which image of an index serves one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -92,12 +92,46 @@ impl Platform {
         Self { architecture, os: std::env::consts::OS.to_owned(), os_version: None, os_features: Vec::new(), variant }
     }
 
+    /// Returns the platform of an image that is based on one for `base`: that one, in its normal form, but for what was
+    /// asked for. What is asked for and says nothing of the variant, the version or the features leaves these as they
+    /// are where system and processor stay the same.
+    ///
+    /// Source: BuildKit, `frontend/dockerfile/dockerfile2llb`.
+    #[must_use]
+    pub fn of_image(base: &Self, asked: Option<&Self>) -> Self {
+        let Some(asked) = asked else {
+            let (architecture, variant) = normal(&base.architecture, base.variant.as_deref());
+            return Self { architecture, variant, ..base.clone() };
+        };
+        let same = asked.os == base.os && asked.architecture == normal(&base.architecture, None).0;
+        let kept = Self {
+            architecture: asked.architecture.clone(),
+            os: asked.os.clone(),
+            os_version: asked.os_version.clone().or_else(|| base.os_version.clone().filter(|_| same)),
+            os_features: if asked.os_features.is_empty() {
+                base.os_features.clone()
+            } else {
+                asked.os_features.clone()
+            },
+            variant: asked.variant.clone().or_else(|| base.variant.clone().filter(|_| same)),
+        };
+        Self::of_image(&kept, None)
+    }
+
+    /// Tells whether its programs expect the file systems and command lines of Windows.
+    pub fn is_windows(&self) -> bool {
+        self.os == "windows"
+    }
+
     /// Tells whether an image for `image` serves a request for `self`: the same system and processor, and
-    /// the same variant after both are brought to their normal form (`arm64` is `arm64/v8`, `arm` is `arm/v7`).
+    /// the same variant after both are brought to their normal form (`arm64` is `arm64/v8`, `arm` is `arm/v7`), and the
+    /// version and features that are asked for, if any.
     pub fn is_served_by(&self, image: &Self) -> bool {
         let wanted = normal(&self.architecture, self.variant.as_deref());
         let offered = normal(&image.architecture, image.variant.as_deref());
-        self.os == image.os && wanted == offered
+        let has_version = self.os_version.is_none() || self.os_version == image.os_version;
+        let has_features = self.os_features.iter().all(|feature| image.os_features.contains(feature));
+        self.os == image.os && wanted == offered && has_version && has_features
     }
 }
 
@@ -124,7 +158,13 @@ fn normal(architecture: &str, variant: Option<&str>) -> (String, Option<String>)
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        write!(f, "{}", self.os)?;
+        if self.os_version.is_some() || !self.os_features.is_empty() {
+            let version = self.os_version.iter().chain(&self.os_features).map(String::as_str);
+            let plus = if self.os_version.is_none() { "+" } else { "" };
+            write!(f, "({plus}{})", version.collect::<Vec<_>>().join("+"))?;
+        }
+        write!(f, "/{}", self.architecture)?;
         match &self.variant {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
@@ -139,7 +179,17 @@ impl FromStr for Platform {
         let error = || PlatformError { text: text.to_owned() };
         let is_word =
             |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        let parts: Vec<&str> = text.split('/').collect();
+        let mut parts: Vec<&str> = text.split('/').collect();
+        let (mut os_version, mut os_features) = (None, Vec::new());
+        if let Some((os, in_brackets)) = parts.first().and_then(|first| first.strip_suffix(')')?.split_once('(')) {
+            let mut words = in_brackets.split('+');
+            os_version = words.next().filter(|version| !version.is_empty()).map(str::to_owned);
+            os_features = words.map(str::to_owned).collect();
+            if !os_version.iter().chain(&os_features).all(|word| is_word(word)) {
+                return Err(error());
+            }
+            parts[0] = os;
+        }
         if !parts.iter().all(|part| is_word(part)) {
             return Err(error());
         }
@@ -154,7 +204,7 @@ impl FromStr for Platform {
             _ => return Err(error()),
         };
         let (architecture, variant) = normal(&architecture.to_lowercase(), variant);
-        Ok(Self { architecture, os: os.to_lowercase(), os_version: None, os_features: Vec::new(), variant })
+        Ok(Self { architecture, os: os.to_lowercase(), os_version, os_features, variant })
     }
 }
 
@@ -174,6 +224,42 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Platform>().expect(text).to_string(), normal);
         }
+    }
+
+    #[test]
+    fn a_version_and_features_stand_in_brackets() {
+        for text in
+            ["windows(10.0.17763)/amd64", "linux(+gpu)/amd64", "windows(10.0.20348.1+win32k+x)/arm64", "linux/arm/v6"]
+        {
+            assert_eq!(platform(text).to_string(), text);
+        }
+        let wanted = platform("windows(10.0.17763)/amd64");
+        assert_eq!((wanted.os.as_str(), wanted.os_version.as_deref()), ("windows", Some("10.0.17763")));
+        assert!(wanted.is_served_by(&wanted) && !wanted.is_served_by(&platform("windows(10.0.20348)/amd64")));
+        assert!(platform("windows/amd64").is_served_by(&wanted));
+        for bad in ["windows(10/amd64", "windows(1 0)/amd64", "(1)/amd64", "linux(+)/amd64"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad:?} parsed");
+        }
+    }
+
+    #[test]
+    fn an_image_is_for_what_its_base_is_for_unless_asked_otherwise() {
+        for (base, asked, expected) in [
+            ("linux/arm64", None, "linux/arm64"),
+            ("linux/arm/v6", None, "linux/arm/v6"),
+            ("windows(10.0.17763)/amd64", None, "windows(10.0.17763)/amd64"),
+            ("linux/arm64", Some("linux/amd64"), "linux/amd64"),
+            ("linux/amd64/v3", Some("linux/amd64"), "linux/amd64/v3"),
+            ("linux/arm/v6", Some("linux/amd64"), "linux/amd64"),
+            ("linux/amd64", Some("linux/amd64/v2"), "linux/amd64/v2"),
+            ("windows(10.0.17763)/amd64", Some("windows/amd64"), "windows(10.0.17763)/amd64"),
+            ("windows(10.0.17763)/amd64", Some("linux/amd64"), "linux/amd64"),
+        ] {
+            let asked = asked.map(platform);
+            assert_eq!(Platform::of_image(&platform(base), asked.as_ref()).to_string(), expected, "{base}");
+        }
+        let long = Platform { architecture: "aarch64".into(), variant: Some("v8".into()), ..platform("linux/amd64") };
+        assert_eq!(Platform::of_image(&long, None), platform("linux/arm64"));
     }
 
     #[test]

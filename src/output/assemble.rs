@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::image::{Image, Layer};
-use crate::oci::{Descriptor, Manifest, media_type};
+use crate::oci::{Descriptor, Manifest, Platform, media_type};
 use crate::request::{ImageForm, ImageFormat};
 
 use super::Error;
@@ -21,6 +21,8 @@ pub struct Assembled {
     pub manifest_bytes: Bytes,
     /// What describes them; its digest is the image's. Its annotations are for indexes only.
     pub manifest: Descriptor,
+    /// What the image is for.
+    pub platform: Platform,
 }
 
 impl Assembled {
@@ -57,7 +59,8 @@ pub fn assemble(image: &Image, form: &ImageForm) -> Result<Assembled, Error> {
     let manifest_bytes = Bytes::from(manifest.to_bytes());
     let mut manifest = Descriptor::of(manifest_type, &manifest_bytes);
     manifest.annotations.clone_from(&form.descriptor_annotations);
-    Ok(Assembled { layers, config_bytes, config, manifest_bytes, manifest })
+    let platform = image.config.platform.clone();
+    Ok(Assembled { layers, config_bytes, config, manifest_bytes, manifest, platform })
 }
 
 /// Checks, before anything is built, that the layers of a base have a name in the image's family.

@@ -198,6 +198,9 @@ impl Walk<'_> {
             None => self.request.platform.clone(),
         };
         if let Some((name, context)) = named(self.request, &name) {
+            if *context == NamedContext::Scratch {
+                return Ok((Origin::Scratch, platform));
+            }
             let origin = match self.named_image(name, context, &platform, stage.span) {
                 Some(key) => Origin::Image(key),
                 None => Origin::Files(name.to_owned()),
@@ -270,7 +273,7 @@ impl Walk<'_> {
     fn named_image(&mut self, name: &str, context: &NamedContext, platform: &Platform, span: Span) -> Option<BaseKey> {
         let platform = platform.to_string();
         let key = match context {
-            NamedContext::Files(_) => return None,
+            NamedContext::Files(_) | NamedContext::Scratch => return None,
             NamedContext::Image(reference) => BaseKey { reference: reference.clone(), platform, layout: None },
             NamedContext::Layout { path, digest } => {
                 let (registry, repository) = (LAYOUT.to_owned(), name.to_lowercase());

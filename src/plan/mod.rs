@@ -203,7 +203,7 @@ pub struct CopyStep {
     pub chown: Option<String>,
     /// `--chmod`: what happens to the permission bits of all that is copied.
     pub chmod: Option<Chmod>,
-    /// `--link`: the layer does not depend on what the image has, so nothing of it is looked at.
+    /// `--link`; see [`CopyStep::is_apart`].
     pub link: bool,
     /// `--parents`: sources keep the directories that they are in.
     pub parents: bool,
@@ -214,6 +214,13 @@ pub struct CopyStep {
 }
 
 impl CopyStep {
+    /// Tells whether the layer does not depend on what the image has, so that nothing of it is looked at: with `--link`, but
+    /// for `--chmod`, with which BuildKit does not link. A layer of its own would give the directories on the way to
+    /// what it holds that mode, in place of the one that the image has.
+    pub fn is_apart(&self) -> bool {
+        self.link && self.chmod.is_none()
+    }
+
     /// Makes a step that copies one source as it is, whatever the image has.
     pub fn plain(from: CopyFrom, source: String, destination: &str) -> Self {
         Self {
@@ -370,8 +377,8 @@ fn plan_judging(
     let mut environments = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         let inherited = match &node.base {
-            StageBase::Scratch => stage::Inherited::scratch(),
-            StageBase::Image(key) => stage::Inherited::image(bases, key),
+            StageBase::Scratch => stage::Inherited::scratch(&node.platform),
+            StageBase::Image(key) => stage::Inherited::image(bases, key, request),
             StageBase::Stage(id) => stage::Inherited::stage(&stages[id.0], &environments[id.0]),
         };
         let escape = dockerfile.directives.escape;

@@ -176,7 +176,7 @@ pub(super) fn plan_run(
         Program::File { name, content } => {
             let path = format!("{SCRIPTS}/{name}");
             mounts.mounts.push(Mount { target: Some(clean(&path)), what: Mounted::Script(content) });
-            vec![path]
+            draft.with_shell(&CommandLine::Shell(path))
         }
     };
     for mount in &run.mounts {

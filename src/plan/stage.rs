@@ -8,7 +8,7 @@ use crate::dockerfile::{
     ArgInstruction, CommandLine, Healthcheck, HealthcheckCommand, Instruction, Located, Pairs, Span, Warning, Word,
 };
 use crate::image::Image;
-use crate::oci::{self, ContainerConfig};
+use crate::oci::{self, ContainerConfig, Platform};
 use crate::request::BuildRequest;
 
 use super::graph::Node;
@@ -51,38 +51,45 @@ pub(super) struct Environment {
     is_partial: bool,
     /// Whether a WORKDIR of this Dockerfile stands before.
     has_workdir: bool,
+    /// Whether the image is for Windows, where neither PATH nor the shell are Linux's.
+    is_windows: bool,
 }
 
 impl Inherited {
     /// Starts with nothing but a PATH.
-    pub(super) fn scratch() -> Self {
-        Self::config(ContainerConfig { working_dir: "/".to_owned(), ..ContainerConfig::default() }, None)
+    pub(super) fn scratch(platform: &Platform) -> Self {
+        let config = ContainerConfig { working_dir: "/".to_owned(), ..ContainerConfig::default() };
+        Self::config(config, None, platform.is_windows())
     }
 
     /// Starts with an image; its ONBUILD triggers are taken, not inherited.
-    pub(super) fn image(bases: &Bases, key: &BaseKey) -> Self {
+    pub(super) fn image(bases: &Bases, key: &BaseKey, request: &BuildRequest) -> Self {
         let base = bases.get(key);
         let image: Option<&Image> = base.map(|base| &base.image);
         let config = image.map(|image| image.config.config.clone()).unwrap_or_default();
-        let mut inherited = Self::config(config, image.and_then(|image| image.config.author.clone()));
+        let asked = request.platform_is_asked.then_some(&request.platform);
+        let platform = image.map(|image| Platform::of_image(&image.config.platform, asked));
+        let is_windows = platform.is_some_and(|platform| platform.is_windows());
+        let mut inherited = Self::config(config, image.and_then(|image| image.config.author.clone()), is_windows);
         inherited.environment.is_partial = base.is_some_and(|base| !base.is_known());
         inherited
     }
 
     /// Starts with an earlier stage: also its ARGs are still in force.
     pub(super) fn stage(stage: &Stage, environment: &Environment) -> Self {
-        let inherited = Self::config(stage.config.clone(), stage.author.clone());
+        let inherited = Self::config(stage.config.clone(), stage.author.clone(), environment.is_windows);
         Self { environment: environment.clone(), ..inherited }
     }
 
-    fn config(mut config: ContainerConfig, author: Option<String>) -> Self {
+    fn config(mut config: ContainerConfig, author: Option<String>, is_windows: bool) -> Self {
         config.on_build.clear();
         let mut variables = Variables::from_environment(&config.env);
-        if variables.get("PATH").is_none() {
+        if variables.get("PATH").is_none() && !is_windows {
             variables.set("PATH", DEFAULT_PATH);
             config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        Self { config, author, environment: Environment { variables, ..Environment::default() } }
+        let environment = Environment { variables, is_windows, ..Environment::default() };
+        Self { config, author, environment }
     }
 }
 
@@ -142,6 +149,11 @@ impl Draft<'_> {
             }
             configuring => (Action::Configure, Some(self.configure(configuring, span)?)),
         };
+        if self.environment.is_windows && action != Action::Configure {
+            let message = "this image is for Windows, whose files this executor does not make: only instructions that \
+                           change the configuration can stand here";
+            return Err(Error::invalid(span, message.to_owned()));
+        }
         Ok(Step { span, text: located.original.clone(), created_by, action })
     }
 
@@ -156,6 +168,8 @@ impl Draft<'_> {
                 let words = self.with_shell(command);
                 self.has_cmd = true;
                 self.config.cmd = Some(words.clone());
+                // Docker's mark of command lines that need no further quotes; BuildKit sets it with each CMD.
+                self.config.extra.insert("ArgsEscaped".to_owned(), true.into());
                 Ok(format!("CMD {}", history::quoted(&words)))
             }
             Instruction::Entrypoint(command) => {
@@ -252,18 +266,16 @@ impl Draft<'_> {
     }
 
     fn env(&mut self, pairs: &Pairs, span: Span) -> Result<String, Error> {
-        let mut environment = Variables::from_environment(&self.config.env);
         let mut texts = vec!["ENV".to_owned()];
         for (name, value) in self.pairs(pairs, span)? {
             if name.is_empty() {
                 return Err(Error::invalid(span, "the name of a variable is empty after expansion".to_owned()));
             }
             lint::secret("ENV", &name, span, self.scope.findings);
-            environment.set(&name, &value);
+            set_variable(&mut self.config.env, &name, &value);
             self.environment.variables.set(&name, &value);
             texts.push(format!("{name}={value}"));
         }
-        self.config.env = environment.to_environment();
         Ok(texts.join(" "))
     }
 
@@ -342,8 +354,9 @@ impl Draft<'_> {
         }
         self.environment.has_workdir = true;
         let path = clean(&absolute(&self.config.working_dir, &given));
-        self.config.working_dir.clone_from(&path);
-        let created_by = Some(format!("WORKDIR {path}"));
+        // An absolute path is kept as it stands, as in BuildKit: `/srv/app/`.
+        self.config.working_dir = if given.starts_with('/') { given } else { path.clone() };
+        let created_by = Some(format!("WORKDIR {}", self.config.working_dir));
         if path == "/" {
             return Ok((Action::Configure, created_by));
         }
@@ -380,7 +393,9 @@ impl Draft<'_> {
             CommandLine::Exec(words) => words.clone(),
             CommandLine::Shell(text) => {
                 let shell = self.config.shell.clone().filter(|shell| !shell.is_empty());
-                let mut words = shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+                let default: &[&str] =
+                    if self.environment.is_windows { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
+                let mut words = shell.unwrap_or_else(|| default.iter().map(|&word| word.to_owned()).collect());
                 words.push(text.clone());
                 words
             }
@@ -404,6 +419,15 @@ fn configured(command: &HealthcheckCommand) -> oci::Healthcheck {
         start_period: command.start_period.unwrap_or(0),
         start_interval: command.start_interval.unwrap_or(0),
         retries: i64::from(command.retries.unwrap_or(0)),
+    }
+}
+
+/// Sets a variable of an image; all others stay as their base has them, also those that are not `NAME=value`.
+fn set_variable(environment: &mut Vec<String>, name: &str, value: &str) {
+    let text = format!("{name}={value}");
+    match environment.iter_mut().find(|known| known.split('=').next() == Some(name)) {
+        Some(known) => *known = text,
+        None => environment.push(text),
     }
 }
 

@@ -166,6 +166,10 @@ fn working_directories_are_joined_and_cleaned() {
     let plan = planned("FROM scratch\nENV D=x\nWORKDIR /a\nWORKDIR ${D}/../y//z/\nRUN r\nWORKDIR /\n", &[]);
     assert_eq!(runs(&plan)[0].directory, "/a/y/z");
     assert_eq!(plan.stages[0].config.working_dir, "/");
+    let written = planned("FROM scratch\nWORKDIR /srv/app/\nRUN r\nCOPY a b\nWORKDIR //x/../y\nWORKDIR z/\n", &[]);
+    let history: Vec<_> = written.stages[0].steps.iter().filter_map(|step| step.created_by.as_deref()).collect();
+    assert_eq!([history[0], history[3], history[4]], ["WORKDIR /srv/app/", "WORKDIR //x/../y", "WORKDIR /y/z"]);
+    assert_eq!((&*runs(&written)[0].directory, &*written.stages[0].config.working_dir), ("/srv/app", "/y/z"));
     assert_eq!(plan.stages[0].steps.last().map(|step| &step.action), Some(&Action::Configure));
 }
 
@@ -286,7 +290,7 @@ fn what_a_run_needs_is_data_and_its_proxies_stand_apart() {
                 #!/bin/tool\nwork\nEOF\n";
     let plan = planned(text, &[("http_proxy", "p")]);
     let run = runs(&plan)[0];
-    assert_eq!(run.argv, ["/dev/pipes/EOF"]);
+    assert_eq!(run.argv, ["/bin/sh", "-c", "/dev/pipes/EOF"]);
     assert_eq!(run.network, RunNetwork::None);
     assert_eq!(seen(run, "SSH_AUTH_SOCK"), Some("/run/buildkit/ssh_agent.0"));
     assert_eq!(run.proxies, [("HTTP_PROXY".into(), "p".into()), ("http_proxy".into(), "p".into())]);
@@ -299,7 +303,7 @@ fn what_a_run_needs_is_data_and_its_proxies_stand_apart() {
     );
     assert_eq!(
         plan.stages[1].steps[0].created_by.as_deref(),
-        Some("RUN /dev/pipes/EOF # buildkit"),
+        Some("RUN /bin/sh -c /dev/pipes/EOF # buildkit"),
         "the script itself is not in the history"
     );
 }

@@ -38,11 +38,6 @@ impl Variables {
         &self.0
     }
 
-    /// Returns the variables as `NAME=value` texts.
-    pub(super) fn to_environment(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
-    }
-
     /// Expands one word of the instruction at `span`.
     pub(super) fn word(&self, escape: char, word: &Word, span: Span) -> Result<String, Error> {
         self.word_expanded(escape, word, span).map(|expanded| expanded.text)

@@ -93,7 +93,10 @@ impl Client {
                     return Ok(Resolved { reference, manifest, manifest_bytes, digest, indexes, config, config_bytes });
                 }
                 Document::Index(index) => {
-                    let chosen = choose(&target, &index, platform)?;
+                    let chosen = match index.choose(platform) {
+                        Some(chosen) => chosen.clone(),
+                        None => self.unlabelled(&target, place, &index, platform, retry).await?,
+                    };
                     indexes.push(bytes);
                     identifier = chosen.digest.to_string();
                     expected = Some(chosen.digest.clone());
@@ -102,6 +105,29 @@ impl Client {
             }
         }
         Err(target.protocol(format!("its indexes are nested more than {} deep", Index::DEEPEST)))
+    }
+
+    /// Finds the image for a platform among those of which an index does not say what they are for.
+    async fn unlabelled(
+        &self,
+        target: &Target,
+        place: &Place,
+        index: &Index,
+        platform: &Platform,
+        retry: Retry,
+    ) -> Result<Descriptor, Error> {
+        for descriptor in index.unlabelled() {
+            let digest = &descriptor.digest;
+            let (bytes, _, served_as) = manifest(target, &digest.to_string(), Some(digest)).await?;
+            let document = Document::parse(&served_as, &bytes);
+            let document = document.map_err(|source| Error::Manifest { at: target.at.clone(), source })?;
+            if let Document::Manifest(manifest) = document
+                && platform.is_served_by(&self.config(place, &manifest.config, retry).await?.0.platform)
+            {
+                return Ok(descriptor.clone());
+            }
+        }
+        Err(not_offered(target, index, platform))
     }
 
     /// Opens a blob as a stream that verifies size and digest at its end and continues after a cut.
@@ -204,14 +230,11 @@ pub(super) fn announced_digest(response: &Response) -> Option<Digest> {
     response.header("docker-content-digest")?.parse().ok()
 }
 
-fn choose(target: &Target, index: &Index, platform: &Platform) -> Result<Descriptor, Error> {
-    if let Some(chosen) = index.choose(platform) {
-        return Ok(chosen.clone());
-    }
+fn not_offered(target: &Target, index: &Index, platform: &Platform) -> Error {
     let mut offered: Vec<String> =
         index.manifests.iter().filter_map(|d| d.platform.as_ref()).map(Platform::to_string).collect();
     offered.retain(|text| text != "unknown/unknown");
     offered.dedup();
     let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
-    Err(Error::Platform { at: target.at.clone(), wanted: platform.to_string(), offered })
+    Error::Platform { at: target.at.clone(), wanted: platform.to_string(), offered }
 }

@@ -47,6 +47,8 @@ pub struct BuildRequest {
     pub platform: Platform,
     /// All platforms that images are built for; of several, an index is made, and each has its turn as `platform`.
     pub platforms: Vec<Platform>,
+    /// Whether that was asked for; if not, an image is for the platform that its base is for.
+    pub platform_is_asked: bool,
     /// The platform this executor runs on.
     pub build_platform: Platform,
     /// What is written as the time of creation: seconds since 1970.
@@ -171,6 +173,8 @@ impl fmt::Debug for SecretUrl {
 pub enum NamedContext {
     /// Files, as a build context has them.
     Files(ContextSource),
+    /// Nothing at all (`docker-image://scratch`).
+    Scratch,
     /// An image of a registry.
     Image(Reference),
     /// An image of an OCI layout.

@@ -26,6 +26,7 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             platform: platform.clone(),
             platforms: vec![platform.clone()],
+            platform_is_asked: false,
             build_platform: platform,
             created: 0,
             epoch: None,

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, RawDir, Statx, StatxFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::Error;
 use super::error::MAX_DEPTH;
+use super::{Device, Error};
 use crate::image::Timestamp;
 
 /// The room for a part of a directory's listing, in bytes; on the heap, since directories nest.
@@ -71,6 +71,12 @@ pub struct Inode {
 }
 
 impl Stat {
+    /// Returns what would be told if this file were a device.
+    pub(super) fn of_device(self, device: &Device) -> Self {
+        let kind = if device.block { FileKind::BlockDevice } else { FileKind::CharacterDevice };
+        Self { kind, size: u64::from(device.major) << 32 | u64::from(device.minor), ..self }
+    }
+
     /// Returns major and minor number of a device.
     pub fn device_numbers(&self) -> (u32, u32) {
         let [a, b, c, d, e, f, g, h] = self.size.to_be_bytes();

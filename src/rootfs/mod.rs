@@ -17,10 +17,10 @@ pub use exclusions::Exclusions;
 pub use holes::HoleWriter;
 pub use pack::pack;
 pub use snapshot::Snapshot;
-pub use tree::Tree;
+pub use tree::{Device, Devices, Tree};
 pub use unpack::{Fidelity, unpack};
 pub use warning::{Omission, Warning};
-pub use xattr::Xattrs;
+pub use xattr::{Xattrs, is_foreign};
 
 mod changes;
 mod contents;

@@ -4,13 +4,14 @@
 //!
 //! *Invariant: no path given here, and no symbolic link in the tree, leads outside of it.*
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -30,6 +31,22 @@ pub struct Tree {
     root: OwnedFd,
     path: PathBuf,
     resolver: Resolver,
+    devices: Arc<Devices>,
+}
+
+/// Devices that could not be made where a tree is, by real path. They stand there as empty files, and
+/// [`Tree::stat`] tells what they are.
+pub type Devices = BTreeMap<PathBuf, Device>;
+
+/// A device as data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Whether it is a block device.
+    pub block: bool,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
 }
 
 impl Tree {
@@ -39,20 +56,30 @@ impl Tree {
         let root = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
             .map_err(|errno| Error::call("openat", path, "", errno))?;
         let resolver = Resolver::probe(root.as_fd());
-        Ok(Self { root, path: path.to_owned(), resolver })
+        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default() })
+    }
+
+    /// Returns the same tree, with devices that could not be made in it.
+    #[must_use]
+    pub fn with_devices(self, devices: Devices) -> Self {
+        Self { devices: Arc::new(devices), ..self }
     }
 
     /// Opens the same directory once more.
     pub fn try_clone(&self) -> Result<Self, Error> {
         let root =
             self.root.try_clone().map_err(|source| Error::Call { call: "dup", path: self.path.clone(), source })?;
-        Ok(Self { root, path: self.path.clone(), resolver: self.resolver })
+        let (path, devices) = (self.path.clone(), Arc::clone(&self.devices));
+        Ok(Self { root, path, resolver: self.resolver, devices })
     }
 
     /// Returns a tree whose root is the directory `path` of this one.
     pub fn below(&self, path: &Path) -> Result<Self, Error> {
         let root = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
-        Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver })
+        let below =
+            |(device, what): (&PathBuf, &Device)| Some((device.strip_prefix(relative(path)).ok()?.to_owned(), *what));
+        let devices = Arc::new(self.devices.iter().filter_map(below).collect());
+        Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver, devices })
     }
 
     /// Returns where the tree was opened.
@@ -74,7 +101,11 @@ impl Tree {
 
     /// Returns what is known about `path`, a symbolic link itself where it is one; none where nothing is there.
     pub fn stat(&self, path: &Path) -> Result<Option<Stat>, Error> {
-        self.stat_at(path, OFlags::PATH | OFlags::NOFOLLOW)
+        let found = self.stat_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        Ok(found.map(|stat| match self.devices.get(relative(path)) {
+            Some(device) => stat.of_device(device),
+            None => stat,
+        }))
     }
 
     /// Returns what is known about the file that `path` leads to; none where nothing is there.

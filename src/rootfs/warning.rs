@@ -41,7 +41,9 @@ impl fmt::Display for Warning {
         let what = match self.omission {
             Omission::Device => "is a device, which may not be created here: left out",
             Omission::Owner => "has an owner or group that does not exist in this user namespace: not set",
-            Omission::Xattrs => "has extended attributes that cannot be set here: left out",
+            Omission::Xattrs => {
+                "has extended attributes that cannot be set here: RUN does not see them, the layer keeps them"
+            }
             Omission::InTheWay => {
                 "is no directory in the image, but must stay one here for what is mounted below it: not replaced, \
                  and left alone from now on"

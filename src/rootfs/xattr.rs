@@ -31,7 +31,7 @@ const LIST_USUAL: usize = 512;
 ///
 /// SELinux labels come from the policy of the machine that unpacks; overlay's own marks would change the
 /// meaning of a directory below another overlay.
-pub(super) fn is_foreign(name: &[u8]) -> bool {
+pub fn is_foreign(name: &[u8]) -> bool {
     name == b"security.selinux" || name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 

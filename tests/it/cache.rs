@@ -262,6 +262,29 @@ fn an_image_carries_its_own_cache() {
 }
 
 #[test]
+fn an_image_with_its_own_cache_is_the_same_when_all_was_found() {
+    if !Isolation::Namespace.allowed("cache: inline, twice") {
+        return;
+    }
+    // What the first stage makes is another file in each build, but the file that is copied from it is not.
+    let text = "FROM $BASE AS base\nRUN echo u > u && cat /proc/sys/kernel/random/uuid > v\n\
+                FROM $BASE\nWORKDIR /w\nCOPY --from=base u /\nCOPY file .\n";
+    let (source, scratch, registry) = (source(text, &[("file", "x\n")]), Scratch::new("cache"), Registry::plain());
+    let directory = cache(&scratch);
+    let from = format!("--cache-from={}/app:1", registry.address);
+    for (name, flags) in [("both", &["--cache", &*directory][..]), ("inline alone", &[&from])] {
+        let run = || {
+            let mut executor = Executor::new(Isolation::Namespace, source.path());
+            executor.push_plain(&registry, "app:1").add(&["--cache-inline"]).add(flags);
+            executor.output("--digest-file", "digest").output("--metadata-file", "metadata.json").run().expect(0)
+        };
+        let (first, second) = (run(), run());
+        assert!(done(&second).iter().all(|step| step.starts_with("base")), "{name}: {:?}", done(&second));
+        assert_eq!(second.result("digest"), first.result("digest"), "{name}");
+    }
+}
+
+#[test]
 fn a_build_key_finds_what_is_built_already() {
     if !Isolation::Namespace.allowed("cache: build key") {
         return;

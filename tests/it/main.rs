@@ -37,6 +37,7 @@ mod flags;
 mod hostile;
 mod interrupted;
 mod nospace;
+mod odd_bases;
 mod outputs;
 mod parallel;
 mod pipelines_files;

@@ -64,10 +64,11 @@ impl Copier<'_, '_> {
             sources: self.sources + 1,
             added: &[],
             observer: None,
+            sockets: self.sockets,
         };
         let target = copier.target(root, true)?;
         copier.copy_root_directory(root, &source.file(root)?, &target, &filter)?;
-        (self.spooled, self.sources) = (copier.spooled, copier.sources);
+        (self.spooled, self.sources, self.sockets) = (copier.spooled, copier.sources, copier.sockets);
         Ok(())
     }
 }

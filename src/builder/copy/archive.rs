@@ -1,11 +1,14 @@
 //! ADD of an archive: its entries become entries of the layer.
+//!
+//! *Invariant: the destination is the archive's root, as for a process in it. Absolute links and `..` end there, whether
+//! the archive has them or the image; what a link leads to must be there (Docker unpacks in a chroot).*
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::image::{self, Entry, EntryKind, LayerReader, Owner};
+use crate::rootfs;
 
 use super::draft::Content;
 use super::{Copier, DIRECTORY_MODE, Error, ImpliedDirectory, base_name};
@@ -30,8 +33,7 @@ impl Copier<'_, '_> {
         let destination = self.draft.resolve(destination)?;
         let decompressed = image::decompressed(file);
         let mut reader =
-            LayerReader::new(decompressed.map_err(|source| Error::ReadSource { path: path.to_owned(), source })?);
-        let mut placed = HashMap::new();
+            LayerReader::rooted(decompressed.map_err(|source| Error::ReadSource { path: path.to_owned(), source })?);
         while let Some((entry, mut content)) =
             reader.next_entry().map_err(|source| Error::Archive { path: path.to_owned(), source })?
         {
@@ -39,30 +41,30 @@ impl Copier<'_, '_> {
                 EntryKind::File { size } if size > 0 => Content::Spool(self.spool_file(&mut content, path)?),
                 _ => Content::None,
             };
-            self.place_archived(entry, content, &destination, &mut placed)?;
+            self.place_archived(entry, content, &destination)?;
         }
         Ok(())
     }
 
-    /// Puts one entry of an archive below `destination`; links in its parents are followed within the image.
-    fn place_archived(
-        &mut self,
-        entry: Entry,
-        content: Content,
-        destination: &Path,
-        placed: &mut HashMap<PathBuf, PathBuf>,
-    ) -> Result<(), Error> {
-        let Some(name) = base_name(&entry.path) else { return Ok(()) };
-        let parent = destination.join(entry.path.parent().unwrap_or(Path::new("")));
-        self.draft.make_directories(&parent, ImpliedDirectory { mode: DIRECTORY_MODE, uid: 0, gid: 0 })?;
-        let target = self.draft.resolve(&parent)?.join(name);
-        placed.insert(entry.path.clone(), target.clone());
+    /// Puts one entry of an archive below `root`.
+    fn place_archived(&mut self, entry: Entry, content: Content, root: &Path) -> Result<(), Error> {
+        let Some(target) = self.archived_path(root, &entry.path)? else { return Ok(()) };
+        let owner = self.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid });
         if let EntryKind::HardLink { target: linked } = &entry.kind {
-            let linked = placed.get(linked).cloned().unwrap_or_else(|| destination.join(linked));
+            let linked = self.archived_path(root, linked)?.unwrap_or_default();
             return self.draft.put_hard_link(target, &linked);
         }
-        let owner = self.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid });
-        self.draft.put(Entry { path: target, uid: owner.uid, gid: owner.gid, ..entry }, content, None)
+        let mut xattrs = entry.xattrs;
+        xattrs.retain(|name, _| !rootfs::is_foreign(name));
+        self.draft.put(Entry { path: target, uid: owner.uid, gid: owner.gid, xattrs, ..entry }, content, None)
+    }
+
+    /// Finds where an entry of an archive goes, and makes the directories above it; none for the archive's root.
+    fn archived_path(&mut self, root: &Path, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let Some(name) = base_name(path) else { return Ok(None) };
+        let parent = self.draft.resolve_below(root, path.parent().unwrap_or(Path::new("")))?;
+        self.draft.make_directories(&parent, ImpliedDirectory { mode: DIRECTORY_MODE, uid: 0, gid: 0 })?;
+        Ok(Some(parent.join(name)))
     }
 
     /// Writes the content of a file to a file of ours; `archive` is what it is a part of.

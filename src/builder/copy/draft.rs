@@ -118,6 +118,18 @@ impl<'a> Draft<'a> {
         Ok(self.files.resolve(path, true)?.path)
     }
 
+    /// Follows the links of a path, also the last, as a process would whose root is `root`, a real path.
+    ///
+    /// # Errors
+    /// When a link leads to what is not there, as far as such a process can see.
+    pub(super) fn resolve_below(&self, root: &Path, path: &Path) -> Result<PathBuf, Error> {
+        let found = self.files.resolve_below(root, path, true)?;
+        if found.dangles {
+            return Err(Error::LeadsOut { path: absolute(path), root: absolute(root) });
+        }
+        Ok(found.path)
+    }
+
     /// Puts an entry into the layer; it replaces what is there.
     pub(super) fn put(&mut self, entry: Entry, content: Content, link: Option<Link>) -> Result<(), Error> {
         if self.ignored.contains(&entry.path) {

@@ -63,7 +63,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A socket, which no layer can hold.
-    #[error("`{}` is a socket, which an image cannot hold: exclude it with the ignore file", path.display())]
+    #[error("`{}` is a socket, which an image cannot hold", path.display())]
     Socket {
         /// Its path in the context.
         path: PathBuf,
@@ -94,6 +94,18 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: image::Error,
+    },
+    /// An entry of an archive is below a link that leads nowhere.
+    #[error(
+        "`{}` of the archive is below a symbolic link that leads to what is not in {}: an archive is unpacked with its \
+         destination as the root",
+        path.display(), root.display()
+    )]
+    LeadsOut {
+        /// The directory that the entry is in, from the archive's root.
+        path: PathBuf,
+        /// The destination in the image.
+        root: PathBuf,
     },
     /// A file of ours in the state directory cannot be used.
     #[error("cannot use the temporary file {}", path.display())]

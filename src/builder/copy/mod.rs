@@ -55,6 +55,8 @@ pub(super) struct Copier<'a, 'b> {
     pub(super) added: &'a [Option<Arc<Added>>],
     /// Is told what is seen of a context.
     pub(super) observer: Option<Observer<'a>>,
+    /// How many sockets were left out, which no layer can hold.
+    pub(super) sockets: usize,
 }
 
 /// Where a directory is: in the source, below the directory that is copied, in the image.
@@ -97,7 +99,7 @@ impl Copier<'_, '_> {
         let Some(real) = self.source.resolve(path)? else {
             return Err(self.source.missing(path));
         };
-        let file = self.look(&real)?;
+        let Some(file) = self.look(&real)? else { return Ok(()) };
         if self.step.unpack != Unpack::Nothing
             && let EntryKind::File { size } = file.entry.kind
             && let Source::Context { tree, .. } = self.source
@@ -124,13 +126,19 @@ impl Copier<'_, '_> {
         self.put_file(file, target)
     }
 
-    /// Returns what is at a path of the source that has no links in it.
-    fn look(&self, path: &Path) -> Result<SourceFile, Error> {
-        let file = self.source.file(path)?;
+    /// Returns what is at a path of the source that has no links in it; none for a socket.
+    fn look(&mut self, path: &Path) -> Result<Option<SourceFile>, Error> {
+        let file = match self.source.file(path) {
+            Err(Error::Socket { .. }) => {
+                self.sockets += 1;
+                return Ok(None);
+            }
+            result => result?,
+        };
         if let (Some(observer), Source::Context { apart: false, .. }) = (&self.observer, self.source) {
             observer.file(path, &file.entry, file.link);
         }
-        Ok(file)
+        Ok(Some(file))
     }
 
     /// Copies what a path or pattern means together with the directories it is in, from `/./` in it on.
@@ -144,7 +152,7 @@ impl Copier<'_, '_> {
         }
         for root in self.source.matches(root)? {
             let Some(real) = self.source.resolve(&root)? else { return Err(missing(root)) };
-            let directory = self.look(&real)?;
+            let Some(directory) = self.look(&real)? else { continue };
             let include = if pattern.is_empty() { "**" } else { pattern };
             let filter = Filter::new(Some(include), &self.step.excludes)?;
             let target = self.target(&root, true)?;
@@ -224,7 +232,7 @@ impl Copier<'_, '_> {
         for name in self.source.children(&place.real)? {
             let place = place.join(&name);
             let verdict = filter.judge(verdict, &place.below);
-            let file = self.look(&place.real)?;
+            let Some(file) = self.look(&place.real)? else { continue };
             if verdict.taken {
                 for directory in pending.drain(..) {
                     self.put_way(directory)?;
@@ -295,8 +303,8 @@ impl Copier<'_, '_> {
         let owner = self.owner.unwrap_or(Owner { uid: 0, gid: 0 });
         // Only permission bits: fsutil makes the directory with them, and setuid, setgid and sticky are not among them.
         let mode = match &self.step.chmod {
-            Some(Chmod::Octal(mode)) => mode & 0o777,
-            Some(Chmod::Symbolic(_)) | None => DIRECTORY_MODE,
+            Some(Chmod::Octal(mode)) if !self.step.link => mode & 0o777,
+            Some(Chmod::Octal(_) | Chmod::Symbolic(_)) | None => DIRECTORY_MODE,
         };
         ImpliedDirectory { mode, uid: owner.uid, gid: owner.gid }
     }

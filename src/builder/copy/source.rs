@@ -72,6 +72,15 @@ impl Source<'_> {
         }
     }
 
+    /// Tells whether a path leads to a directory.
+    pub(in crate::builder) fn is_directory(&self, path: &Path) -> Result<bool, Error> {
+        match self.find(path) {
+            Ok(entry) => Ok(entry.kind == EntryKind::Directory),
+            Err(Error::Socket { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Says why nothing is at a path.
     pub(super) fn missing(&self, path: &Path) -> Error {
         let path = path.to_owned();
@@ -195,7 +204,7 @@ impl Source<'_> {
         for component in &components[first..] {
             let mut next = Vec::new();
             for directory in found {
-                if self.file(&directory)?.entry.kind != EntryKind::Directory {
+                if !self.is_directory(&directory)? {
                     continue;
                 }
                 for name in self.children(&directory)? {

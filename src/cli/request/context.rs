@@ -155,6 +155,7 @@ impl Reading<'_> {
             return Err(self.error(given, "write NAME=VALUE"));
         };
         let context = match value.split_once("://") {
+            Some(("docker-image", "scratch")) => NamedContext::Scratch,
             Some(("docker-image", reference)) => match reference.parse() {
                 Ok(reference) => NamedContext::Image(reference),
                 Err(_) => return Err(self.error(given, "docker-image:// names no image")),

@@ -194,6 +194,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         labels: pairs::labels(&args.image.label)?,
         platform: platforms.first().cloned().unwrap_or_else(crate::oci::Platform::host),
         platforms,
+        platform_is_asked: input.custom_platform.as_deref().is_some_and(|text| !text.is_empty()),
         build_platform: crate::oci::Platform::host(),
         created: times.created,
         epoch: times.epoch,

@@ -21,7 +21,7 @@ pub(super) fn check(request: &BuildRequest) -> Result<(), UsageError> {
     let remote = |named: &NamedContext| match named {
         NamedContext::Files(source) => !is_local(source),
         NamedContext::Image(_) => true,
-        NamedContext::Layout { .. } => false,
+        NamedContext::Layout { .. } | NamedContext::Scratch => false,
     };
     if request.named_contexts.values().any(remote) {
         return refuse("--build-context", "one of them would be fetched");

@@ -307,6 +307,14 @@ pub(crate) struct Image {
 
 /// Writes an image's blobs below `directory`.
 pub(crate) fn image(directory: &Path, architecture: &str, layers: &[Vec<u8>], config: &Value) -> Image {
+    image_with(directory, layers, |document| {
+        document["architecture"] = architecture.into();
+        document["config"] = config.clone();
+    })
+}
+
+/// Writes an image's blobs below `directory`; `change` is given its configuration, which is for linux/amd64.
+pub(crate) fn image_with(directory: &Path, layers: &[Vec<u8>], change: impl FnOnce(&mut Value)) -> Image {
     let mut descriptors = Vec::new();
     let mut history = Vec::new();
     for (number, layer) in layers.iter().enumerate() {
@@ -317,17 +325,31 @@ pub(crate) fn image(directory: &Path, architecture: &str, layers: &[Vec<u8>], co
         history.push(json!({"created": "2017-07-14T02:40:00Z", "created_by": format!("layer {number}")}));
     }
     let diff_ids: Vec<_> = layers.iter().map(|layer| sha256(&mut layer.as_slice())).collect();
-    let document = json!({
-        "created": "2017-07-14T02:40:00Z", "architecture": architecture, "os": "linux", "config": config,
+    let mut document = json!({
+        "created": "2017-07-14T02:40:00Z", "architecture": "amd64", "os": "linux", "config": {},
         "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history,
     });
+    change(&mut document);
     let config = blob(directory, document.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
-    let manifest_type = "application/vnd.oci.image.manifest.v1+json";
-    let manifest =
-        json!({"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": descriptors}).to_string();
-    let mut descriptor = blob(directory, manifest.as_bytes(), manifest_type);
-    descriptor["platform"] = json!({"architecture": architecture, "os": "linux"});
+    let mut descriptor = manifest(directory, &config, &descriptors);
+    descriptor["platform"] = json!({"architecture": document["architecture"], "os": document["os"]});
     Image { descriptor, diff_ids }
+}
+
+/// Gives an image other blobs for its layers.
+pub(crate) fn replace_layers(directory: &Path, image: &mut Image, layers: Vec<Value>) {
+    let digest = image.descriptor["digest"].as_str().expect("a digest").replace(':', "/");
+    let text = fs::read_to_string(directory.join("blobs").join(digest)).expect("it was written");
+    let old: Value = serde_json::from_str(&text).expect("JSON");
+    let platform = image.descriptor["platform"].clone();
+    image.descriptor = manifest(directory, &old["config"], &layers);
+    image.descriptor["platform"] = platform;
+}
+
+fn manifest(directory: &Path, config: &Value, layers: &[Value]) -> Value {
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers}).to_string();
+    blob(directory, manifest.as_bytes(), media_type)
 }
 
 /// Finishes an OCI layout: of one image, or of an index when there are several; returns the digest it names.
@@ -351,7 +373,8 @@ pub(crate) fn layout(directory: &Path, images: &[Image]) -> String {
     top["digest"].as_str().expect("a descriptor has a digest").to_owned()
 }
 
-fn blob(directory: &Path, bytes: &[u8], media_type: &str) -> Value {
+/// Writes a blob; returns its descriptor.
+pub(crate) fn blob(directory: &Path, bytes: &[u8], media_type: &str) -> Value {
     let digest = sha256(&mut &bytes[..]);
     let path = directory.join("blobs").join(digest.replace(':', "/"));
     fs::create_dir_all(path.parent().expect("a blob has a parent")).expect("scratch is writable");

@@ -88,7 +88,7 @@ impl Image {
     /// Returns what the config says about running a container, in a form in which equal meaning is equal text:
     /// what is empty is left out, and what only one builder writes (its own label) too.
     pub(crate) fn runtime_config(&self) -> Value {
-        const FIELDS: [&str; 14] = [
+        const FIELDS: [&str; 13] = [
             "User",
             "Env",
             "Entrypoint",
@@ -101,7 +101,6 @@ impl Image {
             "Healthcheck",
             "Shell",
             "OnBuild",
-            "ArgsEscaped",
             "Hostname",
         ];
         let config = &self.config["config"];

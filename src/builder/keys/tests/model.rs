@@ -329,8 +329,8 @@ impl World {
 
     fn copy(&self, copy: &Copy, first: Option<&Self>) -> String {
         let Copy { from_first, sources, destination, chown, chmod, link, parents, exclude, unpacks } = copy;
-        // With --link, only the names of owners are looked up in what was before.
-        let before = (!link || chown.is_some()).then_some(&self.files);
+        // With --link, only the names of owners are looked up in what was before; but --chmod makes it no link.
+        let before = (!link || chown.is_some() || chmod.is_some()).then_some(&self.files);
         let from = first.filter(|_| *from_first).map(|first| &first.files);
         let flags = (chown, chmod, link, parents, exclude, unpacks);
         self.says("COPY", &("files", before, from, sources, self.at(destination), flags))
