@@ -68,7 +68,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// Nothing came for too long.
-    #[error("{url}: {what} within {} s", after.as_secs_f32())]
+    #[error("{url}: {what} within {} s", rounded(*after))]
     Timeout {
         /// The redacted URL.
         url: String,
@@ -221,6 +221,11 @@ impl Error {
         });
         told.or(wanted.then_some(TlsProblem::WantsOurs))
     }
+}
+
+/// Writes seconds without more digits than anybody reads.
+fn rounded(time: Duration) -> f32 {
+    (time.as_secs_f32() * 10.0).ceil() / 10.0
 }
 
 /// Tells whether a name is not known, and will not be the next time.

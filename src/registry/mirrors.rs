@@ -4,7 +4,7 @@
 //! come from where its manifest is. Knows nothing of how a place is asked, nor of where its settings were written.
 //!
 //! *Invariant: a reference keeps the name that the user gave it; only requests go to a mirror. Nothing is ever
-//! pushed to one. A host is spoken to in plain HTTP only in the place for which that was said.*
+//! pushed to one. A host that is not this machine is spoken to in plain HTTP only in the place for which that was said.*
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -5,10 +5,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::executor::Executor;
+use crate::support::isolation::Isolation;
 use crate::support::pod::EXECUTOR;
 use crate::support::process::{self, SHORT};
-use crate::support::registry::{PASSWORD, base64};
+use crate::support::registry::{PASSWORD, Registry, base64};
 use crate::support::scratch::Scratch;
+use crate::support::source::one_file;
 
 /// Runs `yadokari auth explain` with these variables only, and returns what it prints.
 fn explain(reference: &str, words: &[&str], variables: &[(&str, &str)], path: &str) -> String {
@@ -130,4 +133,20 @@ fn each_source_tells_what_it_has() {
     }
     let told = explain("none.example/a", &[], &variables, "/usr/bin");
     assert!(told.contains("nobody") && told.contains("nothing for none.example/a; it has r.example"), "{told}");
+}
+
+#[test]
+fn a_helper_of_the_registry_that_is_missing_is_a_warning() {
+    if !Isolation::Namespace.allowed("credentials: a missing helper") {
+        return;
+    }
+    let (registry, image) = (Registry::plain(), one_file());
+    let mut executor = Executor::new(Isolation::Namespace, image.path());
+    let config = format!("{{\"credHelpers\": {{\"{}\": \"gone\"}}}}", registry.address);
+    let config = executor.credential("config.json", config);
+    executor.env("DOCKER_CONFIG", Path::new(&config).parent().and_then(Path::to_str).expect("a directory"));
+    let build = executor.push_plain(&registry, "app:1").run().expect(0);
+    let told: Vec<&str> = build.stderr.lines().filter(|line| line.contains("docker-credential-gone")).collect();
+    assert_eq!(told.len(), 1, "{}", build.stderr);
+    assert!(told[0].contains("warning: ") && told[0].contains("no such program"), "{}", told[0]);
 }

@@ -1,5 +1,6 @@
 //! `--registries-conf`: the same file sends us to the same places as it sends skopeo.
 
+use std::net::IpAddr;
 use std::process::Command;
 
 use crate::support::executor::Executor;
@@ -8,10 +9,12 @@ use crate::support::process::{self, SHORT};
 use crate::support::proxy::Proxy;
 use crate::support::registry::Registry;
 use crate::support::scratch::Scratch;
+use crate::support::scripted::machine_address;
+use crate::support::skips;
 use crate::support::source::{one_file, source};
 
 /// What is in the file, what is pulled, and which places are asked for its manifest, in whatever order; the first of
-/// them that has it is the last in time. `A`, `B` and `C` are registries with the same content, `PORT` is that of `A`,
+/// them that has it is the last in time. `A`, `B` and `C` are registries with the same content, `HOST` and `PORT` are those of `A`,
 /// `@` is the content's digest. Of prefixes that are as long, the first counts.
 type Row = (&'static str, &'static str, &'static [&'static str], bool);
 
@@ -141,7 +144,7 @@ const ROWS: &[Row] = &[
         true,
     ),
     (
-        "[[registry]]\nprefix='*.invalid'\n[[registry.mirror]]\nlocation='127.0.0.1'\ninsecure=true",
+        "[[registry]]\nprefix='*.invalid'\n[[registry.mirror]]\nlocation='HOST'\ninsecure=true",
         "x.invalid:PORT/team/app:1",
         &["A team/app:1"],
         true,
@@ -160,15 +163,16 @@ const ROWS: &[Row] = &[
 struct Places([Proxy; 3]);
 
 impl Places {
-    fn start(registry: &Registry) -> Self {
-        Self(std::array::from_fn(|_| Proxy::start(&registry.address, &[])))
+    /// They are not on loopback, where plain HTTP is spoken unasked.
+    fn start(registry: &Registry, address: IpAddr) -> Self {
+        Self(std::array::from_fn(|_| Proxy::start_at(address, &registry.address, &[])))
     }
 
     /// Writes the addresses in place of `A`, `B` and `C`.
     fn fill(&self, text: &str, digest: &str) -> String {
         let names = ["A", "B", "C"].into_iter().zip(&self.0);
-        let port = self.0[0].address.rsplit(':').next().expect("it has a port");
-        let text = text.replace('@', &format!("@{digest}")).replace("PORT", port);
+        let (host, port) = self.0[0].address.rsplit_once(':').expect("it has a port");
+        let text = text.replace('@', &format!("@{digest}")).replace("PORT", port).replace("HOST", host);
         names.fold(text, |text, (name, proxy)| text.replace(name, &proxy.address))
     }
 
@@ -202,14 +206,15 @@ fn fill(registry: &Registry) -> String {
 
 #[test]
 fn the_places_that_skopeo_asks() {
-    if !Isolation::Namespace.allowed("registries_conf: the places that skopeo asks") {
-        return;
-    }
+    let name = "registries_conf: the places that skopeo asks";
+    let Some(address) = machine_address().filter(|_| Isolation::Namespace.allowed(name)) else {
+        return skips::skip(name, "this machine has no address but loopback, or no namespaces");
+    };
     let registry = Registry::plain();
     let digest = fill(&registry);
     let mut wrong = Vec::new();
     for (number, (conf, image, expected, succeeds)) in ROWS.iter().enumerate() {
-        let places = Places::start(&registry);
+        let places = Places::start(&registry, address);
         let scratch = Scratch::new("conf");
         let file = scratch.file("registries.conf", places.fill(conf, &digest));
         let finished = process::run(
@@ -227,7 +232,7 @@ fn the_places_that_skopeo_asks() {
             finished.stderr
         );
 
-        let places = Places::start(&registry);
+        let places = Places::start(&registry, address);
         let text = format!("FROM {}\nCOPY file /more\n", places.fill(image, &digest));
         let source = source(&text, &[("file", "more\n")]);
         let mut executor = Executor::new(Isolation::Namespace, source.path());

@@ -90,10 +90,7 @@ async fn run(session: &Arc<Session>, command: &str) -> Result<Stream, Failure> {
     let host = settings.host.clone().unwrap_or_else(|| host.clone());
     let transient = |error: &dyn std::error::Error| failure(ErrorKind::Transient, causes::in_one_line(error));
     let connected = session.agent.connect(&host, port).await;
-    let stream = connected.map_err(|error| {
-        let kind = if error.is_transient() { ErrorKind::Transient } else { ErrorKind::Wrong };
-        failure(kind, causes::in_one_line(&error))
-    })?;
+    let stream = connected.map_err(|error| failure(error.meaning().into(), causes::in_one_line(&error)))?;
     let files = known_hosts(session);
     let verdict = Arc::new(Mutex::new(None));
     let check = HostCheck { host: host.clone(), port, files: files.clone(), verdict: Arc::clone(&verdict) };

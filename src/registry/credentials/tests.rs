@@ -191,6 +191,9 @@ async fn helpers_are_asked_once_and_their_troubles_are_noted() {
     credentials.unseal();
     assert_eq!(user(&credentials, "t.example/a").await.as_deref(), Some("identity t"));
     assert_eq!(user(&credentials, "u.example/a").await.as_deref(), Some("fallback:"));
+    for fine in ["g.example/a", "u.example/a", "other.example/a"] {
+        assert_eq!(credentials.find(&reference(fine)).await.warnings, Vec::<String>::new(), "{fine}");
+    }
     let asked = std::fs::read_to_string(path("good")).expect("log");
     assert_eq!(asked, "get g.example\nget https://index.docker.io/v1/\n");
     for (of, note) in [
@@ -200,5 +203,6 @@ async fn helpers_are_asked_once_and_their_troubles_are_noted() {
     ] {
         let found = credentials.find(&reference(of)).await;
         assert!(found.credential.is_none() && found.notes.join(";").contains(note), "{of}: {found:?}");
+        assert!(found.warnings.len() == 1 && found.warnings[0].contains(note), "{of}: {found:?}");
     }
 }

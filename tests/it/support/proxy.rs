@@ -1,7 +1,7 @@
 //! A loopback proxy in front of a registry that misbehaves on request, and notes what was asked of it.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -65,9 +65,14 @@ struct State {
 impl Proxy {
     /// Starts a proxy in front of the plain registry at `upstream`.
     pub(crate) fn start(upstream: &str, rules: &[Rule]) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), upstream, rules)
+    }
+
+    /// The same at another address of this machine.
+    pub(crate) fn start_at(address: IpAddr, upstream: &str, rules: &[Rule]) -> Self {
         let state = Arc::new(Mutex::new(State { rules: rules.to_vec(), requests: Vec::new() }));
         let (upstream, shared) = (upstream.to_owned(), Arc::clone(&state));
-        let address = listen(move |client| serve(client, &upstream, &shared));
+        let address = listen_at(address, move |client| serve(client, &upstream, &shared));
         Self { address, state }
     }
 
@@ -85,7 +90,11 @@ impl Proxy {
 
 /// Listens on a free port of the loopback, with a thread for each connection; returns the address.
 pub(crate) fn listen(serve: impl Fn(TcpStream) -> Option<()> + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listen_at(Ipv4Addr::LOCALHOST.into(), serve)
+}
+
+fn listen_at(address: IpAddr, serve: impl Fn(TcpStream) -> Option<()> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind((address, 0)).expect("it has a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
     let serve = Arc::new(serve);
     thread::spawn(move || {
