@@ -14,8 +14,8 @@ use crate::support::skips;
 use crate::support::source::{one_file, source};
 
 /// What is in the file, what is pulled, and which places are asked for its manifest, in whatever order; the first of
-/// them that has it is the last in time. `A`, `B` and `C` are registries with the same content, `HOST` and `PORT` are those of `A`,
-/// `@` is the content's digest. Of prefixes that are as long, the first counts.
+/// them that has it is the last in time. `A`, `B` and `C` are registries with the same content, `HOST` and `PORT` are
+/// those of `A`, `@` is the content's digest. Of prefixes that are as long, the first counts.
 type Row = (&'static str, &'static str, &'static [&'static str], bool);
 
 const ROWS: &[Row] = &[
