@@ -11,13 +11,14 @@
 //! | 4 | `rootfs`, `registry` |
 //! | 3 | `image`, `cloud` |
 //! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
-//! | 1 | `progress` |
+//! | 1 | `progress`, `place` |
 //! | 0 | `causes`, `oci`, `sys` |
 //!
 //! `ARCHITECTURE.md` tells the whole.
 
 pub mod causes;
 pub mod oci;
+pub mod place;
 pub mod progress;
 pub mod sys;
 

@@ -20,7 +20,11 @@ use yadokari::sys;
 fn main() -> ExitCode {
     exit::end_on_panic();
     sys::memory::give_back_early();
-    let (words, invocation) = args::read(std::env::args_os().collect());
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(rest) = isolation::put_back::asked(&words) {
+        return isolation::put_back::main(rest);
+    }
+    let (words, invocation) = args::read(words);
     // There may be logins and tokens among them.
     sys::process::hide_arguments();
     let result = match invocation {
@@ -54,7 +58,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let result = result.map(|outcome| outcome.map(finished).unwrap_or_default());
     let result = result.map_err(|failure| report.with_last_output(failure));
     if let Err(failure) = &result {
-        failure.write_results(&resolved.request.results);
+        failure.write_results(&resolved.request.results, &resolved.places);
     }
     report.conclude(result)
 }
@@ -62,5 +66,5 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
 /// Opens the services and builds.
 fn build(resolved: &Resolved, ground: Ground, report: &Arc<Report>) -> Result<Option<BuildOutcome>, Failure> {
     let open = |runtime: &_, cancel| services::open(resolved, ground, runtime, report.clone(), cancel);
-    services::with(resolved, open, builder::build)
+    services::with(resolved, report, open, builder::build)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The floors from the ground up. A room uses lower floors only; `lib.rs` shows the same table.
 const FLOORS: &[&[&str]] = &[
     &["causes", "oci", "sys"],
-    &["progress"],
+    &["place", "progress"],
     &["dockerfile", "http", "outcome", "request", "store"],
     &["cloud", "image"],
     &["registry", "rootfs"],

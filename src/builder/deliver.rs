@@ -17,7 +17,8 @@ pub(super) fn deliver(
     let files = needs_files.then(|| layers::inventory(services, &image.layers)).transpose()?;
     let open = |layer: &_| layers::open(services, layer, false);
     let (files, is_part) = (files.as_ref(), request.platforms.len() > 1);
-    let delivery = Delivery { image, files, open: &open, is_part, reporter: &*services.reporter };
+    let (reporter, places) = (&*services.reporter, &*services.places);
+    let delivery = Delivery { image, files, open: &open, is_part, reporter, places };
     output::write_files(&request.outputs, &delivery)?;
     Ok(services.wait(uploads.finish(image))??)
 }

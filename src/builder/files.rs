@@ -141,6 +141,7 @@ impl Shared<'_> {
         let mut nothing = Inventory::new();
         let files = if step.is_apart() { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
+        let writer = writer.until(self.services.stop());
         let copied = self.write_copy(&copying, opened, files, writer)?;
         remove_scratch(&spool)?;
         let Some((layer, inventory)) = copied else { return Ok(None) };

@@ -85,7 +85,9 @@ pub(super) struct Unreadable {
 
 /// Opens a layer's tar stream.
 pub(super) fn open_tar(services: &Services, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
-    tar(open(services, layer, services.keep_layers)?, layer)
+    let tar = tar(open(services, layer, services.keep_layers)?, layer)?;
+    // Few compressed bytes may become very many.
+    Ok(Box::new(interruptible(services, tar)))
 }
 
 /// Makes the tar stream of a layer's blob, decompressed by a thread of its own that reads a little ahead.
@@ -170,7 +172,7 @@ fn layer_inventory(services: &Services, layer: &Layer) -> Result<LayerInventory,
     }
     let fetch = |source| Error::Fetch { digest: digest.to_string(), source };
     let blob = open(services, layer, services.keep_layers).map_err(fetch)?;
-    let tar = uncompressed(blob, layer).map_err(fetch)?;
+    let tar = interruptible(services, uncompressed(blob, layer).map_err(fetch)?);
     let read = LayerInventory::read_tar(tar).map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
     keep_inventory(services, digest, &read);
     Ok(read)

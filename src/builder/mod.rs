@@ -47,11 +47,13 @@ use crate::cache::{BaseImages, Cache, Inventories};
 use crate::causes;
 use crate::context::{self, Access, Context};
 use crate::http::Agent;
+use crate::image;
 use crate::isolation::{Cancel, Capacity, Isolation};
 use crate::oci::{Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output::results::Facts;
 use crate::output::{self, Uploads};
+use crate::place::Places;
 use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopySource, Listing, Stage, StageBase};
 use crate::progress::{Event, Phase, Reporter};
 use crate::registry::Client;
@@ -103,6 +105,8 @@ pub struct Services {
     pub additions: Additions,
     /// Whether base layers that are read are kept, because an output needs their bytes.
     pub keep_layers: bool,
+    /// Where outputs and results go.
+    pub places: Arc<Places>,
 }
 
 /// A build that failed, with the Dockerfile for the message.
@@ -118,7 +122,7 @@ pub struct Failed {
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Builds the requested image and delivers it. Result files of an earlier build are gone already
-/// ([`output::remove_stale`]), since much can fail before this is called. Where only the key of the build is asked for,
+/// ([`output::begin`]), since much can fail before this is called. Where only the key of the build is asked for,
 /// there is no outcome.
 ///
 /// # Errors
@@ -134,12 +138,15 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
         // The build's own error is the one to tell; where the container's files are must not be lost over it.
         not_put_back(services, error);
     }
-    let outcome = built.and_then(|outcome| finished.map(|()| outcome));
+    // No process of a RUN is left: what one wrote into result files goes now.
+    let restored = output::restore(&services.places).map_err(Error::from);
+    let outcome = built.and_then(|outcome| finished.and(restored).map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
         if let Some(outcome) = &outcome {
             services.wait(output::put_values(&outcome.into(), &request.results, &services.agent))??;
         }
-        outcome.iter().try_for_each(|outcome| output::write_results(outcome, &request.results, &*services.reporter))?;
+        let (places, reporter) = (&services.places, &*services.reporter);
+        outcome.iter().try_for_each(|outcome| output::write_results(outcome, &request.results, places, reporter))?;
         Ok(outcome)
     });
     outcome.map_err(|error| {
@@ -184,7 +191,7 @@ fn build_context(
     volumes::settle(&plan, services)?;
     let target_base = origin::target_base(&plan, &bases);
     let used = bases_used(&bases, target_base.as_ref());
-    check_results(request, context, &destinations, &used)?;
+    check_results(request, context, &destinations, &used, &services.places)?;
     mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
     recompress::check(request, target_base.as_ref())?;
     let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
@@ -228,11 +235,12 @@ fn check_results(
     context: &Context,
     destinations: &[Reference],
     bases: &[BaseUsed],
+    places: &Places,
 ) -> Result<(), Error> {
     let (digest, source) = (Digest::of(b""), context.source());
     let (size, bases) = (Some(u64::MAX), Some(bases));
     let facts = Facts { digest: &digest, config: None, size, pushed: destinations, named: None, bases, source };
-    Ok(output::check_results(&facts, &request.results)?)
+    Ok(output::check_results(&facts, &request.results, places)?)
 }
 
 /// Checks that a context is there where a step takes something from it.
@@ -293,6 +301,12 @@ impl Services {
                 () = cancelled => Err(Error::Interrupted),
             }
         })
+    }
+
+    /// Returns what reading and writing layers ask whether they are to end.
+    fn stop(&self) -> image::Stop {
+        let cancel = self.cancel.clone();
+        Arc::new(move || cancel.is_cancelled())
     }
 
     fn fetch_context(&self, request: &BuildRequest) -> Result<Context, Error> {

@@ -31,7 +31,7 @@ pub(super) fn build(
     let images = built.iter().map(|one| Descriptor { platform: Some(one.platform.clone()), ..one.manifest.clone() });
     let joined = output::of_platforms(images.collect());
     let delivered = services.timed(Phase::Push, |services| {
-        services.wait(output::deliver_joined(&joined, &request.outputs, &services.registry))
+        services.wait(output::deliver_joined(&joined, &request.outputs, &services.registry, &services.places))
     });
     Ok(outcome(built, joined, delivered??))
 }

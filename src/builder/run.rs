@@ -57,7 +57,7 @@ impl Live {
         tar: Box<dyn Read + Send>,
         is_seen: bool,
     ) -> Result<LayerInventory, Error> {
-        let mut reader = LayerReader::recording(tar);
+        let mut reader = LayerReader::recording(tar).until(services.stop());
         let warnings = rootfs::unpack(&mut self.rootfs, &mut reader, services.fidelity, &mut self.contents)?;
         self.stale = true;
         report(services, &warnings);
@@ -151,7 +151,8 @@ impl Shared<'_> {
             progress.live = Some(live);
             return Ok(None);
         }
-        let mut writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
+        let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
+        let mut writer = writer.until(self.services.stop());
         let mut contents = Contents::default();
         let warnings = rootfs::pack(&live.rootfs, &changes, &mut writer, &mut contents)?;
         report(self.services, &warnings);

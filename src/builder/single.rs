@@ -37,7 +37,8 @@ impl Shared<'_> {
         let (services, all) = (self.services, &progress.image.layers);
         let mut open = |number: u32| layers::open(services, &all[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &plan.wanted(), &spool)?;
-        let mut writer = LayerWriter::new(&services.store, self.request.compression, self.request.epoch)?;
+        let writer = LayerWriter::new(&services.store, self.request.compression, self.request.epoch)?;
+        let mut writer = writer.until(services.stop());
         for path in &removed {
             writer.whiteout(path)?;
         }

@@ -12,9 +12,10 @@ use super::args::{Command, MessageArgs};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
-use super::signals::Signals;
+use super::signals::{LastWords, Signals};
 use super::{auth, cache, check, index, login, plan, push, services, warm};
 use crate::isolation::Cancel;
+use crate::place::Places;
 use crate::request::ResultFiles;
 
 /// How often a wait looks whether a signal came.
@@ -92,7 +93,12 @@ impl Network {
     pub(super) fn new() -> Result<Self, Failure> {
         let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
         let cancel = Cancel::new().map_err(|error| system(&error))?;
-        let signals = Signals::watch(cancel.clone(), None).map_err(|error| system(&error))?;
+        let last_words: LastWords = Box::new(|_| {
+            // Nobody is left to tell when standard error is closed.
+            let _ =
+                writeln!(std::io::stderr(), "error: the command was interrupted, and did not stop what it was doing");
+        });
+        let signals = Signals::watch(cancel.clone(), None, last_words).map_err(|error| system(&error))?;
         Ok(Self { cancel, signals, runtime: services::runtime()? })
     }
 
@@ -114,9 +120,9 @@ impl Network {
 }
 
 /// Writes what went wrong into the files that are asked for.
-pub(super) fn told<T>(result: Result<T, Failure>, results: &ResultFiles) -> Result<T, Failure> {
+pub(super) fn told<T>(result: Result<T, Failure>, results: &ResultFiles, places: &Places) -> Result<T, Failure> {
     if let Err(failure) = &result {
-        failure.write_results(results);
+        failure.write_results(results, places);
     }
     result
 }

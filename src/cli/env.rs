@@ -250,6 +250,12 @@ impl Environment {
         }
     }
 
+    /// Returns the directories that somebody else than the user may have filled: the working directory is a checkout.
+    pub(super) fn regions(&self) -> Vec<PathBuf> {
+        let working = Some(&self.directories.working).filter(|path| path.parent().is_some());
+        working.into_iter().cloned().collect()
+    }
+
     /// Returns a variable's value, empty ones included.
     ///
     /// # Errors

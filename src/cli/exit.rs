@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::causes;
 use crate::http::redact_within;
 use crate::output::{self, FailureFacts};
+use crate::place::Places;
 use crate::progress::StepId;
 use crate::request::{MetadataFile, ResultFiles};
 
@@ -176,15 +177,15 @@ impl Failure {
     /// Writes the failure to the files that are asked for: its kind, its message, all of it as JSON.
     ///
     /// What goes wrong here is not told: the failure itself is, and says more.
-    pub fn write_results(&self, results: &ResultFiles) {
+    pub fn write_results(&self, results: &ResultFiles, places: &Places) {
         let facts = FailureFacts { kind: self.kind.name(), message: &self.in_one_line() };
-        let _ = output::write_failure(&facts, results);
+        let _ = output::write_failure(&facts, results, places);
         if let Some(file) = &results.metadata {
-            self.write_metadata(file);
+            self.write_metadata(file, places);
         }
     }
 
-    fn write_metadata(&self, file: &MetadataFile) {
+    fn write_metadata(&self, file: &MetadataFile, places: &Places) {
         let place = self.place.as_ref();
         let metadata = json!({
             "schemaVersion": 1,
@@ -202,7 +203,7 @@ impl Failure {
                 "lastOutput": self.last_output,
             },
         });
-        let _ = output::write_metadata(file, metadata);
+        let _ = output::write_metadata(file, metadata, places);
     }
 
     /// Adds the place.

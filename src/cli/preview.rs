@@ -22,7 +22,7 @@ pub(super) fn look<T>(
     report.notes(&args.repeated);
     report.warnings(&resolved.warnings);
     let open = |runtime: &_, cancel| services::open_to_look(&resolved, runtime, report.clone(), cancel);
-    services::with(&resolved, open, |request, services| work(request, services))
+    services::with(&resolved, report, open, |request, services| work(request, services))
 }
 
 /// Tells which images could not be asked for.

@@ -4,14 +4,17 @@
 //!
 //! *Invariant: the first number never exceeds the second, and a file that cannot be written ends no build.*
 
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::place::{Place, Standing};
 use crate::progress::{Event, Phase, Reporter};
 
 /// Writes the file, and hands every event on.
 pub(super) struct ProgressFile {
-    path: PathBuf,
+    /// None where it cannot be written.
+    place: Option<Place>,
     next: Arc<dyn Reporter>,
     count: Mutex<Count>,
 }
@@ -24,7 +27,18 @@ struct Count {
 
 impl ProgressFile {
     pub(super) fn new(path: &Path, next: Arc<dyn Reporter>) -> Self {
-        Self { path: path.to_owned(), next, count: Mutex::default() }
+        Self { place: Place::find(path, &[]).ok(), next, count: Mutex::default() }
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let Some(place) = &self.place else { return Ok(()) };
+        // Whatever else stands there would make the build wait.
+        if !matches!(place.standing()?, Standing::Nothing | Standing::File | Standing::MountedFile | Standing::Link) {
+            return Ok(());
+        }
+        let mut draft = place.draft()?;
+        draft.write_all(text.as_bytes())?;
+        draft.finish()
     }
 
     fn change(&self, change: impl FnOnce(&mut Count)) {
@@ -32,7 +46,7 @@ impl ProgressFile {
         change(&mut count);
         count.done = count.done.min(count.total);
         // Argo looks every few seconds; a build is not worth less because nobody sees it advance.
-        let _ = std::fs::write(&self.path, format!("{}/{}", count.done, count.total));
+        let _ = self.write(&format!("{}/{}", count.done, count.total));
     }
 }
 

@@ -19,7 +19,8 @@ use crate::store::Store;
 pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     let (request, network) = request::resolve_push(args, environment)?;
     let failed = |error: output::Error| Failure::from_error(output_kind(&error), &error);
-    let pushed = output::remove_stale(&request.results).map_err(failed).and_then(|()| {
+    let places = output::begin(&[], &request.results, environment.regions()).map_err(failed)?;
+    let pushed = (|| {
         let disk = |error: &dyn std::error::Error| Failure::from_error(Kind::Disk, error);
         let state = StateDirectory::create(&request.state_directory).map_err(|error| disk(&error))?;
         let store = Store::open(&request.state_directory.join("store")).map_err(|error| disk(&error))?;
@@ -34,13 +35,13 @@ pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Repor
             output::put_values(&(&pushed).into(), &request.results, &agent).await.map_err(failed)?;
             Ok(pushed)
         })?;
-        output::write_push_results(&outcome, &request.results, report.as_ref()).map_err(failed)?;
+        output::write_push_results(&outcome, &request.results, &places, report.as_ref()).map_err(failed)?;
         for reference in &outcome.pushed {
             report.report(Event::Note(&pushed(reference, &outcome.image.digest)));
         }
         state.remove().map_err(|error| disk(&error))
-    });
-    told(pushed, &request.results)
+    })();
+    told(pushed, &request.results, &places)
 }
 
 /// Opens the image on a thread where reading and compressing may take their time.

@@ -3,7 +3,6 @@
 //! *Invariant: what is read here is in memory alone, and in no message.*
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -12,13 +11,14 @@ use super::exit::{Failure, Kind};
 use crate::builder::RunServices;
 use crate::cache::{CacheMounts, MountRepository};
 use crate::isolation::{self, Agent, Confidential};
+use crate::place;
 use crate::request::{RunSettings, SecretSource};
 
 /// The largest secret. Source: BuildKit, session/secrets.
 const LARGEST_SECRET: u64 = 500 << 10;
 
 /// Reads all of it; `repository` is where cache mounts are kept for other pods, `token` this run's
-/// alone.
+/// alone. `working` is where relative paths began.
 ///
 /// # Errors
 /// A [`Failure`] of kind usage when a secret cannot be read, or an agent is not there.
@@ -26,12 +26,13 @@ pub(super) fn open(
     settings: &RunSettings,
     repository: Option<MountRepository>,
     token: &str,
+    working: &Path,
 ) -> Result<RunServices, Failure> {
     let (mut secrets, mut agents) = (BTreeMap::new(), BTreeMap::new());
     for (id, source) in &settings.secrets {
         let content = match source {
             SecretSource::Value(value) => value.clone().into_bytes(),
-            SecretSource::File(path) => secret(id, path)?,
+            SecretSource::File(path) => secret(id, path, working)?,
         };
         secrets.insert(id.clone(), Confidential(content));
     }
@@ -51,12 +52,13 @@ pub(super) fn open(
     Ok(RunServices::new(secrets, agents, caches, repository))
 }
 
-fn secret(id: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+fn secret(id: &str, path: &Path, working: &Path) -> Result<Vec<u8>, Failure> {
     let usage = |why: &dyn std::fmt::Display| {
         Failure::new(Kind::Usage, format!("cannot read the secret {id} from {}: {why}", path.display()))
     };
     let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST_SECRET + 1).read_to_end(&mut content));
+    let file = place::open_named(path, working);
+    let read = file.and_then(|file| file.take(LARGEST_SECRET + 1).read_to_end(&mut content));
     read.map_err(|error| usage(&error))?;
     if content.len() as u64 > LARGEST_SECRET {
         return Err(usage(&format!("it is larger than {} KiB", LARGEST_SECRET >> 10)));

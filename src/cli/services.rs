@@ -12,13 +12,15 @@ use super::confidential;
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
+use super::report::Report;
 use super::request::{Network, Resolved, Warning};
-use super::signals::Signals;
+use super::signals::{LastWords, Signals};
 use super::state::StateDirectory;
 use crate::builder::{Additions, Failed, Fetching, Services};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, MountRepository, Repository};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
+use crate::output;
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Clouds, Credentials};
 use crate::request::BuildRequest;
@@ -40,12 +42,14 @@ pub fn runtime() -> Result<Runtime, Failure> {
 /// That of opening, of the work, or of clearing up; told as the signal that was the cause, if one was.
 pub fn with<T>(
     resolved: &Resolved,
+    report: &Arc<Report>,
     open: impl FnOnce(&Runtime, Cancel) -> Result<Services, Failure>,
     work: impl FnOnce(&BuildRequest, &mut Services) -> Result<T, Failed>,
 ) -> Result<T, Failure> {
     let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
     let cancel = Cancel::new().map_err(|error| system(&error))?;
-    let signals = Signals::watch(cancel.clone(), resolved.timeout).map_err(|error| system(&error))?;
+    let last_words = last_words(resolved, report);
+    let signals = Signals::watch(cancel.clone(), resolved.timeout, last_words).map_err(|error| system(&error))?;
     let disk = |error| Failure::from_error(Kind::Disk, &error);
     let state = StateDirectory::create(&resolved.request.state_directory).map_err(disk)?;
     // After the signals are watched: a thread made before would take one itself, and end the process.
@@ -57,6 +61,18 @@ pub fn with<T>(
     let done = done.map_err(|failed| signals.explain(failed.into()))?;
     state.remove().map_err(disk)?;
     Ok(done)
+}
+
+/// Tells of a build that did not end in order, and puts back what result files held.
+fn last_words(resolved: &Resolved, report: &Arc<Report>) -> LastWords {
+    let (places, results, report) =
+        (Arc::clone(&resolved.places), resolved.request.results.clone(), Arc::clone(report));
+    Box::new(move |failure| {
+        // The failure is what is told.
+        let _put_back_or_not = output::restore(&places);
+        failure.write_results(&results, &places);
+        let _told = report.conclude(Err(failure));
+    })
 }
 
 /// Opens all services.
@@ -140,13 +156,14 @@ fn assemble(
         cache,
         inventories: known,
         isolation,
-        run: super::run_services::open(&request.run, mounts, &token(request))?,
+        run: super::run_services::open(&request.run, mounts, &token(request), &resolved.working)?,
         fidelity,
         reporter,
         cancel,
         fetching: Fetching::default(),
         additions: Additions::default(),
         keep_layers: false,
+        places: Arc::clone(&resolved.places),
     })
 }
 

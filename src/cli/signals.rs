@@ -3,6 +3,8 @@
 //!
 //! Where RUN shares our pid namespace it can signal us, too. That ends the build as a failure of the RUN, and never at
 //! once: what stood in `/` has to be put back.
+//!
+//! *Invariant: within [`PATIENCE`] and [`LAST_WORDS`] of the first the process has ended, whatever its threads are doing.*
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +14,17 @@ use nix::sys::signal::{SigSet, Signal};
 use super::exit::{Failure, Kind};
 use crate::isolation::{Cancel, Sender};
 use crate::sys::signal::Received;
-use crate::sys::{self, process, signal};
+use crate::sys::{self, signal};
+
+/// How long the build may take to end in order: a RUN has some seconds of it to end.
+const PATIENCE: Duration = Duration::from_secs(7);
+/// How long it may take to tell that it did not.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often it is looked whether the end was asked for.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Is called where the build does not end in order: tells the user, and puts result files in order.
+pub type LastWords = Box<dyn FnOnce(Failure) + Send>;
 
 /// What ended the build; none at first.
 #[derive(Clone, Debug, Default)]
@@ -44,10 +56,11 @@ impl Signals {
     ///
     /// # Errors
     /// When the signals cannot be blocked.
-    pub fn watch(cancel: Cancel, timeout: Option<Duration>) -> Result<Self, sys::Error> {
+    pub fn watch(cancel: Cancel, timeout: Option<Duration>, last_words: LastWords) -> Result<Self, sys::Error> {
         let watched: SigSet = signal::ending().iter().filter(|signal| !signal::is_ignored(*signal)).collect();
         signal::block(&watched)?;
         let signals = Self::default();
+        signals.cut_off(cancel.clone(), last_words);
         if let Some(timeout) = timeout {
             signals.end_after(timeout, cancel.clone());
         }
@@ -59,7 +72,7 @@ impl Signals {
                 let end = End::Signal(signal, sender);
                 // RUN must not be able to end us before what stood in `/` is put back, by sending two.
                 if !watching.begin(end) && matches!(sender, Sender::Above | Sender::Other(_)) {
-                    process::exit_now(i32::from(end.kind().exit_code()));
+                    cancel.end_process(end.kind().exit_code());
                 }
                 cancel.cancel();
             }
@@ -73,6 +86,28 @@ impl Signals {
         let first = known.is_none();
         known.get_or_insert(end);
         first
+    }
+
+    /// Ends the process where it does not end by itself, some time after the end was asked for.
+    fn cut_off(&self, cancel: Cancel, last_words: LastWords) {
+        let signals = self.clone();
+        std::thread::spawn(move || {
+            while signals.end.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                std::thread::sleep(INTERVAL);
+            }
+            std::thread::sleep(PATIENCE);
+            let failure = signals.explain(Failure::new(Kind::Terminated, "the build was interrupted"));
+            let failure = failure.hint("what it was doing did not stop, and was cut off");
+            let code = failure.exit_code;
+            let (said, heard) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                last_words(failure);
+                // Nobody listens any more if it took too long.
+                let _ = said.send(());
+            });
+            let _said_or_not = heard.recv_timeout(LAST_WORDS);
+            cancel.end_process(code);
+        });
     }
 
     fn end_after(&self, timeout: Duration, cancel: Cancel) {

@@ -7,10 +7,10 @@
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 use super::env::TOKEN_LENGTH;
 
@@ -47,13 +47,25 @@ impl StateDirectory {
         let error = |source| Error { doing: "make", path: path.to_owned(), source };
         let parent = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).create(parent).map_err(error)?;
-        // Held until our own directory is locked: nobody sees it without its lock.
-        let turn = File::open(parent).map_err(error)?;
-        flock(&turn, FlockOperation::LockExclusive).map_err(|errno| error(errno.into()))?;
         remove_abandoned(parent);
-        DirBuilder::new().mode(0o700).create(path).map_err(error)?;
-        let lock = File::open(path).map_err(error)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| error(errno.into()))?;
+        // Nobody takes it for one that was left behind before it is locked: it has another name until then. A lock on
+        // the parent would be for others to hold, where that is shared.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let new = path.with_file_name(format!(".new-{name}"));
+        DirBuilder::new().mode(0o700).create(&new).map_err(error)?;
+        let locked = open_directory(&new).and_then(|lock| {
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            // An empty directory would give way.
+            match std::fs::symlink_metadata(path) {
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(_) => std::fs::rename(&new, path).map(|()| lock),
+            }
+        });
+        let lock = locked.map_err(|source| {
+            // The error that made it useless is told.
+            let _ = std::fs::remove_dir(&new);
+            error(source)
+        })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -80,13 +92,21 @@ impl Drop for StateDirectory {
 
 /// Removes the directories of runs that are dead. What cannot be removed stays: it is nobody's trouble but the disk's.
 fn remove_abandoned(parent: &Path) {
+    let own = rustix::process::geteuid().as_raw();
     let Ok(entries) = std::fs::read_dir(parent) else { return };
     for entry in entries.flatten().filter(|entry| is_of_a_run(&entry.file_name())) {
-        let Ok(directory) = File::open(entry.path()) else { continue };
-        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let Ok(directory) = open_directory(&entry.path()) else { continue };
+        let is_own = directory.metadata().is_ok_and(|found| found.uid() == own);
+        if is_own && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = remove(&entry.path());
         }
     }
+}
+
+/// Opens a directory; anything else is refused, and a named pipe is not waited for.
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 fn is_of_a_run(name: &OsStr) -> bool {

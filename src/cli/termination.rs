@@ -2,14 +2,13 @@
 //!
 //! Tekton's own file, /tekton/termination, is the entrypoint's alone and never touched.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::Path;
 
 use super::exit::Failure;
+use crate::place::Place;
 
 /// Where Kubernetes reads it. Source: <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>.
-const FILE: &str = "/dev/termination-log";
+pub(super) const FILE: &str = "/dev/termination-log";
 /// The longest message, in bytes: it is shown in tables.
 const LONGEST: usize = 200;
 
@@ -21,8 +20,8 @@ impl Failure {
 
     fn write_message(&self, path: &Path) {
         // The file is never made: where there is none, nobody reads it.
-        let opened = OpenOptions::new().write(true).truncate(true).open(path);
-        let _ = opened.and_then(|mut file| file.write_all(self.in_one_line().as_bytes()));
+        let place = Place::find(path, &[]);
+        let _ = place.and_then(|place| place.write_into(self.in_one_line().as_bytes()));
     }
 
     /// Returns `kind: where: what: why` in one line, without hints; of a RUN what it wrote last.

@@ -1,12 +1,15 @@
 //! Where the Dockerfile is, and the ignore file that goes with it.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Dockerfile, Error, ErrorKind, Means, https};
 use crate::dockerfile::ignore::Patterns;
 use crate::http::redact;
+use crate::place::{self, Found, Refused, Scope};
+use crate::progress::Event;
 use crate::request::{DockerfileSource, SecretUrl};
 use crate::rootfs::Tree;
 
@@ -16,44 +19,113 @@ const IGNORE_FILE: &str = ".dockerignore";
 
 /// Where a Dockerfile was found: what is beside it belongs to it.
 pub(super) enum Beside {
-    /// On this machine, at an absolute path.
-    Machine(PathBuf),
-    /// In the context, at a path relative to its root.
-    Context(PathBuf),
+    /// On this machine, or in the context.
+    File {
+        /// Its path, as it was named.
+        path: PathBuf,
+        /// The directory that its links may not leave.
+        directory: PathBuf,
+        /// Whether nothing around that directory counts.
+        is_whole: bool,
+    },
     /// Behind a URL.
     Url(SecretUrl),
     /// Nothing is beside it.
     Nothing,
 }
 
+/// The files of a context, for what is read of them as text.
+pub(super) struct Files<'a> {
+    pub(super) tree: &'a Tree,
+    /// What was brought here, of which the tree may be a part.
+    pub(super) scope: Scope<'a>,
+}
+
 /// Looks for the Dockerfile as kaniko does: in the working directory first, then in the context.
-pub(super) fn read(source: &DockerfileSource, tree: &Tree, means: &Means<'_>) -> Result<(Dockerfile, Beside), Error> {
+pub(super) fn read(
+    source: &DockerfileSource,
+    files: &Files<'_>,
+    means: &Means<'_>,
+) -> Result<(Dockerfile, Beside), Error> {
     let (given, absolute) = match source {
         DockerfileSource::Path { given, absolute } => (given, absolute),
         DockerfileSource::Url(url) => return read_url(url, means),
         DockerfileSource::Stdin => return read_stdin(),
     };
-    let name = given.clone();
-    if fs::metadata(absolute).is_ok_and(|metadata| !metadata.is_dir()) {
-        let text = read_file(absolute)?;
-        return Ok((Dockerfile { name, text }, Beside::Machine(absolute.clone())));
-    }
-    let in_context = given.strip_prefix("/").unwrap_or(given).to_owned();
-    match tree.stat_following(&in_context)? {
-        Some(_) => {
-            let text = tree.read(&in_context, LARGEST_FILE)?;
-            Ok((Dockerfile { name, text }, Beside::Context(in_context)))
+    let in_context = files.tree.path().join(given.strip_prefix("/").unwrap_or(given));
+    let (path, scope, found) = match find(absolute, scope_of(absolute, files))? {
+        Some(found) => {
+            tell_of_second(&found, &in_context, files, means);
+            (absolute, scope_of(absolute, files), found)
         }
-        None => Err(Error::NoDockerfile { given: given.clone(), context: tree.path().to_owned() }),
+        None => match find(&in_context, files.scope)? {
+            Some(found) => (&in_context, files.scope, found),
+            None => {
+                let context = files.tree.path().to_owned();
+                return Err(Error::NoDockerfile { given: given.clone(), context });
+            }
+        },
+    };
+    means.reporter.report(Event::Note(&format!("Dockerfile: {}", found.path.display())));
+    let text = found.read(LARGEST_FILE).map_err(|error| unusable(path, error))?;
+    let (directory, is_whole) = (scope.directory.to_owned(), scope.is_whole);
+    Ok((Dockerfile { name: given.clone(), text }, Beside::File { path: path.clone(), directory, is_whole }))
+}
+
+/// A Dockerfile in the context is the context's; elsewhere its directory counts, which the user has named.
+fn scope_of<'a>(path: &'a Path, files: &Files<'a>) -> Scope<'a> {
+    if path.starts_with(files.scope.directory) { files.scope } else { scope_beside(path) }
+}
+
+fn scope_beside(path: &Path) -> Scope<'_> {
+    Scope { directory: path.parent().unwrap_or(Path::new("/")), is_whole: false }
+}
+
+/// Tells that the context has a Dockerfile of that name, too.
+fn tell_of_second(taken: &Found, in_context: &Path, files: &Files<'_>, means: &Means<'_>) {
+    let Ok(Some(other)) = find(in_context, files.scope) else { return };
+    if other.path == taken.path || is_same(&taken.file, &other.file) {
+        return;
+    }
+    let message = format!(
+        "{} is taken, as kaniko does, and not {} of the context; name the one that is meant by its whole path",
+        taken.path.display(),
+        other.path.display()
+    );
+    means.reporter.report(Event::Warning { rule: "TwoDockerfiles", line: None, message: &message });
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    let identity = |file: &File| file.metadata().ok().map(|found| (found.dev(), found.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+fn find(path: &Path, scope: Scope<'_>) -> Result<Option<Found>, Error> {
+    match place::open(path, scope) {
+        // A directory on the way is a file.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+        result => result.map_err(|error| unusable(path, error)),
+    }
+}
+
+fn unusable(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match place::refused(&source) {
+        Some(Refused::LeadsOut { .. }) => Error::LeadsOut { path, source },
+        Some(Refused::TooLarge { limit }) => Error::TooLarge { path, limit: *limit },
+        Some(Refused::Kind { .. } | Refused::Link { .. } | Refused::Linked | Refused::Unread) | None => {
+            Error::Open { path, source }
+        }
     }
 }
 
 /// Reads a Dockerfile that has no context: a path is one of this machine.
 pub(super) fn read_alone(source: &DockerfileSource, means: &Means<'_>) -> Result<Dockerfile, Error> {
     match source {
-        DockerfileSource::Path { given, absolute } => {
-            Ok(Dockerfile { name: given.clone(), text: read_file(absolute)? })
-        }
+        DockerfileSource::Path { given, absolute } => match read_file(absolute, scope_beside(absolute))? {
+            Some(text) => Ok(Dockerfile { name: given.clone(), text }),
+            None => Err(Error::Open { path: absolute.clone(), source: io::ErrorKind::NotFound.into() }),
+        },
         DockerfileSource::Url(url) => read_url(url, means).map(|(dockerfile, _)| dockerfile),
         DockerfileSource::Stdin => read_stdin().map(|(dockerfile, _)| dockerfile),
     }
@@ -88,35 +160,31 @@ fn read_stdin() -> Result<(Dockerfile, Beside), Error> {
     Ok((Dockerfile { name, text }, Beside::Nothing))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
-    let size = fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
-    if size > LARGEST_FILE {
-        return Err(Error::TooLarge { path: path.to_owned(), limit: LARGEST_FILE });
-    }
-    fs::read(path).map_err(|source| Error::Open { path: path.to_owned(), source })
+fn read_file(path: &Path, scope: Scope<'_>) -> Result<Option<Vec<u8>>, Error> {
+    let read = |found: Found| found.read(LARGEST_FILE).map_err(|error| unusable(path, error));
+    find(path, scope)?.map(read).transpose()
 }
 
 /// Reads `<Dockerfile>.dockerignore`, else the context's `.dockerignore`, else nothing is ignored.
-pub(super) fn read_ignore(dockerfile: &Beside, tree: &Tree, means: &Means<'_>) -> Result<Patterns, Error> {
+pub(super) fn read_ignore(dockerfile: &Beside, files: &Files<'_>, means: &Means<'_>) -> Result<Patterns, Error> {
     let own = match dockerfile {
-        Beside::Machine(path) => {
+        Beside::File { path, directory, is_whole } => {
             let path = with_suffix(path);
-            if path.is_file() { Some((path.clone(), read_file(&path)?)) } else { None }
+            read_file(&path, Scope { directory, is_whole: *is_whole })?.map(|text| (path, text))
         }
-        Beside::Context(path) => read_in(tree, with_suffix(path))?,
         Beside::Url(url) => read_beside_url(url, means)?,
         Beside::Nothing => None,
     };
     match own {
         Some((path, text)) => parse(path, &text),
-        None => own_ignore(tree),
+        None => own_ignore(files),
     }
 }
 
 /// Reads the `.dockerignore` of a tree.
-pub(super) fn own_ignore(tree: &Tree) -> Result<Patterns, Error> {
-    match read_in(tree, PathBuf::from(IGNORE_FILE))? {
-        Some((path, text)) => parse(path, &text),
+pub(super) fn own_ignore(files: &Files<'_>) -> Result<Patterns, Error> {
+    match read_file(&files.tree.path().join(IGNORE_FILE), files.scope)? {
+        Some(text) => parse(PathBuf::from(IGNORE_FILE), &text),
         None => Ok(Patterns::default()),
     }
 }
@@ -137,14 +205,4 @@ fn with_suffix(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(IGNORE_FILE);
     PathBuf::from(name)
-}
-
-fn read_in(tree: &Tree, path: PathBuf) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
-    match tree.stat_following(&path)? {
-        Some(_) => {
-            let text = tree.read(&path, LARGEST_FILE)?;
-            Ok(Some((path, text)))
-        }
-        None => Ok(None),
-    }
 }

@@ -69,6 +69,15 @@ pub enum Error {
         /// The context's directory.
         context: PathBuf,
     },
+    /// A Dockerfile or ignore file is a link that leads elsewhere.
+    #[error("{} leads out of the build context, or of the directory that --dockerfile names", path.display())]
+    LeadsOut {
+        /// The path.
+        path: PathBuf,
+        /// Which link it is, and what it may not leave.
+        #[source]
+        source: io::Error,
+    },
     /// A Dockerfile or ignore file is too large to be one.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
@@ -212,6 +221,7 @@ impl Error {
             Self::State { .. } | Self::Tree(_) => ErrorKind::Disk,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Open { .. }
+            | Self::LeadsOut { .. }
             | Self::NotADirectory { .. }
             | Self::NoSubPath { .. }
             | Self::NoDockerfile { .. }

@@ -39,6 +39,7 @@ use tokio::runtime::Handle;
 use crate::dockerfile::ignore::Patterns;
 use crate::http::{Agent, Url};
 use crate::outcome::{ContextOrigin, SourceUsed};
+use crate::place::Scope;
 use crate::progress::Reporter;
 use crate::request::{BuildRequest, ContextSource, DockerfileSource, NamedContext};
 use crate::rootfs::{FileKind, Tree};
@@ -164,31 +165,36 @@ pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error
         Err(error) => instead(error, request, means)?,
     };
     let changed = brought.changed();
+    let root = brought.tree.path().to_owned();
+    let scope = Scope { directory: &root, is_whole: brought.fetched.is_some() };
     let tree = match &request.context_sub_path {
         Some(sub_path) => below(&brought.tree, sub_path, "--context-sub-path")?,
         None => brought.tree,
     };
-    let (dockerfile, beside) = dockerfile::read(&request.dockerfile, &tree, means).map_err(|error| match &missing {
-        Some(path) => Error::Open { path: path.clone(), source: io::ErrorKind::NotFound.into() },
-        None => error,
-    })?;
-    let ignore = dockerfile::read_ignore(&beside, &tree, means)?;
+    let files = dockerfile::Files { tree: &tree, scope };
+    let (dockerfile, beside) =
+        dockerfile::read(&request.dockerfile, &files, means).map_err(|error| match &missing {
+            Some(path) => Error::Open { path: path.clone(), source: io::ErrorKind::NotFound.into() },
+            None => error,
+        })?;
+    let ignore = dockerfile::read_ignore(&beside, &files, means)?;
     let origin = brought.fetched.map(|fetched| known(fetched, &tree)).transpose()?;
     let mut named = BTreeMap::new();
     for (number, (name, context)) in request.named_contexts.iter().enumerate() {
         let directory = format!("named-{number}");
-        let (tree, changed) = match context {
+        let (tree, changed, is_whole) = match context {
             NamedContext::Files(source) => {
                 let brought = bring(source, &directory, request.context_max_size, means)?;
-                let changed = brought.changed();
-                (brought.tree, changed)
+                let (changed, is_whole) = (brought.changed(), brought.fetched.is_some());
+                (brought.tree, changed, is_whole)
             }
             NamedContext::Scratch => {
-                (writer::Writer::create(&means.state.join(directory), 0)?.finish()?, Changed::Unknown)
+                (writer::Writer::create(&means.state.join(directory), 0)?.finish()?, Changed::Unknown, true)
             }
             NamedContext::Image(_) | NamedContext::Layout { .. } => continue,
         };
-        let ignore = dockerfile::own_ignore(&tree)?;
+        let scope = Scope { directory: tree.path(), is_whole };
+        let ignore = dockerfile::own_ignore(&dockerfile::Files { tree: &tree, scope })?;
         named.insert(name.clone(), Files { tree, ignore, changed });
     }
     let clone = match &request.context {

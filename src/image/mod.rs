@@ -21,6 +21,17 @@ pub use stored::{compress_layer, is_compressed_as};
 pub use whiteout::Whiteout;
 pub use writer::LayerWriter;
 
+/// Tells whether reading or writing a layer is to end: it is asked between blocks.
+pub type Stop = std::sync::Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Fails where the work is to end.
+fn go_on(stop: Option<&Stop>) -> std::io::Result<()> {
+    match stop {
+        Some(stop) if stop() => Err(std::io::Error::other("the build was interrupted")),
+        Some(_) | None => Ok(()),
+    }
+}
+
 mod accounts;
 mod compress;
 mod contents;

@@ -17,7 +17,7 @@ use super::layer_inventory::LayerInventory;
 use super::path::{PathFault, is_outside, normalized, rooted};
 use super::record::Record;
 use super::sparse::{self, Form, Holes, MapInData, SparseMap};
-use super::{Entry, EntryKind, Error, Timestamp, pax};
+use super::{Entry, EntryKind, Error, Stop, Timestamp, go_on, pax};
 
 /// The most that PAX records or a long name may take, in bytes.
 pub const LONGEST_META: u64 = 1 << 20;
@@ -37,6 +37,7 @@ pub struct LayerReader<R> {
     /// Takes note of what is read, where that was asked for.
     record: Option<Record>,
     names: Names,
+    stop: Option<Stop>,
 }
 
 /// What becomes of names that lead out of the root.
@@ -64,7 +65,7 @@ impl<R: Read> LayerReader<R> {
     /// Reads from `reader`; [`super::decompressed`] gives one for a compressed layer.
     pub fn new(reader: R) -> Self {
         let source = Source { reader, buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, offset: 0 };
-        Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None, names: Names::Layer }
+        Self { source, left: 0, padding: 0, sparse: None, ended: false, record: None, names: Names::Layer, stop: None }
     }
 
     /// Reads from `reader` an archive that is no layer: names with `..` in them, and absolute ones, are refused.
@@ -81,6 +82,12 @@ impl<R: Read> LayerReader<R> {
     /// Reads from `reader`, and makes the layer's inventory on the way.
     pub fn recording(reader: R) -> Self {
         Self { record: Some(Record::default()), ..Self::new(reader) }
+    }
+
+    /// Makes reading fail once it is to end: holes are as long as their header says, whatever is in the stream.
+    #[must_use]
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop: Some(stop), ..self }
     }
 
     /// Makes the inventory of what is read on the way.
@@ -307,6 +314,7 @@ impl<R: Read> Content<'_, R> {
         let (is_hole, length) = holes.run();
         let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
         let count = if is_hole {
+            go_on(self.reader.stop.as_ref())?;
             buffer[..wanted].fill(0);
             wanted
         } else {

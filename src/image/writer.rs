@@ -17,7 +17,7 @@ use super::layer_inventory::LayerInventory;
 use super::path::normalized;
 use super::reader::retried;
 use super::stored::{Fault, Output};
-use super::{Entry, EntryKind, Error, Layer, Timestamp, pax, whiteout};
+use super::{Entry, EntryKind, Error, Layer, Stop, Timestamp, go_on, pax, whiteout};
 use crate::request::Compression;
 use crate::store::Store;
 
@@ -29,6 +29,7 @@ pub struct LayerWriter {
     fractions: bool,
     inventory: LayerInventory,
     records: Vec<u8>,
+    stop: Option<Stop>,
 }
 
 impl LayerWriter {
@@ -38,7 +39,14 @@ impl LayerWriter {
     /// [`Error::Store`] when the store cannot be written.
     pub fn new(store: &Store, compression: Compression, epoch: Option<i64>) -> Result<Self, Error> {
         let output = Output::new(store, compression)?;
-        Ok(Self { output, epoch, fractions: false, inventory: LayerInventory::default(), records: Vec::new() })
+        let inventory = LayerInventory::default();
+        Ok(Self { output, epoch, fractions: false, inventory, records: Vec::new(), stop: None })
+    }
+
+    /// Makes writing fail once it is to end: a file may be as long as no disk is.
+    #[must_use]
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop: Some(stop), ..self }
     }
 
     /// Writes times as they are, for what is no layer of an image: programs compare those in their caches.
@@ -138,6 +146,7 @@ impl LayerWriter {
         let changed = |found| Error::Changed { path: path.to_owned(), expected: size, found };
         let mut left = size;
         while left > 0 {
+            go_on(self.stop.as_ref()).map_err(failed)?;
             let count = self.output.read_from(content, left).map_err(|fault| match fault {
                 Fault::Content(source) => failed(source),
                 Fault::Output(error) => error,

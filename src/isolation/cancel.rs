@@ -1,12 +1,13 @@
 //! Ends running processes from another thread, and starts no more.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::Error;
+use super::{Error, put_back};
 use crate::sys;
 
 /// A switch that is turned once, by whoever receives SIGTERM; every [`super::Isolation::run`] ends by it.
@@ -18,6 +19,8 @@ pub struct Cancel {
     event: Arc<OwnedFd>,
     /// Whether it was the build itself that gave up, before anybody else wanted its end.
     abandoned: Arc<AtomicBool>,
+    /// What is not to be touched of `/` while its files are set aside; none while they are in their places.
+    aside: Arc<Mutex<Option<Vec<PathBuf>>>>,
 }
 
 impl Cancel {
@@ -27,7 +30,7 @@ impl Cancel {
             doing: "preparing cancellation".to_owned(),
             source: sys::Error::from_io("eventfd()", &errno.into()),
         })?;
-        Ok(Self { event: Arc::new(event), abandoned: Arc::default() })
+        Ok(Self { event: Arc::new(event), abandoned: Arc::default(), aside: Arc::default() })
     }
 
     /// Turns the switch. Does not wait; safe to call many times and from any thread.
@@ -59,6 +62,21 @@ impl Cancel {
     /// Tells whether somebody else than the build itself has turned the switch, and so is why it ends.
     pub fn is_interrupted(&self) -> bool {
         self.is_cancelled() && !self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the files of `/` are set aside, all but these; or that they are in their places again.
+    pub(super) fn note_aside(&self, untouched: Option<Vec<PathBuf>>) {
+        *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = untouched;
+    }
+
+    /// Ends the process at once with this exit code, whatever its threads are doing. Files of `/` that are set aside are
+    /// put back by the same process, once all of its threads are gone: it executes this program anew.
+    pub fn end_process(&self, code: u8) -> ! {
+        // Whoever holds the lock only copies a list.
+        if let Some(untouched) = self.aside.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            put_back::execute(code, &untouched);
+        }
+        sys::process::exit_now(i32::from(code))
     }
 
     /// Tells whether the switch was turned.

@@ -36,7 +36,7 @@ use crate::sys::process::CapabilitySet;
 
 /// Where things are set aside. Not in the state directory: that may be on another file system, is another one
 /// for each run, and is removed with all in it, while these are the user's files.
-const ASIDE: &str = "/.yadokari-aside";
+pub(super) const ASIDE: &str = "/.yadokari-aside";
 
 /// The backend.
 #[derive(Debug)]
@@ -245,7 +245,7 @@ fn plain(path: &Path) -> PathBuf {
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-fn mount_points() -> Result<Vec<PathBuf>, Error> {
+pub(super) fn mount_points() -> Result<Vec<PathBuf>, Error> {
     Ok(mountinfo::targets(&mountinfo::read().map_err(files("reading", Path::new(MOUNTS)))?))
 }
 
@@ -256,6 +256,7 @@ impl Isolation for Container {
             return Err(Error::Occupied);
         }
         if root.aside.is_none() {
+            self.cancel.note_aside(Some(self.untouched.paths().to_vec()));
             let tell = |files| {
                 tell(&format!(
                     "setting aside {files} files of this container's own image, which are copied for that; \
@@ -264,6 +265,9 @@ impl Isolation for Container {
             };
             let (untouched, confidential) = (self.untouched.clone(), &self.confidential);
             let aside = Aside::set(Path::new("/"), Path::new(ASIDE), untouched, confidential, &tell);
+            if aside.is_err() {
+                self.cancel.note_aside(None);
+            }
             root.aside = Some(aside.map_err(|error| Error::Refused {
                 wanted: "container",
                 reason: format!("what stands in `/` cannot be set aside ({error})"),
@@ -357,6 +361,7 @@ impl Isolation for Container {
         root.in_use = false;
         let Some(aside) = root.aside.take() else { return Ok(()) };
         let PutBack { changed, .. } = aside.put_back(mount_points()?).map_err(|error| not_put_back(&error))?;
+        self.cancel.note_aside(None);
         if changed.is_empty() { Ok(()) } else { Err(Error::AsideChanged { paths: changed }) }
     }
 }

@@ -37,6 +37,7 @@ mod placed;
 mod pod_files;
 mod process;
 mod protocol;
+pub mod put_back;
 mod remedy;
 mod rights;
 mod stubs;

@@ -16,6 +16,7 @@ use crate::request::{ArchiveForm, Target};
 use super::layout::{self, LAYOUT};
 use super::staged::Staged;
 use super::{Assembled, Error, OpenLayer};
+use crate::place::Places;
 
 /// The unit of a tar file.
 const BLOCK: usize = 512;
@@ -38,8 +39,9 @@ pub(super) fn write(
     names: &[Reference],
     image: &Assembled,
     open: &OpenLayer<'_>,
+    places: &Places,
 ) -> Result<(), Error> {
-    let mut tar = Tar { staged: Staged::create(target)? };
+    let mut tar = Tar { staged: Staged::create(target, places)? };
     tar.append_bytes("oci-layout", LAYOUT)?;
     tar.append_bytes("index.json", &layout::index(&image.manifest, names, form).to_bytes())?;
     if form == ArchiveForm::Docker {

@@ -86,10 +86,14 @@ pub enum Error {
         second: String,
     },
     /// The results do not fit where they are asked for.
-    #[error("{what} would take {size} bytes, and {limit} is the most that Tekton takes; give fewer destinations")]
+    #[error(
+        "{what} would take {size} bytes, and {limit} is the most that Tekton takes here: give fewer destinations, declare \
+         fewer results in the Task (IMAGES is the largest), or let Tekton have them by `results-from: sidecar-logs` and \
+         give its largest size as --tekton-results-limit (0: do not judge)"
+    )]
     TooLarge {
         /// What.
-        what: &'static str,
+        what: String,
         /// How many bytes it would have.
         size: usize,
         /// How many it may have.

@@ -2,16 +2,15 @@
 //!
 //! *Invariant: nothing is written outside of the directory, whatever links the image or the directory holds.*
 
-use std::fs::{self, File, FileTimes};
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, PipeReader, Write};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
-use crate::image::{self, Entry, Inventory, LayerReader, Node, Timestamp, flatten};
+use crate::image::{self, Entry, Inventory, LayerReader, flatten};
 use crate::request::{DirectoryMode, Target};
-use crate::rootfs::{self, Contents, Fidelity, Rootfs, RootfsKind, Warning};
+use crate::rootfs::{self, Contents, Fidelity, FileKind, Rootfs, RootfsKind, Tree, Warning};
 
-use super::staged::{Staged, beside};
+use super::staged::Staged;
 use super::{Delivery, Error};
 
 /// How much goes through the pipe at a time.
@@ -19,7 +18,7 @@ const PIECE: usize = 64 << 10;
 
 /// Writes the files as a tar stream, with the owners that they have in the image.
 pub(super) fn write_tar(target: &Target, delivery: &Delivery<'_>, files: &Inventory) -> Result<(), Error> {
-    let mut staged = Staged::create(target)?;
+    let mut staged = Staged::create(target, delivery.places)?;
     flattened(delivery, files, &|_| {}, &mut staged)?;
     staged.finish()
 }
@@ -35,55 +34,46 @@ pub(super) fn write_directory(
     files: &Inventory,
 ) -> Result<Vec<Warning>, Error> {
     let failure = |action| move |source| Error::Write { action, path: path.to_owned(), source };
-    if fs::symlink_metadata(path).is_ok() {
-        make_room(path, files).map_err(failure("make room for directories in"))?;
-        let warnings = unpack(path, delivery, files)?;
+    let folder = delivery.places.folder(path).map_err(failure("open"))?;
+    if let Some(directory) = folder.open().map_err(failure("open"))? {
+        let tree = Tree::of(directory, path)?;
+        make_room(&tree, files)?;
+        let warnings = unpack(tree.try_clone()?, delivery, files)?;
         if mode == DirectoryMode::Delete {
-            prune(path, Path::new(""), files).map_err(failure("remove what the image does not have from"))?;
+            prune(&tree, Path::new(""), files)?;
         }
         return Ok(warnings);
     }
-    let temporary = beside(path);
-    // What a killed build has left would become part of this one's files: pods give many the same process id.
-    match fs::remove_dir_all(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure("clear the place of")(error)),
-        Ok(()) | Err(_) => {}
-    }
-    fs::create_dir_all(&temporary).map_err(failure("create"))?;
-    let unpacked = unpack(&temporary, delivery, files);
-    let renamed = unpacked.and_then(|warnings| {
-        fs::rename(&temporary, path).map_err(failure("rename the files to"))?;
-        Ok(warnings)
-    });
-    if renamed.is_err() {
-        // The error that made it useless is told; that it could not be removed adds nothing.
-        let _ = fs::remove_dir_all(&temporary);
-    }
-    renamed
+    let staged = folder.stage().map_err(failure("create"))?;
+    let directory = staged.open().map_err(failure("open"))?;
+    let warnings = unpack(Tree::of(directory, path)?, delivery, files)?;
+    staged.finish().map_err(failure("rename the files to"))?;
+    Ok(warnings)
 }
 
 /// Removes what stands where the image has directories. In the stream these come after what is in them: a link in such
 /// a place would lead the files elsewhere, or be taken away with nothing in its stead.
-fn make_room(root: &Path, files: &Inventory) -> io::Result<()> {
+fn make_room(tree: &Tree, files: &Inventory) -> Result<(), rootfs::Error> {
     for (path, _) in files.walk(Path::new("")).filter(|(_, node)| node.is_directory()) {
-        let place = root.join(path);
-        match fs::symlink_metadata(&place) {
-            Ok(found) if !found.is_dir() => fs::remove_file(&place)?,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(_) | Err(_) => {}
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        if tree.stat(&path)?.is_some_and(|stat| stat.kind != FileKind::Directory) {
+            tree.remove(&path)?;
         }
     }
     Ok(())
 }
 
-/// Unpacks the files below `path`, through a pipe: what flattens reads the layers, perhaps from their registry.
-fn unpack(path: &Path, delivery: &Delivery<'_>, files: &Inventory) -> Result<Vec<Warning>, Error> {
-    let pipe = |source| Error::Write { action: "make a pipe to", path: path.to_owned(), source };
+/// Unpacks the files into `tree`, through a pipe: what flattens reads the layers, perhaps from their registry.
+fn unpack(tree: Tree, delivery: &Delivery<'_>, files: &Inventory) -> Result<Vec<Warning>, Error> {
+    let path = tree.path().to_owned();
+    let pipe = |source| Error::Write { action: "make a pipe to", path: path.clone(), source };
     let (reader, writer) = io::pipe().map_err(pipe)?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let adjust = |entry: &mut Entry| (entry.uid, entry.gid) = (uid, gid);
     std::thread::scope(|scope| {
-        let unpacking = scope.spawn(move || unpack_stream(path, reader));
+        let unpacking = scope.spawn(move || unpack_stream(tree, reader));
         let mut writer = BufWriter::with_capacity(PIECE, writer);
         let flattened = flattened(delivery, files, &adjust, &mut writer);
         let flushed = writer.flush();
@@ -100,8 +90,9 @@ fn unpack(path: &Path, delivery: &Delivery<'_>, files: &Inventory) -> Result<Vec
     })
 }
 
-fn unpack_stream(path: &Path, reader: PipeReader) -> Result<Vec<Warning>, Error> {
-    let mut rootfs = Rootfs::open(path, Vec::new(), RootfsKind::Plain)?;
+fn unpack_stream(tree: Tree, reader: PipeReader) -> Result<Vec<Warning>, Error> {
+    let path = tree.path().to_owned();
+    let mut rootfs = Rootfs { tree, path, excluded: Vec::new(), kind: RootfsKind::Plain };
     let mut reader = LayerReader::new(reader);
     Ok(rootfs::unpack(&mut rootfs, &mut reader, Fidelity::Lossy, &mut Contents::default())?)
 }
@@ -118,35 +109,21 @@ fn flattened(
 }
 
 /// Removes what the image does not have; directories get back their times.
-fn prune(root: &Path, relative: &Path, files: &Inventory) -> io::Result<()> {
-    let directory = root.join(relative);
+fn prune(tree: &Tree, relative: &Path, files: &Inventory) -> Result<(), rootfs::Error> {
+    let directory = tree.directory(relative)?;
     let mut removed = false;
-    for entry in fs::read_dir(&directory)? {
-        let entry = entry?;
-        let path = relative.join(entry.file_name());
-        let is_directory = entry.file_type()?.is_dir();
+    for name in directory.names()? {
+        let name = name.as_os_str();
+        let path = relative.join(name);
+        let is_directory = directory.stat(name)?.is_some_and(|stat| stat.kind == FileKind::Directory);
         match files.get(&path) {
-            Some(node) if node.is_directory() && is_directory => prune(root, &path, files)?,
+            Some(node) if node.is_directory() && is_directory => prune(tree, &path, files)?,
             Some(_) => {}
-            None if is_directory => {
-                fs::remove_dir_all(entry.path())?;
-                removed = true;
-            }
-            None => {
-                fs::remove_file(entry.path())?;
-                removed = true;
-            }
+            None => removed |= directory.remove_tree(name)?,
         }
     }
     match files.get(relative).filter(|node| removed && !node.is_implied()) {
-        Some(node) => File::open(&directory)?.set_times(FileTimes::new().set_modified(moment(node))),
+        Some(node) => directory.set_mtime(OsStr::new("."), node.mtime),
         None => Ok(()),
     }
-}
-
-fn moment(node: &Node) -> SystemTime {
-    let Timestamp { seconds, nanoseconds } = node.mtime;
-    let (whole, rest) = (Duration::from_secs(seconds.unsigned_abs()), Duration::from_nanos(nanoseconds.into()));
-    let whole = if seconds < 0 { SystemTime::UNIX_EPOCH - whole } else { SystemTime::UNIX_EPOCH + whole };
-    whole + rest
 }

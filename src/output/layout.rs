@@ -1,14 +1,18 @@
 //! An image as an OCI image layout in a directory. Source: OCI image-spec, image-layout.md.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, BufWriter};
 use std::path::Path;
 
-use crate::oci::{DEFAULT_TAG, Descriptor, Index, Reference, media_type};
+use crate::oci::{DEFAULT_TAG, Descriptor, Digest, Index, Reference, media_type};
+use crate::place::{Place, Places};
 use crate::request::ArchiveForm;
-use crate::store::Store;
+use crate::store::Verified;
 
-use super::{Assembled, Error, Joined, OpenLayer, write_atomically};
+use super::{Assembled, Error, Joined, OpenLayer};
+
+/// Few writes for large layers.
+const BUFFER: usize = 256 << 10;
 
 /// The file that says that this is a layout.
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -21,37 +25,58 @@ const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 /// Source: <https://github.com/containerd/containerd/blob/main/core/images/annotations.go>.
 const IMAGE_NAME: &str = "io.containerd.image.name";
 
-/// Writes the blobs of the image; blobs that are there stay.
-pub(super) fn write_blobs(path: &Path, image: &Assembled, open: &OpenLayer<'_>) -> Result<(), Error> {
-    let failed = |source| Error::Layout { path: path.to_owned(), source };
-    let blobs = Store::open(path).map_err(failed)?;
+/// Writes the blobs of the image; blobs that are there and whole stay.
+pub(super) fn write_blobs(path: &Path, image: &Assembled, open: &OpenLayer<'_>, places: &Places) -> Result<(), Error> {
+    let failure = failure(path);
+    let folder = places.folder(path).map_err(failure)?;
+    let blobs = folder.below("blobs/sha256");
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
-        if blobs.contains(digest) {
+        let blob = blobs.file(digest.hex());
+        if is_whole(&blob, digest).map_err(failure)? {
             continue;
         }
-        let failure = |source| Error::Layer { digest: digest.to_string(), source };
-        let mut reader = open(layer).map_err(failure)?;
-        let mut writer = blobs.create().map_err(failed)?;
-        io::copy(&mut reader, &mut writer).map_err(failure)?;
-        writer.finish().map_err(failed)?;
+        let unreadable = |source| Error::Layer { digest: digest.to_string(), source };
+        let mut reader = open(layer).map_err(unreadable)?;
+        let mut writer = BufWriter::with_capacity(BUFFER, blob.draft().map_err(failure)?);
+        io::copy(&mut reader, &mut writer).map_err(unreadable)?;
+        let draft = writer.into_inner().map_err(|error| failure(error.into_error()))?;
+        draft.finish().map_err(failure)?;
     }
-    blobs.put(&image.config_bytes).map_err(failed)?;
-    blobs.put(&image.manifest_bytes).map_err(failed)?;
-    Ok(())
+    blobs.file(image.config.digest.hex()).write(&image.config_bytes).map_err(failure)?;
+    blobs.file(image.manifest.digest.hex()).write(&image.manifest_bytes).map_err(failure)
+}
+
+/// Tells whether a blob is there with the bytes of its name. The directory may be a checkout's: what it holds may be
+/// anybody's.
+fn is_whole(blob: &Place, digest: &Digest) -> io::Result<bool> {
+    let Some(file) = blob.open()? else { return Ok(false) };
+    let read = io::copy(&mut Verified::new(file, digest.clone()), &mut io::sink());
+    match read {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Lets the layout have this image, whose blobs are there; an index that is there already is replaced.
-pub(super) fn write_index(path: &Path, image: &Descriptor, names: &[Reference]) -> Result<(), Error> {
-    write_atomically(&path.join("oci-layout"), LAYOUT)?;
-    write_atomically(&path.join("index.json"), &index(image, names, ArchiveForm::Oci).to_bytes())
+pub(super) fn write_index(path: &Path, image: &Descriptor, names: &[Reference], places: &Places) -> Result<(), Error> {
+    let failure = failure(path);
+    let folder = places.folder(path).map_err(failure)?;
+    folder.file("oci-layout").write(LAYOUT).map_err(failure)?;
+    folder.file("index.json").write(&index(image, names, ArchiveForm::Oci).to_bytes()).map_err(failure)
+}
+
+fn failure(path: &Path) -> impl Fn(io::Error) -> Error + Copy + use<'_> {
+    move |source| Error::Write { action: "write the layout", path: path.to_owned(), source }
 }
 
 /// Lets the layout have the index of images that are there.
-pub(super) fn write_joined(path: &Path, joined: &Joined, names: &[Reference]) -> Result<(), Error> {
-    let put = Store::open(path).and_then(|blobs| blobs.put(&joined.bytes));
-    put.map_err(|source| Error::Layout { path: path.to_owned(), source })?;
-    write_index(path, &joined.index, names)
+pub(super) fn write_joined(path: &Path, joined: &Joined, names: &[Reference], places: &Places) -> Result<(), Error> {
+    let folder = places.folder(path).map_err(failure(path))?;
+    let blob = folder.below("blobs/sha256").file(joined.index.digest.hex());
+    blob.write(&joined.bytes).map_err(failure(path))?;
+    write_index(path, &joined.index, names, places)
 }
 
 /// Returns the index of a layout with this one image, under each of its names.

@@ -16,11 +16,14 @@ pub mod results;
 mod staged;
 mod upload;
 
+use std::path::PathBuf;
+
 use crate::image::{Inventory, Layer};
 use crate::oci::Reference;
+use crate::place::Places;
 use crate::progress::{Event, Reporter};
 use crate::registry::Client;
-use crate::request::{Output, Target};
+use crate::request::{Output, ResultFiles, Target};
 
 pub use assemble::{Assembled, assemble, check_layers};
 pub use error::Error;
@@ -28,8 +31,8 @@ pub use index::{Joined, join, of_platforms};
 pub use packed::{Packed, open_packed, read_packed};
 pub use push::push;
 pub use results::{
-    FailureFacts, check_results, put_values, remove_stale, write_atomically, write_failure, write_index_results,
-    write_metadata, write_push_results, write_results,
+    FailureFacts, check_results, put_values, restore, write_failure, write_index_results, write_metadata,
+    write_push_results, write_results,
 };
 pub use upload::{Uploads, check_push, point};
 
@@ -48,6 +51,32 @@ pub struct Delivery<'a> {
     pub is_part: bool,
     /// Is told what had to be left out.
     pub reporter: &'a dyn Reporter,
+    /// Where outputs that are files go.
+    pub places: &'a Places,
+}
+
+/// Finds where outputs and results go, before anything runs that could change what their paths lead to. What an earlier
+/// build left in result files is removed, so that none of it can be taken for this one's; what other steps have told is
+/// recorded. `regions` are directories that somebody else fills.
+///
+/// # Errors
+/// [`Error::Write`] with the path.
+pub fn begin(outputs: &[Output], results: &ResultFiles, regions: Vec<PathBuf>) -> Result<Places, Error> {
+    let mut places = Places::new(regions);
+    for output in outputs {
+        let found = match output {
+            Output::Archive { target: Target::File(path), .. } | Output::Tar(Target::File(path)) => {
+                places.find(path).map_err(|source| (path, source))
+            }
+            Output::Layout { path, .. } | Output::Directory { path, .. } => {
+                places.find_folder(path).map_err(|source| (path, source))
+            }
+            Output::Registry(_) | Output::Archive { .. } | Output::Tar(_) => Ok(()),
+        };
+        found.map_err(|(path, source)| Error::Write { action: "write to", path: path.clone(), source })?;
+    }
+    results::begin(results, &mut places)?;
+    Ok(places)
 }
 
 /// Writes the outputs that are files; standard output last, since what went there cannot be taken back.
@@ -55,7 +84,7 @@ pub struct Delivery<'a> {
 /// # Errors
 /// [`Error`] with the path; what is half-written is removed.
 pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Error> {
-    let Delivery { image, open, .. } = delivery;
+    let Delivery { image, open, places, .. } = delivery;
     let nothing = Inventory::new();
     let files = delivery.files.unwrap_or(&nothing);
     let (last, first): (Vec<&Output>, Vec<&Output>) = outputs.iter().partition(|output| is_stdout(output));
@@ -63,12 +92,12 @@ pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Er
         match output {
             Output::Registry(_) => {}
             Output::Layout { path, names } => {
-                layout::write_blobs(path, image, open)?;
+                layout::write_blobs(path, image, open, places)?;
                 if !delivery.is_part {
-                    layout::write_index(path, &image.manifest, names)?;
+                    layout::write_index(path, &image.manifest, names, places)?;
                 }
             }
-            Output::Archive { form, target, names } => archive::write(*form, target, names, image, open)?,
+            Output::Archive { form, target, names } => archive::write(*form, target, names, image, open, places)?,
             Output::Tar(target) => files::write_tar(target, delivery, files)?,
             Output::Directory { path, mode } => {
                 let warnings = files::write_directory(path, *mode, delivery, files)?;
@@ -86,10 +115,15 @@ pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Er
 ///
 /// # Errors
 /// [`Error`] with the path or the registry.
-pub async fn deliver_joined(joined: &Joined, outputs: &[Output], client: &Client) -> Result<Vec<Reference>, Error> {
+pub async fn deliver_joined(
+    joined: &Joined,
+    outputs: &[Output],
+    client: &Client,
+    places: &Places,
+) -> Result<Vec<Reference>, Error> {
     for output in outputs {
         if let Output::Layout { path, names } = output {
-            layout::write_joined(path, joined, names)?;
+            layout::write_joined(path, joined, names, places)?;
         }
     }
     let destinations = registries(outputs);

@@ -1,13 +1,10 @@
-//! How a large file is written: under a temporary name beside its place, and renamed when it is whole.
-//!
-//! *Invariant: dropped unfinished, it leaves nothing, and what stood in its place stays. Pipes, devices and standard
-//! output, where that cannot be, are written into as the bytes come.*
+//! How a large file is written: beside its place until it is whole; standard output as the bytes come.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::place::{Draft, Places};
 use crate::request::Target;
 
 use super::Error;
@@ -15,13 +12,16 @@ use super::Error;
 /// Few writes for large files.
 const BUFFER: usize = 256 << 10;
 
-/// A file in the making.
+/// A file in the making; dropped unfinished, it leaves nothing.
 pub(super) struct Staged {
-    writer: BufWriter<File>,
+    writer: BufWriter<Sink>,
     /// For messages.
     path: PathBuf,
-    /// Where it is until it is whole; none for what is written into.
-    temporary: Option<PathBuf>,
+}
+
+enum Sink {
+    Draft(Draft),
+    Stdout(std::fs::File),
 }
 
 impl Staged {
@@ -29,40 +29,29 @@ impl Staged {
     ///
     /// # Errors
     /// [`Error::Write`] with the path.
-    pub(super) fn create(target: &Target) -> Result<Self, Error> {
+    pub(super) fn create(target: &Target, places: &Places) -> Result<Self, Error> {
         let path = match target {
             Target::File(path) => path.clone(),
             Target::Stdout => PathBuf::from("standard output"),
         };
         let failure = |source| Error::Write { action: "create", path: path.clone(), source };
-        let (file, temporary) = match target {
-            Target::Stdout => (io::stdout().as_fd().try_clone_to_owned().map_err(failure)?.into(), None),
-            // What is there and is no file takes bytes, but no other file in its place.
-            Target::File(path) if is_special(path) => {
-                (OpenOptions::new().write(true).open(path).map_err(failure)?, None)
-            }
-            Target::File(path) => {
-                let temporary = beside(path);
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent).map_err(failure)?;
-                }
-                (File::create(&temporary).map_err(failure)?, Some(temporary))
-            }
+        let sink = match target {
+            Target::Stdout => Sink::Stdout(io::stdout().as_fd().try_clone_to_owned().map_err(failure)?.into()),
+            Target::File(path) => Sink::Draft(places.with(path, crate::place::Place::draft).map_err(failure)?),
         };
-        Ok(Self { writer: BufWriter::with_capacity(BUFFER, file), path, temporary })
+        Ok(Self { writer: BufWriter::with_capacity(BUFFER, sink), path })
     }
 
     /// Puts the file in its place.
     ///
     /// # Errors
     /// [`Error::Write`] with the path.
-    pub(super) fn finish(mut self) -> Result<(), Error> {
-        self.writer.flush().map_err(|source| self.failed(source))?;
-        if let Some(temporary) = &self.temporary {
-            fs::rename(temporary, &self.path).map_err(|source| self.failed(source))?;
-            self.temporary = None;
+    pub(super) fn finish(self) -> Result<(), Error> {
+        let failure = |source| Error::Write { action: "write", path: self.path.clone(), source };
+        match self.writer.into_inner().map_err(|error| failure(error.into_error()))? {
+            Sink::Draft(draft) => draft.finish().map_err(failure),
+            Sink::Stdout(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Returns an error of writing, with the path.
@@ -81,54 +70,18 @@ impl Write for Staged {
     }
 }
 
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // The error that made it useless is told; that it could not be removed adds nothing.
-            let _ = fs::remove_file(temporary);
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Draft(draft) => draft.write(bytes),
+            Self::Stdout(file) => file.write(bytes),
         }
     }
-}
 
-/// Returns a name of ours in the same directory.
-pub(super) fn beside(path: &Path) -> PathBuf {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    PathBuf::from(temporary)
-}
-
-/// Tells whether something is there that is neither a file nor a directory, seen through links (`/dev/stdout`).
-fn is_special(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_finished_leaves_what_was_there() {
-        let directory = tempfile::tempdir().expect("tempdir");
-        let path = directory.path().join("a/image.tar");
-        let target = Target::File(path.clone());
-        let mut first = Staged::create(&target).expect("creates");
-        first.write_all(b"first").expect("writes");
-        assert!(!path.exists(), "nothing is there before the end");
-        first.finish().expect("finishes");
-        let mut second = Staged::create(&target).expect("creates");
-        second.write_all(b"sec").expect("writes");
-        drop(second);
-        assert_eq!(fs::read(&path).expect("reads"), b"first");
-        assert_eq!(fs::read_dir(path.parent().expect("parent")).expect("lists").count(), 1);
-    }
-
-    #[test]
-    fn a_device_is_written_into() {
-        let mut null = Staged::create(&Target::File("/dev/null".into())).expect("opens");
-        null.write_all(b"gone").expect("writes");
-        null.finish().expect("finishes");
-        assert!(is_special(Path::new("/dev/null")));
-        let error = Staged::create(&Target::File("/proc/no/such".into())).map(drop).expect_err("is refused");
-        assert!(error.to_string().contains("/proc/no/such"), "{error}");
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Draft(draft) => draft.flush(),
+            Self::Stdout(file) => file.flush(),
+        }
     }
 }

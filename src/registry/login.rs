@@ -2,18 +2,24 @@
 //!
 //! *Invariant: the file is whole at any moment, nobody but its owner may read it, and what else is in it stays.*
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use super::credentials::{normal_key, server_name};
 use super::settings_key;
+use crate::place::{PATIENCE, Place};
+
+/// The largest configuration that is read, in bytes.
+const LARGEST: u64 = 16 << 20;
 
 /// A password that cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +70,14 @@ pub fn store(directory: &Path, registry: &str, user: &str, password: &str) -> Re
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failure("create", directory))?;
     // Two logins at a time would each forget the other's entry. Where a directory cannot be locked, one has to do.
     let turn = File::open(directory).map_err(failure("open", directory))?;
-    let _one_at_a_time = flock(&turn, FlockOperation::LockExclusive);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(failure("read", &path)(error)),
+    wait_for_turn(&turn);
+    let place = Place::find(&path, &[]).map_err(failure("find", &path))?;
+    let text = match place.read(LARGEST).map_err(failure("read", &path))? {
+        Some(bytes) => String::from_utf8(bytes).map_err(|_| LoginError::Malformed { path: path.clone() })?,
+        None => String::new(),
     };
     let document = with_entry(&text, &path, registry, user, password)?;
-    replace(&path, &document).map_err(failure("write", &path))?;
+    replace(&place, &document).map_err(failure("write", &path))?;
     Ok(path)
 }
 
@@ -98,21 +104,20 @@ fn with_entry(text: &str, path: &Path, registry: &str, user: &str, password: &st
     Ok(bytes)
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(name);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    let written = file.and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&temporary, path));
-    if replaced.is_err() {
-        // The error that made it useless is told; that it could not be removed adds nothing.
-        let _ = fs::remove_file(&temporary);
+/// Waits until nobody else changes the file; who holds the lock for ever only keeps us for a while.
+fn wait_for_turn(turn: &File) {
+    let begin = Instant::now();
+    while flock(turn, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) && begin.elapsed() < PATIENCE
+    {
+        std::thread::sleep(Duration::from_millis(20));
     }
-    replaced
+}
+
+fn replace(place: &Place, content: &[u8]) -> io::Result<()> {
+    let mut draft = place.draft()?;
+    draft.make_private()?;
+    draft.write_all(content)?;
+    draft.finish()
 }
 
 #[cfg(test)]

@@ -18,9 +18,11 @@ mod output;
 #[cfg(any(test, fuzzing))]
 mod plain;
 mod run;
+mod tekton;
 
 pub use output::{ArchiveForm, DirectoryMode, ImageForm, ImageFormat, OriginMarks, Output, Target};
 pub use run::{CacheMounts, Host, LimitedResource, ResourceLimit, RunNetwork, RunSettings, SecretSource};
+pub use tekton::{TektonLimit, TektonStep, message_room};
 
 /// Everything that decides a build and where its results go.
 #[derive(Clone, Debug)]
@@ -264,6 +266,8 @@ pub struct ResultFiles {
     pub metadata: Option<MetadataFile>,
     /// Tekton's directory of results, a file for each.
     pub tekton: Option<PathBuf>,
+    /// How much Tekton takes of them.
+    pub tekton_limit: TektonLimit,
     /// The file in which Tekton looks for a step's artifacts.
     pub tekton_artifacts: Option<PathBuf>,
     /// Output parameters of an Argo template. They are empty from the start until the build succeeds, since

@@ -65,6 +65,12 @@ impl Tree {
         Self { devices: Arc::new(devices), ..self }
     }
 
+    /// Makes a tree of an open directory; `path` is for messages.
+    pub fn of(root: OwnedFd, path: &Path) -> Result<Self, Error> {
+        let resolver = Resolver::probe(root.as_fd());
+        Ok(Self { root, path: path.to_owned(), resolver })
+    }
+
     /// Opens the same directory once more.
     pub fn try_clone(&self) -> Result<Self, Error> {
         let root =

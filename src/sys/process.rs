@@ -5,8 +5,8 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, RawFd};
-use std::path::Path;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -250,6 +250,33 @@ pub fn keep_capabilities(kept: CapabilitySet) -> Result<bool, Error> {
 pub fn forbid_new_privileges() -> Result<(), Error> {
     rustix::thread::set_no_new_privs(true)
         .map_err(|errno| Error::from_io("prctl(PR_SET_NO_NEW_PRIVS, 1)", &errno.into()))
+}
+
+/// Returns the path below `/proc/self/fd` that a name in `/dev` for a descriptor of this process stands for, and any other
+/// path as it is. By its name: what a link in `/dev` leads to is for others to change.
+pub fn own_descriptor_path(path: &Path) -> PathBuf {
+    let number = match path.to_str() {
+        Some("/dev/stdin") => Some("0"),
+        Some("/dev/stdout") => Some("1"),
+        Some("/dev/stderr") => Some("2"),
+        Some(text) => text.strip_prefix("/dev/fd/"),
+        None => None,
+    };
+    number.map_or_else(|| path.to_owned(), |number| Path::new("/proc/self/fd").join(number))
+}
+
+/// Duplicates the descriptor of this process that a path in `/dev` or `/proc/self/fd` names; none for other paths.
+///
+/// Unlike the file that is opened by that path, it shares the place where the next byte goes.
+pub fn own_descriptor(path: &Path) -> std::io::Result<Option<OwnedFd>> {
+    let path = own_descriptor_path(path);
+    let number = path.strip_prefix("/proc/self/fd").ok().and_then(|number| number.to_str()?.parse::<RawFd>().ok());
+    let Some(number) = number.filter(|number| *number >= 0) else { return Ok(None) };
+    // SAFETY: the call takes integers and touches no memory; a number that is not open gives EBADF.
+    let duplicate = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    Errno::result(duplicate)?;
+    // SAFETY: the call has just made this descriptor, and nobody else knows it.
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(duplicate) }))
 }
 
 /// Marks every descriptor from `first` on to be closed at exec.

@@ -71,6 +71,13 @@ pub struct ResultArgs {
     /// Write Tekton's results into this directory: IMAGE_URL, IMAGE_DIGEST, IMAGE_REF, IMAGES …
     #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
     pub tekton_results_dir: Option<PathBuf>,
+    /// Refuse a build whose results Tekton would not take: so many bytes, 0 for any number.
+    ///
+    /// By default what the termination message of a step holds, with all results that the Task declares: 4096, less in
+    /// pods of four containers and more. Where Tekton reads results by a sidecar (`results-from: sidecar-logs`), the
+    /// room of each result: give the cluster's `max-result-size`, if it is not 4096.
+    #[arg(long, value_name = "BYTES")]
+    pub tekton_results_limit: Option<usize>,
     /// Write the inputs and outputs of a Tekton step to this file, `$(step.artifacts.path)`.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub tekton_artifacts: Option<PathBuf>,

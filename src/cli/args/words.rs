@@ -14,6 +14,7 @@ use clap::{Arg, Command};
 
 use super::lists::{self, List};
 use crate::cli::exit::{Failure, Kind};
+use crate::place;
 
 /// Flags whose empty value means something else than that the flag is not given: an empty context is a mistake that
 /// must not become the default one, and no helpers are none.
@@ -47,12 +48,18 @@ pub(super) fn expand(words: impl IntoIterator<Item = OsString>) -> Result<Vec<Os
     Ok(expanded.words)
 }
 
+/// The largest file of arguments, in bytes: it is read into memory.
+const LARGEST: u64 = 16 << 20;
+
 fn lines(path: &Path) -> Result<Vec<OsString>, Failure> {
     let usage = |message: String| Failure::new(Kind::Usage, message);
     if path.as_os_str().is_empty() {
         return Err(usage("`@` needs the name of a file with arguments behind it".to_owned()));
     }
-    let text = std::fs::read(path);
+    let text = std::path::absolute(path).and_then(|path| {
+        let working = std::path::absolute(".")?;
+        place::read_named(&path, &working, LARGEST)
+    });
     let text = text.map_err(|error| usage(format!("cannot read the arguments in {}: {error}", path.display())))?;
     let lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     Ok(lines.filter(|line| !line.is_empty()).map(|line| OsString::from_vec(line.to_vec())).collect())

@@ -24,10 +24,12 @@ mod pairs;
 mod push;
 mod results;
 mod run;
+mod tekton;
 mod warm;
 
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use cache::{cache_place, prune_limits};
@@ -42,7 +44,9 @@ use super::args::Args;
 use super::env::{Environment, NotText};
 use super::exit::{Failure, Kind};
 use super::report::Settings;
-use crate::request::BuildRequest;
+use super::termination;
+use crate::place::Places;
+use crate::request::{BuildRequest, ContextSource};
 
 /// What kaniko leaves out of snapshots, since a cluster puts its secrets there.
 const VAR_RUN: &str = "/var/run";
@@ -64,19 +68,30 @@ pub struct Resolved {
     pub progress_file: Option<PathBuf>,
     /// How long the build may take.
     pub timeout: Option<Duration>,
+    /// The working directory.
+    pub working: PathBuf,
+    /// Directories that somebody else may have filled: the context, the working directory.
+    pub regions: Vec<PathBuf>,
+    /// Where outputs and results go; none before [`Resolved::begin`].
+    pub places: Arc<Places>,
 }
 
 impl Resolved {
-    /// Removes result files of an earlier run: whatever happens from now on, they are not this one's.
+    /// Finds where outputs and results go, and removes result files of an earlier run: whatever happens from now on, they
+    /// are not this one's.
     ///
     /// # Errors
-    /// A [`Failure`] when one of them cannot be removed.
+    /// A [`Failure`] when one of them cannot be removed, or leads where nothing is written.
     pub fn begin(self) -> Result<Self, Failure> {
         if self.request.cache.print_key {
             return Ok(self);
         }
-        let removed = crate::output::remove_stale(&self.request.results);
-        removed.map(|()| self).map_err(|error| Failure::from_error(Kind::Output, &error))
+        let BuildRequest { outputs, results, .. } = &self.request;
+        let begun = crate::output::begin(outputs, results, self.regions.clone());
+        let mut places = begun.map_err(|error| Failure::from_error(Kind::Output, &error))?;
+        // Where there is none, or it cannot be read, nothing is put back.
+        let _no_pod = places.record(Path::new(termination::FILE));
+        Ok(Self { places: Arc::new(places), ..self })
     }
 }
 
@@ -223,7 +238,23 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let progress_file = environment.value("ARGO_PROGRESS_FILE")?.map(PathBuf::from);
     let timeout = args.limits.timeout;
     warnings.extend(cache::unused(args));
-    Ok(Resolved { request, network, names_container, messages, warnings, progress_file, timeout })
+    let mut regions = environment.regions();
+    if let ContextSource::Directory(path) = &request.context {
+        regions.push(path.clone());
+    }
+    regions.retain(|path| path.parent().is_some());
+    Ok(Resolved {
+        request,
+        network,
+        names_container,
+        messages,
+        warnings,
+        progress_file,
+        timeout,
+        working: environment.directories.working.clone(),
+        regions,
+        places: Arc::default(),
+    })
 }
 
 /// Lists the paths that are left alone.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::output::destination;
-use super::{UsageError, absolute};
+use super::{UsageError, absolute, tekton};
 use crate::cli::args::{PipelineName, ResultArgs};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
@@ -53,6 +53,7 @@ pub(super) fn results(
     };
     meet(&named)?;
     results.tekton = output_path("--tekton-results-dir", args.tekton_results_dir.as_deref(), working)?;
+    results.tekton_limit.bytes = args.tekton_results_limit;
     let argo = output_path("--argo-outputs-dir", args.argo_outputs_dir.as_deref(), working)?;
     results.argo = argo.iter().flat_map(|directory| argo_files(directory)).collect();
     if args.github_output {
@@ -60,6 +61,9 @@ pub(super) fn results(
         results.github = Some(github(environment)?.ok_or(UsageError::Missing { message })?);
     }
     engine(args.pipeline, environment, &mut results)?;
+    if results.tekton.is_some() {
+        results.tekton_limit.step = tekton::step();
+    }
     Ok(results)
 }
 

@@ -1,6 +1,7 @@
 //! Flags for what RUN gets.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,11 @@ use super::{UsageError, absolute, cache, context};
 use crate::cli::args::{CacheMountArgs, NetworkName, RunArgs};
 use crate::cli::env::Environment;
 use crate::dockerfile::csv;
+use crate::place;
 use crate::request::{CacheMounts, Host, LimitedResource, ResourceLimit, RunNetwork, RunSettings, SecretSource};
 
+/// The largest file of build arguments, in bytes: it is read into memory.
+const LARGEST_ARGUMENTS: u64 = 16 << 20;
 /// The variable that names the agent `default`.
 const AGENT: &str = "SSH_AUTH_SOCK";
 
@@ -42,7 +46,8 @@ pub(super) fn build_arg_files(given: &[String], environment: &Environment) -> Re
     let mut arguments = Vec::new();
     for name in given.iter().filter(|name| !name.is_empty()) {
         let path = absolute(Path::new(name), &environment.directories.working);
-        let text = std::fs::read_to_string(path);
+        let text = place::read_named(&path, &environment.directories.working, LARGEST_ARGUMENTS)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|error| io::Error::other(error.utf8_error())));
         let text = text.map_err(|error| wrong("--build-arg-file", name, &error.to_string()))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         arguments.extend(lines.map(str::to_owned));

@@ -48,9 +48,20 @@ fn shown(value: impl std::fmt::Debug) -> String {
 
 #[test]
 fn defaults() {
-    let Resolved { request, network, names_container, messages, warnings, progress_file, timeout } =
-        resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
+    let Resolved {
+        request,
+        network,
+        names_container,
+        messages,
+        warnings,
+        progress_file,
+        timeout,
+        working: _,
+        regions,
+        places: _,
+    } = resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
     assert_eq!(request.context, ContextSource::Directory("/workspace/".into()));
+    assert_eq!(regions, ["/work", "/workspace/"].map(PathBuf::from), "where a checkout may be");
     assert_eq!(
         request.dockerfile,
         DockerfileSource::Path { given: "Dockerfile".into(), absolute: "/work/Dockerfile".into() }
@@ -262,6 +273,7 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("-d r.io/a --image-url-file=u --image-ref-file=r", values, "Url /work/u, Reference /work/r"),
     ("-d r.io/a --images-file=i", values, "Images /work/i"),
     ("--tekton-results-dir=t", |r| shown(&r.request.results.tekton), "Some(/work/t)"),
+    ("--tekton-results-limit=0", |r| shown(r.request.results.tekton_limit.bytes), "Some(0)"),
     ("--tekton-artifacts=a", |r| shown(&r.request.results.tekton_artifacts), "Some(/work/a)"),
     ("--github-output=false", |r| shown(&r.request.results.github), "None"),
     ("--dotenv-file=e", |r| shown(&r.request.results.dotenv), "Some(/work/e)"),

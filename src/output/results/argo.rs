@@ -3,7 +3,8 @@
 //! Source: <https://argo-workflows.readthedocs.io/en/latest/walk-through/output-parameters/>.
 
 use super::super::Error;
-use super::{Facts, file};
+use super::{Facts, put};
+use crate::place::Places;
 use crate::request::{ResultValue, ValueFile};
 
 /// The names of parameters, which are those of the files below `--argo-outputs-dir`.
@@ -19,38 +20,38 @@ pub const PARAMETERS: [(&str, ResultValue); 9] = [
     ("error-message", ResultValue::ErrorMessage),
 ];
 
-/// Empties all files: after a failure Argo wants them all the same.
-pub(super) fn clear(files: &[ValueFile]) -> Result<(), Error> {
-    files.iter().try_for_each(|file| file::write_atomically(&file.path, b""))
-}
-
 /// Writes all files; what there is nothing to tell of is empty.
-pub(super) fn write(files: &[ValueFile], facts: &Facts<'_>) -> Result<(), Error> {
+pub(super) fn write(files: &[ValueFile], facts: &Facts<'_>, places: &Places) -> Result<(), Error> {
     files.iter().try_for_each(|file| {
         let value = facts.value(file.value).unwrap_or_default();
-        file::write_atomically(&file.path, value.as_bytes())
+        put(places, &file.path, value.as_bytes())
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::begin;
     use super::super::value::tests::Owned;
     use super::*;
+    use crate::request::ResultFiles;
 
     #[test]
     fn every_file_is_there_from_the_start() {
         let directory = tempfile::tempdir().expect("tempdir");
-        let files: Vec<ValueFile> =
+        let argo: Vec<ValueFile> =
             PARAMETERS.map(|(name, value)| ValueFile { value, path: directory.path().join("out").join(name) }).to_vec();
+        let results = ResultFiles { argo, ..ResultFiles::default() };
+        let files = &results.argo;
         let lengths = || files.iter().map(|file| std::fs::metadata(&file.path).expect("is there").len());
-        clear(&files).expect("clears");
+        let mut places = Places::default();
+        begin(&results, &mut places).expect("begins");
         assert!(lengths().all(|length| length == 0));
         let mut owned = Owned::new(&["registry.example.com/app:1"]);
         owned.source = None;
-        write(&files, &owned.facts()).expect("writes");
+        write(files, &owned.facts(), &places).expect("writes");
         let filled: Vec<bool> = lengths().map(|length| length > 0).collect();
         assert_eq!(filled, [true, true, true, true, true, false, false, false, false]);
-        clear(&files).expect("clears");
+        begin(&results, &mut Places::default()).expect("begins");
         assert!(lengths().all(|length| length == 0), "a retry must not see the digest of the attempt before");
     }
 }

@@ -3,29 +3,32 @@
 //! Sources: <https://cloud.google.com/build/docs/configuring-builds/pass-data-between-steps>; the file `images`
 //! is kaniko's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::super::Error;
 use super::value::kaniko_name;
-use super::{Facts, file};
+use super::{Facts, put};
 use crate::oci::Reference;
+use crate::place::Places;
 use crate::request::ResultValue;
 
 /// How many bytes of `output` Cloud Build keeps.
 const LIMIT: usize = 4096;
 
-pub(super) fn clear(directory: &Path) -> Result<(), Error> {
-    ["images", "output"].iter().try_for_each(|name| file::clear(&directory.join(name)))
+/// Names both files.
+pub(super) fn files(directory: &Path) -> [PathBuf; 2] {
+    ["images", "output"].map(|name| directory.join(name))
 }
 
 /// Writes both files; `images` only after a push, as kaniko does.
-pub(super) fn write(directory: &Path, facts: &Facts<'_>) -> Result<(), Error> {
+pub(super) fn write(directory: &Path, facts: &Facts<'_>, places: &Places) -> Result<(), Error> {
+    let [images_file, output_file] = files(directory);
     if !facts.pushed.is_empty() {
-        file::write_atomically(&directory.join("images"), images(facts).as_bytes())?;
+        put(places, &images_file, images(facts).as_bytes())?;
     }
-    file::write_atomically(&directory.join("output"), output(facts).as_bytes())
+    put(places, &output_file, output(facts).as_bytes())
 }
 
 fn images(facts: &Facts<'_>) -> String {
@@ -50,8 +53,10 @@ fn output(facts: &Facts<'_>) -> String {
 mod tests {
     use serde_json::Value;
 
+    use super::super::begin;
     use super::super::value::tests::Owned;
     use super::*;
+    use crate::request::ResultFiles;
 
     #[test]
     fn images_are_written_as_kaniko_does() {
@@ -82,8 +87,10 @@ mod tests {
     fn without_a_push_there_are_no_images() {
         let directory = tempfile::tempdir().expect("tempdir");
         std::fs::write(directory.path().join("images"), "old").expect("writes");
-        clear(directory.path()).expect("clears");
-        write(directory.path(), &Owned::new(&[]).facts()).expect("writes");
+        let results = ResultFiles { cloud_build: Some(directory.path().to_owned()), ..ResultFiles::default() };
+        let mut places = Places::default();
+        begin(&results, &mut places).expect("begins");
+        write(directory.path(), &Owned::new(&[]).facts(), &places).expect("writes");
         assert!(!directory.path().join("images").exists() && directory.path().join("output").exists());
     }
 }

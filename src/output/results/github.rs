@@ -3,22 +3,25 @@
 //! Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>. The names
 //! `digest`, `imageid` and `metadata` are those of docker/build-push-action.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::super::Error;
-use super::{Facts, file};
+use super::{Facts, failure};
+use crate::place::Places;
 use crate::request::{GithubFiles, ResultValue};
 
 /// Stands around values of several lines. No line of a reference can be equal to it: it has no colon.
 const DELIMITER: &str = "yadokari_end_of_value";
 
 /// Adds to both files: other steps' lines are in them, so they are never replaced.
-pub(super) fn write(files: &GithubFiles, facts: &Facts<'_>) -> Result<(), Error> {
-    file::append(&files.output, outputs(facts).as_bytes())?;
-    match &files.summary {
-        Some(path) => file::append(path, summary(facts).as_bytes()),
-        None => Ok(()),
-    }
+pub(super) fn write(files: &GithubFiles, facts: &Facts<'_>, places: &Places) -> Result<(), Error> {
+    let add = |path: &Path, text: &str| {
+        places.with(path, |place| place.append(text.as_bytes())).map_err(failure("add to", path))
+    };
+    add(&files.output, &outputs(facts))?;
+    files.summary.iter().try_for_each(|path| add(path, &summary(facts)))
 }
 
 fn outputs(facts: &Facts<'_>) -> String {
@@ -64,7 +67,7 @@ mod tests {
             GithubFiles { output: directory.path().join("output"), summary: Some(directory.path().join("summary")) };
         std::fs::write(&files.output, "of=another\n").expect("writes");
         let owned = Owned::new(&["registry.example.com/app:1", "registry.example.com/app:2"]);
-        write(&files, &owned.facts()).expect("writes");
+        write(&files, &owned.facts(), &Places::default()).expect("writes");
         let (text, digest) = (std::fs::read_to_string(&files.output).expect("reads"), &owned.digest);
         let start = format!(
             "of=another\ndigest={digest}\nimageid={digest}\nimage=registry.example.com/app:1\n\

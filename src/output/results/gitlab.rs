@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use super::super::Error;
-use super::{Facts, file};
+use super::{Facts, put};
+use crate::place::Places;
 use crate::request::ResultValue;
 
 const VARIABLES: [(&str, ResultValue); 5] = [
@@ -17,10 +18,10 @@ const VARIABLES: [(&str, ResultValue); 5] = [
     ("BASE_IMAGES_DIGESTS", ResultValue::BaseImages),
 ];
 
-pub(super) fn write(path: &Path, facts: &Facts<'_>) -> Result<(), Error> {
+pub(super) fn write(path: &Path, facts: &Facts<'_>, places: &Places) -> Result<(), Error> {
     let line = |(name, value)| Some(format!("{name}={}\n", facts.value(value)?.replace('\n', ",")));
     let lines: String = VARIABLES.into_iter().filter_map(line).collect();
-    file::write_atomically(path, lines.as_bytes())
+    put(places, path, lines.as_bytes())
 }
 
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let path = directory.path().join("build.env");
         let owned = Owned::new(&["registry.example.com/app:1", "registry.example.com/app:2"]);
-        write(&path, &owned.facts()).expect("writes");
+        write(&path, &owned.facts(), &Places::default()).expect("writes");
         let text = std::fs::read_to_string(&path).expect("reads");
         assert_eq!(text.lines().count(), 5, "{text}");
         let digest = &owned.digest;

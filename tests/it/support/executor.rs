@@ -119,6 +119,12 @@ impl Executor {
         executor
     }
 
+    /// Puts the state directory of a run on the machine itself elsewhere.
+    pub(crate) fn replace_state(&mut self, directory: &Path) -> &mut Self {
+        self.arguments.retain(|argument| !argument.starts_with("--state-dir="));
+        self.add(&[&format!("--state-dir={}", directory.display())])
+    }
+
     /// Adds arguments as they are.
     pub(crate) fn add(&mut self, arguments: &[&str]) -> &mut Self {
         self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
