@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::image::{self, Entry, Inventory, LayerReader, flatten};
 use crate::request::{DirectoryMode, Target};
-use crate::rootfs::{self, Contents, Fidelity, FileKind, Rootfs, RootfsKind, Tree, Warning};
+use crate::rootfs::{self, Contents, Fidelity, FileKind, Rootfs, Tree, Warning};
 
 use super::staged::Staged;
 use super::{Delivery, Error};
@@ -91,8 +91,7 @@ fn unpack(tree: Tree, delivery: &Delivery<'_>, files: &Inventory) -> Result<Vec<
 }
 
 fn unpack_stream(tree: Tree, reader: PipeReader) -> Result<Vec<Warning>, Error> {
-    let path = tree.path().to_owned();
-    let mut rootfs = Rootfs { tree, path, excluded: Vec::new(), kind: RootfsKind::Plain };
+    let mut rootfs = Rootfs::of(tree);
     let mut reader = LayerReader::new(reader);
     Ok(rootfs::unpack(&mut rootfs, &mut reader, Fidelity::Lossy, &mut Contents::default())?)
 }

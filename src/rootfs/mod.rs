@@ -70,6 +70,12 @@ pub enum RootfsKind {
 }
 
 impl Rootfs {
+    /// Takes a directory that is open as a plain root file system, all of it the image's.
+    pub fn of(tree: Tree) -> Self {
+        let (path, excluded) = (tree.path().to_owned(), Vec::new());
+        Self { tree, path, excluded, directories_for_links: Vec::new(), kind: RootfsKind::Plain }
+    }
+
     /// Opens the root file system at `path`.
     pub fn open(path: &Path, excluded: Vec<PathBuf>, kind: RootfsKind) -> Result<Self, Error> {
         let (tree, path) = (Tree::open(path)?, path.to_owned());
