@@ -27,7 +27,8 @@ impl<'a> Scope<'a> {
     /// Takes the directory that a file is in, or `working` where it is below that.
     fn of(path: &'a Path, working: &'a Path) -> Self {
         let parent = path.parent().unwrap_or(Path::new("/"));
-        Self { directory: if path.starts_with(working) { working } else { parent }, is_whole: false }
+        let is_below = working.parent().is_some() && path.starts_with(working);
+        Self { directory: if is_below { working } else { parent }, is_whole: false }
     }
 }
 

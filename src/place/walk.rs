@@ -66,7 +66,8 @@ impl Walk {
             confined: Vec::new(),
             regions: Vec::new(),
         };
-        let found = regions.iter().filter_map(|path| {
+        // All of the machine is nobody's checkout.
+        let found = regions.iter().filter(|path| path.parent().is_some()).filter_map(|path| {
             let fd = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
             Identity::of(fd.as_fd(), OsStr::new("")).ok()
         });
