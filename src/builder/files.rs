@@ -1,5 +1,6 @@
 //! The steps that need no root file system: WORKDIR, COPY and ADD, and what they must know of the image.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use crate::image::{self, Accounts, Inventory, Layer, LayerInventory, LayerWriter, Timestamp};
 use crate::plan::{CopyFrom, CopyStep, StageId, WorkdirStep};
 use crate::progress::{Event, Phase};
-use crate::rootfs::{Exclusions, FileKind, Tree};
+use crate::rootfs::{Descent, Exclusions, FileKind, Tree};
 
 use super::additions::Added;
 use super::copy::{Copier, Draft, ImpliedDirectory, Places, Source};
@@ -102,28 +103,27 @@ impl Shared<'_> {
             CopyFrom::Context => {
                 let context = self.context;
                 self.must_be_as_fetched(&context.tree)?;
-                let (tree, source) =
-                    (&context.tree, Source::Context { tree: &context.tree, ignore: &context.ignore, apart: false });
+                let (tree, source) = (&context.tree, Source::context(&context.tree, &context.ignore, false));
                 read(&Opened { source, layers: &[], tree: Some(tree) })
             }
             CopyFrom::Named(name) => {
                 let missing = || CopyError::NotFound { path: name.into() };
                 let files = self.context.named.get(name).ok_or_else(missing)?;
                 self.must_be_as_fetched(&files.tree)?;
-                let source = Source::Context { tree: &files.tree, ignore: &files.ignore, apart: false };
+                let source = Source::context(&files.tree, &files.ignore, false);
                 read(&Opened { source, layers: &[], tree: Some(&files.tree) })
             }
             CopyFrom::Stage(id) => {
                 let finished = self.finished(*id);
                 let (files, live) = (finished.files(self.services)?, finished.live());
                 let tree = live.as_deref().filter(|live| live.holds_everything()).map(Live::tree);
-                let source = Source::Image { files: &files, on_disk: tree.is_some() };
+                let source = Source::image(&files, tree.is_some());
                 read(&Opened { source, layers: &finished.image.layers, tree })
             }
             CopyFrom::Image(key) => {
                 let layers = self.bases.get(key).map(|base| base.image.layers.clone()).unwrap_or_default();
                 let files = layers::inventory(self.services, &layers)?;
-                read(&Opened { source: Source::Image { files: &files, on_disk: false }, layers: &layers, tree: None })
+                read(&Opened { source: Source::image(&files, false), layers: &layers, tree: None })
             }
         }
     }
@@ -180,7 +180,10 @@ impl Shared<'_> {
         let services = self.services;
         let mut open = |number: u32| layers::open(services, &opened.layers[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &wanted, spool)?;
-        draft.write(&mut writer, &Places { tree: opened.tree, spool: Some(&contents), observer })?;
+        draft.write(
+            &mut writer,
+            &Places { tree: opened.tree.map(Descent::new).map(RefCell::new), spool: Some(&contents), observer },
+        )?;
         Ok(Some(writer.finish()?))
     }
 

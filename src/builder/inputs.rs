@@ -3,6 +3,7 @@
 //! A COPY is put together as if its destination were empty, and what comes out is hashed: names, kinds, modes, owners,
 //! attributes, contents. *Invariant: times do not count, since a fresh clone has others; nor does where a context lies.*
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +15,7 @@ use crate::isolation::Mounting;
 use crate::oci::{Digest, Hasher};
 use crate::plan::{CopyFrom, CopySource, CopyStep, Mount, RunStep, StageId, Unpack};
 use crate::request::GitSource;
-use crate::rootfs::Exclusions;
+use crate::rootfs::{Descent, Exclusions};
 
 use super::copy::{Content, Copier, Draft, Link, Places, Source};
 use super::files::Opened;
@@ -161,7 +162,8 @@ impl Shared<'_> {
         let services = self.services;
         let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &draft.wanted(), &spool)?;
-        let places = Places { tree: *tree, spool: Some(&contents), observer };
+        let tree = tree.map(Descent::new).map(RefCell::new);
+        let places = Places { tree, spool: Some(&contents), observer };
         let (first, mut links) = (files.len(), HashMap::new());
         for (entry, content, link) in draft.planned() {
             let number = links.len();
@@ -242,7 +244,7 @@ fn path(source: &CopySource) -> Option<&str> {
 }
 
 /// Digests a file: all that the layer will say of it but its time.
-fn file<'a>(entry: &'a Entry, content: &'a Content, link: Option<usize>, places: &Places<'a>) -> Result<Digest, Error> {
+fn file(entry: &Entry, content: &Content, link: Option<usize>, places: &Places<'_>) -> Result<Digest, Error> {
     let Entry { path, kind, mode, uid, gid, mtime: _, xattrs } = entry;
     let kind = match kind {
         EntryKind::File { size } => Frames::new("file").with(size.to_le_bytes()),
@@ -264,7 +266,7 @@ fn file<'a>(entry: &'a Entry, content: &'a Content, link: Option<usize>, places:
     Ok(all.option(link.map(|number| number.to_string())).digest())
 }
 
-fn hashed<'a>(entry: &'a Entry, content: &'a Content, places: &Places<'a>) -> Result<Option<Digest>, Error> {
+fn hashed(entry: &Entry, content: &Content, places: &Places<'_>) -> Result<Option<Digest>, Error> {
     if matches!(content, Content::None) {
         return Ok(None);
     }

@@ -71,7 +71,8 @@ pub(super) fn refuse(linted: &Linted) -> Result<(), Error> {
 /// Finds sources of COPY and ADD that are not in the context. The error is the first one's in a stage that the last
 /// stage needs: the build fails with it.
 pub(super) fn missing(plan: &BuildPlan, context: &Context) -> Result<(Vec<Warning>, Option<Error>), Error> {
-    let source = Source::Context { tree: &context.tree, ignore: &Patterns::default(), apart: false };
+    let everything = Patterns::default();
+    let source = Source::context(&context.tree, &everything, false);
     let needed = needed(plan);
     let (mut found, mut error) = (Vec::new(), None);
     for (stage, step, copy, path) in copies(plan) {

@@ -115,10 +115,7 @@ fn is_of_a_run(name: &OsStr) -> bool {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+    crate::rootfs::remove(path).map(drop).map_err(io::Error::other)
 }
 
 #[cfg(test)]

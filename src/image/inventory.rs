@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::accounts::AccountFile;
 use super::layer_inventory::LayerInventory;
+use super::trail::Trail;
 use super::{Entry, EntryKind, Error, Timestamp, Whiteout, whiteout};
 
 /// As many symbolic links as the kernel follows (path_resolution(7)).
@@ -21,7 +22,7 @@ const MOST_LINKS: usize = 40;
 /// An image with more files than this is refused; they would take a gigabyte of memory.
 const MOST_NODES: usize = 1 << 22;
 
-const ROOT: NodeId = NodeId(0);
+pub(super) const ROOT: NodeId = NodeId(0);
 
 /// The files of an image, or of its lowest layers.
 #[derive(Clone, Debug)]
@@ -166,15 +167,16 @@ impl Inventory {
     ///
     /// Source: OCI image-spec, layer.md "Applying Changesets".
     pub fn apply(&mut self, layer: u32, inventory: &LayerInventory) -> Result<(), Error> {
+        let mut trail = Trail::default();
         for entry in inventory.entries() {
             if let Some(removal) = whiteout::classify(&entry.path) {
-                self.remove(entry.path.parent().unwrap_or(Path::new("")), removal)?;
+                self.remove(&mut trail, entry.path.parent().unwrap_or(Path::new("")), removal)?;
             }
         }
-        let mut last = None;
+        let (mut trail, mut targets) = (Trail::default(), Trail::default());
         for (number, entry) in (0..).zip(inventory.entries()) {
             if whiteout::classify(&entry.path).is_none() {
-                self.insert(&mut last, Source { layer, entry: number }, entry)?;
+                self.insert((&mut trail, &mut targets), Source { layer, entry: number }, entry)?;
             }
         }
         for account in inventory.accounts() {
@@ -185,19 +187,34 @@ impl Inventory {
         Ok(())
     }
 
-    /// Puts one file in its place while the layer that will hold it is still being put together.
+    /// Puts one file in its place while the layer that will hold it is still being put together; `trail` is where the
+    /// file before went, or a look-up after it.
     ///
     /// To be followed by [`Inventory::apply`] of that layer, which tells where contents are.
     ///
     /// # Errors
     /// As [`Inventory::apply`].
-    pub fn put(&mut self, entry: Entry) -> Result<(), Error> {
-        self.insert(&mut None, Source { layer: u32::MAX, entry: 0 }, entry)
+    pub fn put(&mut self, trail: &mut Trail, entry: Entry) -> Result<(), Error> {
+        self.insert((trail, &mut Trail::default()), Source { layer: u32::MAX, entry: 0 }, entry)
     }
 
     /// Returns the file at `path` without following a symbolic link at its end; none where there is none.
     pub fn get(&self, path: &Path) -> Option<&Node> {
         self.resolve(path, false).ok()?.node
+    }
+
+    /// Returns the same as [`Inventory::get`]; `trail` is where the look-up before this one led, and nothing but
+    /// [`Inventory::put`] along it has changed the inventory since.
+    pub fn get_along(&self, trail: &mut Trail, path: &Path) -> Option<&Node> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return self.get(path) };
+        if path.as_os_str().as_bytes().ends_with(b"/") {
+            return self.get(path);
+        }
+        match self.follow(trail, parent) {
+            Stop::There(directory) => self.node(directory).children.get(name.as_bytes()).map(|child| self.node(*child)),
+            Stop::Missing => None,
+            Stop::Odd => self.get(path),
+        }
     }
 
     /// Follows `path` through symbolic links as the kernel does for a process whose root is the image's.
@@ -230,9 +247,12 @@ impl Inventory {
 
     /// Returns what is in the directory at `path`, sorted by name; nothing where there is no directory.
     pub fn children(&self, path: &Path) -> impl Iterator<Item = (&OsStr, &Node)> {
-        let directory = self.get(path);
-        let names = directory.into_iter().flat_map(|directory| &directory.children);
-        names.map(|(name, child)| (OsStr::from_bytes(name), self.node(*child)))
+        self.get(path).into_iter().flat_map(|directory| self.children_of(directory))
+    }
+
+    /// Returns what is in a directory, sorted by name.
+    pub fn children_of<'a>(&'a self, directory: &'a Node) -> impl Iterator<Item = (&'a OsStr, &'a Node)> {
+        directory.children.iter().map(|(name, child)| (OsStr::from_bytes(name), self.node(*child)))
     }
 
     /// Returns all that is below the directory at `path`, each directory before what is in it, sorted by name.
@@ -325,26 +345,56 @@ impl Inventory {
         Ok(way)
     }
 
+    /// Goes along directories that are no links, from where the trail is.
+    fn follow(&self, trail: &mut Trail, path: &Path) -> Stop {
+        let path = path.as_os_str().as_bytes();
+        trail.return_to(path);
+        while trail.path().len() < path.len() {
+            let start = trail.path().len() + usize::from(!trail.path().is_empty());
+            let rest = path.get(start..).unwrap_or_default();
+            let name = &rest[..memchr::memchr(b'/', rest).unwrap_or(rest.len())];
+            if matches!(name, b"" | b"." | b"..") {
+                return Stop::Odd;
+            }
+            match self.node(trail.end()).children.get(name) {
+                // Behind what is missing, `..` takes back.
+                None if memchr::memmem::find(rest, b"..").is_some() => return Stop::Odd,
+                None => return Stop::Missing,
+                Some(child) if self.node(*child).is_directory() => trail.enter(name, *child),
+                Some(_) => return Stop::Odd,
+            }
+        }
+        Stop::There(trail.end())
+    }
+
     /// Removes what is in `parent`.
-    fn remove(&mut self, parent: &Path, removal: Whiteout<'_>) -> Result<(), Error> {
-        let directory = match self.way(parent, true) {
-            Ok(way) if way.missing.is_empty() => way.end(),
+    fn remove(&mut self, trail: &mut Trail, parent: &Path, removal: Whiteout<'_>) -> Result<(), Error> {
+        let directory = match self.follow(trail, parent) {
+            Stop::There(directory) => directory,
             // Nothing is there to remove.
-            Ok(_) | Err(Error::NotDirectory { .. }) => return Ok(()),
-            Err(error) => return Err(error),
+            Stop::Missing => return Ok(()),
+            Stop::Odd => match self.way(parent, true) {
+                Ok(way) if way.missing.is_empty() => trail.jump(parent, way.end()),
+                Ok(_) | Err(Error::NotDirectory { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            },
         };
         match removal {
-            Whiteout::Remove(name) => self.unlink(directory, name.as_bytes()),
+            Whiteout::Remove(name) => self.unlink(&mut [trail], directory, name.as_bytes()),
             Whiteout::Opaque => {
                 let names: Vec<_> = self.node(directory).children.keys().cloned().collect();
-                names.iter().for_each(|name| self.unlink(directory, name));
+                names.iter().for_each(|name| self.unlink(&mut [trail], directory, name));
             }
             Whiteout::Reserved => {}
         }
         Ok(())
     }
 
-    fn unlink(&mut self, directory: NodeId, name: &[u8]) {
+    fn unlink(&mut self, trails: &mut [&mut Trail], directory: NodeId, name: &[u8]) {
+        if let Some(child) = self.node(directory).children.get(name) {
+            let may_lead_on = !matches!(self.node(*child).kind, EntryKind::File { .. });
+            trails.iter_mut().filter(|_| may_lead_on).for_each(|trail| trail.forget(*child));
+        }
         let mut gone: Vec<NodeId> = self.node_mut(directory).children.remove(name).into_iter().collect();
         while let Some(id) = gone.pop() {
             let node = self.node_mut(id);
@@ -367,15 +417,20 @@ impl Inventory {
         Ok(id)
     }
 
-    fn insert(&mut self, last: &mut Option<Place>, source: Source, entry: Entry) -> Result<(), Error> {
+    fn insert(
+        &mut self,
+        (trail, targets): (&mut Trail, &mut Trail),
+        source: Source,
+        entry: Entry,
+    ) -> Result<(), Error> {
         let Some(name) = entry.path.file_name().map(OsStr::to_owned) else {
             self.node_mut(ROOT).describe(entry, source);
             return Ok(());
         };
         let name = name.as_bytes();
-        let directory = self.directory(last, entry.path.parent().unwrap_or(Path::new("")))?;
+        let directory = self.directory((trail, targets), entry.path.parent().unwrap_or(Path::new("")))?;
         let target = match &entry.kind {
-            EntryKind::HardLink { target } => Some(self.link_target(&entry.path, target)?),
+            EntryKind::HardLink { target } => Some(self.link_target(targets, &entry.path, target)?),
             _ => None,
         };
         if let Some(existing) = self.node(directory).children.get(name).copied() {
@@ -386,8 +441,7 @@ impl Inventory {
                 self.node_mut(existing).describe(entry, source);
                 return Ok(());
             }
-            *last = None;
-            self.unlink(directory, name);
+            self.unlink(&mut [trail, targets], directory, name);
         }
         let node = match target {
             Some(node) if self.node(node).links == 0 => {
@@ -404,31 +458,47 @@ impl Inventory {
         Ok(())
     }
 
-    fn link_target(&self, path: &Path, target: &Path) -> Result<NodeId, Error> {
+    fn link_target(&self, trail: &mut Trail, path: &Path, target: &Path) -> Result<NodeId, Error> {
         let refuse = |reason| refused(path, &format!("it is a hard link to {}, which {reason}", target.display()));
-        match self.way(target, false) {
-            Ok(way) if !way.missing.is_empty() => Err(refuse("is not there")),
-            Ok(way) if self.node(way.end()).is_directory() => Err(refuse("is a directory")),
-            Ok(way) => Ok(way.end()),
-            Err(_) => Err(refuse("cannot be reached")),
+        let (parent, name) = (target.parent().unwrap_or(Path::new("")), target.file_name().unwrap_or_default());
+        let found = match self.follow(trail, parent) {
+            Stop::There(directory) => self.node(directory).children.get(name.as_bytes()).copied(),
+            Stop::Missing => None,
+            Stop::Odd => match self.way(target, false) {
+                Ok(way) if way.missing.is_empty() => Some(way.end()),
+                Ok(_) => None,
+                Err(_) => return Err(refuse("cannot be reached")),
+            },
+        };
+        match found {
+            None => Err(refuse("is not there")),
+            Some(found) if self.node(found).is_directory() => Err(refuse("is a directory")),
+            Some(found) => Ok(found),
         }
     }
 
     /// Finds the directory for an entry of a layer, and makes it if it is missing.
-    fn directory(&mut self, last: &mut Option<Place>, path: &Path) -> Result<NodeId, Error> {
-        if let Some(last) = last
-            && last.path == path
-        {
-            return Ok(last.directory);
+    fn directory(&mut self, (trail, targets): (&mut Trail, &mut Trail), path: &Path) -> Result<NodeId, Error> {
+        match self.follow(trail, path) {
+            Stop::There(directory) => return Ok(directory),
+            Stop::Missing => {
+                for name in parts(&path.as_os_str().as_bytes()[trail.path().len()..]) {
+                    let node = self.add(Node::directory)?;
+                    self.link(trail.end(), &name, node);
+                    trail.enter(&name, node);
+                }
+                return Ok(trail.end());
+            }
+            Stop::Odd => {}
         }
         let mut way = loop {
             match self.way(path, true) {
-                Err(Error::NotDirectory { file, .. }) => self.clear_the_way(&file)?,
+                Err(Error::NotDirectory { file, .. }) => self.clear_the_way((trail, targets), &file)?,
                 way => break way?,
             }
         };
         if !self.node(way.end()).is_directory() {
-            self.clear_the_way(&way.real_path())?;
+            self.clear_the_way((trail, targets), &way.real_path())?;
             way.missing = way.found.pop().map(|(name, _)| name).into_iter().collect();
         }
         let mut directory = way.end();
@@ -437,22 +507,24 @@ impl Inventory {
             self.link(directory, &name, node);
             directory = node;
         }
-        *last = Some(Place { path: path.to_owned(), directory });
-        Ok(directory)
+        Ok(trail.jump(path, directory))
     }
 
     /// Removes a file that stands where a directory is needed.
-    fn clear_the_way(&mut self, file: &Path) -> Result<(), Error> {
+    fn clear_the_way(&mut self, (trail, targets): (&mut Trail, &mut Trail), file: &Path) -> Result<(), Error> {
         let way = self.way(file.parent().unwrap_or(Path::new("")), true)?;
-        self.unlink(way.end(), file.file_name().unwrap_or_default().as_bytes());
+        self.unlink(&mut [trail, targets], way.end(), file.file_name().unwrap_or_default().as_bytes());
         Ok(())
     }
 }
 
-/// Where the entry before went; forgotten when anything is replaced.
-struct Place {
-    path: PathBuf,
-    directory: NodeId,
+/// How far a look-up came.
+enum Stop {
+    There(NodeId),
+    /// The next part does not exist.
+    Missing,
+    /// The next part is no directory, or no plain name.
+    Odd,
 }
 
 /// The parts of a real path.

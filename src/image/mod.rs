@@ -18,6 +18,7 @@ pub use inventory::{AccountContent, Inventory, Node, NodeId, Resolved, Source, W
 pub use layer_inventory::{Entries, LayerInventory};
 pub use reader::{Content, LONGEST_META, LayerReader};
 pub use stored::{compress_layer, is_compressed_as};
+pub use trail::Trail;
 pub use whiteout::Whiteout;
 pub use writer::LayerWriter;
 
@@ -49,6 +50,7 @@ mod reader;
 mod record;
 mod sparse;
 mod stored;
+mod trail;
 pub mod whiteout;
 mod writer;
 

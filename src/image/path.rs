@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+/// No path that a system call takes is longer, its closing zero included. Source: path_resolution(7).
+pub(super) const PATH_MAX: usize = 4096;
+
 /// Why a path is no path of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathFault {
@@ -11,6 +14,8 @@ pub(super) enum PathFault {
     Leaves,
     /// It has a NUL byte, which no kernel accepts.
     Nul,
+    /// It is longer than any kernel accepts.
+    Length,
 }
 
 impl PathFault {
@@ -18,6 +23,7 @@ impl PathFault {
         match self {
             Self::Leaves => "its path leaves the root by `..`",
             Self::Nul => "its path has a NUL byte",
+            Self::Length => "its path is longer than 4095 bytes, more than any system can unpack",
         }
     }
 }
@@ -53,6 +59,9 @@ fn cleaned(path: &[u8], leaving: impl Fn() -> Result<(), PathFault>) -> Result<P
             }
         }
     }
+    if clean.len() >= PATH_MAX {
+        return Err(PathFault::Length);
+    }
     Ok(PathBuf::from(OsString::from_vec(clean)))
 }
 
@@ -80,6 +89,7 @@ mod tests {
             ("a/b/../../c", "c"),
             ("a/b/../c/", "a/c"),
             ("..a/b..", "..a/b.."),
+            (&"a/../".repeat(2048), ""),
         ] {
             assert_eq!(normalized(given.as_bytes()).expect(given), Path::new(expected), "{given}");
         }
@@ -93,6 +103,7 @@ mod tests {
             ("/../a", PathFault::Leaves),
             ("a/../../b", PathFault::Leaves),
             ("a\0b", PathFault::Nul),
+            (&"a/".repeat(2049), PathFault::Length),
         ] {
             assert_eq!(normalized(given.as_bytes()), Err(fault), "{given}");
         }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use super::header::{self, BLOCK, Fault, Fields};
 use super::layer_inventory::LayerInventory;
-use super::path::{PathFault, is_outside, normalized, rooted};
+use super::path::{PATH_MAX, PathFault, is_outside, normalized, rooted};
 use super::record::Record;
 use super::sparse::{self, Form, Holes, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Stop, Timestamp, go_on, pax};
@@ -187,6 +187,7 @@ impl<R: Read> LayerReader<R> {
             b'2' if link.is_empty() || link.contains(&0) => {
                 return Err(refuse("it is a symbolic link without a usable target"));
             }
+            b'2' if link.len() >= PATH_MAX => return Err(refuse("it is a symbolic link with more than 4095 bytes")),
             b'2' => EntryKind::Symlink { target: PathBuf::from(OsString::from_vec(link)) },
             b'3' => EntryKind::CharacterDevice { major, minor },
             b'4' => EntryKind::BlockDevice { major, minor },

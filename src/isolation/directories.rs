@@ -3,13 +3,13 @@
 //! *Invariant: [`Directories::remove_all`] leaves nothing of them.*
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Error;
-use crate::rootfs::{Rootfs, RootfsKind};
+use crate::rootfs::{self, Rootfs, RootfsKind};
 
 /// Makes and removes the directories of one build.
 #[derive(Debug)]
@@ -65,10 +65,7 @@ impl Directories {
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+    rootfs::remove(path).map(drop).map_err(io::Error::other)
 }
 
 /// Makes the error of a file operation.

@@ -1,7 +1,6 @@
 //! What changed in a root file system since a snapshot.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::contents::{Known, hash_file, hash_target, hash_xattrs};
@@ -134,7 +133,7 @@ impl<'a> Differ<'a> {
     /// Takes over what the old state has at and below `path` as unchanged.
     pub(super) fn keep(&mut self, path: &Path) {
         while let Some((old, node)) = self.peek()
-            && is_below(old, path)
+            && is_at_or_below(old, path)
         {
             self.after.push(old, node.stat, node.known());
             self.next += 1;
@@ -144,7 +143,7 @@ impl<'a> Differ<'a> {
     /// Takes note that what the old state still has at or below `path` is gone.
     pub(super) fn remove(&mut self, path: &Path) {
         while let Some((old, _)) = self.peek()
-            && is_below(old, path)
+            && is_at_or_below(old, path)
         {
             self.remove_next();
         }
@@ -163,7 +162,7 @@ impl<'a> Differ<'a> {
     fn remove_next(&mut self) {
         let path = self.old.path(self.next);
         self.next += 1;
-        let covered = self.covered.as_ref().is_some_and(|covered| is_below(path, covered));
+        let covered = self.covered.as_ref().is_some_and(|covered| is_at_or_below(path, covered));
         // What was excluded only after the snapshot is not gone, but out of sight.
         if !covered && !self.exclusions.contains(path) {
             self.entries.push(Change { path: path.to_owned(), kind: ChangeKind::Removed });
@@ -247,8 +246,4 @@ impl<'a> Differ<'a> {
         self.entries.append(&mut others);
         self.entries.sort_by(|a, b| order(&a.path, &b.path));
     }
-}
-
-fn is_below(path: &Path, ancestor: &Path) -> bool {
-    is_at_or_below(path.as_os_str().as_bytes(), ancestor.as_os_str().as_bytes())
 }

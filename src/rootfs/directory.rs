@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, RawDir, Statx, StatxFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::error::MAX_DEPTH;
+use super::nest::Nest;
 use super::{Device, Error};
 use crate::image::Timestamp;
 
@@ -96,6 +96,10 @@ pub struct Directory {
 pub struct Name(CString);
 
 impl Name {
+    fn new(name: &OsStr) -> Result<Self, Error> {
+        CString::new(name.as_bytes()).map(Self).map_err(|_| Error::NoName { path: name.into() })
+    }
+
     /// Returns the name.
     pub fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(self.0.to_bytes())
@@ -154,6 +158,25 @@ impl Directory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).map_err(self.error("openat", name))?;
         Ok(Self { fd, path: self.path.join(name) })
+    }
+
+    /// Opens the same directory once more.
+    pub(super) fn try_clone(&self) -> Result<Self, Error> {
+        let fd = self.fd.try_clone().map_err(|source| Error::Call { call: "dup", path: self.path.clone(), source })?;
+        Ok(Self { fd, path: self.path.clone() })
+    }
+
+    /// Opens the directory that this one is in. Where that is may have changed since this one was opened, and `path` does
+    /// not know it.
+    pub(super) fn open_parent(&self) -> Result<Self, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, "..", flags, Mode::empty()).map_err(self.error("openat", ".."))?;
+        Ok(Self { fd, path: PathBuf::new() })
+    }
+
+    /// Returns the same directory with this path for messages.
+    pub(super) fn named(self, path: PathBuf) -> Self {
+        Self { path, ..self }
     }
 
     /// Opens the file `name` for reading, without changing its access time where that is permitted.
@@ -244,27 +267,55 @@ impl Directory {
 
     /// Removes `name` and, where it is a directory, all below it; true where it existed.
     pub fn remove_tree(&self, name: &OsStr) -> Result<bool, Error> {
-        self.remove_nested(name, 0)
+        match self.remove_one(name)? {
+            Removed::Gone => return Ok(true),
+            Removed::Absent => return Ok(false),
+            Removed::IsDirectory => {}
+        }
+        let mut nest = Nest::new(self)?;
+        let (mut next, mut outer) = (Some(Name::new(name)?), self.stat_self()?.inode);
+        let mut entered: Vec<(Name, Inode, std::vec::IntoIter<Name>)> = Vec::new();
+        loop {
+            if let Some(directory) = next.take() {
+                nest.enter(directory.as_os_str(), outer)?;
+                outer = nest.innermost().stat_self()?.inode;
+                entered.push((directory, outer, nest.innermost().names()?.into_iter()));
+            }
+            let Some((_, inode, names)) = entered.last_mut() else { return Ok(true) };
+            outer = *inode;
+            match names.next() {
+                Some(child) => {
+                    if nest.innermost().remove_one(child.as_os_str())? == Removed::IsDirectory {
+                        next = Some(child);
+                    }
+                }
+                None => {
+                    nest.leave()?;
+                    if let Some((directory, ..)) = entered.pop() {
+                        nest.innermost().remove_directory(directory.as_os_str())?;
+                    }
+                }
+            }
+        }
     }
 
-    fn remove_nested(&self, name: &OsStr, depth: usize) -> Result<bool, Error> {
+    fn remove_one(&self, name: &OsStr) -> Result<Removed, Error> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) => return Ok(true),
-            Err(Errno::NOENT) => return Ok(false),
+            Ok(()) => Ok(Removed::Gone),
+            Err(Errno::NOENT) => Ok(Removed::Absent),
             // A directory gives EISDIR on Linux, EPERM by the standard.
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            Err(errno) => return Err(self.error("unlinkat", name)(errno)),
+            Err(Errno::ISDIR | Errno::PERM) => Ok(Removed::IsDirectory),
+            Err(errno) => Err(self.error("unlinkat", name)(errno)),
         }
-        if depth > MAX_DEPTH {
-            return Err(Error::TooDeep { path: self.path.join(name) });
-        }
-        let below = self.open_directory(name)?;
-        for child in below.names()? {
-            below.remove_nested(child.as_os_str(), depth + 1)?;
-        }
-        self.remove_directory(name)?;
-        Ok(true)
     }
+}
+
+/// What came of removing a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    Gone,
+    Absent,
+    IsDirectory,
 }
 
 impl AsFd for Directory {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::tree::Parents;
+use super::descent::Descent;
 use super::walk::{Visit, walk};
 use super::{Directory, Error, Exclusions, FileKind, Inode, Tree};
 use crate::image::Timestamp;
@@ -33,7 +33,7 @@ pub struct Old<'a> {
 /// # Errors
 /// When something cannot be read or written; `to` is then half filled.
 pub fn duplicate(from: &Tree, to: &Tree, old: Option<Old<'_>>) -> Result<(), Error> {
-    let (parents, first, directories) = (Parents::new(to), HashMap::new(), Vec::new());
+    let (parents, first, directories) = (Descent::new(to), HashMap::new(), Vec::new());
     let mut duplicator = Duplicator { parents, first, directories, old };
     walk(from, &Exclusions::default(), &mut |visit| duplicator.visit(visit))?;
     // From the innermost on: what is made in a directory moves its time, and gets attributes from it.
@@ -46,7 +46,7 @@ pub fn duplicate(from: &Tree, to: &Tree, old: Option<Old<'_>>) -> Result<(), Err
 }
 
 struct Duplicator<'a> {
-    parents: Parents<'a>,
+    parents: Descent<'a>,
     /// The first name in the copy of what has several.
     first: HashMap<Inode, PathBuf>,
     directories: Vec<(PathBuf, Timestamp)>,

@@ -74,9 +74,9 @@ pub enum Error {
     },
 }
 
-/// How deep directories may be nested: deeper ones need paths that no call takes (PATH_MAX is 4096 bytes), and
-/// would exhaust stack and descriptors.
-pub(super) const MAX_DEPTH: usize = 1024;
+/// How deep directories may be nested: deeper ones need paths that no call takes (PATH_MAX is 4096 bytes, and a name has
+/// one byte and a slash at least).
+pub(super) const MAX_DEPTH: usize = 2048;
 
 impl Error {
     /// Makes the error of a system call; `path` is the name it was given below `directory`.

@@ -33,20 +33,15 @@ impl Exclusions {
 
     /// Tells whether `path` is excluded, or below what is.
     pub fn contains(&self, path: &Path) -> bool {
-        self.paths.iter().any(|excluded| is_at_or_below(path.as_os_str().as_bytes(), excluded.as_bytes()))
+        self.paths.iter().any(|excluded| is_at_or_below(path, Path::new(excluded)))
             || self.patterns.iter().any(|pattern| matching(pattern, path) == pattern.len())
     }
 
     /// Tells whether `path` or something below it is excluded, so that it cannot be removed as a whole.
     pub fn touch(&self, path: &Path) -> bool {
-        let path = path.as_os_str().as_bytes();
-        self.paths
-            .iter()
-            .any(|excluded| is_at_or_below(path, excluded.as_bytes()) || is_at_or_below(excluded.as_bytes(), path))
-            || self.patterns.iter().any(|pattern| {
-                let path = Path::new(OsStr::from_bytes(path));
-                matching(pattern, path) == pattern.len().min(path.iter().count())
-            })
+        let mut paths = self.paths.iter().map(Path::new);
+        paths.any(|excluded| is_at_or_below(path, excluded) || is_at_or_below(excluded, path))
+            || self.patterns.iter().any(|pattern| matching(pattern, path) == pattern.len().min(path.iter().count()))
     }
 }
 
@@ -59,8 +54,10 @@ fn matching(pattern: &[OsString], path: &Path) -> usize {
     pattern.iter().zip(path).take_while(matches).count()
 }
 
-/// Compares bytes, not components: it is asked for every file, and all paths here are in plain form.
-pub(super) fn is_at_or_below(path: &[u8], ancestor: &[u8]) -> bool {
+/// Tells whether a path is another or below it; both in plain form, relative to the root. Compares bytes, not components:
+/// it is asked for every file.
+pub fn is_at_or_below(path: &Path, ancestor: &Path) -> bool {
+    let (path, ancestor) = (path.as_os_str().as_bytes(), ancestor.as_os_str().as_bytes());
     path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || ancestor.is_empty())
 }
 

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 pub use changes::{Change, ChangeKind, Changes};
 pub use contents::Contents;
+pub use descent::Descent;
 pub use directory::{Directory, FileKind, Inode, Name, Stat};
 pub use duplicate::{Old, duplicate, part};
 pub use error::Error;
-pub use exclusions::Exclusions;
+pub use exclusions::{Exclusions, is_at_or_below};
 pub use holes::HoleWriter;
 pub use pack::pack;
 pub use snapshot::Snapshot;
@@ -24,6 +25,7 @@ pub use xattr::{Xattrs, is_foreign};
 
 mod changes;
 mod contents;
+mod descent;
 mod directory;
 mod duplicate;
 mod error;
@@ -31,6 +33,7 @@ mod exclusions;
 mod holes;
 #[cfg(test)]
 mod listing;
+mod nest;
 mod overlay;
 mod pack;
 mod resolve;
@@ -80,6 +83,19 @@ impl Rootfs {
     pub fn open(path: &Path, excluded: Vec<PathBuf>, kind: RootfsKind) -> Result<Self, Error> {
         let (tree, path) = (Tree::open(path)?, path.to_owned());
         Ok(Self { tree, path, excluded, directories_for_links: Vec::new(), kind })
+    }
+}
+
+/// Removes a file, or a directory with all below it, however deep; true where it existed.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn remove(path: &Path) -> Result<bool, Error> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| Error::NoName { path: path.to_owned() })?;
+    match Tree::open(parent) {
+        Err(error) if error.is_not_found() => Ok(false),
+        tree => tree?.remove(Path::new(name)),
     }
 }
 

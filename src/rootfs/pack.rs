@@ -8,15 +8,17 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::contents::{Known, hash_target, hash_xattrs};
-use super::tree::Parents;
+use super::descent::Descent;
+use super::exclusions::is_at_or_below;
 use super::warning::Warnings;
 use super::{ChangeKind, Changes, Contents, Error, FileKind, Inode, Omission, Rootfs, Stat, Warning, Xattrs};
-use crate::image::whiteout::classify;
+use crate::image::whiteout::{PREFIX, classify};
 use crate::image::{Entry, EntryKind, LayerWriter};
 
 /// Writes what `changes` names, as it is on disk now, and returns what a layer cannot hold.
@@ -40,7 +42,7 @@ pub fn pack(
     contents: &mut Contents,
 ) -> Result<Vec<Warning>, Error> {
     let mut packer = Packer {
-        parents: Parents::new(&rootfs.tree),
+        parents: Descent::new(&rootfs.tree),
         writer,
         contents,
         written: PathBuf::new(),
@@ -48,7 +50,7 @@ pub fn pack(
         warnings: Warnings::default(),
     };
     for change in &changes.entries {
-        if change.path.ancestors().any(|path| classify(path).is_some()) {
+        if is_reserved(&change.path) {
             packer.warnings.add(Omission::ReservedName, &change.path);
             continue;
         }
@@ -60,8 +62,14 @@ pub fn pack(
     Ok(packer.warnings.into_vec())
 }
 
+/// Tells whether a name on the way means something else in a layer.
+fn is_reserved(path: &Path) -> bool {
+    let named = memchr::memmem::find(path.as_os_str().as_bytes(), PREFIX).is_some();
+    named && path.ancestors().any(|path| classify(path).is_some())
+}
+
 struct Packer<'a> {
-    parents: Parents<'a>,
+    parents: Descent<'a>,
     writer: &'a mut LayerWriter,
     contents: &'a mut Contents,
     /// The directory written last: it and those above it have their entries. Paths come in order, so what is
@@ -80,7 +88,8 @@ impl Packer<'_> {
 
     fn add_parents(&mut self, path: &Path) -> Result<(), Error> {
         let Some(parent) = path.parent() else { return Ok(()) };
-        let ancestors: Vec<&Path> = parent.ancestors().take_while(|path| !self.written.starts_with(path)).collect();
+        let is_written = |path: &Path| is_at_or_below(&self.written, path);
+        let ancestors: Vec<&Path> = parent.ancestors().take_while(|path| !is_written(path)).collect();
         for ancestor in ancestors.into_iter().rev() {
             self.add_one(ancestor)?;
         }

@@ -13,6 +13,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::nest::OPEN;
+
 /// As many as the kernel follows in one lookup. Source: path_resolution(7).
 pub(super) const MAX_LINKS: usize = 40;
 
@@ -75,20 +77,21 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 fn walk(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let mut above: Vec<OwnedFd> = Vec::new();
+    let mut above = Above::default();
     let mut pending = Vec::new();
     push(&mut pending, path);
     let mut links = 0;
     while let Some(name) = pending.pop() {
         if name == ".." {
-            above.pop();
+            above.leave()?;
             continue;
         }
-        let directory = above.last().map_or(root, AsFd::as_fd);
+        let directory = above.last(root);
         let found =
             rustix::fs::openat(directory, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         let last = pending.is_empty();
-        let kind = FileType::from_raw_mode(rustix::fs::statat(&found, "", AtFlags::EMPTY_PATH)?.st_mode);
+        let stat = rustix::fs::statat(&found, "", AtFlags::EMPTY_PATH)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Symlink && !(last && flags.contains(OFlags::NOFOLLOW)) {
             links += 1;
             if links > MAX_LINKS {
@@ -96,20 +99,51 @@ fn walk(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
             }
             let target = PathBuf::from(OsString::from_vec(rustix::fs::readlinkat(&found, "", [])?.into_bytes()));
             if target.is_absolute() {
-                above.clear();
+                above = Above::default();
             }
             push(&mut pending, &target);
         } else if last {
             // The name is opened again, for the flags; a symbolic link that came between is not followed.
             return rustix::fs::openat(directory, &name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         } else if kind == FileType::Directory {
-            above.push(found);
+            above.enter(found, (stat.st_dev, stat.st_ino));
         } else {
             return Err(Errno::NOTDIR);
         }
     }
-    let directory = above.last().map_or(root, AsFd::as_fd);
-    rustix::fs::openat(directory, ".", flags | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::openat(above.last(root), ".", flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The directories that a walk went through, of which the last are open.
+#[derive(Default)]
+struct Above(Vec<(Option<OwnedFd>, (u64, u64))>);
+
+impl Above {
+    fn last<'a>(&'a self, root: BorrowedFd<'a>) -> BorrowedFd<'a> {
+        self.0.last().and_then(|(fd, _)| fd.as_ref()).map_or(root, AsFd::as_fd)
+    }
+
+    fn enter(&mut self, directory: OwnedFd, inode: (u64, u64)) {
+        self.0.push((Some(directory), inode));
+        if let Some(far) = self.0.len().checked_sub(OPEN + 1) {
+            self.0[far].0 = None;
+        }
+    }
+
+    fn leave(&mut self) -> Result<(), Errno> {
+        let below = self.0.pop();
+        if let (Some((Some(below), _)), Some((last @ None, inode))) = (below, self.0.last_mut()) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let found = rustix::fs::openat(&below, "..", flags, Mode::empty())?;
+            let stat = rustix::fs::statat(&found, "", AtFlags::EMPTY_PATH)?;
+            // Somebody may have moved the directory meanwhile.
+            if (stat.st_dev, stat.st_ino) != *inode {
+                return Err(Errno::STALE);
+            }
+            *last = Some(found);
+        }
+        Ok(())
+    }
 }
 
 fn push(pending: &mut Vec<OsString>, path: &Path) {

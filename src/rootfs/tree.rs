@@ -4,13 +4,12 @@
 //!
 //! *Invariant: no path given here, and no symbolic link in the tree, leads outside of it.*
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -18,10 +17,7 @@ use rustix::io::Errno;
 
 use super::directory::{open_for_reading, statx};
 use super::resolve::{MAX_LINKS, Resolver};
-use super::{Directory, Error, FileKind, Name, Stat, Xattrs};
-
-/// How many directories stay open during bulk work: half of what the smallest usual limit leaves.
-const OPEN_PARENTS: usize = 256;
+use super::{Descent, Directory, Error, FileKind, Name, Stat, Xattrs};
 
 /// A directory by descriptor; every lookup is confined to it.
 ///
@@ -108,10 +104,15 @@ impl Tree {
     /// Returns what is known about `path`, a symbolic link itself where it is one; none where nothing is there.
     pub fn stat(&self, path: &Path) -> Result<Option<Stat>, Error> {
         let found = self.stat_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
-        Ok(found.map(|stat| match self.devices.get(relative(path)) {
+        Ok(found.map(|stat| self.told(path, stat)))
+    }
+
+    /// Returns what is told of what is at a path without links: it may be a device that could not be made.
+    pub(super) fn told(&self, path: &Path, stat: Stat) -> Stat {
+        match self.devices.get(relative(path)) {
             Some(device) => stat.of_device(device),
             None => stat,
-        }))
+        }
     }
 
     /// Returns what is known about the file that `path` leads to; none where nothing is there.
@@ -161,17 +162,18 @@ impl Tree {
     pub fn create_directories(&self, path: &Path, mode: u16) -> Result<Vec<PathBuf>, Error> {
         let mut created = Vec::new();
         let mut so_far = PathBuf::new();
+        let mut descent = Descent::new(self);
+        let mut parent = descent.directory(&so_far)?;
         for part in relative(path).components() {
             so_far.push(part);
-            match self.directory(&so_far) {
-                Ok(_) => {}
+            parent = match descent.directory(&so_far) {
                 Err(error) if error.is_not_found() => {
-                    let (parent, name) = self.parent(&so_far)?;
-                    parent.create_directory(&name, mode)?;
+                    parent.directory.create_directory(part.as_os_str(), mode)?;
                     created.push(so_far.clone());
+                    descent.directory(&so_far)?
                 }
-                Err(error) => return Err(error),
-            }
+                found => found?,
+            };
         }
         Ok(created)
     }
@@ -191,28 +193,39 @@ impl Tree {
     /// When a directory on the way cannot be read, or there are more than 40 links.
     pub fn real_path(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
         let mut real = PathBuf::new();
+        let mut at = self.directory(&real)?;
         let mut pending: Vec<OsString> = names(path).rev().collect();
         let mut links = 0;
         while let Some(name) = pending.pop() {
             if name == ".." {
                 real.pop();
+                at = self.directory(&real)?;
                 continue;
             }
-            let next = real.join(&name);
-            match self.stat(&next)? {
-                None => return Ok(None),
-                Some(stat) if stat.kind == FileKind::Symlink => {
+            match at.stat(&name) {
+                Ok(Some(stat)) if stat.kind == FileKind::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(self.error("openat2", path)(Errno::LOOP));
                     }
-                    let target = self.read_link(&next)?;
+                    let target = at.read_link(&name)?;
                     if target.is_absolute() {
                         real.clear();
+                        at = self.directory(&real)?;
                     }
                     pending.extend(names(&target).rev());
                 }
-                Some(_) => real = next,
+                Ok(Some(stat)) => {
+                    real.push(&name);
+                    if stat.kind == FileKind::Directory {
+                        at = at.open_directory(&name)?;
+                    } else if pending.iter().any(|name| name != "..") {
+                        return Ok(None);
+                    }
+                }
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
         Ok(Some(real))
@@ -261,64 +274,6 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
     match (path.parent(), path.components().next_back()) {
         (Some(parent), Some(Component::Normal(name))) => Ok((parent, name)),
         _ => Err(Error::NoName { path: path.to_owned() }),
-    }
-}
-
-/// A directory that work is done in.
-#[derive(Debug)]
-pub(super) struct Parent {
-    pub(super) directory: Directory,
-    /// As it was when the directory was opened; its times may have moved on.
-    pub(super) stat: Stat,
-    /// Where it really is: no link on the way.
-    pub(super) real: PathBuf,
-}
-
-/// The directories that the work was in last, held open: an entry of a layer mostly stands beside the one
-/// before it, and then costs no lookup at all.
-#[derive(Debug)]
-pub(super) struct Parents<'a> {
-    tree: &'a Tree,
-    open: HashMap<PathBuf, Rc<Parent>>,
-}
-
-impl<'a> Parents<'a> {
-    pub(super) fn new(tree: &'a Tree) -> Self {
-        Self { tree, open: HashMap::new() }
-    }
-
-    /// Opens a directory, following symbolic links.
-    pub(super) fn directory(&mut self, path: &Path) -> Result<Rc<Parent>, Error> {
-        if let Some(found) = self.open.get(path) {
-            return Ok(Rc::clone(found));
-        }
-        let (directory, real) = self.open_directory(path)?;
-        let stat = directory.stat_self()?;
-        let opened = Rc::new(Parent { directory, stat, real });
-        if self.open.len() >= OPEN_PARENTS {
-            self.open.clear();
-        }
-        self.open.insert(path.to_owned(), Rc::clone(&opened));
-        Ok(opened)
-    }
-
-    /// Forgets all: a directory or a symbolic link was removed, so that a path may now lead elsewhere.
-    pub(super) fn clear(&mut self) {
-        self.open.clear();
-    }
-
-    fn open_directory(&self, path: &Path) -> Result<(Directory, PathBuf), Error> {
-        // One step from an open directory, where that step is a real directory; all else from the root, since
-        // a symbolic link must be resolved against the root and not against where it stands.
-        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
-            && let Some(parent) = self.open.get(parent)
-            && let Ok(directory) = parent.directory.open_directory(name)
-        {
-            return Ok((directory, parent.real.join(name)));
-        }
-        let directory = self.tree.directory(path)?;
-        let real = self.tree.real_path(path)?;
-        Ok((directory, real.unwrap_or_else(|| relative(path).to_owned())))
     }
 }
 

@@ -17,9 +17,9 @@ use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::contents::{Known, PIECE, hash_target, hash_xattrs};
+use super::descent::Descent;
 use super::directory::timestamps;
-use super::error::MAX_DEPTH;
-use super::tree::Parents;
+use super::snapshot::order;
 use super::warning::Warnings;
 use super::xattr::is_foreign;
 use super::{Contents, Directory, Error, Exclusions, FileKind, HoleWriter, Inode, Omission, Rootfs, Warning, Xattrs};
@@ -63,7 +63,8 @@ pub fn unpack<R: Read>(
     contents: &mut Contents,
 ) -> Result<Vec<Warning>, Error> {
     let mut unpacker = Unpacker {
-        parents: Parents::new(&rootfs.tree),
+        parents: Descent::new(&rootfs.tree),
+        targets: Descent::new(&rootfs.tree),
         exclusions: Exclusions::new(&rootfs.excluded),
         fidelity,
         contents,
@@ -87,7 +88,9 @@ pub fn unpack<R: Read>(
 }
 
 struct Unpacker<'a> {
-    parents: Parents<'a>,
+    parents: Descent<'a>,
+    /// Where the files are that hard links name.
+    targets: Descent<'a>,
     exclusions: Exclusions,
     fidelity: Fidelity,
     contents: &'a mut Contents,
@@ -120,9 +123,6 @@ impl Unpacker<'_> {
         }
         if self.exclusions.contains(path) {
             return Ok(());
-        }
-        if parent.components().count() > MAX_DEPTH {
-            return Err(Error::TooDeep { path: path.to_owned() });
         }
         let Some(parent) = self.enter(parent)?.filter(|parent| !self.is_excluded(parent, name)) else {
             self.warnings.add(Omission::Excluded, path);
@@ -250,7 +250,7 @@ impl Unpacker<'_> {
         }
         let missing = || Error::Link { path: place.path.to_owned(), target: target.to_owned() };
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else { return Err(missing()) };
-        let parent = match self.parents.directory(parent) {
+        let parent = match self.targets.directory(parent) {
             Err(error) if error.is_not_found() => return Err(missing()),
             result => result?,
         };
@@ -363,7 +363,7 @@ impl Unpacker<'_> {
             }
         }
         let mut times: Vec<(Inode, (PathBuf, Timestamp))> = std::mem::take(&mut self.times).into_iter().collect();
-        times.sort_unstable_by(|(_, (a, _)), (_, (b, _))| a.cmp(b));
+        times.sort_unstable_by(|(_, (a, _)), (_, (b, _))| order(a, b));
         for (inode, (path, mtime)) in times {
             match self.parents.directory(&path) {
                 // It may have been removed again, and something else stand there.

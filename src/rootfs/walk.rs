@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::error::MAX_DEPTH;
-use super::{Directory, Error, Exclusions, FileKind, Name, Stat, Tree};
+use super::nest::Nest;
+use super::{Directory, Error, Exclusions, FileKind, Inode, Name, Stat, Tree};
 
 /// A file as the walk meets it.
 #[derive(Debug)]
@@ -43,6 +44,18 @@ pub(super) fn walk(
     walk_directory(&root, &mut PathBuf::new(), exclusions, visit)
 }
 
+/// A directory that a walk is in.
+struct Level {
+    inode: Inode,
+    names: std::vec::IntoIter<Name>,
+}
+
+impl Level {
+    fn of(directory: &Directory, inode: Inode) -> Result<Self, Error> {
+        Ok(Self { inode, names: directory.names()?.into_iter() })
+    }
+}
+
 /// Visits everything below `directory`, whose path from the root is `path`.
 pub(super) fn walk_directory(
     directory: &Directory,
@@ -50,18 +63,33 @@ pub(super) fn walk_directory(
     exclusions: &Exclusions,
     visit: &mut dyn FnMut(&Visit<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    if path.components().count() > MAX_DEPTH {
-        return Err(Error::TooDeep { path: directory.path().to_owned() });
-    }
-    for name in directory.names()? {
+    let mut nest = Nest::new(directory)?;
+    let mut levels = vec![Level::of(directory, directory.stat_self()?.inode)?];
+    while let Some(level) = levels.last_mut() {
+        let Some(name) = level.names.next() else {
+            levels.pop();
+            if !levels.is_empty() {
+                nest.leave()?;
+                path.pop();
+            }
+            continue;
+        };
         path.push(name.as_os_str());
+        let parent = nest.innermost();
         if !exclusions.contains(path)
-            && let Some(stat) = directory.stat(name.as_os_str())?
+            && let Some(stat) = parent.stat(name.as_os_str())?
         {
-            visit(&Visit { path, parent: directory, name: Some(&name), stat: &stat })?;
+            visit(&Visit { path, parent, name: Some(&name), stat: &stat })?;
             if stat.kind == FileKind::Directory {
-                match directory.open_directory(name.as_os_str()) {
-                    Ok(below) => walk_directory(&below, path, exclusions, visit)?,
+                let outer = level.inode;
+                if levels.len() > MAX_DEPTH {
+                    return Err(Error::TooDeep { path: parent.path().join(name.as_os_str()) });
+                }
+                match nest.enter(name.as_os_str(), outer) {
+                    Ok(()) => {
+                        levels.push(Level::of(nest.innermost(), stat.inode)?);
+                        continue;
+                    }
                     Err(error) if error.is_not_found() => {}
                     Err(error) => return Err(error),
                 }

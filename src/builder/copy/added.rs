@@ -18,7 +18,7 @@ use super::{Copier, Error, archive};
 /// Mode of a file behind a URL, which has none of its own, as in BuildKit.
 const DOWNLOADED_MODE: u32 = 0o600;
 
-impl Copier<'_, '_> {
+impl Copier<'_, '_, '_> {
     /// Copies what a source is that came from elsewhere.
     pub(super) fn copy_added(&mut self, added: &Added) -> Result<(), Error> {
         match added {
@@ -52,7 +52,8 @@ impl Copier<'_, '_> {
 
     /// Copies all files of a commit, as those of a directory.
     fn copy_commit(&mut self, tree: &Tree) -> Result<(), Error> {
-        let source = Source::Context { tree, ignore: &Patterns::default(), apart: true };
+        let everything = Patterns::default();
+        let source = Source::context(tree, &everything, true);
         let (root, filter) = (Path::new(""), Filter::new(None, &self.step.excludes)?);
         let mut copier = Copier {
             step: self.step,

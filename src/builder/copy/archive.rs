@@ -21,7 +21,7 @@ pub(super) fn is_archive(file: impl io::Read + Send, path: &Path) -> Result<bool
     image::is_archive(file).map_err(|source| Error::ReadSource { path: path.to_owned(), source })
 }
 
-impl Copier<'_, '_> {
+impl Copier<'_, '_, '_> {
     /// Unpacks an archive below the destination, which becomes a directory.
     ///
     /// Contents are spooled to plain files, because the layer is written in order of paths, not of the archive.

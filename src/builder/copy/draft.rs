@@ -2,14 +2,15 @@
 //!
 //! Nothing is on disk: owners and modes are data, and contents are read when the layer is written.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::image::{Entry, EntryKind, Inventory, LayerWriter, Node, NodeId, Source, Spool, Timestamp};
-use crate::rootfs::{Exclusions, Inode, Tree};
+use crate::image::{Entry, EntryKind, Inventory, LayerWriter, Node, NodeId, Source, Spool, Timestamp, Trail};
+use crate::rootfs::{Descent, Exclusions, Inode, is_at_or_below};
 
 use super::super::additions::Held;
 use super::super::witness::{Hashed, Observer};
@@ -67,10 +68,10 @@ pub(in crate::builder) struct LayerPlan {
 }
 
 /// Where the contents of a layer come from.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub(in crate::builder) struct Places<'a> {
     /// The source tree, where it is on disk.
-    pub(in crate::builder) tree: Option<&'a Tree>,
+    pub(in crate::builder) tree: Option<RefCell<Descent<'a>>>,
     /// What was extracted from layers.
     pub(in crate::builder) spool: Option<&'a Spool>,
     /// Is told what is read of the tree.
@@ -81,6 +82,8 @@ pub(in crate::builder) struct Places<'a> {
 pub(in crate::builder) struct Draft<'a> {
     /// The files of the image; what the draft gets is put there too, so that each look-up sees it.
     files: &'a mut Inventory,
+    /// Where in it the last look-up led.
+    trail: Trail,
     plan: LayerPlan,
     /// Paths that no layer gets anything at or below.
     ignored: &'a Exclusions,
@@ -100,17 +103,22 @@ pub(in crate::builder) struct ImpliedDirectory {
 impl<'a> Draft<'a> {
     /// Starts a layer over an image with these files.
     pub(in crate::builder) fn new(files: &'a mut Inventory, ignored: &'a Exclusions, now: Timestamp) -> Self {
-        Self { files, plan: LayerPlan::default(), ignored, now, next_link: 0 }
+        Self { files, trail: Trail::default(), plan: LayerPlan::default(), ignored, now, next_link: 0 }
     }
 
     /// Returns what is at a path whose parents are no links, if anything is.
-    pub(super) fn get(&self, path: &Path) -> Option<Entry> {
-        self.files.get(path).map(|node| node.entry(path.to_owned()))
+    pub(super) fn get(&mut self, path: &Path) -> Option<Entry> {
+        self.files.get_along(&mut self.trail, path).map(|node| node.entry(path.to_owned()))
+    }
+
+    /// Returns what kind of file is at such a path.
+    fn kind(&mut self, path: &Path) -> Option<&EntryKind> {
+        self.files.get_along(&mut self.trail, path).map(|node| &node.kind)
     }
 
     /// Tells whether a directory is at the path.
-    pub(super) fn is_directory(&self, path: &Path) -> bool {
-        self.get(path).is_some_and(|entry| entry.kind == EntryKind::Directory)
+    pub(super) fn is_directory(&mut self, path: &Path) -> bool {
+        self.kind(path) == Some(&EntryKind::Directory)
     }
 
     /// Follows the links of a path, also the last; what does not exist is appended.
@@ -142,7 +150,7 @@ impl<'a> Draft<'a> {
                 self.plan.entries.remove(&path);
             }
         }
-        self.files.put(entry.clone())?;
+        self.files.put(&mut self.trail, entry.clone())?;
         self.plan.entries.insert(entry.path.clone(), Planned { entry, content, link });
         Ok(())
     }
@@ -179,8 +187,8 @@ impl<'a> Draft<'a> {
         let mut current = PathBuf::new();
         for component in real.components() {
             current.push(component);
-            match self.get(&current) {
-                Some(entry) if entry.kind == EntryKind::Directory => {}
+            match self.kind(&current) {
+                Some(EntryKind::Directory) => {}
                 Some(_) => return Err(Error::NotADirectory { path: absolute(&current) }),
                 None => {
                     let ImpliedDirectory { mode, uid, gid } = implied;
@@ -229,7 +237,7 @@ impl LayerPlan {
     fn below(&self, path: &Path) -> impl Iterator<Item = (&PathBuf, &Planned)> {
         let path = path.to_owned();
         let after = (std::ops::Bound::Excluded(path.clone()), std::ops::Bound::Unbounded);
-        self.entries.range::<PathBuf, _>(after).take_while(move |(other, _)| other.starts_with(&path))
+        self.entries.range::<PathBuf, _>(after).take_while(move |(other, _)| is_at_or_below(other, &path))
     }
 
     /// Returns which contents must be extracted from the source image's layers.
@@ -249,10 +257,10 @@ impl LayerPlan {
         places: &Places<'_>,
     ) -> Result<(), Error> {
         let mut links: HashMap<Link, PathBuf> = HashMap::new();
-        let mut parents = Parents::default();
+        let (mut parents, mut trail) = (Parents::default(), Trail::default());
         for (path, planned) in &self.entries {
             for parent in parents.missing(path) {
-                if let Some(node) = files.get(&parent) {
+                if let Some(node) = files.get_along(&mut trail, &parent) {
                     writer.append(&node.entry(parent), &mut io::empty())?;
                 }
             }
@@ -281,36 +289,34 @@ impl LayerPlan {
     }
 }
 
-/// Which parent directories a layer has already; only those of the path before are remembered, since paths are sorted.
+/// Which parent directories a layer has already: the one written last, and those above it. Paths are sorted, so what is
+/// not on the way to it has either been written long ago or not yet.
 #[derive(Default)]
-struct Parents(Vec<PathBuf>);
+struct Parents(PathBuf);
 
 impl Parents {
     /// Returns the parents of `path` that are not written yet, highest first, and takes them as written.
     fn missing(&mut self, path: &Path) -> Vec<PathBuf> {
-        self.0.retain(|parent| path.starts_with(parent));
-        let ancestors: Vec<&Path> = path.ancestors().skip(1).filter(|parent| *parent != Path::new("")).collect();
-        let mut missing = Vec::new();
-        for parent in ancestors.into_iter().rev() {
-            if !self.0.iter().any(|written| written == parent) {
-                missing.push(parent.to_owned());
-                self.0.push(parent.to_owned());
-            }
-        }
+        let Some(parent) = path.parent() else { return Vec::new() };
+        let is_written = |path: &Path| is_at_or_below(&self.0, path);
+        let mut missing: Vec<PathBuf> =
+            parent.ancestors().take_while(|path| !is_written(path)).map(Path::to_owned).collect();
+        missing.reverse();
+        parent.clone_into(&mut self.0);
         missing
     }
 
     fn written(&mut self, directory: &Path) {
-        self.0.push(directory.to_owned());
+        directory.clone_into(&mut self.0);
     }
 }
 
-impl<'a> Places<'a> {
+impl Places<'_> {
     /// Opens the content of a file.
-    pub(in crate::builder) fn open(
+    pub(in crate::builder) fn open<'c>(
         &self,
-        planned: (&'a Entry, &'a Content),
-    ) -> Result<Box<dyn Read + Send + 'a>, Error> {
+        planned: (&'c Entry, &'c Content),
+    ) -> Result<Box<dyn Read + Send + 'c>, Error> {
         let (entry, content) = planned;
         let missing = || Error::NotExtracted { path: absolute(&entry.path) };
         Ok(match content {
@@ -322,7 +328,7 @@ impl<'a> Places<'a> {
             Content::Held(held) => Box::new(held.reader()),
             Content::Layer(source) => Box::new(self.spool.and_then(|spool| spool.open(*source)).ok_or_else(missing)?),
             Content::Tree(source) => {
-                let file = self.tree.ok_or_else(missing)?.open_file(source)?;
+                let file = self.tree.as_ref().ok_or_else(missing)?.borrow_mut().open_file(source)?;
                 match entry.kind {
                     // What is written at its end meanwhile, a log perhaps, came after the copy was begun.
                     EntryKind::File { size } => Box::new(file.take(size)),

@@ -13,7 +13,7 @@ mod filter;
 mod source;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,9 +39,9 @@ const DIRECTORY_MODE: u32 = 0o755;
 const INLINE_MODE: u32 = 0o644;
 
 /// A COPY or ADD in progress.
-pub(super) struct Copier<'a, 'b> {
+pub(super) struct Copier<'a, 'b, 'c> {
     pub(super) step: &'a CopyStep,
-    pub(super) source: &'a Source<'a>,
+    pub(super) source: &'a Source<'c>,
     pub(super) draft: &'a mut Draft<'b>,
     /// `--chown`, looked up; none keeps the source's owners.
     pub(super) owner: Option<Owner>,
@@ -72,7 +72,16 @@ impl Place {
     }
 }
 
-impl Copier<'_, '_> {
+/// A directory that is being copied.
+struct Level {
+    place: Place,
+    verdict: Verdict,
+    names: std::vec::IntoIter<OsString>,
+    /// How many directories wait before it, for something in them to be taken.
+    pending: usize,
+}
+
+impl Copier<'_, '_, '_> {
     /// Puts all sources of the step into the draft.
     pub(super) fn copy(&mut self) -> Result<(), Error> {
         for (number, source) in self.step.sources.iter().enumerate() {
@@ -217,21 +226,23 @@ impl Copier<'_, '_> {
             }
         }
         let place = Place { real: real.to_owned(), below: PathBuf::new(), target: target.to_owned() };
-        self.copy_children(&place, filter, &Verdict::default(), &mut Vec::new())
+        self.copy_children(place, filter)
     }
 
-    /// Copies what is in a directory. `pending` are the directories on the way that are made only when something in
-    /// them is taken.
-    fn copy_children(
-        &mut self,
-        place: &Place,
-        filter: &Filter,
-        verdict: &Verdict,
-        pending: &mut Vec<Entry>,
-    ) -> Result<(), Error> {
-        for name in self.source.children(&place.real)? {
-            let place = place.join(&name);
-            let verdict = filter.judge(verdict, &place.below);
+    /// Copies what is in a directory.
+    fn copy_children(&mut self, root: Place, filter: &Filter) -> Result<(), Error> {
+        let names = self.source.children(&root.real)?.into_iter();
+        let mut levels = vec![Level { place: root, verdict: Verdict::default(), names, pending: 0 }];
+        // The directories on the way that are made only when something in them is taken.
+        let mut pending: Vec<Entry> = Vec::new();
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                pending.truncate(level.pending);
+                levels.pop();
+                continue;
+            };
+            let place = level.place.join(&name);
+            let verdict = filter.judge(&level.verdict, &place.below);
             let Some(file) = self.look(&place.real)? else { continue };
             if verdict.taken {
                 for directory in pending.drain(..) {
@@ -245,6 +256,7 @@ impl Copier<'_, '_> {
                 continue;
             }
             let entry = Entry { path: place.target.clone(), ..file.entry };
+            let before = pending.len();
             if verdict.taken {
                 self.put_directory(entry)?;
             } else if filter.may_take_below(&verdict, &place.below) {
@@ -252,11 +264,8 @@ impl Copier<'_, '_> {
             } else {
                 continue;
             }
-            let depth = pending.len();
-            self.copy_children(&place, filter, &verdict, pending)?;
-            if !verdict.taken && pending.len() == depth {
-                pending.pop();
-            }
+            let names = self.source.children(&place.real)?.into_iter();
+            levels.push(Level { place, verdict, names, pending: before });
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! Where COPY reads: the build context through its `.dockerignore`, or the files of an image.
 
-use std::ffi::OsString;
+use std::cell::RefCell;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::dockerfile::ignore::Patterns;
+use crate::dockerfile::ignore::{Match, Patterns};
 use crate::dockerfile::{glob, suggest};
-use crate::image::{Entry, EntryKind, Inventory};
-use crate::rootfs::{FileKind, Tree};
+use crate::image::{Entry, EntryKind, Inventory, Trail};
+use crate::rootfs::{Descent, FileKind, Tree, is_at_or_below};
 
 use super::Error;
 use super::draft::{Content, LinkedFile};
@@ -22,6 +23,8 @@ pub(in crate::builder) enum Source<'a> {
         ignore: &'a Patterns,
         /// Whether it is not the tree that the step's own sources are in.
         apart: bool,
+        /// Where the reading is.
+        position: RefCell<Position<'a>>,
     },
     /// The files of an image, on disk or only in its layers.
     Image {
@@ -29,6 +32,8 @@ pub(in crate::builder) enum Source<'a> {
         files: &'a Inventory,
         /// Whether contents are read from `tree` rather than extracted from layers.
         on_disk: bool,
+        /// Where the reading is.
+        trail: RefCell<Trail>,
     },
 }
 
@@ -40,6 +45,103 @@ pub(super) struct SourceFile {
     pub(super) content: Content,
     /// Equal for the names of one file, when it has several.
     pub(super) link: Option<LinkedFile>,
+}
+
+/// Where the reading of a context is: files are mostly read beside the one before.
+pub(in crate::builder) struct Position<'a> {
+    descent: Descent<'a>,
+    /// What the ignore file says of the path of the last look-up and of each directory on the way to it, by where its
+    /// path ends.
+    judged: Vec<(usize, Match)>,
+    path: PathBuf,
+    /// What was found last that is not left out: for its sake the directories on the way to it are not either.
+    witness: PathBuf,
+}
+
+impl Position<'_> {
+    /// Says what the ignore file says of a path.
+    fn judge(&mut self, ignore: &Patterns, path: &Path) -> &Match {
+        let is_on_the_way = |end: usize| is_at_or_below(path, Path::new(OsStr::from_bytes(&bytes(&self.path)[..end])));
+        let kept = self.judged.iter().rposition(|(end, _)| is_on_the_way(*end)).map_or(0, |last| last + 1);
+        self.judged.truncate(kept);
+        let mut start = self.judged.last().map_or(0, |(end, _)| *end);
+        while start < bytes(path).len() {
+            let next = memchr::memchr(b'/', &bytes(path)[start + 1..]).map_or(bytes(path).len(), |at| start + 1 + at);
+            let root = Match::default();
+            let above = self.judged.last().map_or(&root, |(_, above)| above);
+            let below = ignore.below(above, &bytes(path)[..next]);
+            self.judged.push((next, below));
+            start = next;
+        }
+        path.clone_into(&mut self.path);
+        if self.judged.is_empty() {
+            self.judged.push((0, Match::default()));
+        }
+        &self.judged[self.judged.len() - 1].1
+    }
+
+    /// Tells whether a path is part of the context: not ignored, or a directory with something in it that is not.
+    fn is_visible(&mut self, ignore: &Patterns, path: &Path) -> Result<bool, Error> {
+        if self.witness != Path::new("") && is_at_or_below(&self.witness, path) {
+            return Ok(true);
+        }
+        let mut levels = vec![vec![path.to_owned()].into_iter()];
+        while let Some(level) = levels.last_mut() {
+            let Some(path) = level.next() else {
+                levels.pop();
+                continue;
+            };
+            let matched = self.judge(ignore, &path);
+            if !matched.excluded {
+                self.witness = path;
+                return Ok(true);
+            }
+            if ignore.may_reinclude_below(matched, bytes(&path))
+                && self.descent.stat(&path)?.is_some_and(|stat| stat.kind == FileKind::Directory)
+            {
+                let names = self.descent.read_dir(&path)?;
+                let below: Vec<PathBuf> = names.iter().map(|name| path.join(name.as_os_str())).collect();
+                levels.push(below.into_iter());
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the metadata of a file on disk, and which file it is where it has several names.
+    ///
+    /// # Errors
+    /// For a socket, which no layer can hold.
+    fn entry(&mut self, path: &Path) -> Result<(Entry, Option<LinkedFile>), Error> {
+        let Some(stat) = self.descent.stat(path)? else { return Err(Error::NotFound { path: path.to_owned() }) };
+        let (major, minor) = stat.device_numbers();
+        let kind = match stat.kind {
+            FileKind::Regular => EntryKind::File { size: stat.size },
+            FileKind::Directory => EntryKind::Directory,
+            FileKind::Symlink => EntryKind::Symlink { target: self.descent.read_link(path)? },
+            FileKind::Fifo => EntryKind::Fifo,
+            FileKind::CharacterDevice => EntryKind::CharacterDevice { major, minor },
+            FileKind::BlockDevice => EntryKind::BlockDevice { major, minor },
+            FileKind::Socket => return Err(Error::Socket { path: path.to_owned() }),
+        };
+        let xattrs = self.descent.xattrs(path)?;
+        let (mode, uid, gid, mtime) = (u32::from(stat.mode), stat.uid, stat.gid, stat.mtime);
+        let entry = Entry { path: path.to_owned(), kind, mode, uid, gid, mtime, xattrs };
+        Ok((entry, stat.linked.then_some(LinkedFile::Inode(stat.inode))))
+    }
+}
+
+impl<'a> Source<'a> {
+    /// Reads a directory on disk; `apart` says that it is not the tree that the step's own sources are in.
+    pub(in crate::builder) fn context(tree: &'a Tree, ignore: &'a Patterns, apart: bool) -> Self {
+        let descent = Descent::new(tree);
+        let position = Position { descent, judged: Vec::new(), path: PathBuf::new(), witness: PathBuf::new() };
+        Self::Context { tree, ignore, apart, position: RefCell::new(position) }
+    }
+
+    /// Reads the files of an image; `on_disk` says that contents are read from a tree.
+    pub(in crate::builder) fn image(files: &'a Inventory, on_disk: bool) -> Self {
+        Self::Image { files, on_disk, trail: RefCell::default() }
+    }
 }
 
 impl Source<'_> {
@@ -129,8 +231,8 @@ impl Source<'_> {
     /// Returns what is at a path that has no links in it.
     pub(super) fn file(&self, path: &Path) -> Result<SourceFile, Error> {
         match self {
-            Self::Context { tree, apart, .. } => {
-                let (entry, link) = entry(tree, path)?;
+            Self::Context { tree, apart, position, .. } => {
+                let (entry, link) = position.borrow_mut().entry(path)?;
                 let content = match entry.kind {
                     EntryKind::File { size } if size > 0 && *apart => Content::Spool(tree.path().join(path)),
                     EntryKind::File { size } if size > 0 => Content::Tree(path.to_owned()),
@@ -138,8 +240,10 @@ impl Source<'_> {
                 };
                 Ok(SourceFile { entry: Entry { uid: 0, gid: 0, ..entry }, content, link })
             }
-            Self::Image { files, on_disk } => {
-                let Some(node) = files.get(path) else { return Err(Error::NotFound { path: path.to_owned() }) };
+            Self::Image { files, on_disk, trail } => {
+                let Some(node) = files.get_along(&mut trail.borrow_mut(), path) else {
+                    return Err(Error::NotFound { path: path.to_owned() });
+                };
                 let content = match (&node.kind, node.source) {
                     (EntryKind::File { size: 0 }, _) => Content::None,
                     (EntryKind::File { .. }, _) if *on_disk => Content::Tree(path.to_owned()),
@@ -155,37 +259,30 @@ impl Source<'_> {
     /// Returns the names in a directory, sorted, without those that are left out.
     pub(super) fn children(&self, directory: &Path) -> Result<Vec<OsString>, Error> {
         match self {
-            Self::Context { tree, .. } => {
+            Self::Context { ignore, position, .. } => {
+                let position = &mut *position.borrow_mut();
                 let mut names = Vec::new();
-                for name in tree.read_dir(directory)? {
+                for name in position.descent.read_dir(directory)? {
                     let name = name.as_os_str();
-                    if self.is_visible(&directory.join(name))? {
+                    if position.is_visible(ignore, &directory.join(name))? {
                         names.push(name.to_owned());
                     }
                 }
                 Ok(names)
             }
-            Self::Image { files, .. } => Ok(files.children(directory).map(|(name, _)| name.to_owned()).collect()),
+            Self::Image { files, trail, .. } => {
+                let directory = files.get_along(&mut trail.borrow_mut(), directory);
+                let children = directory.into_iter().flat_map(|directory| files.children_of(directory));
+                Ok(children.map(|(name, _)| name.to_owned()).collect())
+            }
         }
     }
 
-    /// Tells whether a path is part of the context: not ignored, or a directory with something in it that is not.
     fn is_visible(&self, path: &Path) -> Result<bool, Error> {
-        let Self::Context { tree, ignore, .. } = self else { return Ok(true) };
-        let matched = ignore.matches(bytes(path));
-        if !matched.excluded {
-            return Ok(true);
+        match self {
+            Self::Context { ignore, position, .. } => position.borrow_mut().is_visible(ignore, path),
+            Self::Image { .. } => Ok(true),
         }
-        let is_directory = tree.stat(path)?.is_some_and(|stat| stat.kind == FileKind::Directory);
-        if !is_directory || !ignore.may_reinclude_below(&matched, bytes(path)) {
-            return Ok(false);
-        }
-        for name in tree.read_dir(path)? {
-            if self.is_visible(&path.join(name.as_os_str()))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Finds what a source's text means: itself, or all that its wildcards match, sorted; a directory that matches is
@@ -230,26 +327,4 @@ pub(super) fn base_name(path: &Path) -> Option<&std::ffi::OsStr> {
         Some(Component::Normal(name)) => Some(name),
         _ => None,
     }
-}
-
-/// Returns the metadata of a file on disk, and which file it is where it has several names.
-///
-/// # Errors
-/// For a socket, which no layer can hold.
-fn entry(tree: &Tree, path: &Path) -> Result<(Entry, Option<LinkedFile>), Error> {
-    let Some(stat) = tree.stat(path)? else { return Err(Error::NotFound { path: path.to_owned() }) };
-    let (major, minor) = stat.device_numbers();
-    let kind = match stat.kind {
-        FileKind::Regular => EntryKind::File { size: stat.size },
-        FileKind::Directory => EntryKind::Directory,
-        FileKind::Symlink => EntryKind::Symlink { target: tree.read_link(path)? },
-        FileKind::Fifo => EntryKind::Fifo,
-        FileKind::CharacterDevice => EntryKind::CharacterDevice { major, minor },
-        FileKind::BlockDevice => EntryKind::BlockDevice { major, minor },
-        FileKind::Socket => return Err(Error::Socket { path: path.to_owned() }),
-    };
-    let xattrs = tree.xattrs(path)?;
-    let (mode, uid, gid, mtime) = (u32::from(stat.mode), stat.uid, stat.gid, stat.mtime);
-    let entry = Entry { path: path.to_owned(), kind, mode, uid, gid, mtime, xattrs };
-    Ok((entry, stat.linked.then_some(LinkedFile::Inode(stat.inode))))
 }

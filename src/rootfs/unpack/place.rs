@@ -9,9 +9,9 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use super::{Unpacker, key};
-use crate::rootfs::error::MAX_DEPTH;
-use crate::rootfs::tree::Parent;
-use crate::rootfs::{Directory, Error, FileKind, Omission, Stat};
+use crate::rootfs::descent::Parent;
+use crate::rootfs::nest::Nest;
+use crate::rootfs::{Directory, Error, FileKind, Name, Omission, Stat};
 
 /// As many as the kernel follows in one lookup.
 const MOST_LINKS: usize = 40;
@@ -31,6 +31,15 @@ impl Place<'_> {
     pub(super) fn is(&self, other: &Place<'_>) -> bool {
         self.parent.stat.inode == other.parent.stat.inode && self.name == other.name
     }
+}
+
+/// A directory that is being emptied.
+struct Pruned {
+    path: PathBuf,
+    stat: Stat,
+    names: std::vec::IntoIter<Name>,
+    /// Whether something in it must stay.
+    stays: bool,
 }
 
 impl Unpacker<'_> {
@@ -56,9 +65,8 @@ impl Unpacker<'_> {
     }
 
     fn remove(&mut self, directory: &Directory, name: &OsStr, stat: &Stat) -> Result<(), Error> {
-        if matches!(stat.kind, FileKind::Directory | FileKind::Symlink) {
-            self.parents.clear();
-        }
+        self.parents.forget(stat);
+        self.targets.forget(stat);
         directory.remove_tree(name).map(drop)
     }
 
@@ -72,7 +80,15 @@ impl Unpacker<'_> {
         if self.is_excluded(&parent, name) {
             return Ok(());
         }
-        self.prune_one(&parent.directory, &parent.stat, name, path, true).map(drop)
+        let directory = &parent.directory;
+        let Some(stat) = directory.stat(name)? else { return Ok(()) };
+        let keep_written = !self.written.is_empty();
+        let mut stays = keep_written && self.written.contains(&key(parent.stat.inode, name));
+        // A directory that the layer does not name may still hold what it has written.
+        if stat.kind == FileKind::Directory && (keep_written || self.exclusions.touch(path)) {
+            stays |= self.prune(&directory.open_directory(name)?, path, keep_written)?;
+        }
+        if stays { Ok(()) } else { self.remove(directory, name, &stat) }
     }
 
     /// Removes what lower layers have in `directory`.
@@ -90,41 +106,44 @@ impl Unpacker<'_> {
     /// Removes all in a directory that is neither excluded nor, if `keep_written`, of this layer; true if
     /// something stays.
     fn prune(&mut self, directory: &Directory, path: &Path, keep_written: bool) -> Result<bool, Error> {
-        if path.components().count() > MAX_DEPTH {
-            return Err(Error::TooDeep { path: path.to_owned() });
+        let keep_written = keep_written && !self.written.is_empty();
+        let mut nest = Nest::new(directory)?;
+        let mut levels = vec![self.begin_pruning(directory, path.to_owned())?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                let Some(done) = levels.pop() else { break };
+                let Some(above) = levels.last_mut() else { return Ok(done.stays) };
+                nest.leave()?;
+                let name = done.path.file_name().unwrap_or_default();
+                if done.stays || keep_written && self.written.contains(&key(above.stat.inode, name)) {
+                    above.stays = true;
+                } else {
+                    self.remove(nest.innermost(), name, &done.stat)?;
+                }
+                continue;
+            };
+            let (name, directory) = (name.as_os_str(), nest.innermost());
+            let Some(stat) = directory.stat(name)? else { continue };
+            let below = level.path.join(name);
+            if self.exclusions.contains(&below) {
+                level.stays = true;
+            } else if stat.kind == FileKind::Directory && (keep_written || self.exclusions.touch(&below)) {
+                // A directory that the layer does not name may still hold what it has written.
+                nest.enter(name, level.stat.inode)?;
+                levels.push(self.begin_pruning(nest.innermost(), below)?);
+            } else if keep_written && self.written.contains(&key(level.stat.inode, name)) {
+                level.stays = true;
+            } else {
+                self.remove(directory, name, &stat)?;
+            }
         }
-        let stat = directory.stat_self()?;
-        self.times.entry(stat.inode).or_insert_with(|| (path.to_owned(), stat.mtime));
-        let mut stays = false;
-        for name in directory.names()? {
-            let below = path.join(name.as_os_str());
-            stays |= self.prune_one(directory, &stat, name.as_os_str(), &below, keep_written)?;
-        }
-        Ok(stays)
+        Ok(false)
     }
 
-    fn prune_one(
-        &mut self,
-        directory: &Directory,
-        directory_stat: &Stat,
-        name: &OsStr,
-        path: &Path,
-        keep_written: bool,
-    ) -> Result<bool, Error> {
-        let Some(stat) = directory.stat(name)? else { return Ok(false) };
-        if self.exclusions.contains(path) {
-            return Ok(true);
-        }
-        let keep_written = keep_written && !self.written.is_empty();
-        let mut stays = keep_written && self.written.contains(&key(directory_stat.inode, name));
-        // A directory that the layer does not name may still hold what it has written.
-        if stat.kind == FileKind::Directory && (keep_written || self.exclusions.touch(path)) {
-            stays |= self.prune(&directory.open_directory(name)?, path, keep_written)?;
-        }
-        if !stays {
-            self.remove(directory, name, &stat)?;
-        }
-        Ok(stays)
+    fn begin_pruning(&mut self, directory: &Directory, path: PathBuf) -> Result<Pruned, Error> {
+        let stat = directory.stat_self()?;
+        self.times.entry(stat.inode).or_insert_with(|| (path.clone(), stat.mtime));
+        Ok(Pruned { path, stat, names: directory.names()?.into_iter(), stays: false })
     }
 
     /// Opens the directory at `path`, creating what is missing of it, and notes its time.
@@ -147,9 +166,15 @@ impl Unpacker<'_> {
 
     /// Creates what is missing of a directory's path; none where that would be in what is excluded.
     fn create_parent(&mut self, path: &Path) -> Result<Option<Rc<Parent>>, Error> {
-        let mut found = self.enter_existing(Path::new(""))?;
-        let mut so_far = PathBuf::new();
-        for name in path {
+        let mut missing = Vec::new();
+        let mut so_far = path.to_owned();
+        let mut found = None;
+        while let (None, Some(name)) = (&found, so_far.file_name().map(OsStr::to_owned)) {
+            missing.push(name);
+            so_far.pop();
+            found = self.enter_existing(&so_far)?;
+        }
+        for name in missing.iter().rev() {
             so_far.push(name);
             let Some(parent) = found else { return Ok(None) };
             found = match self.enter_existing(&so_far)? {
