@@ -16,7 +16,7 @@ pub trait Reporter: Send + Sync {
 }
 
 /// Which step of which stage an event belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StepId {
     /// The stage's name, or its number where it has none.
     pub stage: String,

@@ -24,7 +24,7 @@ pub struct ParseError {
 }
 
 /// Something that works but should not stay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Warning {
     /// The rule.
     pub rule: Rule,

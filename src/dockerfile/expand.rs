@@ -16,11 +16,11 @@ use super::shell_pattern::ShellPattern;
 /// How deep `${…}` may be nested; a limit of ours, against running out of stack.
 const MAX_DEPTH: usize = 100;
 
-/// How much work comparing a pattern with a value may be: the product of their lengths in bytes.
-const MAX_COMPARED: usize = 1 << 26;
+/// How long in bytes a word may get that is not as long as written; a limit of ours: values made of values multiply.
+pub const LONGEST_VALUE: usize = 1 << 20;
 
-/// How long in bytes the value of a `${…/…/…}` may get; a limit of ours: nested, they multiply.
-const MAX_REPLACED: usize = 1 << 20;
+/// How much work a word may be, in bytes that are put together, and for patterns in products of lengths.
+const MAX_WORK: usize = 1 << 26;
 
 /// Turns words into text.
 #[derive(Clone, Copy)]
@@ -48,6 +48,8 @@ pub struct Expanded {
     pub matched: BTreeSet<String>,
     /// The variables that were asked for and not set.
     pub unmatched: BTreeSet<String>,
+    /// How much work it was, in bytes.
+    pub work: usize,
 }
 
 /// A word that cannot be expanded.
@@ -97,8 +99,11 @@ pub enum ExpandReason {
         /// What follows the backslash; empty at the end.
         escape: String,
     },
-    /// A pattern and a value that together are too long, or a `${…/…/…}` that grows beyond a mebibyte.
-    #[error("the values in a substitution are too long")]
+    /// Values that are too long to be put together, or to be compared with a pattern.
+    #[error("the values in it are too long")]
+    Work,
+    /// A word that grows beyond [`LONGEST_VALUE`].
+    #[error("its value is longer than 1 MiB, the longest that a value may be")]
     Length,
     /// More than a hundred levels of `${…}`.
     #[error("substitutions are nested too deeply")]
@@ -124,7 +129,8 @@ impl<'a> Expander<'a> {
     pub fn word(&self, word: &str) -> Result<Expanded, ExpandError> {
         let mut scan = Scan::new(self, word);
         let (text, _) = scan.all().map_err(|reason| ExpandError { word: word.to_owned(), reason })?;
-        Ok(Expanded { text, matched: scan.matched, unmatched: scan.unmatched })
+        let work = scan.work.saturating_add(text.len());
+        Ok(Expanded { text, matched: scan.matched, unmatched: scan.unmatched, work })
     }
 
     /// Expands a text, then splits it at the spaces that are neither quoted nor escaped; empty words vanish.
@@ -166,6 +172,9 @@ struct Scan<'a> {
     rest: Peekable<Chars<'a>>,
     raw_escapes: bool,
     depth: usize,
+    /// How long the result may be.
+    longest: usize,
+    work: usize,
     matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
 }
@@ -179,6 +188,8 @@ impl<'a> Scan<'a> {
             rest: text.chars().peekable(),
             raw_escapes: options.raw_escapes,
             depth: 0,
+            longest: text.len().max(LONGEST_VALUE),
+            work: 0,
             matched: BTreeSet::new(),
             unmatched: BTreeSet::new(),
         }
@@ -202,7 +213,7 @@ impl<'a> Scan<'a> {
             match c {
                 '$' => {
                     let value = self.dollar()?;
-                    text.push_str(&value);
+                    self.append(&mut text, &value)?;
                     words.add(&value);
                 }
                 '<' | '\'' | '"' if c == '<' || !self.options.ignore_quotes => {
@@ -211,7 +222,7 @@ impl<'a> Scan<'a> {
                         '"' => self.double_quoted()?,
                         _ => self.angle(),
                     };
-                    text.push_str(&piece);
+                    self.append(&mut text, &piece)?;
                     words.current.push_str(&piece);
                 }
                 _ => self.plain(&mut text, &mut words),
@@ -219,6 +230,26 @@ impl<'a> Scan<'a> {
         }
         words.finish();
         Ok((text, words.done, stop.is_none()))
+    }
+
+    /// Adds a value to a text.
+    fn append(&mut self, text: &mut String, value: &str) -> Step<()> {
+        text.push_str(value);
+        if text.len() > self.longest {
+            return Err(ExpandReason::Length);
+        }
+        self.spend(value.len())
+    }
+
+    fn spend(&mut self, work: usize) -> Step<()> {
+        self.work = self.work.saturating_add(work);
+        if self.work > MAX_WORK.max(self.longest) { Err(ExpandReason::Work) } else { Ok(()) }
+    }
+
+    /// Reads a pattern that is to be compared with a value.
+    fn comparable(&mut self, pattern: &str, value: &str) -> Step<ShellPattern> {
+        self.spend(pattern.len().saturating_mul(value.len()))?;
+        ShellPattern::parse(pattern)
     }
 
     /// Reads the part of a `${…}` up to `stop`.
@@ -276,7 +307,10 @@ impl<'a> Scan<'a> {
                     self.quote(&mut text);
                     return Ok(text);
                 }
-                '$' => text.push_str(&self.dollar()?),
+                '$' => {
+                    let value = self.dollar()?;
+                    self.append(&mut text, &value)?;
+                }
                 _ => self.in_double_quotes(&mut text),
             }
         }
@@ -331,7 +365,7 @@ impl<'a> Scan<'a> {
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        match self.value(&name) {
+        match self.value(&name)? {
             None if self.options.skip_unset => Ok(format!("${name}")),
             value => Ok(value.unwrap_or_default()),
         }
@@ -347,7 +381,7 @@ impl<'a> Scan<'a> {
         let name = self.name();
         match self.rest.next() {
             None => Err(ExpandReason::MissingBrace),
-            Some('}') => match self.value(&name) {
+            Some('}') => match self.value(&name)? {
                 None if self.options.skip_unset => Ok(format!("${{{name}}}")),
                 value => Ok(value.unwrap_or_default()),
             },
@@ -367,7 +401,7 @@ impl<'a> Scan<'a> {
     fn modified(&mut self, name: &str, modifier: char, or_empty: bool) -> Step<String> {
         let colon = if or_empty { ":" } else { "" };
         let word = self.part('}', false)?;
-        let value = self.value(name);
+        let value = self.value(name)?;
         if value.is_none() && self.options.skip_unset {
             return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
         }
@@ -389,7 +423,7 @@ impl<'a> Scan<'a> {
     /// Reads the pattern of `${name#pattern}` or `${name%pattern}`; doubled, the longest match goes.
     fn trimmed(&mut self, name: &str, modifier: char) -> Step<String> {
         let word = self.part('}', true)?;
-        let value = match self.value(name) {
+        let value = match self.value(name)? {
             None if self.options.skip_unset => return Ok(format!("${{{name}{modifier}{word}}}")),
             value => value.unwrap_or_default(),
         };
@@ -397,7 +431,7 @@ impl<'a> Scan<'a> {
             Some(pattern) => (pattern, true),
             None => (word.as_str(), false),
         };
-        let pattern = comparable(pattern, &value)?;
+        let pattern = self.comparable(pattern, &value)?;
         Ok(match modifier {
             '#' => pattern.trim_start(&value, longest),
             _ => pattern.trim_end(&value, longest),
@@ -409,12 +443,12 @@ impl<'a> Scan<'a> {
         let all = self.rest.next_if_eq(&'/').is_some();
         let pattern = self.part('/', true)?;
         let replacement = self.part('}', true)?;
-        let value = match self.value(name) {
+        let value = match self.value(name)? {
             None if self.options.skip_unset => return Ok(format!("${{{name}/{pattern}/{replacement}}}")),
             value => value.unwrap_or_default(),
         };
-        let pattern = comparable(&pattern, &value)?;
-        pattern.replace(&value, &replacement, all, MAX_REPLACED).ok_or(ExpandReason::Length)
+        let pattern = self.comparable(&pattern, &value)?;
+        pattern.replace(&value, &replacement, all, self.longest).ok_or(ExpandReason::Length)
     }
 
     /// Reads a name: digits, one special parameter, or letters, digits and underscores; may be empty.
@@ -430,20 +464,13 @@ impl<'a> Scan<'a> {
         name
     }
 
-    fn value(&mut self, name: &str) -> Option<String> {
+    fn value(&mut self, name: &str) -> Step<Option<String>> {
         let value = (self.options.variables)(name);
+        self.spend(value.as_ref().map_or(0, String::len))?;
         let names = if value.is_some() { &mut self.matched } else { &mut self.unmatched };
         names.insert(name.to_owned());
-        value
+        Ok(value)
     }
-}
-
-/// Reads a pattern that is to be compared with a value.
-fn comparable(pattern: &str, value: &str) -> Step<ShellPattern> {
-    if pattern.len().saturating_mul(value.len()) > MAX_COMPARED {
-        return Err(ExpandReason::Length);
-    }
-    ShellPattern::parse(pattern)
 }
 
 #[cfg(test)]

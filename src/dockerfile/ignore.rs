@@ -5,7 +5,10 @@
 //! and `--parents` sources are. Does not know the disk.
 //!
 //! *Invariant*: walking a tree with [`Patterns::below`] gives the same answers as [`Patterns::matches`] on
-//! each path, at one comparison per pattern and component.
+//! each path, at one comparison per pattern with wildcards and component.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -15,6 +18,10 @@ use super::pattern::Matcher;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patterns {
     patterns: Vec<Pattern>,
+    /// The places of those that are plain paths, by their text.
+    plain: HashMap<String, Vec<usize>>,
+    /// The places of the others.
+    others: Vec<usize>,
 }
 
 /// One pattern.
@@ -58,8 +65,8 @@ pub struct Match {
     pub excluded: bool,
     /// The place in the list of the pattern that decided, if any matched.
     pub decided_by: Option<usize>,
-    /// For each pattern, whether it matches the path or one of its parents; empty for the root.
-    hits: Vec<bool>,
+    /// The places of the patterns that match the path or one of its parents, in order.
+    hits: Arc<[usize]>,
 }
 
 impl Patterns {
@@ -83,7 +90,18 @@ impl Patterns {
             let relative = if cleaned.len() > 1 { cleaned.strip_prefix('/').unwrap_or(&cleaned) } else { &cleaned };
             patterns.extend(Pattern::new(&format!("{sign}{relative}"), index + 1)?);
         }
-        Ok(Self { patterns })
+        Ok(Self::new(patterns))
+    }
+
+    fn new(patterns: Vec<Pattern>) -> Self {
+        let (mut plain, mut others) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
+        for (place, pattern) in patterns.iter().enumerate() {
+            match pattern.matcher.plain() {
+                Some(text) => plain.entry(text.to_owned()).or_default().push(place),
+                None => others.push(place),
+            }
+        }
+        Self { patterns, plain, others }
     }
 
     /// Takes the values of `--exclude`, or the sources of `COPY --parents`: no comments, and a leading slash
@@ -96,7 +114,7 @@ impl Patterns {
         for (index, pattern) in list.into_iter().enumerate() {
             patterns.extend(Pattern::new(pattern, index + 1)?);
         }
-        Ok(Self { patterns })
+        Ok(Self::new(patterns))
     }
 
     /// Returns the patterns, in order.
@@ -125,23 +143,31 @@ impl Patterns {
     /// Judges a path by what was said of the directory that it is in; `Match::default()` is the root's.
     pub fn below(&self, parent: &Match, path: impl AsRef<[u8]>) -> Match {
         let path = path.as_ref();
-        let mut result = Match { hits: Vec::with_capacity(self.patterns.len()), ..Match::default() };
-        for (index, pattern) in self.patterns.iter().enumerate() {
-            let hit = parent.hits.get(index).copied().unwrap_or(false) || pattern.matcher.matches(path);
-            result.hits.push(hit);
-            if hit && pattern.exception == result.excluded {
-                result.excluded = !pattern.exception;
-                result.decided_by = Some(index);
+        let plain = std::str::from_utf8(path).ok().and_then(|path| self.plain.get(path)).map(Vec::as_slice);
+        let is_new = |place: &usize| parent.hits.binary_search(place).is_err();
+        let others = self.others.iter().filter(|place| self.patterns[**place].matcher.matches(path));
+        let mut hits: Vec<usize> = plain.unwrap_or_default().iter().chain(others).copied().filter(is_new).collect();
+        if hits.is_empty() {
+            return parent.clone();
+        }
+        hits.extend_from_slice(&parent.hits);
+        hits.sort_unstable();
+        let mut result = Match::default();
+        for place in &hits {
+            let exception = self.patterns[*place].exception;
+            if exception == result.excluded {
+                result.excluded = !exception;
+                result.decided_by = Some(*place);
             }
         }
-        result
+        Match { hits: hits.into(), ..result }
     }
 
     /// Tells whether anything below a directory that is left out may be re-included; never wrongly no, so a
     /// walk may skip the directory on a no.
     pub fn may_reinclude_below(&self, directory: &Match, path: impl AsRef<[u8]>) -> bool {
         // What a parent matched, all below matches: only exceptions behind the last such pattern count.
-        let last = directory.hits.iter().zip(&self.patterns).rposition(|(hit, pattern)| *hit && !pattern.exception);
+        let last = directory.hits.iter().rfind(|place| !self.patterns[**place].exception).copied();
         let start = [path.as_ref(), b"/"].concat();
         let later = self.patterns.iter().skip(last.map_or(0, |last| last + 1));
         later.filter(|pattern| pattern.exception).any(|pattern| pattern.matcher.may_match_longer(&start))

@@ -28,6 +28,8 @@ pub(super) struct Program {
     steps: Vec<Step>,
     /// The text with which every match begins: a cheap first test.
     literal: String,
+    /// The longest text that every match has somewhere: another one.
+    inner: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,14 @@ impl Matcher {
             Translation::Prefix => Ok(Self::Prefix(pattern[..pattern.len() - 2].to_owned())),
             Translation::Suffix => Ok(Self::Suffix(pattern[2..].to_owned())),
             Translation::Expression(text) => Ok(Self::Program(Program::parse(&text)?)),
+        }
+    }
+
+    /// Returns the only path that matches, if there is but one.
+    pub(super) fn plain(&self) -> Option<&str> {
+        match self {
+            Self::Exact(text) => Some(text),
+            Self::Prefix(_) | Self::Suffix(_) | Self::Program(_) => None,
         }
     }
 
@@ -223,23 +233,25 @@ impl Program {
             Step::One(Set::Char(c)) => Some(*c),
             Step::One(_) | Step::Many(_) | Step::SkipTwo | Step::Start => None,
         });
-        Ok(Self { literal: literal.collect(), steps })
+        Ok(Self { literal: literal.collect(), inner: longest_text(&steps), steps })
     }
 
     /// Returns where a run may be at the end of the path; none if it does not even begin right.
     fn run(&self, path: &[u8]) -> Option<States> {
-        path.starts_with(self.literal.as_bytes()).then(|| self.simulate(path))
+        let may_match = path.starts_with(self.literal.as_bytes())
+            && (self.inner.is_empty() || memchr::memmem::find(path, self.inner.as_bytes()).is_some());
+        may_match.then(|| self.simulate(path))
     }
 
     fn simulate(&self, path: &[u8]) -> States {
         let mut states = States::none(self.steps.len());
         states.add(0);
         self.close(&mut states, true);
-        let mut rest = path;
+        let (mut rest, mut next) = (path, States::none(self.steps.len()));
         while !rest.is_empty() && !states.is_empty() {
             let (c, length) = glob::decode(rest);
             rest = &rest[length..];
-            let mut next = States::none(self.steps.len());
+            next.0.fill(0);
             for (state, step) in self.steps.iter().enumerate().filter(|(state, _)| states.contains(*state)) {
                 match step {
                     Step::One(set) if set.holds(c) => next.add(state + 1),
@@ -248,7 +260,7 @@ impl Program {
                 }
             }
             self.close(&mut next, false);
-            states = next;
+            std::mem::swap(&mut states, &mut next);
         }
         states
     }
@@ -270,6 +282,28 @@ impl Program {
             }
         }
     }
+}
+
+/// Returns the longest text that nothing in it can be left out of.
+fn longest_text(steps: &[Step]) -> String {
+    let (mut longest, mut current, mut optional) = (String::new(), String::new(), 0);
+    for step in steps {
+        match step {
+            // Bytes that are no text look like this character.
+            Step::One(Set::Char(c)) if optional == 0 && *c != char::REPLACEMENT_CHARACTER => current.push(*c),
+            Step::Start => {}
+            Step::SkipTwo => {
+                current.clear();
+                optional = 3;
+            }
+            Step::One(_) | Step::Many(_) => current.clear(),
+        }
+        optional = usize::saturating_sub(optional, 1);
+        if current.len() > longest.len() {
+            longest.clone_from(&current);
+        }
+    }
+    longest
 }
 
 enum Escape {

@@ -5,6 +5,7 @@ use crate::oci::Platform;
 use crate::request::BuildRequest;
 
 use super::Error;
+use super::budget::Budget;
 use super::variables::Variables;
 
 /// The proxy variables that every RUN sees when they are given as build args, without being declared.
@@ -14,7 +15,11 @@ const PROXY_ARGUMENTS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "N
 
 /// Returns the global arguments: those of the platforms, then the ARGs before the first FROM, each expanded
 /// with the ones before it; a `--build-arg` wins over both.
-pub(super) fn global_arguments(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Variables, Error> {
+pub(super) fn global_arguments(
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+    budget: &Budget,
+) -> Result<Variables, Error> {
     let mut globals = Variables::default();
     let target = request.target.clone().or_else(|| dockerfile.stages.last().and_then(|stage| stage.name.clone()));
     for (name, value) in platform_arguments(request, &target.unwrap_or_else(|| "default".to_owned())) {
@@ -28,6 +33,7 @@ pub(super) fn global_arguments(dockerfile: &Dockerfile, request: &BuildRequest) 
                 (None, None) => None,
             };
             if let Some(value) = value {
+                budget.spend(value.len(), instruction.span)?;
                 globals.set(&argument.name, &value);
             }
         }

@@ -118,6 +118,7 @@ fn inline(draft: &Draft<'_>, heredoc: &Heredoc, span: Span) -> Result<CopySource
         };
         let expanded = expanded.map_err(failure)?;
         draft.judge(&text, &expanded.unmatched, span);
+        draft.scope.budget.spend(expanded.work, span)?;
         expanded.text
     } else {
         text.into_owned()

@@ -1,6 +1,6 @@
 //! Which stages the target needs, what each is based on, and which images must be known first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::dockerfile::{self, Dockerfile, Instruction, Located, Span, suggest};
 use crate::oci::{Platform, Reference};
@@ -70,6 +70,7 @@ struct Walk<'a> {
     globals: &'a Variables,
     bases: &'a Bases,
     request: &'a BuildRequest,
+    names: Names<'a>,
     reached: BTreeMap<usize, Reached>,
     /// What is missing, each with the place that names it first.
     needs: BTreeMap<BaseKey, Span>,
@@ -84,15 +85,19 @@ pub(super) fn resolve<'a>(
     extent: Extent,
 ) -> Result<Resolved<'a>, Error> {
     let last = dockerfile.stages.len() - 1;
-    let walk = |bases| Walk { dockerfile, globals, bases, request, reached: BTreeMap::new(), needs: BTreeMap::new() };
+    let walk = |bases| {
+        let (names, reached, needs) = (Names::of(dockerfile), BTreeMap::new(), BTreeMap::new());
+        Walk { dockerfile, globals, bases, request, names, reached, needs }
+    };
     // As in BuildKit, what is wrong in a stage's text is wrong whether the stage is needed or not.
     let none = Bases::new();
     let mut text = walk(&none);
     (0..=last).try_for_each(|index| text.reach(index))?;
+    let asked_for = |name: &String| stage_asked_for(dockerfile, name, &text.names);
     let (target, wanted): (usize, Vec<usize>) = match extent {
         Extent::Target => {
-            let target = request.target.as_ref().map_or(Ok(last), |name| stage_asked_for(dockerfile, name))?;
-            let others = request.also_targets.iter().map(|name| stage_asked_for(dockerfile, name));
+            let target = request.target.as_ref().map_or(Ok(last), asked_for)?;
+            let others = request.also_targets.iter().map(asked_for);
             (target, std::iter::once(Ok(target)).chain(others).collect::<Result<_, _>>()?)
         }
         Extent::All => (last, (0..=last).collect()),
@@ -109,8 +114,8 @@ pub(super) fn resolve<'a>(
 }
 
 /// Finds a stage by its name or its number.
-fn stage_asked_for(dockerfile: &Dockerfile, name: &str) -> Result<usize, Error> {
-    if let Some(index) = stage_by_name(dockerfile, name, dockerfile.stages.len()) {
+fn stage_asked_for(dockerfile: &Dockerfile, name: &str, names: &Names<'_>) -> Result<usize, Error> {
+    if let Some(index) = names.find(name, dockerfile.stages.len()) {
         return Ok(index);
     }
     match name.parse::<usize>() {
@@ -145,39 +150,63 @@ fn named<'r>(request: &'r BuildRequest, name: &str) -> Option<(&'r str, &'r Name
     request.named_contexts.iter().find(|(other, _)| same(other)).map(|(other, context)| (other.as_str(), context))
 }
 
-/// Finds the last stage before `limit` with this name; case does not count.
-fn stage_by_name(dockerfile: &Dockerfile, name: &str, limit: usize) -> Option<usize> {
-    let name = name.to_lowercase();
-    dockerfile.stages[..limit].iter().rposition(|stage| stage.name.as_deref() == Some(&name))
+/// The numbers of the stages of each name, in order.
+struct Names<'a>(HashMap<&'a str, Vec<usize>>);
+
+impl<'a> Names<'a> {
+    fn of(dockerfile: &'a Dockerfile) -> Self {
+        let mut names = HashMap::<&str, Vec<usize>>::new();
+        for (index, stage) in dockerfile.stages.iter().enumerate() {
+            if let Some(name) = &stage.name {
+                names.entry(name).or_default().push(index);
+            }
+        }
+        Self(names)
+    }
+
+    /// Finds the last stage before `limit` with this name; case does not count.
+    fn find(&self, name: &str, limit: usize) -> Option<usize> {
+        let stages = self.0.get(&*name.to_lowercase())?;
+        stages[..stages.partition_point(|index| *index < limit)].last().copied()
+    }
 }
 
 impl Walk<'_> {
-    /// Reaches a stage and, through it, all that it needs; only earlier stages, so this ends.
-    fn reach(&mut self, index: usize) -> Result<(), Error> {
-        if self.reached.contains_key(&index) {
-            return Ok(());
-        }
-        let stage = &self.dockerfile.stages[index];
-        let (origin, platform) = self.origin(index)?;
-        if let Origin::Stage(base) = &origin {
-            self.reach(*base)?;
-        }
-        let platform = match &origin {
-            Origin::Stage(base) => self.reached[base].platform.clone(),
-            Origin::Scratch | Origin::Files(_) | Origin::Image(_) => platform,
-        };
-        let triggers = self.triggers(&origin, stage.span)?;
-        let mut sources = BTreeMap::new();
-        for located in triggers.iter().chain(&stage.instructions) {
-            for from in source_names(&located.instruction) {
-                let source = self.source(index, from, &platform, located.span)?;
-                if let SourceOrigin::Stage(other) = &source {
-                    self.reach(*other)?;
-                }
-                sources.insert(from.to_owned(), source);
+    /// Reaches a stage and all that it needs: the last first, since each needs earlier ones only.
+    fn reach(&mut self, wanted: usize) -> Result<(), Error> {
+        let mut open = BTreeSet::from([wanted]);
+        let mut found = BTreeMap::new();
+        while let Some(index) = open.pop_last() {
+            if self.reached.contains_key(&index) {
+                continue;
             }
+            let stage = &self.dockerfile.stages[index];
+            let (origin, platform) = self.origin(index)?;
+            let triggers = self.triggers(&origin, stage.span)?;
+            if let Origin::Stage(base) = &origin {
+                open.insert(*base);
+            }
+            for located in triggers.iter().chain(&stage.instructions) {
+                for from in source_names(&located.instruction) {
+                    open.extend(self.source_stage(index, from, located.span)?);
+                }
+            }
+            found.insert(index, (origin, platform, triggers));
         }
-        self.reached.insert(index, Reached { origin, platform, triggers, sources });
+        // What images are for, a stage may have from an earlier one.
+        for (index, (origin, platform, triggers)) in found {
+            let platform = match &origin {
+                Origin::Stage(base) => self.reached[base].platform.clone(),
+                Origin::Scratch | Origin::Files(_) | Origin::Image(_) => platform,
+            };
+            let mut sources = BTreeMap::new();
+            for located in triggers.iter().chain(&self.dockerfile.stages[index].instructions) {
+                for from in source_names(&located.instruction) {
+                    sources.insert(from.to_owned(), self.source(index, from, &platform, located.span)?);
+                }
+            }
+            self.reached.insert(index, Reached { origin, platform, triggers, sources });
+        }
         Ok(())
     }
 
@@ -207,7 +236,7 @@ impl Walk<'_> {
             };
             return Ok((origin, platform));
         }
-        let origin = match stage_by_name(self.dockerfile, &name, index) {
+        let origin = match self.names.find(&name, index) {
             Some(base) => Origin::Stage(base),
             None if name == "scratch" => Origin::Scratch,
             None => Origin::Image(self.image(&name, &platform, stage.span)?),
@@ -223,13 +252,22 @@ impl Walk<'_> {
                 None => SourceOrigin::Files(name.to_owned()),
             });
         }
+        match self.source_stage(index, from, span)? {
+            Some(stage) => Ok(SourceOrigin::Stage(stage)),
+            None => Ok(SourceOrigin::Image(self.image(from, platform, span)?)),
+        }
+    }
+
+    /// Returns the stage that a `--from` in stage `index` means, if it means one.
+    fn source_stage(&self, index: usize, from: &str, span: Span) -> Result<Option<usize>, Error> {
+        if named(self.request, from).is_some() {
+            return Ok(None);
+        }
         let stages = self.dockerfile.stages.len();
         let found = match from.parse::<usize>() {
             Ok(number) if number < stages => Some(number),
             Ok(number) => return Err(Error::at(span, ErrorReason::UnknownStageNumber(number.to_string()))),
-            Err(_) => {
-                stage_by_name(self.dockerfile, from, index).or_else(|| stage_by_name(self.dockerfile, from, stages))
-            }
+            Err(_) => self.names.find(from, index).or_else(|| self.names.find(from, stages)),
         };
         match found {
             Some(other) if other == index => {
@@ -241,8 +279,7 @@ impl Walk<'_> {
                     format!("cannot take files from stage `{from}`: it must stand before the stage that does");
                 Err(Error::invalid(span, message))
             }
-            Some(other) => Ok(SourceOrigin::Stage(other)),
-            None => Ok(SourceOrigin::Image(self.image(from, platform, span)?)),
+            found => Ok(found),
         }
     }
 
@@ -264,7 +301,10 @@ impl Walk<'_> {
 
     fn needed(&mut self, key: BaseKey, span: Span) -> BaseKey {
         if !self.bases.contains_key(&key) {
-            self.needs.entry(key.clone()).or_insert(span);
+            let first = self.needs.entry(key.clone()).or_insert(span);
+            if span.start < first.start {
+                *first = span;
+            }
         }
         key
     }

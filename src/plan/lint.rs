@@ -14,6 +14,7 @@ use crate::dockerfile::{Argument, Dockerfile, Instruction, Located, Span, Stage,
 use crate::oci::{Platform, Reference};
 use crate::request::BuildRequest;
 
+use super::budget::Budget;
 use super::graph::{Graph, Node};
 use super::variables::Variables;
 use super::{Base, Bases, StageBase, arguments};
@@ -34,7 +35,16 @@ const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
 #[derive(Debug, Default)]
 pub(super) struct Findings(RefCell<Vec<Warning>>);
 
+/// How many findings say what was probably meant: that is looked for among all variables, and whoever has so many has not
+/// misspelt them.
+const MOST_HINTS: usize = 100;
+
 impl Findings {
+    /// Tells whether there are so few that each may be explained.
+    pub(super) fn are_few(&self) -> bool {
+        self.0.borrow().len() < MOST_HINTS
+    }
+
     pub(super) fn add(&self, warning: Warning) {
         self.0.borrow_mut().push(warning);
     }
@@ -66,7 +76,7 @@ pub(super) fn nodes(
 /// Judges all FROM lines, also of stages that are not built.
 pub(super) fn from_lines(dockerfile: &Dockerfile, globals: &Variables, request: &BuildRequest, findings: &Findings) {
     let defaults = BuildRequest { build_args: std::collections::BTreeMap::new(), ..request.clone() };
-    let defaults = arguments::global_arguments(dockerfile, &defaults).ok();
+    let defaults = arguments::global_arguments(dockerfile, &defaults, &Budget::default()).ok();
     let mut declared: BTreeSet<&str> = arguments::PLATFORM_ARGUMENTS.into();
     for instruction in &dockerfile.arguments {
         declared.extend(instruction.value.arguments.iter().map(|argument| argument.name.as_str()));
@@ -142,11 +152,13 @@ pub(super) fn undefined(
     unmatched: &BTreeSet<String>,
     known: &Variables,
     declared: impl Fn(&str) -> bool,
+    may_hint: bool,
     span: Span,
 ) -> Vec<Warning> {
     let missing = unmatched.iter().filter(|name| !declared(name) && !name.starts_with("BUILDKIT_SBOM_SCAN_"));
     let warning = |name: &String| {
-        let hint = suggest::nearest(name, known.all().iter().map(|(name, _)| name.as_str()));
+        let near = may_hint.then(|| suggest::nearest(name, known.all().iter().map(|(name, _)| name.as_str())));
+        let hint = near.flatten();
         let hint = hint.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
         let message = format!("Usage of undefined variable '${name}'{hint}");
         Warning::new(Rule::UndefinedVar, span, message).about(as_written(word, name))

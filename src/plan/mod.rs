@@ -9,6 +9,7 @@
 
 mod add;
 mod arguments;
+mod budget;
 mod chmod;
 mod copy;
 mod destination;
@@ -328,7 +329,7 @@ pub fn plan(dockerfile: &Dockerfile, bases: &Bases, request: &BuildRequest) -> R
 /// # Errors
 /// [`Error`] when one of them cannot be expanded.
 pub fn global_argument(dockerfile: &Dockerfile, request: &BuildRequest, name: &str) -> Result<Option<String>, Error> {
-    Ok(arguments::global_arguments(dockerfile, request)?.get(name).map(str::to_owned))
+    Ok(arguments::global_arguments(dockerfile, request, &budget::Budget::default())?.get(name).map(str::to_owned))
 }
 
 /// Which stages are planned.
@@ -366,7 +367,8 @@ fn plan_judging(
     extent: Extent,
     findings: &lint::Findings,
 ) -> Result<Planned, Error> {
-    let globals = arguments::global_arguments(dockerfile, request)?;
+    let budget = budget::Budget::default();
+    let globals = arguments::global_arguments(dockerfile, request, &budget)?;
     lint::from_lines(dockerfile, &globals, request, findings);
     let graph = match graph::resolve(dockerfile, &globals, bases, request, extent)? {
         graph::Resolved::Complete(graph) => graph,
@@ -382,7 +384,7 @@ fn plan_judging(
             StageBase::Stage(id) => stage::Inherited::stage(&stages[id.0], &environments[id.0]),
         };
         let escape = dockerfile.directives.escape;
-        let scope = stage::Scope { globals: &globals, request, escape, findings };
+        let scope = stage::Scope { globals: &globals, request, escape, findings, budget: &budget };
         let (planned, environment) = stage::plan_stage(node, inherited, &scope)?;
         stages.push(planned);
         environments.push(environment);
@@ -399,13 +401,10 @@ fn plan_judging(
 /// As [`plan`], for names that cannot be expanded.
 pub fn images(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Vec<BaseKey>, Error> {
     let mut images = Vec::new();
-    for number in 0..dockerfile.stages.len() {
-        let request = BuildRequest { target: Some(number.to_string()), also_targets: Vec::new(), ..request.clone() };
-        let globals = arguments::global_arguments(dockerfile, &request)?;
-        let resolved = graph::resolve(dockerfile, &globals, &Bases::new(), &request, Extent::Target)?;
-        if let graph::Resolved::Needs(keys) = resolved {
-            images.extend(keys.into_iter().map(|(key, _)| key));
-        }
+    let globals = arguments::global_arguments(dockerfile, request, &budget::Budget::default())?;
+    let resolved = graph::resolve(dockerfile, &globals, &Bases::new(), request, Extent::All)?;
+    if let graph::Resolved::Needs(keys) = resolved {
+        images.extend(keys.into_iter().map(|(key, _)| key));
     }
     images.sort();
     images.dedup();

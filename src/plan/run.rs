@@ -187,6 +187,8 @@ pub(super) fn plan_run(
     mounts.sort_by(|one, other| (&one.target, variable(one)).cmp(&(&other.target, variable(other))));
     let created_by = Some(history::run(&draft.declared(), &argv));
     let mut environment = draft.variables().to_vec();
+    let size = environment.iter().map(|(name, value)| name.len() + value.len()).sum();
+    draft.scope.budget.spend(size, span)?;
     if let Some(socket) = first_agent
         && draft.variable("SSH_AUTH_SOCK").is_none()
     {

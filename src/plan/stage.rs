@@ -1,6 +1,6 @@
 //! The steps of one stage: each instruction with its words expanded, and what it does to the configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::lint::Rule;
@@ -11,9 +11,10 @@ use crate::image::Image;
 use crate::oci::{self, ContainerConfig, Platform};
 use crate::request::BuildRequest;
 
+use super::budget::Budget;
 use super::graph::Node;
 use super::lint::Findings;
-use super::variables::Variables;
+use super::variables::{Named, Variables};
 use super::{Action, BaseKey, Bases, Error, Stage, Step, WorkdirStep, copy, history, lint, ports, run};
 
 /// The path that is set where a base sets none. Source: BuildKit, util/system.
@@ -31,6 +32,7 @@ pub(super) struct Scope<'a> {
     pub(super) request: &'a BuildRequest,
     pub(super) escape: char,
     pub(super) findings: &'a Findings,
+    pub(super) budget: &'a Budget,
 }
 
 /// What a stage starts with.
@@ -45,8 +47,8 @@ pub(super) struct Inherited {
 pub(super) struct Environment {
     /// ENV and ARG by order of definition: the later one wins.
     variables: Variables,
-    /// The arguments that were declared, for the history of RUN.
-    declared: Vec<(String, Option<String>)>,
+    /// The arguments that were declared, and the values they got, for the history of RUN.
+    declared: Named<Option<String>>,
     /// Whether the base could not be asked for its variables.
     is_partial: bool,
     /// Whether a WORKDIR of this Dockerfile stands before.
@@ -98,6 +100,8 @@ pub(super) struct Draft<'a> {
     pub(super) node: &'a Node<'a>,
     pub(super) scope: &'a Scope<'a>,
     pub(super) config: ContainerConfig,
+    /// Where in `config.env` each variable stands.
+    exported: HashMap<String, usize>,
     environment: Environment,
     author: Option<String>,
     /// Whether CMD stands in this stage: then ENTRYPOINT does not clear it.
@@ -110,9 +114,12 @@ pub(super) fn plan_stage(
     inherited: Inherited,
     scope: &Scope<'_>,
 ) -> Result<(Stage, Environment), Error> {
+    let variables = inherited.environment.variables.all().iter();
+    scope.budget.spend(variables.map(|(name, value)| name.len() + value.len()).sum(), node.stage.span)?;
     let mut draft = Draft {
         node,
         scope,
+        exported: places(&inherited.config.env),
         config: inherited.config,
         environment: inherited.environment,
         author: inherited.author,
@@ -209,6 +216,7 @@ impl Draft<'_> {
     pub(super) fn word(&self, word: &Word, span: Span) -> Result<String, Error> {
         let expanded = self.environment.variables.word_expanded(self.scope.escape, word, span)?;
         self.judge(word.as_str(), &expanded.unmatched, span);
+        self.scope.budget.spend(expanded.work, span)?;
         Ok(expanded.text)
     }
 
@@ -217,8 +225,9 @@ impl Draft<'_> {
         if self.environment.is_partial {
             return;
         }
-        let declared = |name: &str| self.environment.declared.iter().any(|(declared, _)| declared == name);
-        let found = lint::undefined(word, unmatched, &self.environment.variables, declared, span);
+        let declared = |name: &str| self.environment.declared.find(name).is_some();
+        let may_hint = self.scope.findings.are_few();
+        let found = lint::undefined(word, unmatched, &self.environment.variables, declared, may_hint, span);
         found.into_iter().for_each(|warning| self.scope.findings.add(warning));
     }
 
@@ -248,6 +257,7 @@ impl Draft<'_> {
                 (None, Some(default)) => Some(self.word(default, span)?),
                 (None, None) => self.scope.globals.get(&argument.name).map(str::to_owned),
             };
+            self.scope.budget.spend(value.as_ref().map_or(0, String::len), span)?;
             texts.push(match &value {
                 Some(value) => {
                     self.environment.variables.set(&argument.name, value);
@@ -255,7 +265,7 @@ impl Draft<'_> {
                 }
                 None => argument.name.clone(),
             });
-            self.environment.declared.push((argument.name.clone(), value));
+            self.environment.declared.define(&argument.name, value);
         }
         Ok(texts.join(" "))
     }
@@ -265,6 +275,15 @@ impl Draft<'_> {
         pairs.pairs.iter().map(|pair| Ok((self.word(&pair.name, span)?, self.word(&pair.value, span)?))).collect()
     }
 
+    /// Sets a variable of the image; all others stay as its base has them, also those that are not `NAME=value`.
+    fn export(&mut self, name: &str, value: &str) {
+        let (text, end) = (format!("{name}={value}"), self.config.env.len());
+        match *self.exported.entry(name.to_owned()).or_insert(end) {
+            place if place == end => self.config.env.push(text),
+            place => self.config.env[place] = text,
+        }
+    }
+
     fn env(&mut self, pairs: &Pairs, span: Span) -> Result<String, Error> {
         let mut texts = vec!["ENV".to_owned()];
         for (name, value) in self.pairs(pairs, span)? {
@@ -272,7 +291,7 @@ impl Draft<'_> {
                 return Err(Error::invalid(span, "the name of a variable is empty after expansion".to_owned()));
             }
             lint::secret("ENV", &name, span, self.scope.findings);
-            set_variable(&mut self.config.env, &name, &value);
+            self.export(&name, &value);
             self.environment.variables.set(&name, &value);
             texts.push(format!("{name}={value}"));
         }
@@ -377,15 +396,10 @@ impl Draft<'_> {
 
     /// Returns the declared arguments with the values that RUN sees, each once, in order of declaration.
     pub(super) fn declared(&self) -> Vec<(String, String)> {
-        let mut declared: Vec<(String, String)> = Vec::new();
-        for (name, value) in &self.environment.declared {
-            let value = self.environment.variables.get(name).or(value.as_deref()).unwrap_or_default().to_owned();
-            match declared.iter_mut().find(|(known, _)| known == name) {
-                Some(known) => known.1 = value,
-                None => declared.push((name.clone(), value)),
-            }
-        }
-        declared
+        let value = |name: &str, own: &Option<String>| {
+            self.environment.variables.get(name).or(own.as_deref()).unwrap_or_default().to_owned()
+        };
+        self.environment.declared.all().iter().map(|(name, own)| (name.clone(), value(name, own))).collect()
     }
 
     pub(super) fn with_shell(&self, command: &CommandLine) -> Vec<String> {
@@ -422,13 +436,13 @@ fn configured(command: &HealthcheckCommand) -> oci::Healthcheck {
     }
 }
 
-/// Sets a variable of an image; all others stay as their base has them, also those that are not `NAME=value`.
-fn set_variable(environment: &mut Vec<String>, name: &str, value: &str) {
-    let text = format!("{name}={value}");
-    match environment.iter_mut().find(|known| known.split('=').next() == Some(name)) {
-        Some(known) => *known = text,
-        None => environment.push(text),
+/// Returns where each variable of an image stands, the first of those that are there twice.
+fn places(environment: &[String]) -> HashMap<String, usize> {
+    let mut places = HashMap::new();
+    for (place, text) in environment.iter().enumerate() {
+        places.entry(text.split('=').next().unwrap_or_default().to_owned()).or_insert(place);
     }
+    places
 }
 
 fn empty_object() -> serde_json::Value {

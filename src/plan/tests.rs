@@ -480,3 +480,30 @@ fn runs_count_on_what_comes_before_the_last_of_them() {
         assert_eq!(places(text), expected, "{text}");
     }
 }
+
+#[test]
+fn values_made_of_values_have_a_limit() {
+    let ten = |line: &str| format!("FROM scratch\nENV A=0123456789\n{}", line.repeat(13));
+    let said = refusal(&ten("ENV A=$A$A$A$A$A$A$A$A$A$A\n"), None);
+    assert!(said.starts_with("8: cannot replace the variables") && said.contains("longer than 1 MiB"), "{said}");
+    let said = refusal(&ten("ARG A=${A}${A}${A}${A}${A}${A}${A}${A}${A}${A}\n"), None);
+    assert!(said.starts_with("8: ") && said.contains("longer than 1 MiB"), "{said}");
+    // Each is short enough; together they are not.
+    let many: String = (0..100).map(|number| format!("ENV B{number}=$A\n")).collect();
+    let text = format!("FROM scratch\nENV A={}\n{many}", "x".repeat(1 << 20));
+    let text = text.replacen(&"x".repeat(1 << 20), "${Y:-$X$X$X$X$X$X$X$X$X$X$X$X$X$X$X$X}", 1);
+    let text = text.replacen("ENV A", &format!("ENV X={}\nENV A", "x".repeat(60_000)), 1);
+    let said = refusal(&text, None);
+    assert!(said.contains("come to more than 64 MiB"), "{said}");
+    // As long as written is always allowed.
+    let lines = format!("{}\\\n", "y".repeat(65_000)).repeat(20);
+    let plan = planned(&format!("FROM scratch\nENV LONG={lines}\n"), &[]);
+    assert!(plan.stages[0].config.env.iter().any(|variable| variable.len() > 1_200_000));
+}
+
+#[test]
+fn a_chain_of_many_stages_needs_no_stack() {
+    let chain: String = (1..5000).map(|number| format!("FROM s{} AS s{number}\n", number - 1)).collect();
+    let plan = planned(&format!("FROM scratch AS s0\n{chain}"), &[]);
+    assert_eq!((plan.stages.len(), &plan.stages[4999].base), (5000, &StageBase::Stage(StageId(4998))));
+}

@@ -1,13 +1,50 @@
 //! The variables that an instruction sees, and the expansion of its words.
 
+use std::collections::HashMap;
+
 use crate::dockerfile::expand::{ExpandError, Expanded, Expander};
 use crate::dockerfile::{Span, Word};
 
 use super::{Error, ErrorReason};
 
 /// Variables by name, in order of their first definition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Variables(Vec<(String, String)>);
+pub(super) type Variables = Named<String>;
+
+/// Values by name, in order of their first definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named<T> {
+    all: Vec<(String, T)>,
+    places: HashMap<String, usize>,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), places: HashMap::new() }
+    }
+}
+
+impl<T> Named<T> {
+    /// Returns what has a name.
+    pub(super) fn find(&self, name: &str) -> Option<&T> {
+        self.places.get(name).map(|place| &self.all[*place].1)
+    }
+
+    /// Gives a name a value; one that exists keeps its place.
+    pub(super) fn define(&mut self, name: &str, value: T) {
+        match self.places.get(name) {
+            Some(place) => self.all[*place].1 = value,
+            None => {
+                self.places.insert(name.to_owned(), self.all.len());
+                self.all.push((name.to_owned(), value));
+            }
+        }
+    }
+
+    /// Returns all, in order.
+    pub(super) fn all(&self) -> &[(String, T)] {
+        &self.all
+    }
+}
 
 impl Variables {
     /// Takes `NAME=value` texts; one without `=` has the empty value, as in Docker.
@@ -22,20 +59,12 @@ impl Variables {
 
     /// Returns a variable's value.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.find(name).map(String::as_str)
     }
 
     /// Defines a variable; one that exists keeps its place.
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(key, _)| key == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
-        }
-    }
-
-    /// Returns all variables.
-    pub(super) fn all(&self) -> &[(String, String)] {
-        &self.0
+        self.define(name, value.to_owned());
     }
 
     /// Expands one word of the instruction at `span`.

@@ -1,6 +1,6 @@
 //! What a build came to: counted from the events, told at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -27,7 +27,9 @@ pub struct Finished<'a> {
 /// What was counted.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    steps: Vec<Step>,
+    /// In the order in which they were done.
+    steps: BTreeMap<usize, Step>,
+    places: HashMap<StepId, usize>,
     phases: BTreeMap<Phase, Duration>,
     pulled: u64,
     pulled_layers: BTreeSet<Digest>,
@@ -60,8 +62,11 @@ impl Tally {
             StepResult::Layer { .. } | StepResult::CachedNoLayer | StepResult::NoLayer => 0,
         };
         // A build that begins again has done only what it did in the end.
-        self.steps.retain(|known| known.id != *step);
-        self.steps.push(Step { id: step.clone(), text, cached, saved, elapsed });
+        let place = self.steps.last_key_value().map_or(0, |(last, _)| last + 1);
+        if let Some(earlier) = self.places.insert(step.clone(), place) {
+            self.steps.remove(&earlier);
+        }
+        self.steps.insert(place, Step { id: step.clone(), text, cached, saved, elapsed });
     }
 
     pub(super) fn spent(&mut self, phase: Phase, elapsed: Duration) {
@@ -92,7 +97,7 @@ impl Tally {
         let mut below = format!("\nsize     {}; {}", units::bytes(finished.outcome.size), self.layers(finished));
         below += &format!("\nnetwork  {}", self.transfers());
         below += &format!("\ntime     {}{}", units::duration(finished.elapsed), self.phase_times());
-        for step in self.steps.iter().filter(|step| step.elapsed >= WORTH_TELLING) {
+        for step in self.steps.values().filter(|step| step.elapsed >= WORTH_TELLING) {
             let (name, took) = (line::step_name(&step.id), units::duration(step.elapsed));
             below += &format!("\n  {took:>10}  {name} {}", step.text);
         }
@@ -113,9 +118,9 @@ impl Tally {
     }
 
     fn layers(&self, finished: &Finished<'_>) -> String {
-        let reused = self.steps.iter().filter(|step| step.cached && step.saved > 0).count();
+        let reused = self.steps.values().filter(|step| step.cached && step.saved > 0).count();
         let own = finished.outcome.layers.saturating_sub(finished.outcome.base_layers).saturating_sub(reused);
-        let cached = self.steps.iter().filter(|step| step.cached).count();
+        let cached = self.steps.values().filter(|step| step.cached).count();
         let base = finished.outcome.base_layers;
         let text = format!("layers: {base} reused from the base, {own} built; steps from the cache: {cached}");
         match self.saved() {
@@ -125,7 +130,7 @@ impl Tally {
     }
 
     fn saved(&self) -> u64 {
-        self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.saved))
+        self.steps.values().fold(0, |sum, step| sum.saturating_add(step.saved))
     }
 
     fn transfers(&self) -> String {
@@ -152,7 +157,7 @@ impl Tally {
         let count = |count: Count| json!({ "blobs": count.blobs, "bytes": count.bytes });
         let steps: Vec<Value> = self
             .steps
-            .iter()
+            .values()
             .map(|step| {
                 json!({
                     "stage": step.id.stage,
@@ -176,7 +181,7 @@ impl Tally {
             "uploaded": count(self.uploaded),
             "mounted": count(self.mounted),
             "existed": count(self.existed),
-            "saved": { "steps": self.steps.iter().filter(|step| step.cached).count(), "bytes": self.saved() },
+            "saved": { "steps": self.steps.values().filter(|step| step.cached).count(), "bytes": self.saved() },
             "elapsed_ms": units::milliseconds(finished.elapsed),
             "phases_ms": phases,
             "steps": steps,

@@ -19,6 +19,8 @@ pub(super) use place::position;
 pub use rule::{Origin, Reach, Rule};
 pub(super) use stages::{casing, definitions, stages};
 
+use std::collections::HashSet;
+
 use super::error::Warning;
 use super::instruction::Span;
 use super::{Dockerfile, ParseError};
@@ -58,23 +60,20 @@ impl Linted {
     ///
     /// `built` are the places of the FROMs of the stages that are built; none when that is not known.
     pub fn of(dockerfile: &Dockerfile, found: &[Warning], options: &Options, built: Option<&[Span]>) -> Self {
+        let built: Option<HashSet<usize>> = built.map(|built| built.iter().map(|span| span.start).collect());
         let counts = |warning: &&Warning| {
-            let is_built = match (warning.rule.reach(), built) {
+            let is_built = match (warning.rule.reach(), &built) {
                 (Reach::File, _) | (Reach::Step, None) => true,
                 (Reach::Step, Some(built)) => {
-                    stage_of(dockerfile, warning.span).is_none_or(|span| built.contains(&span))
+                    stage_of(dockerfile, warning.span).is_none_or(|span| built.contains(&span.start))
                 }
             };
             is_built && options_at(dockerfile, warning.span, options).allows(warning.rule)
         };
         let mut warnings: Vec<Warning> = dockerfile.warnings.iter().chain(found).filter(counts).cloned().collect();
         warnings.sort_by_key(|warning| (warning.span == Span::default(), warning.span.start));
-        let mut told = Vec::with_capacity(warnings.len());
-        for warning in warnings {
-            if !told.contains(&warning) {
-                told.push(warning);
-            }
-        }
+        let mut seen = HashSet::with_capacity(warnings.len());
+        let told: Vec<Warning> = warnings.into_iter().filter(|warning| seen.insert(warning.clone())).collect();
         let mut violated: Vec<Rule> = Vec::new();
         if options.error {
             violated.extend(told.iter().map(|warning| warning.rule).filter(|rule| rule.origin() == Origin::Buildkit));
@@ -87,7 +86,8 @@ impl Linted {
 
 /// Returns the place of the FROM of the stage that a place is in.
 fn stage_of(dockerfile: &Dockerfile, span: Span) -> Option<Span> {
-    dockerfile.stages.iter().map(|stage| stage.span).rfind(|from| from.start <= span.start)
+    let behind = dockerfile.stages.partition_point(|stage| stage.span.start <= span.start);
+    behind.checked_sub(1).map(|last| dockerfile.stages[last].span)
 }
 
 /// Adds what `# check` comments right above an instruction say.
