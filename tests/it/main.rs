@@ -36,6 +36,7 @@ mod faults;
 mod flags;
 mod hostile;
 mod interrupted;
+mod killed;
 mod nospace;
 mod odd_bases;
 mod outputs;

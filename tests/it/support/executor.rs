@@ -140,6 +140,12 @@ impl Executor {
         self
     }
 
+    /// Gives the run more time, or less.
+    pub(crate) fn within(&mut self, limit: Duration) -> &mut Self {
+        self.limit = limit;
+        self
+    }
+
     /// Keeps files as long as the run is in the making.
     pub(crate) fn keep(&mut self, files: Scratch) -> &mut Self {
         self.kept.push(files);

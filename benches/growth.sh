@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Shows how cost grows with size, where a Dockerfile, a checkout or a base can choose the size: `bash benches/growth.sh
+# [row ...]`. Ends with 1 when a build of twice the size takes more than 2.2 times the processor time.
+#
+# EXECUTOR=<path>   the executor; without it, one is built in the release profile
+# RUNS=<n>          builds per size, 3 by default; the least counts
+#
+# Figures: seconds of processor time, and the largest peak of memory in MiB. Time is the executor's and what it runs; the
+# clock on the wall would count what else the machine does.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# Each row with its smallest size; it is built in that size, twice it and four times it. Depths end at 1,000: from there on the names
+# themselves, which each entry of a layer has in full, are what costs.
+ROWS="copy-depth:250 copy-from-depth:250 unpack-depth:250 snapshot-depth:250 inventory-depth:250
+    env:4000 label:25000 arg:10000 copies:500 heredocs:1250 onbuild:25000 stages:500 unneeded-stages:5000 undefined:2500
+    ignore-lines:50000 layers:2500"
+RUNS=${RUNS:-3}
+LIMIT=2.2
+
+say() { echo "growth.sh: $*" >&2; }
+
+# Prints what makes up a Dockerfile: `$1` times the line `$2`, with its number for each `@`.
+lines() {
+    seq "$1" | awk -v line="$2" '{ text = line; gsub(/@/, NR, text); gsub(/\\n/, "\n", text); print text }'
+}
+
+# Makes directories in each other, `$1` deep, with a file in each, in `$2`.
+chain() {
+    path=$2$(printf '/d%.0s' $(seq "$1"))
+    mkdir -p "$path"
+    seq "$1" | awk -v root="$2" '{ path = path "/d"; print root path "/f" }' | xargs -n 50 touch
+}
+
+# Makes the OCI layout `$1` of what the Dockerfile in the context `$2` builds.
+image() {
+    "$EXECUTOR" --isolation namespace --no-push --state-dir "$WORK/state" --oci-layout-path "$1" -c "$2" >&2 2>"$WORK/log" ||
+        { cat "$WORK/log" >&2; exit 1; }
+}
+
+# Makes the context of the row `$1` in size `$2` in the directory `$3`.
+context() {
+    mkdir -p "$3"
+    cp /bin/busybox "$3/busybox"
+    case $1 in
+    *-depth)
+        chain "$2" "$3/tree"
+        printf 'FROM scratch\nCOPY busybox /bin/busybox\nCOPY tree /tree\n' >"$3/Dockerfile"
+        ;;
+    esac
+    case $1 in
+    unpack-depth | inventory-depth) image "$WORK/base" "$3" ;;
+    esac
+    case $1 in
+    copy-depth) echo 'COPY tree/d /other/d' >>"$3/Dockerfile" ;;
+    copy-from-depth) printf 'FROM scratch\nCOPY --from=0 /tree /copy\n' >>"$3/Dockerfile" ;;
+    unpack-depth) printf 'FROM base\nRUN ["/bin/busybox", "true"]\n' >"$3/Dockerfile" ;;
+    snapshot-depth) echo 'RUN ["/bin/busybox", "cp", "-r", "/tree", "/other"]' >>"$3/Dockerfile" ;;
+    inventory-depth) printf 'FROM base\nCOPY tree /tree\n' >"$3/Dockerfile" ;;
+    env) { echo FROM scratch && lines "$2" 'ENV A@=@'; } >"$3/Dockerfile" ;;
+    label) { echo FROM scratch && lines "$2" 'LABEL a@=@'; } >"$3/Dockerfile" ;;
+    arg) { echo FROM scratch && lines "$2" 'ARG A@=@'; } >"$3/Dockerfile" ;;
+    copies) { echo FROM scratch && lines "$2" 'COPY Dockerfile /f@'; } >"$3/Dockerfile" ;;
+    heredocs) { echo FROM scratch && lines "$2" 'COPY <<E /f@\nhello\nE'; } >"$3/Dockerfile" ;;
+    onbuild) { echo FROM scratch && lines "$2" 'ONBUILD LABEL a@=@'; } >"$3/Dockerfile" ;;
+    stages) { echo FROM scratch AS s1 && seq "$2" | awk '{ print "FROM s" $1 " AS s" $1 + 1 }'; } >"$3/Dockerfile" ;;
+    unneeded-stages) { lines "$2" 'FROM scratch AS s@\nLABEL a=@' && echo FROM scratch; } >"$3/Dockerfile" ;;
+    undefined) { echo FROM scratch && lines "$2" 'ENV VARIABLE@=$VARIABEL@'; } >"$3/Dockerfile" ;;
+    ignore-lines)
+        lines "$2" '**/node_*/@*x' >"$3/.dockerignore"
+        for number in $(seq 33); do mkdir -p "$3/a/b$number" && echo x >"$3/a/b$number/file"; done
+        printf 'FROM scratch\nCOPY a /a\n' >"$3/Dockerfile"
+        ;;
+    layers) many_layers "$2" "$3" ;;
+    esac
+}
+
+# Makes a base with `$1` empty layers in the context `$2`.
+many_layers() {
+    blobs=$WORK/base/blobs/sha256
+    mkdir -p "$blobs"
+    head -c 1024 /dev/zero >"$WORK/layer"
+    digest=$(blob "$WORK/layer")
+    {
+        printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":['
+        lines "$1" "\"sha256:$digest\"" | paste -sd,
+        printf ']},"history":['
+        lines "$1" '{"created_by":"layer @"}' | paste -sd,
+        printf ']}'
+    } >"$WORK/config"
+    config=$(blob "$WORK/config")
+    {
+        printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",'
+        printf '"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%d},"layers":[' \
+            "$config" "$(stat -c %s "$WORK/config")"
+        lines "$1" "{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:$digest\",\"size\":1024}" |
+            paste -sd,
+        printf ']}'
+    } >"$WORK/manifest"
+    manifest=$(blob "$WORK/manifest")
+    echo '{"imageLayoutVersion":"1.0.0"}' >"$WORK/base/oci-layout"
+    printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%d,"annotations":{"org.opencontainers.image.ref.name":"latest"}}]}' \
+        "$manifest" "$(stat -c %s "$WORK/manifest")" >"$WORK/base/index.json"
+    printf 'FROM base\nLABEL a=b\n' >"$2/Dockerfile"
+}
+
+# Puts a file into the layout; prints its digest.
+blob() {
+    digest_of=$(sha256sum "$1" | cut -c 1-64)
+    cp "$1" "$blobs/$digest_of"
+    echo "$digest_of"
+}
+
+# Builds the context `$1` and prints seconds and MiB.
+measure() {
+    base=()
+    [ ! -d "$WORK/base" ] || base=(--build-context "base=oci-layout://$WORK/base")
+    for _ in $(seq "$RUNS"); do
+        /usr/bin/time -o "$WORK/time" -f '%U %S %M' "$EXECUTOR" --isolation namespace --no-push --state-dir "$WORK/state" \
+            "${base[@]}" -c "$1" >/dev/null 2>"$WORK/log" || { tail -5 "$WORK/log" >&2; exit 1; }
+        awk '{ printf "%.2f %d\n", $1 + $2, $3 / 1024 }' "$WORK/time"
+    done | sort -n | head -1
+}
+
+if [ -z "${EXECUTOR-}" ]; then
+    cargo build --quiet --release
+    EXECUTOR=$PWD/target/x86_64-unknown-linux-gnu/release/yadokari
+fi
+for program in /usr/bin/time /bin/busybox; do
+    [ -x $program ] || { say "please install what has $program (Debian: time, busybox-static)"; exit 1; }
+done
+WORK=$(mktemp -d /dev/shm/yadokari-growth.XXXXXX)
+trap 'rm -rf "$WORK"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+failed=0
+printf '%-18s%10s%10s%8s%10s%10s%8s%10s%10s%8s%8s\n' row size seconds MiB size seconds MiB size seconds MiB growth
+for row in $ROWS; do
+    name=${row%:*} size=${row#*:}
+    [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+    printf '%-18s' "$name"
+    for factor in 1 2 4; do
+        context "$name" $((size * factor)) "$WORK/context"
+        figures=$(measure "$WORK/context")
+        rm -rf "$WORK/context" "$WORK/base"
+        printf '%10d%10s%8s' $((size * factor)) ${figures}
+        before=${seconds-} seconds=${figures% *}
+    done
+    # Below a twentieth of a second the process itself is what is measured.
+    growth=$(awk -v before="$before" -v after="$seconds" 'BEGIN { printf "%.2f", (after < 0.05 ? 1 : after / (before < 0.05 ? 0.05 : before)) }')
+    printf '%8s' "$growth"
+    if awk -v growth="$growth" -v limit=$LIMIT 'BEGIN { exit !(growth > limit) }'; then
+        printf '  more than %s' $LIMIT
+        failed=1
+    fi
+    echo
+done
+exit $failed
