@@ -9,9 +9,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::cache::key::{Parts, difference};
-use crate::cache::{
-    CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineCache, InlineStep, Lend, Trail, TrailStep, key::Frames,
-};
+use crate::cache::{CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineStep, Lend, Trail, TrailStep, key::Frames};
 use crate::http::redact_within;
 use crate::image::{Image, Layer};
 use crate::plan::{Action, CopyFrom, CopyStep, Stage, StageBase, Step};
@@ -280,7 +278,7 @@ impl Shared<'_> {
                 Action::Copy(_) | Action::Workdir(_) => &hit.entry.effect,
                 Action::Run(_) | Action::Configure => &hit.entry.key,
             };
-            progress.cached.inline.push(hit.inline(key));
+            progress.cached.inline.push(self.services.cache.inline(&hit, key));
         }
         progress.cached.advance(&hit.entry.effect);
     }
@@ -332,7 +330,7 @@ impl Shared<'_> {
         }
         image.config.created = Some(known.created.clone());
         if self.request.cache.inline {
-            let inline = InlineCache { steps: progress.cached.inline.clone(), image: Some(known) };
+            let inline = self.services.cache.inline_image(progress.cached.inline.clone(), known);
             let inline = serde_json::to_value(&inline).expect("strings and numbers always serialize");
             image.config.extra.insert(INLINE_FIELD.to_owned(), inline);
         }

@@ -181,7 +181,7 @@ fn layer_inventory(services: &Services, layer: &Layer) -> Result<LayerInventory,
 /// Keeps an inventory for later builds; that it cannot be kept is worth a warning, not a failure.
 pub(super) fn keep_inventory(services: &Services, layer: &Digest, inventory: &LayerInventory) {
     if let Err(error) = services.inventories.put(layer, inventory) {
-        let message = format!("the next build will read this base again: {error}");
+        let message = format!("the next build will read this base again: {}", causes::in_one_line(&error));
         services.reporter.report(Event::Warning { rule: "IndexNotKept", line: None, message: &message });
     }
 }

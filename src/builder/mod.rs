@@ -26,6 +26,7 @@ mod mounts;
 mod origin;
 mod platforms;
 mod preview;
+mod reach;
 mod recompress;
 mod run;
 mod schedule;
@@ -193,6 +194,7 @@ fn build_context(
     let used = bases_used(&bases, target_base.as_ref());
     check_results(request, context, &destinations, &used, &services.places)?;
     mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
+    reach::check(&plan, request, &*services.isolation, &*services.reporter)?;
     recompress::check(request, target_base.as_ref())?;
     let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
     services.reporter.report(Event::Planned { steps, plan: &Listing { plan: &plan, bases: &bases } });

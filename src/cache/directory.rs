@@ -43,6 +43,8 @@ struct Record {
     name: String,
     document: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     blob: Option<Descriptor>,
 }
 
@@ -104,7 +106,7 @@ impl Directory {
             match self.record(&name) {
                 Ok(Some(record)) => {
                     let used = entry.metadata().and_then(|metadata| metadata.modified());
-                    let kept = Kept { document: record.document, blob: record.blob };
+                    let kept = Kept { document: record.document, code: record.code, blob: record.blob };
                     found.push(Found { name, kept, used: used.unwrap_or(SystemTime::UNIX_EPOCH) });
                 }
                 Ok(None) => {}
@@ -155,12 +157,13 @@ impl Directory {
             Blob::None => Ok(None),
             Blob::Bytes { media_type, bytes } => {
                 let descriptor = Descriptor::of(media_type, bytes);
-                self.keep_blob(&descriptor, None, |path| fs::write(path, bytes))?;
+                self.keep_blob(&descriptor, None, |path| create(path)?.write_all(bytes))?;
                 Ok(Some(descriptor))
             }
             Blob::Layer { descriptor, path, from: _ } => {
                 // A link costs nothing; the build's own store is mostly on another file system.
-                let copy = |to: &Path| fs::hard_link(path, to).or_else(|_| fs::copy(path, to).map(drop));
+                let copied = |to: &Path| io::copy(&mut File::open(path)?, &mut create(to)?).map(drop);
+                let copy = |to: &Path| fs::hard_link(path, to).or_else(|_| copied(to));
                 self.keep_blob(descriptor, Some(path), copy)?;
                 Ok(Some((**descriptor).clone()))
             }
@@ -220,17 +223,18 @@ impl LayerCache for Directory {
         if let Ok(file) = File::open(self.path(name)) {
             touch(&file);
         }
-        Ok(Some(Kept { document: record.document, blob: record.blob }))
+        Ok(Some(Kept { document: record.document, code: record.code, blob: record.blob }))
     }
 
-    fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error> {
+    fn put(&self, name: &EntryName, document: &str, code: Option<&str>, blob: &Blob) -> Result<(), Error> {
         let blob = self.keep(blob)?;
-        let record = Record { name: name.to_string(), document: document.to_owned(), blob };
+        let (document, code) = (document.to_owned(), code.map(str::to_owned));
+        let record = Record { name: name.to_string(), document, code, blob };
         let json = serde_json::to_vec(&record).expect("strings and numbers always serialize");
         let temporary = self.temporary("entries")?;
         let path = self.path(name);
         let write = |mut file: File| file.write_all(format!("{}\n", Digest::of(&json).hex()).as_bytes()).map(|()| file);
-        let written = File::create(&temporary).and_then(write).and_then(|mut file| file.write_all(&json));
+        let written = create(&temporary).and_then(write).and_then(|mut file| file.write_all(&json));
         let written = written.and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             // The error that made it useless is told; that it could not be removed adds nothing.
@@ -274,6 +278,11 @@ impl LayerCache for Directory {
     }
 }
 
+/// Makes a file that is not there, not even as a link.
+fn create(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).open(path)
+}
+
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -288,7 +297,8 @@ fn touch(file: &File) {
     let _ = rustix::fs::futimens(file, &NOW);
 }
 
-const NOW: rustix::fs::Timestamps = rustix::fs::Timestamps {
+/// Now, for both times of a file.
+pub(super) const NOW: rustix::fs::Timestamps = rustix::fs::Timestamps {
     last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
     last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
 };
@@ -319,7 +329,7 @@ mod tests {
         let descriptor = Descriptor::new(media_type::OCI_LAYER, digest.clone(), 5);
         let blob =
             Blob::Layer { descriptor: Box::new(descriptor.clone()), path: store.path(&digest), from: Vec::new() };
-        cache.put(&name("a"), "says", &blob).expect("puts");
+        cache.put(&name("a"), "says", Some("code"), &blob).expect("puts");
         fs::remove_file(store.path(&digest)).expect("the build's own copy");
         Place { directory, cache, store, descriptor }
     }
@@ -329,7 +339,10 @@ mod tests {
         let Place { cache, store, descriptor, directory: _directory } = place();
         assert_eq!(cache.get(&name("b")).expect("reads"), None);
         let kept = cache.get(&name("a")).expect("reads").expect("is there");
-        assert_eq!(kept, Kept { document: "says".to_owned(), blob: Some(descriptor.clone()) });
+        assert_eq!(
+            kept,
+            Kept { document: "says".to_owned(), code: Some("code".to_owned()), blob: Some(descriptor.clone()) }
+        );
         assert_eq!(cache.layer(&descriptor, &store, Lend::Lazily).expect("is whole"), LayerContent::Stored);
         assert_eq!(fs::read(store.path(&descriptor.digest)).expect("reads"), b"bytes");
         assert_eq!(cache.read(&descriptor).expect("reads"), b"bytes");
@@ -369,7 +382,7 @@ mod tests {
         fs::write(place.cache.blobs.path(&place.descriptor.digest), "bytEs").expect("writes");
         assert!(place.cache.layer(&place.descriptor, &place.store, Lend::Lazily).is_err());
         let blob = Blob::Bytes { media_type: media_type::OCI_LAYER, bytes: b"bytes".to_vec() };
-        place.cache.put(&name("a"), "says", &blob).expect("puts");
+        place.cache.put(&name("a"), "says", Some("code"), &blob).expect("puts");
         assert!(place.cache.layer(&place.descriptor, &place.store, Lend::Lazily).is_ok());
     }
 

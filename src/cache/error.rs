@@ -40,6 +40,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// An entry has no seal, and only those with one count.
+    #[error("the entry {entry} has no seal of the cache's key")]
+    Unsealed {
+        /// Which one.
+        entry: String,
+    },
     /// The build is being ended.
     #[error("the build was interrupted")]
     Interrupted,

@@ -25,6 +25,9 @@ pub struct InlineCache {
     /// The image itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Entry>,
+    /// The code of the image's seal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_seal: Option<String>,
 }
 
 /// A step, as an image's configuration has it.
@@ -35,6 +38,14 @@ pub struct InlineStep {
     /// Its layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<Descriptor>,
+    /// The code of its seal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<String>,
+}
+
+/// Returns what an entry says, as it is sealed.
+pub(super) fn document(entry: &Entry) -> String {
+    serde_json::to_string(entry).expect("strings and numbers always serialize")
 }
 
 /// The steps of an image, read from its configuration when the first is looked for.
@@ -66,13 +77,13 @@ impl Inline {
         let cache: InlineCache = serde_json::from_value(field.clone())
             .map_err(|error| Error::refused(&self.image, format!("its {INLINE_FIELD} is malformed: {error}")))?;
         let own = |layer: &Descriptor| resolved.manifest.layers.iter().any(|known| known.digest == layer.digest);
-        let kept = |kind, entry: &Entry, blob| {
-            let document = serde_json::to_string(entry).expect("strings and numbers always serialize");
-            (EntryName::new(kind, &entry.key), Kept { document, blob })
+        let kept = |kind, entry: &Entry, code, blob| {
+            (EntryName::new(kind, &entry.key), Kept { document: document(entry), code, blob })
         };
         let steps = cache.steps.into_iter().filter(|step| step.layer.as_ref().is_none_or(own));
-        let known = steps.map(|step| kept(EntryKind::Step, &step.entry, step.layer));
-        let known = known.chain(cache.image.iter().map(|image| kept(EntryKind::Image, image, None)));
+        let known = steps.map(|step| kept(EntryKind::Step, &step.entry, step.seal, step.layer));
+        let image = cache.image.iter();
+        let known = known.chain(image.map(|image| kept(EntryKind::Image, image, cache.image_seal.clone(), None)));
         Ok(known.collect())
     }
 }
@@ -94,7 +105,7 @@ impl LayerCache for Inline {
         Ok(self.steps.get().and_then(|steps| steps.get(name)).cloned())
     }
 
-    fn put(&self, name: &EntryName, _document: &str, _blob: &Blob) -> Result<(), Error> {
+    fn put(&self, name: &EntryName, _document: &str, _code: Option<&str>, _blob: &Blob) -> Result<(), Error> {
         Err(Error::refused(name, "an image is not written to"))
     }
 

@@ -17,6 +17,7 @@ mod mount_repository;
 mod mounts;
 mod place;
 mod registry;
+mod seal;
 mod tiers;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use mount_repository::{MountFound, MountRepository};
 pub use mounts::{CacheMounts, FIRST_INSTANCE, Lease, Pruned, Use, size_of_tree};
 pub use place::{Collected, Limits, Listed, Place, prune, size};
 pub use registry::{Network, PATIENCE, Repository};
+pub use seal::{Key, Seal, TooShort};
 pub use tiers::{Cache, Found, Hit, Options};
 
 use crate::image::LayerContent;
@@ -54,11 +56,11 @@ pub trait LayerCache: Send + Sync {
     /// [`Error::Refused`] for an entry that is not what it should be, others when the place cannot be read.
     fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error>;
 
-    /// Keeps an entry, in place of one of the same name.
+    /// Keeps an entry, in place of one of the same name; `code` is that of its seal.
     ///
     /// # Errors
     /// When the place cannot be written; then the entry of before may still be there.
-    fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error>;
+    fn put(&self, name: &EntryName, document: &str, code: Option<&str>, blob: &Blob) -> Result<(), Error>;
 
     /// Makes the blob of an entry a layer's content: checked and in `store`, or, where `lend` allows it, to be read, and
     /// checked, from where it is.
@@ -147,8 +149,23 @@ impl std::fmt::Display for EntryName {
 pub struct Kept {
     /// What it says.
     pub document: String,
+    /// The code of its seal, which is not looked at yet.
+    pub code: Option<String>,
     /// Its blob, which is not looked at yet.
     pub blob: Option<Descriptor>,
+}
+
+impl Kept {
+    /// Returns the entry if its seal is right; any entry where nobody has a key.
+    ///
+    /// # Errors
+    /// As [`Seal::check`].
+    fn sealed(self, name: &EntryName, seal: Option<&Seal>) -> Result<Self, Error> {
+        match seal {
+            Some(seal) => seal.check(name, &self.document, self.blob.as_ref(), self.code.as_deref()).map(|()| self),
+            None => Ok(self),
+        }
+    }
 }
 
 /// The blob of an entry that is to be kept.
@@ -172,4 +189,15 @@ pub enum Blob {
         /// Repositories that have it, too.
         from: Vec<Reference>,
     },
+}
+
+impl Blob {
+    /// Describes it; none where there is none.
+    fn descriptor(&self) -> Option<Descriptor> {
+        match self {
+            Self::None => None,
+            Self::Bytes { media_type, bytes } => Some(Descriptor::of(media_type, bytes)),
+            Self::Layer { descriptor, .. } => Some((**descriptor).clone()),
+        }
+    }
 }

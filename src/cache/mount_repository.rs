@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, Kept, LayerCache, Lend, Repository};
+use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, Kept, LayerCache, Lend, Repository, Seal};
 use crate::http::redact_within;
 use crate::image::Layer;
 use crate::oci::{Descriptor, media_type};
@@ -14,8 +14,8 @@ use crate::store::Store;
 
 /// Where cache mounts are kept for other pods.
 pub struct MountRepository {
-    /// The part that is written, then those above it.
-    levels: Vec<Repository>,
+    /// The part that is written, then those above it, each with its seal, if entries have one.
+    levels: Vec<(Repository, Option<Seal>)>,
     writes: bool,
     /// The time at the start of the build, in seconds since 1970.
     now: i64,
@@ -37,7 +37,7 @@ pub enum MountFound {
 
 impl MountRepository {
     /// Uses repositories, the nearest first; the first one is written, if any is.
-    pub fn new(levels: Vec<Repository>, writes: bool, now: i64) -> Self {
+    pub fn new(levels: Vec<(Repository, Option<Seal>)>, writes: bool, now: i64) -> Self {
         Self { levels, writes, now, fails: AtomicBool::new(false), above_fails: AtomicBool::new(false) }
     }
 
@@ -48,7 +48,7 @@ impl MountRepository {
 
     /// Names where it is written, for messages.
     pub fn describe(&self) -> String {
-        self.levels.first().map(Repository::describe).unwrap_or_default()
+        self.levels.first().map(|(level, _)| level.describe()).unwrap_or_default()
     }
 
     /// Looks for a cache mount that was kept at most `max_age` seconds ago; none once a registry has failed.
@@ -66,11 +66,11 @@ impl MountRepository {
             match self.find_in(level, key, max_age, store) {
                 Ok(None) => {}
                 Ok(Some(layer)) => return Ok(Some(MountFound::Files(Box::new(layer)))),
-                Err(error) if position == 0 && !matches!(error, Error::Refused { .. }) => {
+                Err(error) if position == 0 && !is_the_entrys_fault(&error) => {
                     return Err(self.failed(error));
                 }
                 Err(error) => {
-                    self.above_fails.fetch_or(!matches!(error, Error::Refused { .. }), Ordering::Relaxed);
+                    self.above_fails.fetch_or(!is_the_entrys_fault(&error), Ordering::Relaxed);
                     return Ok(Some(MountFound::Unusable(error)));
                 }
             }
@@ -88,24 +88,27 @@ impl MountRepository {
     /// # Errors
     /// [`Error`] when the registry fails.
     pub fn keep(&self, key: &CacheKey, text: &str, layer: &Layer, store: &Store) -> Result<(), Error> {
-        let Some(level) = self.levels.first().filter(|_| self.is_written()) else { return Ok(()) };
+        let Some((level, seal)) = self.levels.first().filter(|_| self.is_written()) else { return Ok(()) };
         let (made, diff_id, text) = (self.now, Some(layer.diff_id.clone()), redact_within(text));
         let entry = Entry { key: key.clone(), effect: key.clone(), made, created: String::new(), diff_id, text };
         let document = serde_json::to_string(&entry).expect("strings and numbers always serialize");
         let (descriptor, path) = (Box::new(layer.descriptor.clone()), store.path(&layer.descriptor.digest));
         let blob = Blob::Layer { descriptor, path, from: Vec::new() };
-        level.put(&EntryName::new(EntryKind::Mount, key), &document, &blob).map_err(|error| self.failed(error))
+        let name = EntryName::new(EntryKind::Mount, key);
+        let code = seal.as_ref().map(|seal| seal.make(&name, &document, blob.descriptor().as_ref()));
+        level.put(&name, &document, code.as_deref(), &blob).map_err(|error| self.failed(error))
     }
 
     fn find_in(
         &self,
-        level: &Repository,
+        (level, seal): &(Repository, Option<Seal>),
         key: &CacheKey,
         max_age: Option<u64>,
         store: &Store,
     ) -> Result<Option<Layer>, Error> {
         let name = EntryName::new(EntryKind::Mount, key);
-        let Some(Kept { document, blob }) = level.get(&name)? else { return Ok(None) };
+        let Some(kept) = level.get(&name)? else { return Ok(None) };
+        let Kept { document, code: _, blob } = kept.sealed(&name, seal.as_ref())?;
         let refused = |reason: &str| Error::refused(&name, reason);
         let entry: Entry = serde_json::from_str(&document).map_err(|_| refused("it is malformed"))?;
         let (Some(diff_id), Some(blob)) = (entry.diff_id, blob) else { return Err(refused("it lacks a part")) };
@@ -128,4 +131,8 @@ impl MountRepository {
         self.give_up();
         error
     }
+}
+
+fn is_the_entrys_fault(error: &Error) -> bool {
+    matches!(error, Error::Refused { .. } | Error::Unsealed { .. })
 }

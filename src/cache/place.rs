@@ -172,7 +172,7 @@ mod tests {
         for number in 0..200_u32 {
             let name = EntryName::new(EntryKind::Step, &Frames::new("test").with(number.to_string()).key());
             let blob = Blob::Bytes { media_type: "test", bytes: number.to_string().into() };
-            open("one").put(&name, "{}", &blob).expect("puts");
+            open("one").put(&name, "{}", None, &blob).expect("puts");
         }
         let limits = Limits { now: i64::MAX / 2, oldest: i64::MAX / 2, largest: u64::MAX };
         std::thread::scope(|scope| {

@@ -3,7 +3,6 @@
 //! *Invariant: manifests are OCI image manifests with an image configuration, since some registries take nothing else.
 //! What a manifest says is bound to its digest, and a blob that is named by it is read only as what its digest says.*
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -26,6 +25,8 @@ use crate::store::Store;
 const DOCUMENT: &str = "dev.yadokari.cache.document";
 /// The annotation with an entry's name.
 const NAME: &str = "dev.yadokari.cache.name";
+/// The annotation with the code of an entry's seal.
+const SEAL: &str = "dev.yadokari.cache.seal";
 /// The configuration of all entries: the smallest that is one.
 const CONFIG: &str =
     r#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
@@ -161,8 +162,9 @@ impl Repository {
             return Err(refused("it belongs to another key"));
         }
         let document = manifest.annotations.get(DOCUMENT).ok_or_else(|| refused("it says nothing"))?.clone();
+        let code = manifest.annotations.get(SEAL).cloned();
         let blob = manifest.layers.into_iter().find(|layer| layer.media_type != EMPTY);
-        Ok(Some((digest, Kept { document, blob })))
+        Ok(Some((digest, Kept { document, code, blob })))
     }
 
     /// Returns the names of all entries.
@@ -228,18 +230,19 @@ impl LayerCache for Repository {
         Ok(self.manifest(name)?.map(|(_, kept)| kept))
     }
 
-    fn put(&self, name: &EntryName, document: &str, blob: &Blob) -> Result<(), Error> {
+    fn put(&self, name: &EntryName, document: &str, code: Option<&str>, blob: &Blob) -> Result<(), Error> {
         let blobs = [self.push(Bytes::from_static(CONFIG.as_bytes()), media_type::OCI_CONFIG)?, self.keep(blob)?];
         let [config, layer] = blobs.each_ref().map(|(descriptor, _)| descriptor.clone());
-        let annotations = [(DOCUMENT, document), (NAME, &name.to_string())];
-        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let own_name = name.to_string();
+        let annotations = [(DOCUMENT, document), (NAME, &own_name)].into_iter().chain(code.map(|code| (SEAL, code)));
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let manifest = Manifest {
             schema_version: 2,
             media_type: media_type::OCI_MANIFEST.to_owned(),
             artifact_type: (name.kind == EntryKind::Mount).then(|| MOUNT.to_owned()),
             config,
             layers: vec![layer],
-            annotations: BTreeMap::from(annotations),
+            annotations,
         };
         let (reference, bytes) = (self.reference(name), Bytes::from(manifest.to_bytes()));
         let send = async |client: &Client, unknown: &[Digest]| {

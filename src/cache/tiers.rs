@@ -12,7 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Trail};
+use super::inline::{self, InlineCache};
+use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Seal, Trail};
 use crate::causes;
 use crate::http::redact_within;
 use crate::image::{Layer, LayerContent, LayerInventory};
@@ -47,6 +48,8 @@ pub struct Cache {
     /// Layers that a destination gets first, so that the registry can mount them for us.
     deferred: Mutex<Vec<Put>>,
     loans: Mutex<Loans>,
+    /// Of what is kept in images.
+    seal: Option<Seal>,
 }
 
 /// What a second attempt must know of the first.
@@ -62,6 +65,10 @@ struct Loans {
 
 struct Tier {
     store: Box<dyn LayerCache>,
+    /// Of all entries, where there is a key.
+    seal: Option<Seal>,
+    /// Whether it was told that there are entries without one.
+    told_unsealed: AtomicBool,
     writes: bool,
     mounts: bool,
     fails_to_read: AtomicBool,
@@ -114,16 +121,25 @@ impl Cache {
     /// Makes a cache without stores.
     pub fn new(options: Options, runtime: Handle, reporter: Arc<dyn Reporter>) -> Self {
         let (tasks, deferred) = (Mutex::default(), Mutex::default());
-        Self { tiers: Vec::new(), options, runtime, reporter, tasks, deferred, loans: Mutex::default() }
+        Self { tiers: Vec::new(), options, runtime, reporter, tasks, deferred, loans: Mutex::default(), seal: None }
     }
 
-    /// Adds a store that is asked after those before it; `mounts` says that it may take layers from a destination.
-    pub fn add(&mut self, store: Box<dyn LayerCache>, writes: bool, mounts: bool) {
+    /// Seals what is kept in images.
+    #[must_use]
+    pub fn sealed(self, seal: Option<Seal>) -> Self {
+        Self { seal, ..self }
+    }
+
+    /// Adds a store that is asked after those before it; `mounts` says that it may take layers from a destination. With a
+    /// seal, only entries that carry it count.
+    pub fn add(&mut self, store: Box<dyn LayerCache>, writes: bool, mounts: bool, seal: Option<Seal>) {
         let (fails_to_read, fails_to_write) = (AtomicBool::new(false), AtomicBool::new(false));
         let is_gone = AtomicBool::new(false);
         let (turns, reporter) = (Semaphore::new(AT_A_TIME), Arc::clone(&self.reporter));
         self.tiers.push(Arc::new(Tier {
             store,
+            seal,
+            told_unsealed: AtomicBool::new(false),
             writes,
             mounts,
             fails_to_read,
@@ -152,7 +168,7 @@ impl Cache {
         let name = EntryName::new(EntryKind::Step, key);
         let mut worst = Found::Nothing;
         for tier in self.tiers.iter().filter(|tier| tier.is_read()) {
-            let found = tier.store.get(&name).and_then(|kept| match kept {
+            let found = tier.sealed(&name).and_then(|kept| match kept {
                 Some(kept) => self.check((key, &name), kept, tier, (store, lend)),
                 None => Ok(Found::Nothing),
             });
@@ -161,8 +177,12 @@ impl Cache {
                 Ok(Found::Nothing) => {}
                 Ok(other) => worst = other,
                 Err(error) => {
-                    if let Error::Refused { reason, .. } = &error {
-                        worst = Found::Refused { reason: reason.clone() };
+                    match &error {
+                        Error::Refused { reason, .. } => worst = Found::Refused { reason: reason.clone() },
+                        Error::Unsealed { .. } => {
+                            worst = Found::Refused { reason: "it has no seal of the cache's key".to_owned() };
+                        }
+                        _ => {}
                     }
                     tier.failed_to_read(&error);
                 }
@@ -303,6 +323,23 @@ impl Cache {
         entry
     }
 
+    /// Makes a step a part of an image's configuration, to be found by `key`.
+    pub fn inline(&self, hit: &Hit, key: &CacheKey) -> InlineStep {
+        // An entry of an older executor may say more than an image may show.
+        let entry = Entry { key: key.clone(), text: redact_within(&hit.entry.text), ..hit.entry.clone() };
+        let layer = hit.layer.as_ref().map(|layer| layer.descriptor.clone());
+        let name = EntryName::new(EntryKind::Step, &entry.key);
+        let seal = self.seal.as_ref().map(|seal| seal.make(&name, &inline::document(&entry), layer.as_ref()));
+        InlineStep { entry, layer, seal }
+    }
+
+    /// Makes the steps of an image, and itself, a part of its configuration.
+    pub fn inline_image(&self, steps: Vec<InlineStep>, image: Entry) -> InlineCache {
+        let name = EntryName::new(EntryKind::Image, &image.key);
+        let image_seal = self.seal.as_ref().map(|seal| seal.make(&name, &inline::document(&image), None));
+        InlineCache { steps, image: Some(image), image_seal }
+    }
+
     /// Keeps what was left for later, and waits until all is kept. `delivered` are repositories that have the layers.
     pub fn finish(&self, delivered: &[Reference]) {
         for mut put in std::mem::take(&mut *self.deferred.lock().unwrap_or_else(PoisonError::into_inner)) {
@@ -352,7 +389,11 @@ impl Tier {
             return;
         }
         let tier = Arc::clone(&self);
-        let work = move || tier.store.put(&put.name, &put.document, &put.blob);
+        let work = move || {
+            let blob = put.blob.descriptor();
+            let code = tier.seal.as_ref().map(|seal| seal.make(&put.name, &put.document, blob.as_ref()));
+            tier.store.put(&put.name, &put.document, code.as_deref(), &put.blob)
+        };
         // A task that panicked has kept nothing, which is all that can be said of it.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
             self.failed_to_write(&error);
@@ -367,14 +408,24 @@ impl Tier {
         self.writes && !self.is_gone.load(Ordering::Relaxed) && !self.fails_to_write.load(Ordering::Relaxed)
     }
 
+    /// Finds an entry, which has the seal of the key where there is a key.
+    fn sealed(&self, name: &EntryName) -> Result<Option<Kept>, Error> {
+        self.store.get(name)?.map(|kept| kept.sealed(name, self.seal.as_ref())).transpose()
+    }
+
     fn get(&self, name: &EntryName) -> Option<Kept> {
-        self.store.get(name).inspect_err(|error| self.failed_to_read(error)).ok().flatten()
+        self.sealed(name).inspect_err(|error| self.failed_to_read(error)).ok().flatten()
     }
 
     fn failed_to_read(&self, error: &Error) {
         match error {
             Error::Interrupted => {}
             Error::Refused { .. } => self.warn(&format!("{error}; it is made anew")),
+            Error::Unsealed { .. } => {
+                if !self.told_unsealed.swap(true, Ordering::Relaxed) {
+                    self.warn("it has entries without a seal of the cache's key, which do not count");
+                }
+            }
             Error::Write { .. } | Error::Read { .. } | Error::Registry(_) | Error::Store(_) => {
                 if !self.is_unreachable(error)
                     && !self.fails_to_read.swap(true, Ordering::Relaxed)
@@ -388,7 +439,7 @@ impl Tier {
 
     fn failed_to_write(&self, error: &Error) {
         // What is refused here is one entry's own fault: its layer is in another store only.
-        if matches!(error, Error::Interrupted | Error::Refused { .. }) {
+        if matches!(error, Error::Interrupted | Error::Refused { .. } | Error::Unsealed { .. }) {
             return;
         }
         if !self.is_unreachable(error) && !self.fails_to_write.swap(true, Ordering::Relaxed) && !self.is_told(error) {
@@ -414,14 +465,5 @@ impl Tier {
     fn warn(&self, message: &str) {
         let message = format!("cache {}: {message}", self.store.describe());
         self.reporter.report(Event::Warning { rule: "Cache", line: None, message: &message });
-    }
-}
-
-impl Hit {
-    /// Makes the step a part of an image's configuration, to be found by `key`.
-    pub fn inline(&self, key: &CacheKey) -> InlineStep {
-        // An entry of an older executor may say more than an image may show.
-        let entry = Entry { key: key.clone(), text: redact_within(&self.entry.text), ..self.entry.clone() };
-        InlineStep { entry, layer: self.layer.as_ref().map(|layer| layer.descriptor.clone()) }
     }
 }

@@ -90,6 +90,7 @@ fn failure(error: &cache::Error) -> Failure {
         | cache::Error::Read { .. }
         | cache::Error::Store(_)
         | cache::Error::Refused { .. }
+        | cache::Error::Unsealed { .. }
         | cache::Error::Interrupted => Kind::Disk,
     };
     Failure::from_error(kind, error)

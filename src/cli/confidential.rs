@@ -40,6 +40,10 @@ pub(super) fn files(resolved: &Resolved) -> Vec<PathBuf> {
     let named = [&network.endpoints.google_file, &network.azure.token_file].into_iter().flatten();
     let mut files: Vec<PathBuf> = documents.chain(secrets).chain(keys).chain(at_home).collect();
     files.extend(run.agents.values().flatten().chain(&network.context.git.keys).chain(named).cloned());
+    files.extend(resolved.request.cache.key.iter().filter_map(|source| match source {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Value(_) => None,
+    }));
     files.extend(network.named_files.iter().cloned());
     files
 }

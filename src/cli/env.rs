@@ -70,6 +70,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "HOME", effect: "home directory; credentials are also looked for in $HOME/.docker" },
     Variable { name: "PATH", effect: "where credential helpers are" },
     Variable { name: "KANIKO_DIR", effect: "default of --state-dir" },
+    Variable {
+        name: "YADOKARI_CACHE_KEY",
+        effect: "key that entries of the cache are sealed with, if no file is given",
+    },
     Variable { name: "KANIKO_NO_PUSH", effect: "true or false; overrides --no-push" },
     Variable { name: "KANIKO_PRINT_PLAN", effect: "true or false; true is --print-plan" },
     Variable { name: "KANIKO_REGISTRY_MIRROR", effect: "one more --registry-mirror" },
@@ -340,6 +344,7 @@ mod tests {
             ("HOME", "/h", |e| format!("{:?}", e.directories.home), "Some(\"/h\")"),
             ("PATH", "/a:/b", |e| format!("{:?}", e.directories.programs), "[\"/a\", \"/b\"]"),
             ("KANIKO_DIR", "/k", |e| format!("{:?}", e.directories.state), "\"/k\""),
+            ("YADOKARI_CACHE_KEY", "k", |e| format!("{:?}", e.value("YADOKARI_CACHE_KEY")), "Ok(Some(\"k\"))"),
             ("KANIKO_NO_PUSH", "true", |e| format!("{:?}", e.variable("KANIKO_NO_PUSH")), "Ok(Some(\"true\"))"),
             ("KANIKO_PRINT_PLAN", "1", |e| format!("{:?}", e.variable("KANIKO_PRINT_PLAN")), "Ok(Some(\"1\"))"),
             (

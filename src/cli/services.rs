@@ -3,10 +3,13 @@
 //! *Invariant: all that the executor needs of its own root file system (certificates, resolver configuration,
 //! credentials) is read here, before anything is unpacked: in `container` isolation `/` is another image later.*
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
+use zeroize::Zeroizing;
 
 use super::confidential;
 use super::exit::{Failure, Kind};
@@ -17,15 +20,18 @@ use super::request::{Network, Resolved, Warning};
 use super::signals::{LastWords, Signals};
 use super::state::StateDirectory;
 use crate::builder::{Additions, Failed, Fetching, Services};
-use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, MountRepository, Repository};
+use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Key, MountRepository, Repository, Seal};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
 use crate::output;
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Clouds, Credentials};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, SecretSource};
 use crate::rootfs::Fidelity;
 use crate::store::Store;
+
+/// Keys are shorter.
+const LARGEST_KEY: u64 = 64 << 10;
 
 /// Makes the runtime that drives the network's tasks.
 ///
@@ -142,9 +148,10 @@ fn assemble(
         is_cancelled: Arc::new(move || stopped.is_interrupted()),
         given_up: Arc::default(),
     };
-    let cache = Arc::new(cache(request, &network));
-    let mounts = mounts(request, &network);
-    let known = Inventories::new(&inventories(&request.state_directory), &token(request)).shared(Arc::clone(&cache));
+    let key = request.cache.key.as_ref().map(cache_key).transpose()?;
+    let cache = Arc::new(cache(request, &network, key.as_ref()));
+    let mounts = mounts(request, &network, key.as_ref());
+    let known = inventories(request, &*isolation).map_err(|error| Failure::from_error(Kind::System, &error))?;
     Ok(Services {
         agent,
         access: resolved.network.context.clone(),
@@ -153,8 +160,8 @@ fn assemble(
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
         base_images: BaseImages::new(&request.base_images, "build"),
-        cache,
-        inventories: known,
+        cache: Arc::clone(&cache),
+        inventories: known.shared(cache),
         isolation,
         run: super::run_services::open(&request.run, mounts, &token(request), &resolved.working)?,
         fidelity,
@@ -168,24 +175,31 @@ fn assemble(
 }
 
 /// Opens the stores of the cache, the nearest first; nothing is read yet.
-fn cache(request: &BuildRequest, network: &cache::Network) -> Cache {
+fn cache(request: &BuildRequest, network: &cache::Network, key: Option<&Key>) -> Cache {
     let asked = &request.cache;
     let options = cache::Options { now: asked.now, ttl: asked.ttl };
-    let mut cache = Cache::new(options, network.runtime.clone(), Arc::clone(&network.reporter));
     let token = token(request);
-    for (position, namespace) in levels(&asked.namespace).iter().enumerate() {
+    let levels = levels(&asked.namespace);
+    let seal = |part: &[String]| key.map(|key| Seal::of(key, part));
+    // An image has all parts of a cache that its build could read.
+    let of_images = seal(&asked.namespace).map(|seal| seal.reading(&levels));
+    let cache = Cache::new(options, network.runtime.clone(), Arc::clone(&network.reporter));
+    let mut cache = cache.sealed(of_images.clone());
+    for (position, namespace) in levels.iter().enumerate() {
         if let Some(directory) = &asked.directory {
             let directory = Directory::new(&directory_of(directory, namespace), &token);
-            cache.add(Box::new(directory), asked.writes && position == 0, false);
+            cache.add(Box::new(directory), asked.writes && position == 0, false, seal(namespace));
         }
     }
-    for (position, repository) in asked.repository.iter().flat_map(|root| asked.levels(root)).enumerate() {
-        let repository = Repository::new(network.clone(), repository);
-        cache.add(Box::new(repository), asked.writes && position == 0, true);
+    if let Some(root) = &asked.repository {
+        for (position, (repository, part)) in asked.levels(root).into_iter().zip(&levels).enumerate() {
+            let repository = Repository::new(network.clone(), repository);
+            cache.add(Box::new(repository), asked.writes && position == 0, true, seal(part));
+        }
     }
     for image in &asked.images {
         let image = Inline::new(network.clone(), image.clone(), request.platform.clone());
-        cache.add(Box::new(image), false, false);
+        cache.add(Box::new(image), false, false, of_images.clone());
     }
     cache
 }
@@ -196,12 +210,14 @@ fn token(request: &BuildRequest) -> std::borrow::Cow<'_, str> {
 }
 
 /// Returns where cache mounts are kept for other pods, if anywhere; nothing is read yet.
-fn mounts(request: &BuildRequest, network: &cache::Network) -> Option<MountRepository> {
+fn mounts(request: &BuildRequest, network: &cache::Network, key: Option<&Key>) -> Option<MountRepository> {
     let repository = request.run.caches.repository.as_ref()?;
     // Another registry than that of the layers, perhaps: what gives up the one does not give up the other.
     let network = cache::Network { given_up: Arc::default(), ..network.clone() };
-    let levels = request.cache.levels(repository).into_iter();
-    let levels = levels.map(|repository| Repository::new(network.clone(), repository));
+    let parts = levels(&request.cache.namespace);
+    let levels = request.cache.levels(repository).into_iter().zip(parts);
+    let levels = levels
+        .map(|(repository, part)| (Repository::new(network.clone(), repository), key.map(|key| Seal::of(key, part))));
     Some(MountRepository::new(levels.collect(), request.cache.writes, request.cache.now))
 }
 
@@ -258,7 +274,37 @@ pub(super) fn credentials(network: &Network, reporter: &Arc<dyn Reporter>) -> Re
     Ok((agent, credentials))
 }
 
-/// Inventories of base layers outlive the run: they stand beside its directory.
-fn inventories(state_directory: &Path) -> std::path::PathBuf {
-    state_directory.with_file_name("yadokari-inventories")
+/// Reads the key of the cache.
+///
+/// # Errors
+/// [`Failure`] of kind usage when it cannot be read, or is too short.
+fn cache_key(source: &SecretSource) -> Result<Key, Failure> {
+    let (whence, bytes) = match source {
+        SecretSource::Value(value) => {
+            ("the key of the cache in YADOKARI_CACHE_KEY".to_owned(), Zeroizing::new(value.clone().into_bytes()))
+        }
+        SecretSource::File(path) => {
+            let whence = format!("the key of the cache in {}", path.display());
+            let mut bytes = Zeroizing::new(Vec::new());
+            let read = File::open(path).and_then(|file| file.take(LARGEST_KEY).read_to_end(&mut bytes));
+            read.map_err(|error| Failure::new(Kind::Usage, format!("{whence} cannot be read: {error}")))?;
+            (whence, bytes)
+        }
+    };
+    Key::new(&bytes).map_err(|error| Failure::new(Kind::Usage, format!("{whence} cannot be used: {error}")))
+}
+
+/// Inventories of base layers outlive the run: they stand beside its directory. Where RUN is root in the container's own
+/// root, now or in another build in this container, it could write there: then they last for this run only.
+fn inventories(request: &BuildRequest, isolation: &dyn Isolation) -> std::io::Result<Inventories> {
+    let (token, now) = (token(request), request.cache.now);
+    match isolation.abilities().isolation {
+        "container" | "chroot" => {
+            Inventories::new(&request.state_directory.join("inventories"), &token, now).of_this_run()
+        }
+        _ => {
+            let name = format!("yadokari-inventories-{}", isolation::outer_user());
+            Ok(Inventories::new(&request.state_directory.with_file_name(name), &token, now))
+        }
+    }
 }

@@ -41,6 +41,20 @@ pub(super) fn parse_map(text: &str) -> Vec<Extent> {
         .collect()
 }
 
+/// Returns who started the executor: the user's id outside of the namespace that it has entered, or its own where it is
+/// in none.
+pub fn outer_user() -> u32 {
+    let own = rustix::process::geteuid().as_raw();
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    outside(&parse_map(&map), own)
+}
+
+/// Finds what an id is in the namespace around.
+fn outside(map: &[Extent], id: u32) -> u32 {
+    let offset = |extent: &Extent| id.checked_sub(extent.inside).filter(|offset| *offset < extent.count);
+    map.iter().find_map(|extent| extent.outside.checked_add(offset(extent)?)).unwrap_or(id)
+}
+
 /// Plans a map that gives each id of the namespace around to the new one under the same number.
 pub(super) fn identity(around: &[Extent]) -> Vec<Extent> {
     around.iter().map(|extent| Extent { outside: extent.inside, ..*extent }).collect()
@@ -148,6 +162,13 @@ mod tests {
 
     fn extent(inside: u32, outside: u32, count: u32) -> Extent {
         Extent { inside, outside, count }
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_name_outside() {
+        let map = [extent(0, 1000, 1), extent(1, 100_000, 65_536)];
+        assert_eq!([0, 7, 65_536, 65_537].map(|id| outside(&map, id)), [1000, 100_006, 165_535, 65_537]);
+        assert_eq!(outside(&[], 7), 7);
     }
 
     #[test]

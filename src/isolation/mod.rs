@@ -52,6 +52,7 @@ pub use choose::{Chosen, Options, none, open};
 pub use descendants::Sender;
 pub use enter::{Entered, Ground, enter};
 pub use error::Error;
+pub use ids::outer_user;
 pub use init::init_main;
 pub use pod_files::WrittenFile;
 pub use process::{

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::SecretSource;
 use crate::oci::Reference;
 
 /// How the layers of steps are kept and found again.
@@ -22,6 +23,8 @@ pub struct CacheRequest {
     pub ttl: i64,
     /// The time at the start of the build, in seconds since 1970.
     pub now: i64,
+    /// The key that entries are sealed with; without one any entry counts.
+    pub key: Option<SecretSource>,
     /// Which steps' layers are kept and found.
     pub steps: CachedSteps,
     /// Whether the image itself says which of its layers belongs to which step.

@@ -48,6 +48,12 @@ pub struct CacheArgs {
     /// registry it is a repository of its own below --cache-repo, for which rights can be given.
     #[arg(long, value_name = "NAME")]
     pub cache_namespace: Option<String>,
+    /// Seal what is kept with the key in this file, and take only what has that seal.
+    ///
+    /// At least 32 bytes, such as the text of `openssl rand -hex 32`. In container isolation a RUN could read the file:
+    /// give the key in the variable YADOKARI_CACHE_KEY there.
+    #[arg(long, value_name = "FILE")]
+    pub cache_key_file: Option<PathBuf>,
     /// Also take layers from this image, if it was built with --cache-inline; may be given many times.
     #[arg(long, value_name = "IMAGE")]
     pub cache_from: Vec<String>,

@@ -8,8 +8,10 @@ use crate::cache::Limits;
 use crate::cli::args::{Args, CacheModeName, CachePlaceArgs, CachePruneArgs, CacheSwitch};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
-use crate::request::{CacheRequest, CachedSteps};
+use crate::request::{CacheRequest, CachedSteps, SecretSource};
 
+/// The variable with the key that entries are sealed with.
+const KEY: &str = "YADOKARI_CACHE_KEY";
 /// How `--cache-repo` names a directory.
 const DIRECTORY: &str = "oci:";
 /// The part of `--cache-dir` that layers are in; base images are beside it.
@@ -42,6 +44,7 @@ pub(super) fn cache(
         repository: place.repository,
         images: images.map(|text| reference("--cache-from", text)).collect::<Result<_, _>>()?,
         namespace: namespace(given.cache_namespace.as_deref())?,
+        key: key(args, environment)?,
         writes: given.cache_mode == CacheModeName::Rw && !given.no_push_cache,
         ttl: seconds(given.cache_ttl),
         now: environment.moment.now,
@@ -61,6 +64,15 @@ fn is_on(args: &Args) -> bool {
         CacheSwitch::On => true,
         CacheSwitch::Auto => has_directory || has_repository,
     }
+}
+
+/// Returns where the key of the cache is; a flag goes before the variable.
+fn key(args: &Args, environment: &Environment) -> Result<Option<SecretSource>, UsageError> {
+    let file = args.cache.cache_key_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+    if let Some(file) = file {
+        return Ok(Some(SecretSource::File(absolute(file, &environment.directories.working))));
+    }
+    Ok(environment.value(KEY)?.map(|key| SecretSource::Value(key.to_owned())))
 }
 
 /// Tells of a cache that other flags leave without any effect.

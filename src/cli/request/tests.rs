@@ -252,6 +252,7 @@ const CACHE: &[Row] = &[
     ("--cache-namespace=pr/12", |r| shown(&r.request.cache.namespace), "[pr, 12]"),
     ("--cache-namespace=", |r| shown(&r.request.cache.namespace), "[]"),
     ("--cache-from=r.io/a --cache-from=", |r| shown(r.request.cache.images.len()), "1"),
+    ("--cache-key-file=k", |r| shown(r.request.cache.key.as_ref()), "Some(File(/work/k))"),
     ("--cache-inline", |r| shown(r.request.cache.inline), "true"),
     ("--print-build-key", |r| shown(r.request.cache.print_key), "true"),
     ("--skip-existing", |r| shown(r.request.cache.skip_existing), "true"),

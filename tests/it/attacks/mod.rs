@@ -2,6 +2,8 @@
 //! processes of a machine: and what comes of it.
 
 mod bytes;
+mod cache;
+mod claims;
 mod command_line;
 mod container_files;
 mod devices;
