@@ -64,7 +64,7 @@ impl Tree {
     /// Makes a tree of an open directory; `path` is for messages.
     pub fn of(root: OwnedFd, path: &Path) -> Result<Self, Error> {
         let resolver = Resolver::probe(root.as_fd());
-        Ok(Self { root, path: path.to_owned(), resolver })
+        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default() })
     }
 
     /// Opens the same directory once more.
