@@ -64,7 +64,12 @@ pub fn open(path: &Path, scope: Scope<'_>) -> io::Result<Option<Found>> {
     let is_proc = walk.is_proc();
     let follow = if is_proc { OFlags::empty() } else { OFlags::NOFOLLOW };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | follow;
-    let fd = match openat(walk.here(), &name, flags, Mode::empty()) {
+    // Without changing its access time, where that is permitted: the context is only read.
+    let opened = match openat(walk.here(), &name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(walk.here(), &name, flags, Mode::empty()),
+        result => result,
+    };
+    let fd = match opened {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
         // A socket.

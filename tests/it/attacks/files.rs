@@ -104,15 +104,18 @@ fn a_dockerfile_that_leads_out_is_not_read() {
         if !isolation.allowed("attacks: Dockerfile that is a link") {
             continue;
         }
-        for (target, is_ignore_file) in
-            [("/proc/self/environ", false), ("/etc/passwd", false), ("/dev/zero", false), ("/proc/self/environ", true)]
-        {
+        for (target, is_ignore_file) in [
+            ("/proc/self/environ", false),
+            ("/proc/version", false),
+            ("/dev/zero", false),
+            ("/proc/self/environ", true),
+        ] {
             let source = one_file();
             let name = if is_ignore_file { "Dockerfile.dockerignore" } else { "Dockerfile" };
             point(&source.join(name), target);
             let build = Executor::new(isolation, source.path()).only_layout().run().expect(76);
             assert!(build.stderr.contains("leads out of"), "{target} in {}: {}", isolation.name(), build.stderr);
-            assert!(!build.stderr.contains("root:x:0") && !build.stderr.contains("PATH="), "{}", build.stderr);
+            assert!(!build.stderr.contains("Linux version") && !build.stderr.contains("PATH="), "{}", build.stderr);
         }
     }
 }
@@ -140,7 +143,7 @@ fn files_that_flags_name_are_not_read_through_links_that_lead_out() {
         }
         for (flag, code) in [("--build-arg-file=DIR/secret", 72), ("--secret=id=x,src=DIR/secret", 72)] {
             let source = one_file();
-            point(&source.join("secret"), "/etc/passwd");
+            point(&source.join("secret"), "/proc/version");
             let mut executor = Executor::new(isolation, source.path());
             let flag = flag.replace("DIR", &executor.sources());
             let build = executor.only_layout().add(&[&flag]).run().expect(code);

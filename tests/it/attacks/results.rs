@@ -53,7 +53,8 @@ fn what_a_run_wrote_into_results_is_gone() {
             &[],
         );
         let mut executor = executor(isolation, &source, results.path());
-        executor.only_layout().run().expect(0);
+        // A RUN that writes into a volume fails; elsewhere it writes into its own root.
+        executor.only_layout().run().expect(if isolation == Isolation::Container { 71 } else { 0 });
         let read = |name: &str| fs::read_to_string(results.join(name)).ok();
         for name in ["IMAGE_URL", "IMAGE_DIGEST", "IMAGE_REF", "CHAINS-GIT_URL"] {
             assert_eq!(read(name), None, "{name} in {}", isolation.name());
