@@ -70,6 +70,27 @@ pub(super) fn is_outside(name: &[u8]) -> bool {
     name.starts_with(b"/") || name.split(|byte| *byte == b'/').any(|part| part == b"..")
 }
 
+/// What becomes of names that lead out of the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// They are refused.
+    Layer,
+    /// Those that would not if their `..` were resolved are refused as well, and absolute ones.
+    Strict,
+    /// They end at the root.
+    Rooted,
+}
+
+impl Names {
+    pub(super) fn path(self, name: &[u8]) -> Result<PathBuf, &'static str> {
+        match self {
+            Self::Strict if is_outside(name) => Err("its path is absolute or has `..` in it"),
+            Self::Layer | Self::Strict => normalized(name).map_err(PathFault::reason),
+            Self::Rooted => rooted(name).map_err(PathFault::reason),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use super::header::{self, BLOCK, Fault, Fields};
 use super::layer_inventory::LayerInventory;
-use super::path::{PATH_MAX, PathFault, is_outside, normalized, rooted};
+use super::path::{Names, PATH_MAX, rooted};
 use super::record::Record;
 use super::sparse::{self, Form, Holes, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Stop, Timestamp, go_on, pax};
@@ -38,27 +38,6 @@ pub struct LayerReader<R> {
     record: Option<Record>,
     names: Names,
     stop: Option<Stop>,
-}
-
-/// What becomes of names that lead out of the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names {
-    /// They are refused.
-    Layer,
-    /// Those that would not if their `..` were resolved are refused as well, and absolute ones.
-    Strict,
-    /// They end at the root.
-    Rooted,
-}
-
-impl Names {
-    fn path(self, name: &[u8]) -> Result<PathBuf, Fault> {
-        match self {
-            Self::Strict if is_outside(name) => Err("its path is absolute or has `..` in it"),
-            Self::Layer | Self::Strict => normalized(name).map_err(PathFault::reason),
-            Self::Rooted => rooted(name).map_err(PathFault::reason),
-        }
-    }
 }
 
 impl<R: Read> LayerReader<R> {

@@ -24,11 +24,10 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Takes the directory that a file is in, or `working` where it is below that.
-    fn of(path: &'a Path, working: &'a Path) -> Self {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let is_below = working.parent().is_some() && path.starts_with(working);
-        Self { directory: if is_below { working } else { parent }, is_whole: false }
+    /// Takes `working` where a file is below it; elsewhere no directory is somebody's but mounts and Git work trees.
+    fn of(path: &Path, working: &'a Path) -> Self {
+        let directory = if path.starts_with(working) { working } else { Path::new("/") };
+        Self { directory, is_whole: false }
     }
 }
 
