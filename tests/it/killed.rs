@@ -90,38 +90,37 @@ fn what_builds_killed_on_a_machine_leave_harms_none_that_follows() {
         assert_eq!(registry.digest("app:1"), Some(expected), "round {round}");
     }
     eprintln!("killed {killed} builds on the machine; {ended} were faster");
-    assert!(killed > 0, "none was killed: the test shows nothing");
+    assert!(killed >= kills() / 4, "{killed} were killed: the test shows little");
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is there");
     assert!(!mounts.contains(&volume.path().display().to_string()), "{mounts}");
 }
 
-/// Kills builds in one container, of which each may have set aside what the shell needs: so it calls itself by what /proc
-/// says.
+/// Kills builds in one container, of which each may have set aside what the shell calls: so that is on a volume.
 const SCRIPT: &str = r#"
-busybox() { /proc/$$/exe "$@"; }
+/busybox/busybox cp /busybox/busybox /step-results/busybox || exit
+busybox() { /step-results/busybox "$@"; }
 build() {
     /kaniko/executor "$@" >/step-results/log 2>&1
 }
 say() { echo "$@" >&2; exit 9; }
 echo mine > /mine
+now() { busybox cut -d ' ' -f 1 /proc/uptime; }
+begun=$(now)
+build "$@" || say "$(busybox cat /step-results/log)"
+whole=$(now)
 round=0 killed=0 ended=0
 for moments in $ROUNDS; do
     round=$((round + 1))
-    for moment in $(echo "$moments" | /proc/$$/exe tr , ' '); do
-        build "$@" $CACHE --build-arg=ROUND=$round --digest-file=/step-results/digest &
-        busybox sleep "$moment"
-        # Whatever of it is left; the shell that waits for it among them.
-        for process in /proc/[0-9]*; do
-            if [ "$(busybox readlink $process/exe)" = /kaniko/executor ]; then
-                kill -KILL "${process#/proc/}" 2>/dev/null
-            fi
-        done
+    for moment in $(echo "$moments" | busybox tr , ' '); do
+        (exec /kaniko/executor "$@" $CACHE --build-arg=ROUND=$round --digest-file=/step-results/digest) >/step-results/log 2>&1 &
+        busybox sleep "$(busybox awk "BEGIN { print ($whole - $begun) * $moment / 1000 }")"
+        kill -KILL $! 2>/dev/null
         if wait $!; then ended=$((ended + 1)); else killed=$((killed + 1)); fi
     done
     build "$@" $CACHE --build-arg=ROUND=$round --digest-file=/step-results/digest || say "round $round: $(busybox cat /step-results/log)"
     build "$@" --build-arg=ROUND=$round --digest-file=/step-results/plain || say "round $round, no cache: $(busybox cat /step-results/log)"
     found=$(busybox cat /step-results/digest) expected=$(busybox cat /step-results/plain)
-    [ "$found" = "$expected" ] || say "round $round, killed after $moments s: $found, not $expected"
+    [ "$found" = "$expected" ] || say "round $round, killed after $moments thousandths: $found, not $expected"
     [ "$(/busybox/busybox cat /mine)" = mine ] || say "round $round: the container was not given back"
 done
 echo "killed $killed builds in a pod; $ended were faster"
@@ -136,14 +135,15 @@ fn what_builds_killed_in_a_pod_leave_harms_none_that_follows() {
     let source = source(DOCKERFILE, &[("file", "x\n")]);
     let mut executor = Executor::in_pod(Isolation::Container, Pod::plain(), source.path());
     executor.push_plain(&registry, "app:1").env("SOURCE_DATE_EPOCH", "1700000000").within(Duration::from_secs(1800));
-    let seconds = |moment: &u64| format!("{}.{:03}", moment / 1000, moment % 1000);
-    let rounds: Vec<String> = moments(Duration::from_millis(1500))
+    // The script knows how long a build takes there: these are thousandths of that.
+    let rounds: Vec<String> = moments(Duration::from_secs(1))
         .chunks(ROUND)
-        .map(|moments| moments.iter().map(seconds).collect::<Vec<_>>().join(","))
+        .map(|moments| moments.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
         .collect();
     executor.env("ROUNDS", &rounds.join(" "));
     executor.env("CACHE", &format!("--cache --cache-repo={}", registry.repository("cache")));
     let build = executor.run_script(SCRIPT).expect(0);
     eprint!("{}", build.stdout);
-    assert!(build.stdout.starts_with("killed ") && !build.stdout.contains("killed 0 "), "{}", build.stdout);
+    let killed = build.stdout.split(' ').nth(1).and_then(|number| number.parse::<usize>().ok());
+    assert!(killed.is_some_and(|killed| killed >= kills() / 4), "{}", build.stdout);
 }
