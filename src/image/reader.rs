@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use super::header::{self, BLOCK, Fault, Fields};
 use super::layer_inventory::LayerInventory;
-use super::path::{Names, PATH_MAX, rooted};
+use super::path::{Names, PATH_MAX};
 use super::record::Record;
 use super::sparse::{self, Form, Holes, MapInData, SparseMap};
 use super::{Entry, EntryKind, Error, Stop, Timestamp, go_on, pax};
