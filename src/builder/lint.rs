@@ -68,8 +68,8 @@ pub(super) fn refuse(linted: &Linted) -> Result<(), Error> {
     }
 }
 
-/// Finds sources of COPY and ADD that are not in the context. The error is the first one's in a stage that the last
-/// stage needs: the build fails with it.
+/// Finds sources of COPY and ADD that are not in the context. The error is the first one's in a stage that the target
+/// needs: the build fails with it.
 pub(super) fn missing(plan: &BuildPlan, context: &Context) -> Result<(Vec<Warning>, Option<Error>), Error> {
     let everything = Patterns::default();
     let source = Source::context(&context.tree, &everything, false);
@@ -96,10 +96,10 @@ pub(super) fn missing(plan: &BuildPlan, context: &Context) -> Result<(Vec<Warnin
     Ok((found, error))
 }
 
-/// Returns the last stage and all that it needs.
+/// Returns the target and all that it needs.
 fn needed(plan: &BuildPlan) -> BTreeSet<StageId> {
     let mut needed = BTreeSet::new();
-    let mut rest: Vec<StageId> = plan.stages.len().checked_sub(1).map(StageId).into_iter().collect();
+    let mut rest = vec![plan.target];
     while let Some(id) = rest.pop() {
         if needed.insert(id) {
             rest.extend(plan.stages.get(id.0).map(Stage::inputs).unwrap_or_default());
