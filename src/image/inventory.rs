@@ -225,7 +225,7 @@ impl Inventory {
     /// # Errors
     /// [`Error::Loop`] after 40 links, [`Error::NotDirectory`] where a part before the last is another kind of file.
     pub fn resolve(&self, path: &Path, follow_last: bool) -> Result<Resolved<'_>, Error> {
-        Ok(self.resolved(self.way(path, follow_last)?))
+        Ok(self.resolved(&self.way(path, follow_last)?))
     }
 
     /// Follows `path` as the kernel does for a process whose root is the directory `root`: absolute links begin there, and
@@ -234,10 +234,10 @@ impl Inventory {
     /// # Errors
     /// As [`Inventory::resolve`]; `root` itself must be a real path.
     pub fn resolve_below(&self, root: &Path, path: &Path, follow_last: bool) -> Result<Resolved<'_>, Error> {
-        Ok(self.resolved(self.continued(self.way(root, false)?, path, follow_last)?))
+        Ok(self.resolved(&self.continued(self.way(root, false)?, path, follow_last)?))
     }
 
-    fn resolved(&self, way: Way) -> Resolved<'_> {
+    fn resolved(&self, way: &Way) -> Resolved<'_> {
         let node = if way.missing.is_empty() { Some(self.node(way.end())) } else { None };
         let parts: Vec<_> =
             way.found.iter().map(|(name, _)| &name[..]).chain(way.missing.iter().map(|m| &m[..])).collect();

@@ -237,7 +237,7 @@ impl Unpacker<'_> {
         for name in place.directory().xattrs(place.name)?.into_keys() {
             if !entry.xattrs.contains_key(&name) {
                 let removed = place.directory().remove_xattr(place.name, &name);
-                self.without_attribute(removed, place.path);
+                self.without_attribute(&removed, place.path);
             }
         }
         Ok(())
@@ -317,7 +317,7 @@ impl Unpacker<'_> {
             if is_foreign(name) {
                 continue;
             }
-            if name == DEFAULT_ACL || self.without_attribute(set(name, value), &entry.path) {
+            if name == DEFAULT_ACL || self.without_attribute(&set(name, value), &entry.path) {
                 done.insert(name.clone(), value.clone());
             }
         }
@@ -343,7 +343,7 @@ impl Unpacker<'_> {
     /// Attributes are data of the layer, which keeps them. Kernels, file systems and security modules refuse many: those
     /// of `trusted.` and `security.` to all but the machine's own root, `system.nfs4_acl` and `btrfs.` wherever the
     /// disk is of another kind.
-    fn without_attribute(&mut self, result: Result<(), Error>, path: &Path) -> bool {
+    fn without_attribute(&mut self, result: &Result<(), Error>, path: &Path) -> bool {
         if result.is_err() {
             self.warnings.add(Omission::Xattrs, path);
         }
@@ -359,7 +359,7 @@ impl Unpacker<'_> {
         for (path, acl) in std::mem::take(&mut self.default_acls) {
             if let Some(parent) = self.enter_existing(&path)? {
                 let set = parent.directory.set_xattr(OsStr::new("."), DEFAULT_ACL, &acl);
-                self.without_attribute(set, &path);
+                self.without_attribute(&set, &path);
             }
         }
         let mut times: Vec<(Inode, (PathBuf, Timestamp))> = std::mem::take(&mut self.times).into_iter().collect();
