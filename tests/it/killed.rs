@@ -29,6 +29,7 @@ RUN cat /file /round > /both && rm /same
 /// How many are killed before one is let be.
 const ROUND: usize = 5;
 
+#[expect(clippy::disallowed_methods, reason = "the tests' own switches, not the executor's")]
 fn kills() -> usize {
     std::env::var("YADOKARI_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
 }

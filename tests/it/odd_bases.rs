@@ -144,7 +144,7 @@ fn what_other_builders_left_is_taken() {
             bases::blob(directory, &[&encoder.finish().expect("memory")[..], behind].concat(), OCI_LAYER)
         });
         let layers = packed.collect();
-        bases::replace_layers(directory, &mut image, layers);
+        bases::replace_layers(directory, &mut image, &layers);
         vec![image]
     });
     for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("bases: odd ones")) {

@@ -337,12 +337,12 @@ pub(crate) fn image_with(directory: &Path, layers: &[Vec<u8>], change: impl FnOn
 }
 
 /// Gives an image other blobs for its layers.
-pub(crate) fn replace_layers(directory: &Path, image: &mut Image, layers: Vec<Value>) {
+pub(crate) fn replace_layers(directory: &Path, image: &mut Image, layers: &[Value]) {
     let digest = image.descriptor["digest"].as_str().expect("a digest").replace(':', "/");
     let text = fs::read_to_string(directory.join("blobs").join(digest)).expect("it was written");
     let old: Value = serde_json::from_str(&text).expect("JSON");
     let platform = image.descriptor["platform"].clone();
-    image.descriptor = manifest(directory, &old["config"], &layers);
+    image.descriptor = manifest(directory, &old["config"], layers);
     image.descriptor["platform"] = platform;
 }
 
