@@ -143,7 +143,7 @@ fn what_other_builders_left_is_taken() {
             encoder.write_all(layer).expect("memory");
             bases::blob(directory, &[&encoder.finish().expect("memory")[..], behind].concat(), OCI_LAYER)
         });
-        let layers = packed.collect();
+        let layers: Vec<_> = packed.collect();
         bases::replace_layers(directory, &mut image, &layers);
         vec![image]
     });
