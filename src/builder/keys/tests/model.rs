@@ -314,7 +314,8 @@ impl World {
         let (argv, script) = match run.command {
             Command::Shell(text) => ([&self.shell[..], &words(&[text])].concat(), None),
             Command::Exec(argv) => (words(argv), None),
-            Command::Script(text) => (Vec::new(), Some(text)),
+            // The shell executes the script by its path.
+            Command::Script(text) => (self.shell.clone(), Some(text)),
         };
         let network = run.network.filter(|network| *network == "none");
         let mounts: Vec<_> = run.mounts.iter().map(|mount| (mount, mount.files(first))).collect();
