@@ -49,11 +49,13 @@ fn lines(image: &Image, below: &[&str]) -> String {
 const EXPECTED: &str = r##"/git dir 0755 0:0
 /git/.dockerignore file 0644 0:0 "d/e/ignored\n"
 /git/Dockerfile file 0644 0:0 "FROM scratch\nCOPY . /\n"
+/git/absolute symlink - 0:0 -> /usr/bin/python3
 /git/d dir 0755 0:0
 /git/d/e dir 0755 0:0
 /git/d/e/ignored file 0644 0:0 "x\n"
 /git/d/e/kept file 0644 0:0 "y\n"
 /git/d/f file 0644 0:0 "one\n"
+/git/d/up symlink - 0:0 -> ../../../up
 /git/run file 0755 0:0 "#!/bin/sh\n"
 /mixed dir 0755 0:0
 /mixed/e dir 0755 7:7
@@ -62,14 +64,17 @@ const EXPECTED: &str = r##"/git dir 0755 0:0
 /mixed/f file 0644 7:7 "two\n"
 /mixed/local file 0644 7:7 "here\n"
 /mixed/note.txt file 0600 7:7 "a note\n"
+/mixed/up symlink - 7:7 -> ../../../up
 /unpacked dir 0755 0:0
 /unpacked/.dockerignore file 0644 0:0 "d/e/ignored\n"
 /unpacked/Dockerfile file 0644 0:0 "FROM scratch\nCOPY . /\n"
+/unpacked/absolute symlink - 0:0 -> /usr/bin/python3
 /unpacked/d dir 0755 0:0
 /unpacked/d/e dir 0755 0:0
 /unpacked/d/e/ignored file 0644 0:0 "x\n"
 /unpacked/d/e/kept file 0644 0:0 "y\n"
 /unpacked/d/f file 0644 0:0 "one\n"
+/unpacked/d/up symlink - 0:0 -> ../../../up
 /unpacked/l symlink - 0:0 -> d/f
 /unpacked/run file 0755 0:0 "#!/bin/sh\n"
 /url dir 0755 0:0

@@ -31,7 +31,8 @@ s3.put_object(Bucket='bucket', Key='context.tar.gz', Body=open(archive, 'rb').re
 for base, _, names in os.walk(context):
     for name in names:
         path = os.path.join(base, name)
-        s3.put_object(Bucket='bucket', Key='tree/' + os.path.relpath(path, context), Body=open(path, 'rb').read())
+        if os.path.exists(path):
+            s3.put_object(Bucket='bucket', Key='tree/' + os.path.relpath(path, context), Body=open(path, 'rb').read())
 print(version)
 ";
 
@@ -79,7 +80,8 @@ put('dir/pinned.tgz', b'something else')
 for base, _, names in os.walk(context):
     for name in names:
         path = os.path.join(base, name)
-        put('tree/' + os.path.relpath(path, context), open(path, 'rb').read())
+        if os.path.exists(path):
+            put('tree/' + os.path.relpath(path, context), open(path, 'rb').read())
 ";
 
 /// Puts an archive into the bucket `bucket`, as `context.tar.gz` and `dir/c.tgz`, and the files of a directory as `tree/`;

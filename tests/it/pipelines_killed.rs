@@ -47,6 +47,8 @@ fn ended_at_random_moments_a_step_tells_nothing_wrong() {
     let files = ["digest", "results/IMAGE_DIGEST", "argo/image-digest"];
     let mut whole = 0;
     for attempt in 0..ATTEMPTS {
+        // Each attempt of a step has a pod, and so a directory of results, of its own.
+        drop(std::fs::remove_dir_all(volume.join("results")));
         let running = start(source.path(), volume.path(), &destination, &registry.address);
         // Spread over the whole build, start and end included, without two alike.
         std::thread::sleep(Duration::from_millis(u64::from(attempt * 37 % ATTEMPTS) * 12));

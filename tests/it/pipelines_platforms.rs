@@ -40,7 +40,7 @@ fn several_platforms_are_one_index_and_no_tag_but_its_own() {
     let source = source(text, &[("amd64", "a\n"), ("arm64", "b\n")]);
     let mut executor = Executor::new(Isolation::Namespace, source.path());
     executor.push_plain(&registry, "app:1").push_plain(&registry, "app:latest").push_plain(&registry, "other/app:1");
-    executor.add(&["--platforms", "linux/arm64", "linux/amd64", "linux/arm64", "--end-lists"]);
+    executor.add(&["--platforms", "linux/arm64", "linux/amd64", "linux/arm64", "--end-lists", "--reproducible"]);
     executor.output("--tekton-results-dir", "results").output("--metadata-file", "metadata.json");
     executor.output("--oci-layout-path", "layout");
     let build = executor.run().expect(0);
@@ -71,7 +71,11 @@ fn several_platforms_are_one_index_and_no_tag_but_its_own() {
     assert!(metadata["steps"].to_string().contains("linux/arm64 one"), "each step says its platform: {metadata}");
     // The same again, the other way round: nothing of it depends on the order.
     let mut again = Executor::new(Isolation::Namespace, source.path());
-    again.push_plain(&registry, "app:2").add(&["--custom-platform=linux/amd64,linux/arm64"]).run().expect(0);
+    again
+        .push_plain(&registry, "app:2")
+        .add(&["--custom-platform=linux/amd64,linux/arm64", "--reproducible"])
+        .run()
+        .expect(0);
     assert_eq!(registry.digest("app:2"), Some(digest));
 }
 
