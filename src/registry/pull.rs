@@ -205,12 +205,20 @@ pub(super) async fn manifest(
     identifier: &str,
     expected: Option<&Digest>,
 ) -> Result<(Bytes, Digest, String), Error> {
-    let response = target.send(manifest_call(target, Method::GET, identifier)?).await?;
-    let response = target.expect(response, &[200]).await?;
-    let served_as = response.header("content-type").unwrap_or_default();
-    let served_as = served_as.split(';').next().unwrap_or_default().trim().to_owned();
-    let announced = announced_digest(&response);
-    let bytes = response.bytes(LARGEST_MANIFEST).await.map_err(|source| target.transport(source))?;
+    let mut attempts = target.client.0.agent.attempts(target.retry);
+    let (served_as, announced, bytes) = loop {
+        let response = target.send(manifest_call(target, Method::GET, identifier)?).await?;
+        let response = target.expect(response, &[200]).await?;
+        let served_as = response.header("content-type").unwrap_or_default();
+        let served_as = served_as.split(';').next().unwrap_or_default().trim().to_owned();
+        let announced = announced_digest(&response);
+        match response.bytes(LARGEST_MANIFEST).await {
+            Ok(bytes) => break (served_as, announced, bytes),
+            // An answer that breaks off is asked for again, whole.
+            Err(error) if error.is_transient() && attempts.again(&error.in_short(), None).await => {}
+            Err(source) => return Err(target.transport(source)),
+        }
+    };
     let digest = Digest::of(&bytes);
     if let Some(expected) = expected.or(announced.as_ref()).filter(|expected| **expected != digest) {
         let (at, expected) = (target.at.clone(), expected.clone());
