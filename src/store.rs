@@ -214,12 +214,19 @@ pub struct Verified<R> {
     reader: R,
     hasher: Option<Hasher>,
     expected: Digest,
+    /// Makes the error of the digests that were expected and found.
+    error: fn(Digest, Digest) -> io::Error,
 }
 
 impl<R> Verified<R> {
     /// Reads from `reader`, expecting `expected`.
     pub fn new(reader: R, expected: Digest) -> Self {
-        Self { reader, hasher: Some(Hasher::new()), expected }
+        Self::or(reader, expected, damaged)
+    }
+
+    /// Does the same, and says in its own way what is wrong: `error` gets the digests that were expected and found.
+    pub fn or(reader: R, expected: Digest, error: fn(Digest, Digest) -> io::Error) -> Self {
+        Self { reader, hasher: Some(Hasher::new()), expected, error }
     }
 }
 
@@ -235,12 +242,17 @@ impl<R: Read> Read for Verified<R> {
         {
             let found = hasher.finish();
             if found != self.expected {
-                let text = format!("content has digest {found}, expected {}: it was damaged on its way", self.expected);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                return Err((self.error)(self.expected.clone(), found));
             }
         }
         Ok(count)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that `Verified` asks for")]
+fn damaged(expected: Digest, found: Digest) -> io::Error {
+    let text = format!("content has digest {found}, expected {expected}: it was damaged on its way");
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 #[cfg(test)]

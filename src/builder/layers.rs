@@ -9,10 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use crate::causes;
 use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
 use crate::isolation::Cancel;
-use crate::oci::{Digest, Hasher};
+use crate::oci::Digest;
 use crate::progress::{Event, Reporter};
 use crate::registry;
-use crate::store::{BlobWriter, Store};
+use crate::store::{BlobWriter, Store, Verified};
 
 use super::{Error, Services, unpoisoned};
 
@@ -97,8 +97,8 @@ pub(super) fn tar(blob: Box<dyn Read + Send>, layer: &Layer) -> io::Result<Box<d
 
 /// Decompresses a layer's blob; the read that reaches its end fails where the image's configuration names other bytes.
 fn uncompressed(blob: Box<dyn Read + Send>, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
-    let (reader, hasher) = (crate::image::decompressed(blob)?, Some(Hasher::new()));
-    Ok(Box::new(Promised { reader, hasher, expected: layer.diff_id.0.clone() }))
+    let other = |expected, found| io::Error::new(io::ErrorKind::InvalidData, OtherContent { expected, found });
+    Ok(Box::new(Verified::or(crate::image::decompressed(blob)?, layer.diff_id.0.clone(), other)))
 }
 
 /// A layer whose bytes are other ones than the configuration of its image says.
@@ -107,32 +107,6 @@ fn uncompressed(blob: Box<dyn Read + Send>, layer: &Layer) -> io::Result<Box<dyn
 pub struct OtherContent {
     expected: Digest,
     found: Digest,
-}
-
-/// The content of a layer, which a configuration has promised.
-struct Promised<R> {
-    reader: R,
-    hasher: Option<Hasher>,
-    expected: Digest,
-}
-
-impl<R: Read> Read for Promised<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        if count > 0 {
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(&buffer[..count]);
-            }
-        } else if !buffer.is_empty()
-            && let Some(hasher) = self.hasher.take()
-        {
-            let (expected, found) = (self.expected.clone(), hasher.finish());
-            if found != expected {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, OtherContent { expected, found }));
-            }
-        }
-        Ok(count)
-    }
 }
 
 /// Finds out which files an image holds: from earlier builds, or from the headers of its layers, several at a time.
