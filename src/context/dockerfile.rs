@@ -1,5 +1,6 @@
 //! Where the Dockerfile is, and the ignore file that goes with it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,6 +17,14 @@ use crate::rootfs::Tree;
 /// Larger Dockerfiles and ignore files are refused: they are read into memory.
 const LARGEST_FILE: u64 = 16 << 20;
 const IGNORE_FILE: &str = ".dockerignore";
+
+/// The name that is looked for where the user names none.
+const NAME: &str = "Dockerfile";
+/// The names that others take where there is no file of that name: `docker build` the first, `podman build` the second.
+const OTHER_NAMES: [&str; 2] = ["dockerfile", CONTAINERFILE];
+const CONTAINERFILE: &str = "Containerfile";
+/// What `podman build` looks for, beside a Containerfile and in its context, before it looks for [`IGNORE_FILE`].
+const CONTAINER_IGNORE_FILE: &str = ".containerignore";
 
 /// Where a Dockerfile was found: what is beside it belongs to it.
 pub(super) enum Beside {
@@ -41,7 +50,8 @@ pub(super) struct Files<'a> {
     pub(super) scope: Scope<'a>,
 }
 
-/// Looks for the Dockerfile as kaniko does: in the working directory first, then in the context.
+/// Looks for the Dockerfile as kaniko does, in the working directory first, then in the context; and where neither has it,
+/// under the other names that it may have.
 pub(super) fn read(
     source: &DockerfileSource,
     files: &Files<'_>,
@@ -53,23 +63,71 @@ pub(super) fn read(
         DockerfileSource::Stdin => return read_stdin(),
     };
     let in_context = files.tree.path().join(given.strip_prefix("/").unwrap_or(given));
-    let (path, scope, found) = match find(absolute, scope_of(absolute, files))? {
-        Some(found) => {
-            tell_of_second(&found, &in_context, files, means);
-            (absolute, scope_of(absolute, files), found)
-        }
-        None => match find(&in_context, files.scope)? {
-            Some(found) => (&in_context, files.scope, found),
-            None => {
-                let context = files.tree.path().to_owned();
-                return Err(Error::NoDockerfile { given: given.clone(), context });
+    for name in names(given) {
+        let (first, second) = (name.of(absolute), name.of(&in_context));
+        let (path, scope, found) = match find(&first, scope_of(&first, files))? {
+            Some(found) => {
+                tell_of_second(&found, &second, files, means);
+                (&first, scope_of(&first, files), found)
             }
-        },
+            None => match find(&second, files.scope)? {
+                Some(found) => (&second, files.scope, found),
+                None => continue,
+            },
+        };
+        tell(&found, path, &name, given, scope, means);
+        let text = found.read(LARGEST_FILE).map_err(|error| unusable(path, error))?;
+        let directory = scope.directory.to_owned();
+        let beside = Beside::File { path: path.clone(), directory, is_whole: scope.is_whole };
+        return Ok((Dockerfile { name: name.of(given), text }, beside));
+    }
+    Err(Error::NoDockerfile { given: given.clone(), context: files.tree.path().to_owned() })
+}
+
+/// A name that a Dockerfile is looked for under.
+enum Name {
+    /// As it was given.
+    Given,
+    /// One that others take instead of [`NAME`].
+    Other(&'static str),
+}
+
+impl Name {
+    fn of(&self, path: &Path) -> PathBuf {
+        match self {
+            Self::Given => path.to_owned(),
+            Self::Other(name) => path.with_file_name(name),
+        }
+    }
+}
+
+/// Returns what to look for, in this order. Tasks name `./Dockerfile` by default, so it does not count whether the name
+/// was given: BuildKit goes by the name, too.
+fn names(given: &Path) -> impl Iterator<Item = Name> {
+    let others = if given.file_name() == Some(OsStr::new(NAME)) { &OTHER_NAMES[..] } else { &[] };
+    std::iter::once(Name::Given).chain(others.iter().map(|name| Name::Other(name)))
+}
+
+/// Tells which file is the Dockerfile, and why, where somebody may have meant another one.
+fn tell(found: &Found, path: &Path, name: &Name, given: &Path, scope: Scope<'_>, means: &Means<'_>) {
+    let shown = found.path.display();
+    let message = match name {
+        Name::Given => format!("Dockerfile: {shown}"),
+        Name::Other(_) => format!("Dockerfile: {shown}, since there is no {}", given.display()),
     };
-    means.reporter.report(Event::Note(&format!("Dockerfile: {}", found.path.display())));
-    let text = found.read(LARGEST_FILE).map_err(|error| unusable(path, error))?;
-    let (directory, is_whole) = (scope.directory.to_owned(), scope.is_whole);
-    Ok((Dockerfile { name: given.clone(), text }, Beside::File { path: path.clone(), directory, is_whole }))
+    means.reporter.report(Event::Note(&message));
+    let is_containers = path.file_name() == Some(OsStr::new(CONTAINERFILE));
+    if names(given).count() > 1
+        && !is_containers
+        && let Ok(Some(other)) = find(&path.with_file_name(CONTAINERFILE), scope)
+        && !is_same(&found.file, &other.file)
+    {
+        let message = format!(
+            "{shown} is taken, as docker does; podman and buildah would take {}: --dockerfile names it",
+            other.path.display()
+        );
+        means.reporter.report(Event::Warning { rule: "TwoDockerfiles", line: None, message: &message });
+    }
 }
 
 /// A Dockerfile in the context is the context's; elsewhere its directory counts, which the user has named.
@@ -122,10 +180,14 @@ fn unusable(path: &Path, source: io::Error) -> Error {
 /// Reads a Dockerfile that has no context: a path is one of this machine.
 pub(super) fn read_alone(source: &DockerfileSource, means: &Means<'_>) -> Result<Dockerfile, Error> {
     match source {
-        DockerfileSource::Path { given, absolute } => match read_file(absolute, scope_beside(absolute))? {
-            Some(text) => Ok(Dockerfile { name: given.clone(), text }),
-            None => Err(Error::Open { path: absolute.clone(), source: io::ErrorKind::NotFound.into() }),
-        },
+        DockerfileSource::Path { given, absolute } => {
+            for name in names(given) {
+                if let Some(text) = read_file(&name.of(absolute), scope_beside(absolute))? {
+                    return Ok(Dockerfile { name: name.of(given), text });
+                }
+            }
+            Err(Error::Open { path: absolute.clone(), source: io::ErrorKind::NotFound.into() })
+        }
         DockerfileSource::Url(url) => read_url(url, means).map(|(dockerfile, _)| dockerfile),
         DockerfileSource::Stdin => read_stdin().map(|(dockerfile, _)| dockerfile),
     }
@@ -165,20 +227,37 @@ fn read_file(path: &Path, scope: Scope<'_>) -> Result<Option<Vec<u8>>, Error> {
     find(path, scope)?.map(read).transpose()
 }
 
-/// Reads `<Dockerfile>.dockerignore`, else the context's `.dockerignore`, else nothing is ignored.
+/// Reads `<Dockerfile>.dockerignore`, else the context's `.dockerignore`, else nothing is ignored; of a Containerfile, each
+/// time that of Podman's name first.
 pub(super) fn read_ignore(dockerfile: &Beside, files: &Files<'_>, means: &Means<'_>) -> Result<Patterns, Error> {
-    let own = match dockerfile {
+    match dockerfile {
         Beside::File { path, directory, is_whole } => {
-            let path = with_suffix(path);
-            read_file(&path, Scope { directory, is_whole: *is_whole })?.map(|text| (path, text))
+            read_ignore_beside(path, Scope { directory, is_whole: *is_whole }, files)
         }
-        Beside::Url(url) => read_beside_url(url, means)?,
-        Beside::Nothing => None,
-    };
-    match own {
-        Some((path, text)) => parse(path, &text),
-        None => own_ignore(files),
+        Beside::Url(url) => match read_beside_url(url, means)? {
+            Some((path, text)) => parse(path, &text),
+            None => own_ignore(files),
+        },
+        Beside::Nothing => own_ignore(files),
     }
+}
+
+fn read_ignore_beside(dockerfile: &Path, scope: Scope<'_>, files: &Files<'_>) -> Result<Patterns, Error> {
+    let name = dockerfile.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_containers = name.starts_with(CONTAINERFILE.as_bytes());
+    let suffixes = if is_containers { &[CONTAINER_IGNORE_FILE, IGNORE_FILE][..] } else { &[IGNORE_FILE] };
+    for suffix in suffixes {
+        let path = with_suffix(dockerfile, suffix);
+        if let Some(text) = read_file(&path, scope)? {
+            return parse(path, &text);
+        }
+    }
+    for name in suffixes {
+        if let Some(text) = read_file(&files.tree.path().join(name), files.scope)? {
+            return parse(PathBuf::from(name), &text);
+        }
+    }
+    Ok(Patterns::default())
 }
 
 /// Reads the `.dockerignore` of a tree.
@@ -201,8 +280,8 @@ fn read_beside_url(url: &SecretUrl, means: &Means<'_>) -> Result<Option<(PathBuf
     Ok(text.map(|text| (name, text)))
 }
 
-fn with_suffix(path: &Path) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(IGNORE_FILE);
+    name.push(suffix);
     PathBuf::from(name)
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::context_archive::{built, expected, sources};
 use crate::support::executor::Executor;
-use crate::support::git::{Sshd, script};
+use crate::support::git::{Sshd, daemon, script};
 use crate::support::image::sha256;
 use crate::support::isolation::Isolation;
 use crate::support::registry::{PASSWORD, USER};
@@ -82,6 +82,49 @@ fn a_directory_and_result_files() {
     assert_eq!(build.result("commit"), Some(commit));
     assert_eq!(build.result("url"), Some(url));
     assert_eq!(build.state_left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_repository_with_other_ids_is_refused_and_a_clone_of_it_is_a_context() {
+    if !Isolation::Namespace.allowed("context: SHA-256 ids") {
+        return;
+    }
+    let (sources, web) = (sources(), Web::start());
+    let root = web.scratch.join("root");
+    let commands = format!(
+        "cp -a {}/context work; cd work; git init -q --object-format=sha256 -b main .; git add -Af .; git commit -qm one
+         cd ..; git clone -q --mirror work repo.git; git -C repo.git update-server-info; git clone -q repo.git clone
+         git -C clone rev-parse HEAD",
+        sources.path().display()
+    );
+    let commit = script(&root, &commands);
+    let (daemon, _daemon) = daemon(&root);
+    let add = sources.file("Dockerfile.add", format!("FROM scratch\nADD https://{}/git/repo.git /\n", web.address));
+    let add = add.display().to_string();
+    for (context, dockerfile) in [
+        (format!("https://{}/git/repo.git#main", web.address), "Dockerfile"),
+        (format!("https://{}/git/repo.git#{commit}", web.address), "Dockerfile"),
+        (format!("git://{daemon}/repo.git"), "Dockerfile"),
+        (format!("file://{}/work", root.display()), "Dockerfile"),
+        (root.join("clone").display().to_string(), &*add),
+    ] {
+        let mut executor = executor(Isolation::Namespace, &sources, &web);
+        executor.env("GIT_PULL_METHOD", if context.starts_with("git:") { "git" } else { "https" });
+        executor.only_layout().add(&[&format!("--context={context}"), &format!("--dockerfile={dockerfile}")]);
+        let refused = executor.run().expect(76);
+        for part in ["object format 'sha256'", "clone it in a step before", "repo.git"] {
+            let part = if context.starts_with("file:") { part.trim_end_matches("repo.git") } else { part };
+            assert!(refused.stderr.contains(part), "{context}: {}", refused.stderr);
+        }
+        assert_eq!(refused.state_left(), Vec::<String>::new());
+    }
+    // A clone is a directory like others.
+    let clone = root.join("clone");
+    for directory in [clone.clone(), sources.join("context")] {
+        fs::write(directory.join(".dockerignore"), "d/e/ignored\n.git\n").expect("it is ours");
+    }
+    let mut cloned = Executor::new(Isolation::Namespace, sources.path());
+    assert_eq!(built(&mut cloned, &clone.display().to_string()), expected(&sources));
 }
 
 #[test]

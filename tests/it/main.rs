@@ -19,6 +19,7 @@ mod commands;
 mod context_archive;
 mod context_bucket;
 mod context_credentials;
+mod context_dockerfile;
 mod context_forms;
 mod context_git;
 mod context_https;

@@ -78,6 +78,18 @@ pub(super) fn current() -> Option<Arc<Session>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
+/// Says what libgit2 says; where it cannot read a repository at all, what to do.
+fn reason(message: &str) -> String {
+    let other_format = ["unknown object format", "unknown remote object format"];
+    if !other_format.iter().any(|known| message.starts_with(known)) {
+        return message.to_owned();
+    }
+    format!(
+        "{message}: repositories whose ids are of SHA-1 can be read here, and no others; clone it in a step before, and give \
+         that directory as --context, or as --build-context NAME=DIRECTORY where the Dockerfile ADDs it"
+    )
+}
+
 impl Session {
     pub(super) fn new(parsed: WithLogin, skip_tls_verify: bool, config: Config, means: &Means<'_>) -> Arc<Self> {
         let url = match &parsed.address {
@@ -136,7 +148,7 @@ impl Session {
     pub(super) fn failed(&self, error: &git2::Error) -> Error {
         let noted = self.progress().failure.take();
         let failure = noted.unwrap_or_else(|| Failure {
-            reason: error.message().to_owned(),
+            reason: reason(error.message()),
             kind: if error.class() == git2::ErrorClass::Net { ErrorKind::Transient } else { ErrorKind::Wrong },
             tried: self.who(),
         });
