@@ -13,7 +13,7 @@ use crate::image::Timestamp;
 use crate::oci::Digest;
 use crate::plan::{Action, BuildPlan, CopySource, CopyStep};
 use crate::progress::StepId;
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, GitSource};
 use crate::store::Verified;
 
 use super::{Error, Services, unpoisoned};
@@ -85,7 +85,12 @@ struct Addition {
     /// Where it is put.
     number: usize,
     here: Mutex<Option<Arc<Added>>>,
+    /// What its server said that its reference names, where it was asked.
+    commit: Mutex<Option<Option<String>>>,
 }
+
+/// As many digits as a Git commit id has.
+const COMMIT_DIGITS: usize = 40;
 
 impl Additions {
     fn of(&self, source: &CopySource) -> Arc<Addition> {
@@ -93,7 +98,12 @@ impl Additions {
         if let Some(addition) = known.iter().find(|addition| addition.source == *source) {
             return Arc::clone(addition);
         }
-        let added = Arc::new(Addition { source: source.clone(), number: known.len(), here: Mutex::new(None) });
+        let added = Arc::new(Addition {
+            source: source.clone(),
+            number: known.len(),
+            here: Mutex::default(),
+            commit: Mutex::default(),
+        });
         known.push(Arc::clone(&added));
         added
     }
@@ -113,6 +123,48 @@ impl Additions {
             fetched.map_err(|error| error.at(planned.steps[number].span, Some(&id)))?;
         }
         Ok(())
+    }
+
+    /// Returns for each source of a step the commit that it means, where it is a repository and that is known without
+    /// fetching it: by its own text, or because its server says so.
+    pub(super) fn commits(
+        &self,
+        step: &CopyStep,
+        request: &BuildRequest,
+        services: &Services,
+    ) -> Result<Vec<Option<String>>, Error> {
+        let commit = |source: &CopySource| {
+            let CopySource::Git(git) = source else { return Ok(None) };
+            if let Some(pinned) = pinned(git) {
+                return Ok(Some(pinned.to_owned()));
+            }
+            let addition = self.of(source);
+            if let Some(Added::Tree(checkout)) = unpoisoned(&addition.here).as_deref() {
+                return Ok(Some(checkout.commit.clone()));
+            }
+            let mut commit = unpoisoned(&addition.commit);
+            if commit.is_none() {
+                *commit = Some(context::commit(git, request, &services.means(request))?);
+            }
+            Ok(commit.clone().flatten())
+        };
+        step.sources.iter().map(commit).collect()
+    }
+
+    /// Tells whether a repository's reference named another commit when it was fetched than when its server was asked.
+    pub(super) fn have_moved(&self, step: &CopyStep) -> bool {
+        step.sources.iter().any(|source| {
+            let CopySource::Git(git) = source else { return false };
+            let addition = self.of(source);
+            let said = unpoisoned(&addition.commit).clone().flatten();
+            match (said, unpoisoned(&addition.here).as_deref()) {
+                // An id means the same at any time, also that of a tag.
+                (Some(said), Some(Added::Tree(checkout))) => {
+                    said != checkout.commit && git.reference.as_ref().is_none_or(|name| name.to_lowercase() != said)
+                }
+                _ => false,
+            }
+        })
     }
 
     /// Returns what each source of a step is that comes from elsewhere, none for the others.
@@ -135,6 +187,13 @@ impl Additions {
         };
         step.sources.iter().map(get).collect()
     }
+}
+
+/// Returns the commit that the text of a source names in full, and does not contradict.
+fn pinned(git: &GitSource) -> Option<&str> {
+    let ids = || [&git.commit, &git.checksum].into_iter().flatten();
+    let pinned = ids().find(|id| id.len() == COMMIT_DIGITS)?;
+    ids().all(|id| pinned.starts_with(id.as_str())).then_some(pinned)
 }
 
 /// Returns the steps that copy, each with the numbers of its stage and in it.

@@ -8,11 +8,11 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::cache::key::{Parts, difference};
+use crate::cache::key::{Part, Parts, difference};
 use crate::cache::{CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineStep, Lend, Trail, TrailStep, key::Frames};
 use crate::http::redact_within;
 use crate::image::{Image, Layer};
-use crate::plan::{Action, CopyFrom, CopyStep, Stage, StageBase, Step};
+use crate::plan::{Action, CopyFrom, Stage, StageBase, Step};
 use crate::progress::{Event, Miss, StepId, StepResult};
 use crate::request::{BuildRequest, Snapshots};
 
@@ -39,6 +39,8 @@ pub(super) struct StageCache {
 /// A step that was looked for.
 pub(super) struct Sought {
     parts: Parts,
+    /// What it reads from elsewhere, which is among the parts.
+    inputs: Vec<Option<Part>>,
     /// What was seen of contexts for them.
     pub(super) witness: Witness,
     key: CacheKey,
@@ -115,9 +117,11 @@ impl Shared<'_> {
         };
         // What cannot be read is the step's own failure, when it is done.
         let witness = Witness::default();
-        let Ok(parts) = self.parts(progress, step, Some(&witness)) else { return Ok(None) };
+        let Ok(inputs) = self.inputs(progress, step, Some(&witness)) else { return Ok(None) };
+        let parts = self.parts(progress, step, &inputs);
         self.is_as_asked(&witness);
-        let mut sought = Sought { key: parts.key(), alias: None, parts, witness, is_kept, hit: None, miss: None };
+        let (key, alias) = (parts.key(), None);
+        let mut sought = Sought { parts, inputs, witness, key, alias, is_kept, hit: None, miss: None };
         if is_kept {
             self.look_up(progress, step, id, &mut sought);
             if let Some(miss) = &sought.miss {
@@ -131,8 +135,8 @@ impl Shared<'_> {
         let found = self.services.cache.step(&sought.key, &self.services.store, Lend::Lazily);
         let found = match (found, &step.action) {
             (Found::Hit(hit), _) => Found::Hit(hit),
-            (other, Action::Copy(copy)) => self.look_up_contents(progress, copy, sought).unwrap_or(other),
-            (other, Action::Configure | Action::Run(_) | Action::Workdir(_)) => other,
+            (other, Action::Copy(_) | Action::Run(_)) => self.look_up_contents(progress, step, sought).unwrap_or(other),
+            (other, Action::Configure | Action::Workdir(_)) => other,
         };
         let miss = |because: String, since| Some(Miss { because, since });
         sought.miss = match found {
@@ -147,22 +151,21 @@ impl Shared<'_> {
         };
     }
 
-    /// Looks for a COPY from a stage by the contents that it copies: the stage may have been done again, with the same
-    /// files in the end. From now on these are what counts.
-    fn look_up_contents(&self, progress: &Progress, copy: &CopyStep, sought: &mut Sought) -> Option<Found> {
-        let CopyFrom::Stage(id) = copy.from else { return None };
-        if !self.finished(id).cached.has_missed {
+    /// Looks for what reads from stages by the contents that it copies or mounts: a stage may have been done again, with
+    /// the same files in the end. From now on these are what counts.
+    fn look_up_contents(&self, progress: &Progress, step: &Step, sought: &mut Sought) -> Option<Found> {
+        let mut stages = step.action.sources().into_iter().filter_map(CopyFrom::stage);
+        if !stages.any(|id| self.finished(id).cached.has_missed) {
             return None;
         }
-        let contents = self.contents(progress.id, copy, None).ok()?;
-        sought.parts =
-            keys::copy(self.start(progress, "copy", keys::is_apart(copy)), copy, contents, &self.caching.settings);
+        self.inputs_by_contents(progress, step, &mut sought.inputs).ok()?;
+        sought.parts = self.parts(progress, step, &sought.inputs);
         let first = std::mem::replace(&mut sought.key, sought.parts.key());
         let found = self.services.cache.step(&sought.key, &self.services.store, Lend::Lazily);
         match &found {
             // The next build finds it without reading the files.
             Found::Hit(hit) => {
-                let entry = Entry { key: first, ..hit.entry.clone() };
+                let entry = Entry { key: first, by_contents: Some(sought.key.clone()), ..hit.entry.clone() };
                 self.services.cache.keep_step(&entry, hit.layer.as_ref(), &self.services.store, false);
             }
             Found::Nothing | Found::Expired { .. } | Found::Refused { .. } => sought.alias = Some(first),
@@ -188,21 +191,17 @@ impl Shared<'_> {
         keys::start(kind, &self.plan.stages[progress.id.0].platform, before)
     }
 
-    pub(super) fn parts(&self, progress: &Progress, step: &Step, witness: Option<&Witness>) -> Result<Parts, Error> {
+    /// Returns the parts of a step's key; `inputs` is what it reads from elsewhere.
+    pub(super) fn parts(&self, progress: &Progress, step: &Step, inputs: &[Option<Part>]) -> Parts {
         let settings = &self.caching.settings;
-        Ok(match &step.action {
+        match &step.action {
             Action::Configure => Parts::new("configure"),
             Action::Workdir(workdir) => keys::workdir(self.start(progress, "workdir", false), workdir, settings),
-            Action::Run(run) => {
-                keys::run(self.start(progress, "run", false), run, self.mounted(progress, run, witness)?, settings)
+            Action::Run(run) => keys::run(self.start(progress, "run", false), run, inputs, settings),
+            Action::Copy(copy) => {
+                keys::copy(self.start(progress, "copy", keys::is_apart(copy)), copy, inputs, settings)
             }
-            Action::Copy(copy) => keys::copy(
-                self.start(progress, "copy", keys::is_apart(copy)),
-                copy,
-                self.copied(progress.id, copy, witness.map(|witness| witness.record(progress.reader(0))))?,
-                settings,
-            ),
-        })
+        }
     }
 
     /// Takes a result that was found: as a layer, and as part of what is on disk and what is known already.
@@ -258,10 +257,11 @@ impl Shared<'_> {
             };
             let (diff_id, text) = (layer.map(|layer| layer.diff_id.clone()), shown(step));
             let (key, now, created) = (sought.key, self.services.cache.now(), rfc3339(self.request.created));
-            let entry = Entry { key, effect, made: now, created, diff_id, text };
+            let entry = Entry { key, effect, made: now, created, diff_id, text, by_contents: None };
             if is_kept {
                 let later = self.is_in_target(progress.id) && self.caching.is_pushed;
-                let alias = sought.alias.map(|key| Entry { key, ..entry.clone() });
+                let by_contents = Some(entry.key.clone());
+                let alias = sought.alias.map(|key| Entry { key, by_contents, ..entry.clone() });
                 for entry in [&entry].into_iter().chain(&alias) {
                     self.services.cache.keep_step(entry, layer, &self.services.store, later);
                 }
@@ -272,11 +272,11 @@ impl Shared<'_> {
         let (made, parts) = (hit.entry.made, sought.parts.trace());
         progress.cached.trail.push(TrailStep { stage, number, text, made, parts });
         if is_kept {
+            // It may have been found by the state of a stage, or by the files that are read from there: only the latter is
+            // the same whether the stage was found or made.
             let key = match &step.action {
-                // It may have been found by the state of a stage, or by the files that are copied from there: only the
-                // latter is the same whether the stage was found or made.
                 Action::Copy(_) | Action::Workdir(_) => &hit.entry.effect,
-                Action::Run(_) | Action::Configure => &hit.entry.key,
+                Action::Run(_) | Action::Configure => hit.entry.by_contents.as_ref().unwrap_or(&hit.entry.key),
             };
             progress.cached.inline.push(self.services.cache.inline(&hit, key));
         }

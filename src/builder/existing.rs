@@ -88,7 +88,8 @@ impl Shared<'_> {
                 Action::Configure => Parts::new("configure"),
                 Action::Workdir(workdir) => keys::workdir(Parts::new("workdir"), workdir, settings),
                 Action::Copy(copy) => {
-                    keys::copy(Parts::new("copy"), copy, self.planned(id, copy, observer(0)).map_err(place)?, settings)
+                    let planned = self.planned(id, copy, observer(0)).map_err(place)?;
+                    keys::copy(Parts::new("copy"), copy, &[Some(planned)], settings)
                 }
                 Action::Run(run) => {
                     let mut shown = Vec::new();
@@ -97,7 +98,7 @@ impl Shared<'_> {
                         let planned = what.map(|what| self.planned_mount(id, what, observer(number + 1)));
                         shown.push(planned.transpose().map_err(place)?);
                     }
-                    keys::run(Parts::new("run"), run, shown, settings)
+                    keys::run(Parts::new("run"), run, &shown, settings)
                 }
             };
             digests.push(Frames::new("step").option(step.created_by.as_ref()).with(parts.key().hex()).digest());

@@ -89,6 +89,11 @@ impl Shared<'_> {
             let observer = witness.map(|witness| witness.compare(progress.reader(0)));
             self.copy_from(progress, (step, observer), owner, opened)
         })?;
+        if let Some(witness) = witness
+            && self.services.additions.have_moved(step)
+        {
+            witness.contradict(progress.reader(0));
+        }
         self.services.reporter.report(Event::Spent { phase: Phase::Copy, elapsed: start.elapsed() });
         Ok(layer)
     }

@@ -121,8 +121,8 @@ impl Walk<'_> {
             unknown.get_or_insert_with(|| done(id));
             return Some(Forecast { key: None, expected: Expected::Unknown { until } });
         }
-        let parts = match self.shared.parts(progress, step, None) {
-            Ok(parts) => parts,
+        let parts = match self.shared.inputs(progress, step, None) {
+            Ok(inputs) => self.shared.parts(progress, step, &inputs),
             Err(error) => {
                 unknown.get_or_insert_with(|| done(id));
                 let until = format!("what it reads is there: {error}");
@@ -168,18 +168,12 @@ impl Walk<'_> {
             CopyFrom::Image(key) => self.image(key),
             CopyFrom::Context | CopyFrom::Named(_) => None,
         };
-        match &step.action {
-            Action::Copy(copy) => of(&copy.from),
-            Action::Run(run) => run.mounts.iter().find_map(|mount| of(mount.what.shows()?.0)),
-            Action::Configure | Action::Workdir(_) => None,
-        }
+        step.action.sources().into_iter().find_map(of)
     }
 
-    /// Returns the step that must be done before the contents are known that a COPY has from a stage.
+    /// Returns the step that must be done before the contents are known that a step reads from stages.
     fn contents(&self, step: &Step) -> Option<String> {
-        let Action::Copy(copy) = &step.action else { return None };
-        let CopyFrom::Stage(id) = copy.from else { return None };
-        self.missed[id.0].clone()
+        step.action.sources().into_iter().find_map(|from| self.missed[from.stage()?.0].clone())
     }
 
     fn image(&self, key: &crate::plan::BaseKey) -> Option<String> {

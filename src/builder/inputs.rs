@@ -13,8 +13,7 @@ use crate::cache::key::{FileDigest, Frames, Part};
 use crate::image::{self, Entry, EntryKind, Inventory, Timestamp};
 use crate::isolation::Mounting;
 use crate::oci::{Digest, Hasher};
-use crate::plan::{CopyFrom, CopySource, CopyStep, Mount, RunStep, StageId, Unpack};
-use crate::request::GitSource;
+use crate::plan::{Action, CopyFrom, CopySource, CopyStep, Mount, RunStep, StageId, Step, Unpack};
 use crate::rootfs::{Descent, Exclusions};
 
 use super::copy::{Content, Copier, Draft, Link, Places, Source};
@@ -23,10 +22,49 @@ use super::stage::{Progress, Shared};
 use super::witness::{Observer, Witness};
 use super::{CopyError, Error, files, keys, layers};
 
-/// As many digits as a Git commit id has.
-const COMMIT_DIGITS: usize = 40;
-
 impl Shared<'_> {
+    /// Digests what a step reads from elsewhere: of a COPY or ADD one thing, of a RUN what each mount shows.
+    pub(super) fn inputs(
+        &self,
+        progress: &Progress,
+        step: &Step,
+        witness: Option<&Witness>,
+    ) -> Result<Vec<Option<Part>>, Error> {
+        match &step.action {
+            Action::Configure | Action::Workdir(_) => Ok(Vec::new()),
+            Action::Run(run) => self.mounted(progress, run, witness),
+            Action::Copy(copy) => {
+                let observer = witness.map(|witness| witness.record(progress.reader(0)));
+                Ok(vec![Some(self.copied(progress.id, copy, observer)?)])
+            }
+        }
+    }
+
+    /// Digests what a step reads from stages file by file; what it reads from elsewhere stays as it is.
+    pub(super) fn inputs_by_contents(
+        &self,
+        progress: &Progress,
+        step: &Step,
+        inputs: &mut [Option<Part>],
+    ) -> Result<(), Error> {
+        match &step.action {
+            Action::Configure | Action::Workdir(_) => {}
+            Action::Copy(copy) => {
+                for input in inputs {
+                    *input = Some(self.contents(progress.id, copy, None)?);
+                }
+            }
+            Action::Run(run) => {
+                for (mount, input) in run.mounts.iter().zip(inputs) {
+                    if let Some((from @ CopyFrom::Stage(_), path)) = mount.what.shows() {
+                        *input = Some(self.digest(progress.id, &shown_step(from, path), Reading::Shown, None)?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Digests what a COPY or ADD copies; stages and images by what they were made of.
     pub(super) fn copied(&self, id: StageId, step: &CopyStep, observer: Option<Observer<'_>>) -> Result<Part, Error> {
         match &step.from {
@@ -63,7 +101,7 @@ impl Shared<'_> {
         path: &str,
         observer: Option<Observer<'_>>,
     ) -> Result<Part, Error> {
-        let step = CopyStep::plain(from.clone(), path.trim_start_matches('/').to_owned(), "/");
+        let step = shown_step(from, path);
         match from {
             CopyFrom::Context | CopyFrom::Named(_) => self.digest(id, &step, Reading::Shown, observer),
             CopyFrom::Stage(_) | CopyFrom::Image(_) => self.copied(id, &step, None),
@@ -72,7 +110,17 @@ impl Shared<'_> {
 
     /// Digests what a COPY or ADD copies, file by file.
     pub(super) fn contents(&self, id: StageId, step: &CopyStep, observer: Option<Observer<'_>>) -> Result<Part, Error> {
-        self.digest(id, &neutral(step), Reading::Copied, observer)
+        let commits = self.services.additions.commits(step, self.request, self.services)?;
+        let part = self.digest(id, &neutral(step, &commits), Reading::Copied, observer)?;
+        if commits.iter().all(Option::is_none) {
+            return Ok(part);
+        }
+        let mut all = Frames::new("commits").with(part.digest.hex());
+        for commit in &commits {
+            all = all.option(commit.as_ref());
+        }
+        let alias = if commits.iter().all(Option::is_some) { Some("the commit".to_owned()) } else { part.alias };
+        Ok(Part { alias, digest: all.digest(), ..part })
     }
 
     fn digest(
@@ -152,7 +200,7 @@ impl Shared<'_> {
         let names = match (reading, step.sources.first().and_then(path)) {
             (Reading::Shown, Some(path)) => {
                 copier.copy_one(Path::new(path))?;
-                shown_place(Path::new(path), &source.find(Path::new(path))?)
+                shown_place(&step.from, Path::new(path), &source.find(Path::new(path))?)
             }
             (Reading::Shown | Reading::Copied, path) => {
                 copier.copy()?;
@@ -205,21 +253,28 @@ fn copied_places(source: &Source<'_>, step: &CopyStep, path: &str) -> Result<Fra
 
 /// Starts the digest of what a mount shows with what its files do not say: the attributes of the directory that they are
 /// in. Those of a context itself do not count: every pod has others.
-fn shown_place(path: &Path, entry: &Entry) -> Frames {
+fn shown_place(from: &CopyFrom, path: &Path, entry: &Entry) -> Frames {
     let Entry { path: _, kind, mode, uid, gid, mtime: _, xattrs } = entry;
     let shown = Frames::new("shown").with((*kind == EntryKind::Directory).to_string());
-    if path == Path::new("") {
+    if path == Path::new("") && matches!(from, CopyFrom::Context | CopyFrom::Named(_)) {
         return shown;
     }
     let xattrs = xattrs.iter().flat_map(|(name, value)| [name, value]);
     shown.with(mode.to_le_bytes()).with(uid.to_le_bytes()).with(gid.to_le_bytes()).list(xattrs)
 }
 
-/// Returns a step that copies the same, but does nothing with it; without what its own text pins.
+/// Returns a step that copies what a mount shows.
+fn shown_step(from: &CopyFrom, path: &str) -> CopyStep {
+    CopyStep::plain(from.clone(), path.trim_start_matches('/').to_owned(), "/")
+}
+
+/// Returns a step that copies the same, but does nothing with it; without what its own text pins, and repositories whose
+/// commits are known.
 ///
 /// Into a directory: whether the destination is one depends on the image, and there every file counts, under its name.
-fn neutral(step: &CopyStep) -> CopyStep {
-    let sources = step.sources.iter().filter(|source| !is_pinned(source)).cloned().collect();
+fn neutral(step: &CopyStep, commits: &[Option<String>]) -> CopyStep {
+    let sources = step.sources.iter().zip(commits).filter(|(source, commit)| commit.is_none() && !is_pinned(source));
+    let sources = sources.map(|(source, _)| source.clone()).collect();
     let destination = "/".to_owned();
     CopyStep { sources, destination, chown: None, chmod: None, unpack: Unpack::Nothing, ..step.clone() }
 }
@@ -227,12 +282,9 @@ fn neutral(step: &CopyStep) -> CopyStep {
 /// Tells whether the text of a source decides its content.
 fn is_pinned(source: &CopySource) -> bool {
     match source {
-        CopySource::Path(_) => false,
+        CopySource::Path(_) | CopySource::Git(_) => false,
         CopySource::Inline { .. } => true,
         CopySource::Url { source, .. } => source.checksum.is_some(),
-        CopySource::Git(GitSource { commit, checksum, .. }) => {
-            [commit, checksum].into_iter().flatten().any(|id| id.len() == COMMIT_DIGITS)
-        }
     }
 }
 

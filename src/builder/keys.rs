@@ -10,7 +10,7 @@ use crate::cache::key::{Frames, Part, Parts};
 use crate::image::Layer;
 use crate::oci::{Digest, ImageConfig, Platform};
 use crate::plan::{CacheMount, CopyFrom, CopySource, CopyStep, Mount, Mounted, RunStep, Unpack, WorkdirStep};
-use crate::request::{BuildRequest, Compression, RunNetwork, RunSettings, SnapshotMode};
+use crate::request::{BuildRequest, Compression, GitSource, RunNetwork, RunSettings, SnapshotMode};
 use crate::rootfs::Fidelity;
 
 /// What all keys of a build have in common.
@@ -103,7 +103,7 @@ pub(super) fn workdir(parts: Parts, step: &WorkdirStep, settings: &Settings) -> 
 }
 
 /// The parts of RUN; `mounts` has what each mount shows, in the order of the step's mounts.
-pub(super) fn run(parts: Parts, step: &RunStep, mounts: Vec<Option<Part>>, settings: &Settings) -> Parts {
+pub(super) fn run(parts: Parts, step: &RunStep, mounts: &[Option<Part>], settings: &Settings) -> Parts {
     // The result does not depend on the proxies that it was made through.
     let RunStep { argv, environment, proxies: _, user, directory, network, mounts: planned, hosts, hostname } = step;
     let network = match network {
@@ -129,7 +129,7 @@ pub(super) fn run(parts: Parts, step: &RunStep, mounts: Vec<Option<Part>>, setti
         let name = format!("the mount at {}", target.as_deref().unwrap_or("-"));
         let digest = Frames::new("mount").option(target.as_ref()).with(mounted(what).hex());
         parts = parts.digest(name, digest.digest());
-        parts = shown.into_iter().fold(parts, Parts::part);
+        parts = shown.iter().cloned().fold(parts, Parts::part);
     }
     parts
 }
@@ -156,10 +156,10 @@ fn mounted(what: &Mounted) -> Digest {
     }
 }
 
-/// The parts of COPY and ADD; `source` is what is copied, by content or by where it is from.
-pub(super) fn copy(parts: Parts, step: &CopyStep, source: Part, settings: &Settings) -> Parts {
+/// The parts of COPY and ADD; `sources` is what is copied, by content or by where it is from.
+pub(super) fn copy(parts: Parts, step: &CopyStep, sources: &[Option<Part>], settings: &Settings) -> Parts {
     let parts = parts.digest("a setting of layers", settings.layers.clone());
-    parts.digest("the instruction", instruction(step)).part(source)
+    sources.iter().flatten().cloned().fold(parts.digest("the instruction", instruction(step)), Parts::part)
 }
 
 /// What a COPY or ADD says, without what is behind it.
@@ -182,7 +182,7 @@ fn instruction(step: &CopyStep) -> Digest {
             let checksum = source.checksum.as_ref().map(Digest::hex);
             Frames::new("url").with(name).with(&source.url.0).option(checksum).digest()
         }
-        CopySource::Git(git) => Frames::new("git").with(&git.url.0).with(format!("{git:?}")).digest(),
+        CopySource::Git(git) => repository(git),
     });
     Frames::new("copy")
         .with(from)
@@ -195,6 +195,24 @@ fn instruction(step: &CopyStep) -> Digest {
         .list(excludes)
         .with(unpack)
         .digest()
+}
+
+/// What the text of a Git repository says, without the commit, which is among what is copied.
+fn repository(git: &GitSource) -> Digest {
+    let GitSource {
+        url,
+        reference,
+        commit: _,
+        checksum: _,
+        sub_directory,
+        depth,
+        submodules,
+        skip_tls_verify,
+        keep_git_directory,
+    } = git;
+    let flags = format!("{depth:?} {submodules} {skip_tls_verify} {keep_git_directory}");
+    let directory = sub_directory.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
+    Frames::new("git repository").with(&url.0).option(reference.as_ref()).option(directory).with(flags).digest()
 }
 
 /// The key of an image: all that is in it but the times of what made no layer.

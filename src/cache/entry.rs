@@ -23,6 +23,9 @@ pub struct Entry {
     pub diff_id: Option<DiffId>,
     /// The instruction, for people.
     pub text: String,
+    /// The key that tells what was read from other stages by its contents, where `key` tells it by what those were made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_contents: Option<CacheKey>,
 }
 
 /// What a build's steps depended on: kept to tell in the next build what has changed.

@@ -90,7 +90,8 @@ impl MountRepository {
     pub fn keep(&self, key: &CacheKey, text: &str, layer: &Layer, store: &Store) -> Result<(), Error> {
         let Some((level, seal)) = self.levels.first().filter(|_| self.is_written()) else { return Ok(()) };
         let (made, diff_id, text) = (self.now, Some(layer.diff_id.clone()), redact_within(text));
-        let entry = Entry { key: key.clone(), effect: key.clone(), made, created: String::new(), diff_id, text };
+        let (effect, created) = (key.clone(), String::new());
+        let entry = Entry { key: key.clone(), effect, made, created, diff_id, text, by_contents: None };
         let document = serde_json::to_string(&entry).expect("strings and numbers always serialize");
         let (descriptor, path) = (Box::new(layer.descriptor.clone()), store.path(&layer.descriptor.digest));
         let blob = Blob::Layer { descriptor, path, from: Vec::new() };

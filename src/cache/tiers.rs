@@ -317,7 +317,7 @@ impl Cache {
             return known;
         }
         let (key, effect, made) = (key.clone(), key.clone(), self.options.now);
-        let entry = Entry { key, effect, made, created, diff_id: None, text: "image".to_owned() };
+        let entry = Entry { key, effect, made, created, diff_id: None, text: "image".to_owned(), by_contents: None };
         let document = serde_json::to_string(&entry).expect("strings and numbers always serialize");
         self.keep(&Put { name, document, blob: Blob::None });
         entry
@@ -326,7 +326,8 @@ impl Cache {
     /// Makes a step a part of an image's configuration, to be found by `key`.
     pub fn inline(&self, hit: &Hit, key: &CacheKey) -> InlineStep {
         // An entry of an older executor may say more than an image may show.
-        let entry = Entry { key: key.clone(), text: redact_within(&hit.entry.text), ..hit.entry.clone() };
+        let text = redact_within(&hit.entry.text);
+        let entry = Entry { key: key.clone(), text, by_contents: None, ..hit.entry.clone() };
         let layer = hit.layer.as_ref().map(|layer| layer.descriptor.clone());
         let name = EntryName::new(EntryKind::Step, &entry.key);
         let seal = self.seal.as_ref().map(|seal| seal.make(&name, &inline::document(&entry), layer.as_ref()));

@@ -47,7 +47,7 @@ use crate::rootfs::{FileKind, Tree};
 pub use access::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
 pub use content::seal;
 pub use error::{Error, ErrorKind};
-pub use remote::{Checkout, Download, clone, download};
+pub use remote::{Checkout, Download, clone, commit, download};
 
 /// A build context that is here.
 #[derive(Debug)]
@@ -299,6 +299,14 @@ macro_rules! form {
             Err(Error::NotBuilt { what: $what, feature: $feature })
         }
     };
+}
+
+#[cfg(feature = "git")]
+use git::named as named_by_git;
+
+#[cfg(not(feature = "git"))]
+fn named_by_git(_: &crate::request::GitSource, _: &Means<'_>) -> Result<Option<String>, Error> {
+    Err(Error::NotBuilt { what: "a Git repository", feature: "git" })
 }
 
 form!(from_git, crate::request::GitSource, "git", "a context from Git", git::fetch);

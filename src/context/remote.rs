@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::access::{Login, Secret};
 use super::stream;
-use super::{Access, Error, Means, from_git, https};
+use super::{Access, Error, Means, from_git, https, named_by_git};
 use crate::http::Url;
 use crate::image::Timestamp;
 use crate::oci::Digest;
@@ -78,6 +78,23 @@ pub fn clone(
     request: &BuildRequest,
     means: &Means<'_>,
 ) -> Result<Checkout, Error> {
+    let access = git_access(source, request, means)?;
+    let means = Means { access: &access, ..means.clone() };
+    let (tree, fetched) = from_git(source, directory, request.context_max_size, &means)?;
+    Ok(Checkout { tree, commit: fetched.commit.unwrap_or_default(), time: fetched.changed })
+}
+
+/// Asks a repository's server which commit is meant, as who [`clone`] is; none where it does not tell, or where another one
+/// was asked for.
+///
+/// # Errors
+/// [`Error`] when it cannot be asked.
+pub fn commit(source: &GitSource, request: &BuildRequest, means: &Means<'_>) -> Result<Option<String>, Error> {
+    let access = git_access(source, request, means)?;
+    named_by_git(source, &Means { access: &access, ..means.clone() })
+}
+
+fn git_access(source: &GitSource, request: &BuildRequest, means: &Means<'_>) -> Result<Access, Error> {
     let mut access: Access = means.access.clone();
     let host = host(&source.url);
     if !is_of_context(&source.url, &request.context) {
@@ -96,9 +113,7 @@ pub fn clone(
         Some(keys) => access.git.keys = keys.to_vec(),
         None => {}
     }
-    let means = Means { access: &access, ..means.clone() };
-    let (tree, fetched) = from_git(source, directory, request.context_max_size, &means)?;
-    Ok(Checkout { tree, commit: fetched.commit.unwrap_or_default(), time: fetched.changed })
+    Ok(access)
 }
 
 fn is_socket(path: &Path) -> bool {

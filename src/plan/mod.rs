@@ -81,10 +81,7 @@ impl Stage {
             StageBase::Stage(id) => Some(id),
             StageBase::Scratch | StageBase::Image(_) => None,
         };
-        let read = self.steps.iter().flat_map(|step| step.action.sources()).filter_map(|source| match source {
-            CopyFrom::Stage(id) => Some(*id),
-            CopyFrom::Context | CopyFrom::Named(_) | CopyFrom::Image(_) => None,
-        });
+        let read = self.steps.iter().flat_map(|step| step.action.sources()).filter_map(CopyFrom::stage);
         base.into_iter().chain(read).collect()
     }
 
@@ -260,6 +257,16 @@ pub enum CopyFrom {
     Stage(StageId),
     /// An image of a registry.
     Image(BaseKey),
+}
+
+impl CopyFrom {
+    /// Returns the stage, if it is one.
+    pub fn stage(&self) -> Option<StageId> {
+        match self {
+            Self::Stage(id) => Some(*id),
+            Self::Context | Self::Named(_) | Self::Image(_) => None,
+        }
+    }
 }
 
 /// One source of COPY.

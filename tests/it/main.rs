@@ -10,6 +10,7 @@ mod cache;
 mod cache_commands;
 mod cache_damage;
 mod cache_faults;
+mod cache_inputs;
 mod cache_mounts;
 mod cache_wrong_hits;
 mod check;

@@ -71,7 +71,7 @@ fn key_of(
                 Mounted::Bind { from, source: path, .. } => Some(source(from, &[path])),
                 _ => None,
             });
-            ("RUN", run(begin("run", false), step, shown.collect(), settings))
+            ("RUN", run(begin("run", false), step, &shown.collect::<Vec<_>>(), settings))
         }
         Action::Copy(step) => {
             let paths = step.sources.iter().map(|source| match source {
@@ -79,7 +79,7 @@ fn key_of(
                 _ => "",
             });
             let source = source(&step.from, &paths.collect::<Vec<_>>());
-            ("COPY", copy(begin("copy", is_apart(step)), step, source, settings))
+            ("COPY", copy(begin("copy", is_apart(step)), step, &[Some(source)], settings))
         }
     };
     Some((kind, parts.key()))

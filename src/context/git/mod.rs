@@ -21,7 +21,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use git2::{FetchOptions, Oid, RemoteCallbacks, Repository};
+use git2::{FetchOptions, Oid, Remote, RemoteCallbacks, Repository};
 
 use super::writer::Writer;
 use super::{Error, ErrorKind, Fetched, Means, below};
@@ -44,18 +44,10 @@ pub(super) fn fetch(
     limit: u64,
     means: &Means<'_>,
 ) -> Result<(Tree, Fetched), Error> {
-    sys::git::prepare(&transport::SCHEMES).map_err(|reason| Error::Refused {
-        what: "a Git repository".to_owned(),
-        tried: "not sent".to_owned(),
-        reason,
-        kind: ErrorKind::Wrong,
-    })?;
-    let config = config::Config::read(&means.access.homes);
-    let address = Address::parse(&config.rewritten(&source.url.0))?;
-    let session = Session::new(address, source.skip_tls_verify, config, means);
+    let session = begin(source, means)?;
     let mut writer = Writer::create(directory, limit)?;
     let place = if source.keep_git_directory { directory.join(".git") } else { beside(directory) };
-    let wanted = Wanted { reference: source.reference.clone(), commit: source.commit.clone(), depth: source.depth };
+    let wanted = wanted(source);
     let (repository, commit) = commit(&session, &place, &wanted, means)?;
     if let Some(checksum) = &source.checksum {
         check(&repository, commit, checksum).map_err(|reason| session.wrong(reason))?;
@@ -78,6 +70,34 @@ pub(super) fn fetch(
         None => tree,
     };
     Ok((tree, Fetched { url: Some(shown), commit: Some(commit.to_string()), changed: Some(changed) }))
+}
+
+/// Asks a server which commit is meant; none where it does not tell, or where another one was asked for.
+pub(super) fn named(source: &GitSource, means: &Means<'_>) -> Result<Option<String>, Error> {
+    let session = begin(source, means)?;
+    let listed = list(&session, means)?;
+    let is_asked = |ids: &[Oid]| match &source.checksum {
+        Some(checksum) => ids.iter().any(|id| id.to_string().starts_with(checksum)),
+        None => true,
+    };
+    let named = refs::named(&wanted(source), &listed).filter(|ids| is_asked(ids));
+    Ok(named.and_then(|ids| ids.last().map(Oid::to_string)))
+}
+
+fn begin(source: &GitSource, means: &Means<'_>) -> Result<Arc<Session>, Error> {
+    sys::git::prepare(&transport::SCHEMES).map_err(|reason| Error::Refused {
+        what: "a Git repository".to_owned(),
+        tried: "not sent".to_owned(),
+        reason,
+        kind: ErrorKind::Wrong,
+    })?;
+    let config = config::Config::read(&means.access.homes);
+    let address = Address::parse(&config.rewritten(&source.url.0))?;
+    Ok(Session::new(address, source.skip_tls_verify, config, means))
+}
+
+fn wanted(source: &GitSource) -> Wanted {
+    Wanted { reference: source.reference.clone(), commit: source.commit.clone(), depth: source.depth }
 }
 
 /// Returns where a repository is kept while its files are written.
@@ -119,7 +139,7 @@ fn fetch_commit(
     wanted: &Wanted,
     means: &Means<'_>,
 ) -> Result<Oid, Error> {
-    let listed = list(session, repository, means)?;
+    let listed = list(session, means)?;
     let attempts = refs::attempts(wanted, &listed).map_err(|reason| session.wrong(reason))?;
     let mut last = None;
     for attempt in attempts {
@@ -137,9 +157,9 @@ fn fetch_commit(
 }
 
 /// Asks the server for its references.
-fn list(session: &Arc<Session>, repository: &Repository, means: &Means<'_>) -> Result<Vec<refs::Listed>, Error> {
+fn list(session: &Arc<Session>, means: &Means<'_>) -> Result<Vec<refs::Listed>, Error> {
     session::with(session, || {
-        let mut remote = repository.remote_anonymous(&session.address.url())?;
+        let mut remote = Remote::create_detached(session.address.url())?;
         remote.connect(git2::Direction::Fetch)?;
         let heads = remote.list()?.iter().map(|head| refs::Listed { name: head.name().to_owned(), id: head.oid() });
         let heads = heads.collect();

@@ -7,6 +7,9 @@ use git2::Oid;
 /// Where what was fetched by name or by id is kept; nobody else uses the name.
 pub(super) const FETCHED: &str = "refs/yadokari/context";
 
+/// Stands behind the name of a tag where a server tells the commit that it names.
+const PEELED: &str = "^{}";
+
 /// What of a repository is wanted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
@@ -51,6 +54,17 @@ pub(super) fn attempts(wanted: &Wanted, listed: &[Listed]) -> Result<Vec<Attempt
     }
 }
 
+/// Returns the ids of what is wanted, where the server's references tell them: the commit is the last, before it the tag
+/// that names it.
+pub(super) fn named(wanted: &Wanted, listed: &[Listed]) -> Option<Vec<Oid>> {
+    let attempts = attempts(wanted, listed).ok()?;
+    let Target::Object(id) = attempts.first()?.target else { return None };
+    let Some(found) = listed.iter().find(|other| other.id == id) else { return Some(vec![id]) };
+    let peeled = format!("{}{PEELED}", found.name);
+    let commit = listed.iter().find(|other| other.name == peeled);
+    Some([Some(found), commit].into_iter().flatten().map(|listed| listed.id).collect())
+}
+
 /// Some servers do not let HEAD itself be fetched where it is detached; a branch of the same commit is the same.
 fn branch_of<'a>(head: &'a Listed, listed: &'a [Listed]) -> &'a Listed {
     listed.iter().find(|other| other.name.starts_with("refs/heads/") && other.id == head.id).unwrap_or(head)
@@ -88,7 +102,7 @@ fn by_name(reference: &str, depth: Option<u32>, listed: &[Listed]) -> Result<Vec
 fn by_id(id: &str, reference: Option<&str>, depth: Option<u32>, listed: &[Listed]) -> Vec<Attempt> {
     let peeled = listed.iter().find(|other| other.id.to_string().starts_with(id));
     if let Some(found) = peeled {
-        let name = found.name.strip_suffix("^{}").unwrap_or(&found.name);
+        let name = found.name.strip_suffix(PEELED).unwrap_or(&found.name);
         let attempt = by_listed(&Listed { name: name.to_owned(), id: found.id }, depth);
         return vec![attempt];
     }
