@@ -8,7 +8,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::cache::key::{Part, Parts, difference};
+use crate::cache::key::{Part, Parts};
 use crate::cache::{CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineStep, Lend, Trail, TrailStep, key::Frames};
 use crate::http::redact_within;
 use crate::image::{Image, Layer};
@@ -179,11 +179,15 @@ impl Shared<'_> {
             let because = if trail.is_some() { "the step is new" } else { "nothing is known of an earlier build" };
             return Some(Miss { because: because.to_owned(), since: None });
         };
-        let because = match difference(&known.parts, &parts.trace()) {
-            Some(difference) => difference,
-            None => "its result is no longer there".to_owned(),
-        };
+        let now = self.trail_step(step, id, parts, self.services.cache.now());
+        let because = known.difference(&now).unwrap_or_else(|| "its result is no longer there".to_owned());
         Some(Miss { because, since: Some(known.made) })
+    }
+
+    /// Returns what is kept of a step in a trail.
+    fn trail_step(&self, step: &Step, id: &StepId, parts: &Parts, made: i64) -> TrailStep {
+        let (stage, number, text) = (id.stage.clone(), id.number, shown(step));
+        TrailStep { stage, number, text, made, key: Some(parts.key()), parts: self.services.cache.trace(parts) }
     }
 
     fn start(&self, progress: &Progress, kind: &'static str, apart: bool) -> Parts {
@@ -268,9 +272,9 @@ impl Shared<'_> {
             }
             Box::new(Hit { entry, layer: layer.cloned(), made_now: true })
         });
-        let (stage, number, text) = (id.stage.clone(), id.number, shown(step));
-        let (made, parts) = (hit.entry.made, sought.parts.trace());
-        progress.cached.trail.push(TrailStep { stage, number, text, made, parts });
+        let traced = self.trail_step(step, id, &sought.parts, hit.entry.made);
+        // What is not kept has no name in the cache, and the trail gives it none.
+        progress.cached.trail.push(TrailStep { key: traced.key.filter(|_| is_kept), ..traced });
         if is_kept {
             // It may have been found by the state of a stage, or by the files that are read from there: only the latter is
             // the same whether the stage was found or made.

@@ -68,9 +68,9 @@ pub(super) fn made(layer: Option<&Digest>) -> CacheKey {
 
 /// Starts the parts of a step; `before` are the files that it finds, with what they came from, where it depends on them.
 pub(super) fn start(kind: &'static str, platform: &Platform, before: Option<(&str, &CacheKey)>) -> Parts {
-    let parts = Parts::new(kind).value("the platform", platform.to_string());
+    let parts = Parts::new(kind).open("the platform", platform.to_string());
     match before {
-        None => parts.value("apart", ""),
+        None => parts.open("apart", ""),
         Some((origin, state)) => {
             let digest = Frames::new("value").with(state.hex()).digest();
             parts.part(Part { alias: Some(origin.to_owned()), ..Part::new("what was before", digest) })
@@ -112,11 +112,11 @@ pub(super) fn run(parts: Parts, step: &RunStep, mounts: &[Option<Part>], setting
     };
     let mut parts = parts
         .digest("a setting of layers", settings.runs.clone())
-        .digest("the command", Frames::new("argv").list(argv).digest())
+        .said("the command", Frames::new("argv").list(argv).digest())
         .value("USER", user)
         .value("WORKDIR", directory)
-        .value("--network", network)
-        .digest("--add-host", Frames::new("hosts").list(hosts.iter().map(json)).digest());
+        .open("--network", network)
+        .said("--add-host", Frames::new("hosts").list(hosts.iter().map(json)).digest());
     // Keys of RUNs without one are as they were before there was any.
     if let Some(hostname) = hostname {
         parts = parts.value("the host name", hostname);
@@ -128,7 +128,7 @@ pub(super) fn run(parts: Parts, step: &RunStep, mounts: &[Option<Part>], setting
         let Mount { target, what } = mount;
         let name = format!("the mount at {}", target.as_deref().unwrap_or("-"));
         let digest = Frames::new("mount").option(target.as_ref()).with(mounted(what).hex());
-        parts = parts.digest(name, digest.digest());
+        parts = parts.said(name, digest.digest());
         parts = shown.iter().cloned().fold(parts, Parts::part);
     }
     parts
@@ -159,7 +159,7 @@ fn mounted(what: &Mounted) -> Digest {
 /// The parts of COPY and ADD; `sources` is what is copied, by content or by where it is from.
 pub(super) fn copy(parts: Parts, step: &CopyStep, sources: &[Option<Part>], settings: &Settings) -> Parts {
     let parts = parts.digest("a setting of layers", settings.layers.clone());
-    sources.iter().flatten().cloned().fold(parts.digest("the instruction", instruction(step)), Parts::part)
+    sources.iter().flatten().cloned().fold(parts.said("the instruction", instruction(step)), Parts::part)
 }
 
 /// What a COPY or ADD says, without what is behind it.

@@ -15,10 +15,6 @@ use crate::oci::{Digest, DigestError, Hasher};
 
 /// Stands in every key; to be changed when the same parts begin to give other results.
 const VERSION: &str = "yadokari cache key 1";
-/// How many hexadecimal digits of a part's digest are kept to tell later what has changed.
-const SHORT: usize = 16;
-/// How many files of a part are kept by name, to tell later which one has changed.
-pub const MOST_FILES: usize = 2000;
 
 /// Names a result by everything that decides it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -108,6 +104,8 @@ pub struct Part {
     pub alias: Option<String>,
     /// What it is worth.
     pub digest: Digest,
+    /// Whether an instruction says it: a build argument may be in it, which its digest must not tell.
+    pub is_said: bool,
     /// The files in it, where it is made of files.
     pub files: Vec<FileDigest>,
 }
@@ -115,7 +113,7 @@ pub struct Part {
 impl Part {
     /// Makes a part that is not made of files.
     pub fn new(name: impl Into<String>, digest: Digest) -> Self {
-        Self { name: name.into(), alias: None, digest, files: Vec::new() }
+        Self { name: name.into(), alias: None, digest, is_said: false, files: Vec::new() }
     }
 }
 
@@ -141,9 +139,21 @@ impl Parts {
         Self { kind, parts: Vec::new() }
     }
 
-    /// Adds a part whose value is at hand.
+    /// Adds what an instruction says, as it was expanded.
     #[must_use]
     pub fn value(self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        self.said(name, Frames::new("value").with(value).digest())
+    }
+
+    /// Adds what an instruction says, by its digest.
+    #[must_use]
+    pub fn said(self, name: impl Into<String>, digest: Digest) -> Self {
+        self.part(Part { is_said: true, ..Part::new(name, digest) })
+    }
+
+    /// Adds a value that everybody may know.
+    #[must_use]
+    pub fn open(self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
         self.digest(name, Frames::new("value").with(value).digest())
     }
 
@@ -151,6 +161,11 @@ impl Parts {
     #[must_use]
     pub fn digest(self, name: impl Into<String>, digest: Digest) -> Self {
         self.part(Part::new(name, digest))
+    }
+
+    /// Returns the parts in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter()
     }
 
     /// Adds a part.
@@ -165,66 +180,6 @@ impl Parts {
         let parts = self.parts.iter().flat_map(|part| [part.name.as_bytes(), part.digest.hex().as_bytes()]);
         Frames::new(self.kind).list(parts).key()
     }
-
-    /// Returns the parts in short, to be compared with those of a later build.
-    pub fn trace(&self) -> Vec<TracedPart> {
-        let files = |part: &Part| {
-            let kept = part.files.iter().take(if part.files.len() > MOST_FILES { 0 } else { MOST_FILES });
-            kept.map(|file| (file.path.clone(), short(&file.digest))).collect()
-        };
-        let trace = |part: &Part| {
-            let name = part.alias.as_ref().unwrap_or(&part.name).clone();
-            TracedPart { name, digest: short(&part.digest), files: files(part) }
-        };
-        self.parts.iter().map(trace).collect()
-    }
-}
-
-/// A part as an earlier build had it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TracedPart {
-    /// What a user calls it.
-    pub name: String,
-    /// The beginning of its digest.
-    pub digest: String,
-    /// Its files, unless there were too many, each with the beginning of its digest.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<(String, String)>,
-}
-
-fn short(digest: &Digest) -> String {
-    digest.hex()[..SHORT].to_owned()
-}
-
-/// Finds what has changed between two builds of a step; none where nothing that is known has.
-pub fn difference(before: &[TracedPart], now: &[TracedPart]) -> Option<String> {
-    let changed = now.iter().find_map(|part| match before.iter().find(|old| old.name == part.name) {
-        Some(old) if old.digest == part.digest => None,
-        Some(old) => Some(changed_file(old, part).unwrap_or_else(|| format!("{} changed", part.name))),
-        None => Some(format!("{} is new", part.name)),
-    });
-    changed.or_else(|| {
-        let gone = before.iter().find(|old| !now.iter().any(|part| part.name == old.name))?;
-        Some(format!("{} is gone", gone.name))
-    })
-}
-
-fn changed_file(before: &TracedPart, now: &TracedPart) -> Option<String> {
-    if before.files.is_empty() || now.files.is_empty() {
-        return None;
-    }
-    let known = |path: &str, files: &[(String, String)]| files.iter().find(|file| file.0 == path).map(|f| f.1.clone());
-    let mut texts = now.files.iter().filter_map(|(path, digest)| match known(path, &before.files) {
-        Some(old) if old == *digest => None,
-        Some(_) => Some(format!("file {path} changed")),
-        None => Some(format!("file {path} is new")),
-    });
-    if let Some(first) = texts.next() {
-        let more = texts.count();
-        return Some(if more > 0 { format!("{first}, and {more} more") } else { first });
-    }
-    let gone = before.files.iter().find(|file| known(&file.0, &now.files).is_none())?;
-    Some(format!("file {} is gone", gone.0))
 }
 
 #[cfg(test)]
@@ -264,28 +219,5 @@ mod tests {
     fn keys_are_stable() {
         let parts = Parts::new("run").value("the command", "make").value("variable A", "1");
         assert_eq!(parts.key().hex(), "14f52052b0004849187e0d8798119e2edd853c41bd990acea4afdbed7d0c46ce");
-    }
-
-    #[test]
-    fn what_changed_is_told_by_name() {
-        let file = |path: &str, text: &str| FileDigest { path: path.to_owned(), digest: Digest::of(text.as_bytes()) };
-        let step = |command: &str, files: &[(&str, &str)]| {
-            let files: Vec<_> = files.iter().map(|(path, text)| file(path, text)).collect();
-            let digest = files.iter().fold(Frames::new("files"), |f, one| f.with(&one.path).with(one.digest.hex()));
-            let part = Part { files, ..Part::new("files of src", digest.digest()) };
-            Parts::new("copy").value("the instruction", command).part(part).trace()
-        };
-        let before = step("COPY", &[("src/a", "1"), ("src/b", "1")]);
-        for (now, text) in [
-            (step("COPY", &[("src/a", "1"), ("src/b", "1")]), None),
-            (step("COPY .", &[("src/a", "2"), ("src/b", "1")]), Some("the instruction changed")),
-            (step("COPY", &[("src/a", "2"), ("src/b", "1")]), Some("file src/a changed")),
-            (step("COPY", &[("src/a", "2"), ("src/b", "2")]), Some("file src/a changed, and 1 more")),
-            (step("COPY", &[("src/a", "1")]), Some("file src/b is gone")),
-            (step("COPY", &[("src/a", "1"), ("src/b", "1"), ("src/c", "1")]), Some("file src/c is new")),
-            (Parts::new("copy").value("the instruction", "COPY").trace(), Some("files of src is gone")),
-        ] {
-            assert_eq!(difference(&before, &now).as_deref(), text);
-        }
     }
 }

@@ -19,12 +19,13 @@ mod place;
 mod registry;
 mod seal;
 mod tiers;
+mod trail;
 
 use std::path::PathBuf;
 
 pub use bases::{BaseError, BaseImages};
 pub use directory::Directory;
-pub use entry::{Entry, Trail, TrailStep};
+pub use entry::Entry;
 pub use error::Error;
 pub use inline::{INLINE_FIELD, Inline, InlineCache, InlineStep};
 pub use inventories::Inventories;
@@ -35,6 +36,7 @@ pub use place::{Collected, Limits, Listed, Place, prune, size};
 pub use registry::{Network, PATIENCE, Repository};
 pub use seal::{Key, Seal, TooShort};
 pub use tiers::{Cache, Found, Hit, Options};
+pub use trail::{Trail, TrailStep};
 
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Reference};

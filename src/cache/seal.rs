@@ -14,12 +14,13 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{EntryName, Error};
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, Digest};
 
 /// A key that is shorter can be guessed.
 const SHORTEST: usize = 32;
 /// What the codes of entries are about; other uses of a key have another word.
 const ENTRY: &str = "yadokari cache entry 1";
+const HIDDEN: &str = "yadokari trail 1";
 
 /// The key of a cache; whoever has it can write to all that is sealed with it.
 #[derive(Clone)]
@@ -127,6 +128,11 @@ impl Seal {
     /// Makes the code of an entry.
     pub(super) fn make(&self, name: &EntryName, document: &str, blob: Option<&Descriptor>) -> String {
         self.code(&self.part, name, document, blob).finish()
+    }
+
+    /// Returns what stands for a value that could be guessed by its digest: only who has the key can try.
+    pub(super) fn hide(&self, name: &str, digest: &Digest) -> String {
+        self.key.code(HIDDEN).with(name.as_bytes()).with(digest.hex().as_bytes()).finish()
     }
 
     /// Checks the code of an entry.

@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::inline::{self, InlineCache};
+use super::key::Parts;
+use super::trail::{self, TracedPart};
 use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Seal, Trail};
 use crate::causes;
 use crate::http::redact_within;
@@ -290,6 +292,11 @@ impl Cache {
             let blob = Blob::Bytes { media_type: INVENTORY_TYPE, bytes };
             self.keep(&Put { name, document: "{}".to_owned(), blob });
         }
+    }
+
+    /// Returns what a step depends on, as it may be kept in a trail.
+    pub fn trace(&self, parts: &Parts) -> Vec<TracedPart> {
+        trail::trace(parts, self.seal.as_ref())
     }
 
     /// Returns what the last build of that name depended on.

@@ -101,6 +101,43 @@ fn a_seal_is_of_one_key_and_one_part_of_the_cache() {
     assert_eq!(done(&build(&source, Some(KEY), &[&place])).len(), 2, "it is the branch's");
 }
 
+/// Returns what the trail in a cache says, but for times and the names of entries.
+fn trail(cache: &Path) -> serde_json::Value {
+    let blobs = fs::read_dir(cache.join("blobs/sha256")).expect("it has blobs");
+    let texts = blobs.flatten().filter_map(|blob| fs::read(blob.path()).ok());
+    let mut trails = texts.filter_map(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let mut trail = trails.find(|document| document.get("steps").is_some()).expect("a trail");
+    for step in trail["steps"].as_array_mut().expect("steps") {
+        for what in ["made", "key"] {
+            step.as_object_mut().expect("a step").remove(what).expect(what);
+        }
+    }
+    trail
+}
+
+/// Who reads a cache could try values of a build argument until one has the digest that is kept of it.
+#[test]
+fn a_trail_says_nothing_of_build_arguments_and_the_log_names_them_all_the_same() {
+    if !Isolation::Namespace.allowed("attacks: trails") {
+        return;
+    }
+    let text = "FROM $BASE AS first\nARG PIN\nRUN true > /ran\nFROM $BASE\nARG PIN\nCOPY --from=first /ran /\nCOPY file ./$PIN\n";
+    let source = source(text, &[("file", "x")]);
+    for (key, told) in [(None, "one of these changed: variable "), (Some(KEY), "variable PIN changed since")] {
+        let caches = ["1111", "2222"].map(|pin| {
+            let cache = Scratch::new("cache");
+            let place = format!("--cache-repo=oci:{}", cache.path().display());
+            build(&source, key, &[&place, "--reproducible", &format!("--build-arg=PIN={pin}")]);
+            let trail = trail(cache.path());
+            (cache, place, trail)
+        });
+        let [(_first, place, one), (_second, _, other)] = &caches;
+        assert_eq!(one == other, key.is_none(), "{one}\n{other}");
+        let again = build(&source, key, &[place, "--reproducible", "--build-arg=PIN=3333"]);
+        assert!(again.stderr.contains(told) && again.stderr.contains("variable PIN"), "{}", again.stderr);
+    }
+}
+
 #[test]
 fn entries_of_registries_and_images_are_sealed_too() {
     if !Isolation::Namespace.allowed("attacks: sealed registries") {
