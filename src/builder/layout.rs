@@ -2,19 +2,21 @@
 //!
 //! *Invariant: every byte that is used has the digest that it is named by.*
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use crate::image::LayerContent;
-use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference, media_type};
+use crate::oci::{
+    Descriptor, Digest, Document, ImageConfig, Index, LARGEST_DOCUMENT, Manifest, Platform, Reference, from_json,
+    media_type,
+};
+use crate::place;
 use crate::plan::Base;
 use crate::store::{Store, Verified};
 
 use super::bases;
 
-/// Manifests and configurations are smaller.
-const LARGEST_DOCUMENT: u64 = 16 << 20;
 /// How often an index may lead to another one.
 const DEEPEST: usize = 4;
 
@@ -22,7 +24,9 @@ const DEEPEST: usize = 4;
 ///
 /// A digest in the reference names anything in the layout, wherever an index has it.
 pub(super) fn resolve(path: &Path, reference: &Reference, platform: &Platform, store: &Store) -> Result<Base, String> {
-    let index = fs::read(path.join("index.json")).map_err(|error| format!("{}: {error}", path.display()))?;
+    let name = path.join("index.json");
+    let index =
+        place::read_anywhere(&name, LARGEST_DOCUMENT).map_err(|error| format!("{}: {error}", name.display()))?;
     let (mut digest, mut document) = match &reference.digest {
         Some(digest) => (digest.clone(), named(path, digest)?),
         None => (Digest::of(&index), parsed(media_type::OCI_INDEX, &index)?),
@@ -67,9 +71,7 @@ fn choose<'i>(path: &Path, index: &'i Index, platform: &Platform) -> Result<&'i 
 /// Reads what a digest alone names: a manifest or an index, told by its fields where it does not say what it is.
 fn named(path: &Path, digest: &Digest) -> Result<Document, String> {
     let bytes = read_whole(path, digest)?;
-    let value: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-    let is_index = value.is_some_and(|value| value.get("manifests").is_some());
-    parsed(if is_index { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST }, &bytes)
+    Document::parse_alone(&bytes).map_err(|error| error.to_string())
 }
 
 fn parsed(said: &str, bytes: &[u8]) -> Result<Document, String> {
@@ -77,12 +79,12 @@ fn parsed(said: &str, bytes: &[u8]) -> Result<Document, String> {
 }
 
 fn config(path: &Path, manifest: &Manifest) -> Result<ImageConfig, String> {
-    serde_json::from_slice(&read(path, &manifest.config)?).map_err(|error| format!("its configuration: {error}"))
+    from_json(&read(path, &manifest.config)?).map_err(|error| format!("its configuration: {error}"))
 }
 
 fn open(path: &Path, digest: &Digest) -> Result<Verified<File>, String> {
     let blob = path.join("blobs/sha256").join(digest.hex());
-    let file = File::open(&blob).map_err(|error| format!("{}: {error}", blob.display()))?;
+    let file = place::open_anywhere(&blob).map_err(|error| format!("{}: {error}", blob.display()))?;
     Ok(Verified::new(file, digest.clone()))
 }
 
@@ -93,8 +95,12 @@ fn read(path: &Path, blob: &Descriptor) -> Result<Vec<u8>, String> {
 
 fn read_whole(path: &Path, digest: &Digest) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = open(path, digest)?.take(LARGEST_DOCUMENT).read_to_end(&mut bytes);
-    read.map(|_| bytes).map_err(|error| format!("{digest}: {error}"))
+    let read = open(path, digest)?.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("{digest}: {error}"))?;
+    if bytes.len() as u64 > LARGEST_DOCUMENT {
+        return Err(format!("{digest} is larger than {LARGEST_DOCUMENT} bytes"));
+    }
+    Ok(bytes)
 }
 
 fn must_have(blob: &Descriptor, size: u64) -> Result<(), String> {

@@ -13,14 +13,12 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
 
-use crate::oci::{Descriptor, Digest, Document, Index, Manifest, Platform, Reference, media_type};
+use crate::oci::{Descriptor, Digest, Document, Index, LARGEST_DOCUMENT, Manifest, Platform, Reference, from_json};
 use crate::registry::{self, Client, Resolved, read_blocking};
 use crate::store::{self, Store};
 
 /// The part of the cache directory that base images are in.
 const DIRECTORY: &str = "bases";
-/// Manifests, indexes and configurations are smaller.
-const LARGEST_DOCUMENT: u64 = 16 << 20;
 /// How long nothing is written to a temporary file before it is nobody's.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// How many layers are asked for at a time; the client bounds how many are fetched.
@@ -69,7 +67,7 @@ impl BaseImages {
         let (mut digest, mut indexes, mut size) = (reference.digest.clone()?, Vec::new(), None);
         for _ in 0..Index::DEEPEST {
             let bytes = self.document(&digest, size)?;
-            match parse(&bytes)? {
+            match Document::parse_alone(&bytes).ok()? {
                 Document::Index(index) => {
                     let chosen = index.choose(platform)?;
                     (digest, size) = (chosen.digest.clone(), Some(chosen.size));
@@ -77,7 +75,7 @@ impl BaseImages {
                 }
                 Document::Manifest(manifest) => {
                     let config_bytes = self.document(&manifest.config.digest, Some(manifest.config.size))?;
-                    let config = serde_json::from_slice(&config_bytes).ok()?;
+                    let config = from_json(&config_bytes).ok()?;
                     let (reference, manifest_bytes) = (reference.clone(), bytes);
                     return Some(Resolved {
                         reference,
@@ -156,11 +154,4 @@ fn write(mut stream: impl io::Read, store: &Store) -> io::Result<()> {
     let mut writer = store.create().map_err(io::Error::other)?;
     io::copy(&mut stream, &mut writer)?;
     writer.finish().map(drop).map_err(io::Error::other)
-}
-
-/// Reads a document that may not name its own type.
-fn parse(bytes: &[u8]) -> Option<Document> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let usual = if value.get("manifests").is_some() { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST };
-    Document::parse(usual, bytes).ok()
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Descriptor, Digest, Platform, media_type};
+use super::{Descriptor, Digest, Platform, from_json, media_type};
 
 /// A manifest that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,20 +80,36 @@ impl Document {
     /// [`ManifestError`] when the bytes are no manifest or index.
     pub fn parse(served_as: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
         let malformed = |source| ManifestError::Malformed { media_type: served_as.to_owned(), source };
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
-        let own = value.get("mediaType").and_then(serde_json::Value::as_str).unwrap_or(served_as);
-        match own {
-            media_type::OCI_INDEX | media_type::DOCKER_LIST => {
+        let Outline { media_type: own, manifests: _ } = from_json(bytes).map_err(malformed)?;
+        match own.as_deref().unwrap_or(served_as) {
+            own @ (media_type::OCI_INDEX | media_type::DOCKER_LIST) => {
                 let parsed: oci_spec::image::ImageIndex = serde_json::from_slice(bytes).map_err(malformed)?;
                 Ok(Self::Index(Index::from_wire(own, &parsed)?))
             }
-            media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => {
+            own @ (media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST) => {
                 let parsed: oci_spec::image::ImageManifest = serde_json::from_slice(bytes).map_err(malformed)?;
                 Ok(Self::Manifest(Manifest::from_wire(own, &parsed)?))
             }
             other => Err(ManifestError::NotAnImage(other.to_owned())),
         }
     }
+
+    /// Reads bytes that nobody has given a type: an index has `manifests`.
+    ///
+    /// # Errors
+    /// As [`Document::parse`].
+    pub fn parse_alone(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let is_index = from_json::<Outline>(bytes).is_ok_and(|outline| outline.manifests.is_some());
+        Self::parse(if is_index { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST }, bytes)
+    }
+}
+
+/// What a document says of its own kind.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outline {
+    media_type: Option<String>,
+    manifests: Option<serde::de::IgnoredAny>,
 }
 
 impl Manifest {

@@ -10,6 +10,7 @@
 mod config;
 mod descriptor;
 mod digest;
+mod json;
 mod manifest;
 pub mod media_type;
 mod platform;
@@ -18,6 +19,7 @@ mod reference;
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use digest::{DiffId, Digest, DigestError, Hasher};
+pub use json::{LARGEST_DOCUMENT, from_json};
 pub use manifest::{Document, Index, Manifest, ManifestError};
 pub use platform::{Platform, PlatformError};
 pub use reference::{DEFAULT_REGISTRY, DEFAULT_TAG, Reference, ReferenceError};

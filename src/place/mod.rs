@@ -30,7 +30,7 @@ pub use draft::Draft;
 pub use file::{Place, Standing};
 pub use folder::{Folder, StagedFolder};
 pub use places::{Before, Places};
-pub use read::{Found, Scope, open, open_named, read_named};
+pub use read::{Found, Scope, open, open_anywhere, open_named, read_anywhere, read_named};
 pub use refused::{Refused, refused};
 
 /// How long it is waited for somebody to read a named pipe, or to give up a lock.

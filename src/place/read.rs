@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};
 use rustix::io::Errno;
 
 use super::Refused;
@@ -116,6 +116,28 @@ pub fn read_named(path: &Path, working: &Path, limit: u64) -> io::Result<Vec<u8>
     Found { file: open_named(path, working)?, path: path.to_owned() }.read(limit)
 }
 
+/// Opens a regular file wherever links lead: for files of which the digest is known, and those of the machine itself.
+///
+/// # Errors
+/// [`Refused`] for what is no file, and where it cannot be opened.
+pub fn open_anywhere(path: &Path) -> io::Result<File> {
+    // A named pipe without a writer is refused at once.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = openat(CWD, path, flags, Mode::empty())?;
+    match FileType::from_raw_mode(fstat(&fd)?.st_mode) {
+        FileType::RegularFile => Ok(File::from(fd)),
+        kind => Err(Refused::Kind { kind: kind_name(kind) }.into()),
+    }
+}
+
+/// Reads a file as [`open_anywhere`] finds it.
+///
+/// # Errors
+/// As [`open_anywhere`] and [`Found::read`].
+pub fn read_anywhere(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    Found { file: open_anywhere(path)?, path: path.to_owned() }.read(limit)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -196,10 +218,16 @@ mod tests {
             let error = read_named(path, Path::new("/work"), 100).expect_err("is refused");
             assert!(error.to_string().contains(expected), "{error}");
         }
+        for path in [&fifo, Path::new("/dev/zero"), scratch.path()] {
+            assert!(read_anywhere(path, 100).is_err(), "{}", path.display());
+        }
         let large = scratch.path().join("large");
         fs::write(&large, [0; 101]).expect("writes");
         let error = read_named(&large, Path::new("/work"), 100).expect_err("is refused");
         assert!(error.to_string().contains("larger than 100"), "{error}");
+        symlink("large", scratch.path().join("link")).expect("links");
+        assert_eq!(read_anywhere(&scratch.path().join("link"), 101).expect("reads").len(), 101);
+        assert!(read_anywhere(&scratch.path().join("link"), 100).is_err());
         let error = read_named(&scratch.path().join("none"), Path::new("/work"), 1).expect_err("is not there");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

@@ -8,11 +8,12 @@ use super::host::{Purpose, Target, Wanted};
 use super::mirrors::Place;
 use super::{Client, Error};
 use crate::http::{Call, HeaderName, HeaderValue, Method, Response, Retry};
-use crate::oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, Platform, Reference};
+use crate::oci::{
+    Descriptor, Digest, Document, ImageConfig, Index, LARGEST_DOCUMENT, Manifest, Platform, Reference, from_json,
+};
 
 /// Source: OCI distribution-spec, "Pushing Manifests": registries take at least 4 MiB.
 const LARGEST_MANIFEST: usize = 4 << 20;
-const LARGEST_CONFIG: u64 = 8 << 20;
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -186,15 +187,15 @@ impl Client {
     ) -> Result<(ImageConfig, Bytes), Error> {
         let mut download = self.open_at(place, descriptor, 0, retry).await?;
         let at = download.at().clone();
-        if descriptor.size > LARGEST_CONFIG {
-            let reason = format!("its configuration has {} bytes, more than {LARGEST_CONFIG}", descriptor.size);
+        if descriptor.size > LARGEST_DOCUMENT {
+            let reason = format!("its configuration has {} bytes, more than {LARGEST_DOCUMENT}", descriptor.size);
             return Err(Error::Protocol { at, reason });
         }
         let mut bytes = Vec::new();
         while let Some(piece) = download.next().await? {
             bytes.extend_from_slice(&piece);
         }
-        let config = serde_json::from_slice(&bytes).map_err(|source| Error::Config { at, source })?;
+        let config = from_json(&bytes).map_err(|source| Error::Config { at, source })?;
         Ok((config, bytes.into()))
     }
 }

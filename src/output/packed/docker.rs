@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::place::Place;
 use super::{Error, Packed};
 use crate::image::{Compressor, Encoding, decompressed};
-use crate::oci::{Descriptor, Digest, Hasher, ImageConfig, Manifest, media_type};
+use crate::oci::{Descriptor, Digest, Hasher, ImageConfig, Manifest, from_json, media_type};
 use crate::registry::BlobSource;
 use crate::request::Compression;
 use crate::store::Store;
@@ -28,14 +28,14 @@ struct Saved {
 }
 
 pub(super) fn read(place: &Place, store: &Store) -> Result<Packed, Error> {
-    let manifest: Vec<Saved> = serde_json::from_slice(&place.document("manifest.json")?)
-        .map_err(|error| place.error(format!("manifest.json: {error}")))?;
+    let manifest: Vec<Saved> =
+        from_json(&place.document("manifest.json")?).map_err(|error| place.error(format!("manifest.json: {error}")))?;
     let [saved] = &manifest[..] else {
         return Err(place.error(format!("it holds {} images; push takes one", manifest.len())));
     };
     let config_bytes = place.document(&saved.config)?;
     let config: ImageConfig =
-        serde_json::from_slice(&config_bytes).map_err(|error| place.error(format!("{}: {error}", saved.config)))?;
+        from_json(&config_bytes).map_err(|error| place.error(format!("{}: {error}", saved.config)))?;
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != saved.layers.len() {
         let (layers, ids) = (saved.layers.len(), diff_ids.len());

@@ -12,11 +12,10 @@ use bytes::Bytes;
 
 use super::Error;
 use crate::image::{Encoding, decompressed};
+use crate::oci::LARGEST_DOCUMENT;
 use crate::registry::BlobSource;
 use crate::store::Store;
 
-/// Manifests, indexes and configurations are smaller.
-const LARGEST_DOCUMENT: u64 = 16 << 20;
 /// An archive of an image has a few files for each layer.
 const MOST_MEMBERS: usize = 100_000;
 /// How often a link may lead to another one.
