@@ -81,7 +81,7 @@ impl Report {
     /// Prints the summary of a build that went well.
     pub fn finished(&self, finished: &Finished<'_>) {
         let mut state = self.state();
-        let lines = state.tally.summary(finished);
+        let lines = state.tally.summary(finished, self.settings.form == Form::Json);
         for line in &lines {
             self.print(&mut state, line);
         }

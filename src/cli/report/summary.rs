@@ -91,8 +91,8 @@ impl Tally {
     }
 
     /// Makes the closing lines. The last one names the image; with `Pushed NAME@DIGEST`, as kaniko says it,
-    /// and the tag.
-    pub(super) fn summary(&self, finished: &Finished<'_>) -> Vec<Line> {
+    /// and the tag. What only programs read, which is large where there are many steps, is there if `for_programs`.
+    pub(super) fn summary(&self, finished: &Finished<'_>, for_programs: bool) -> Vec<Line> {
         let digest = &finished.outcome.manifest.digest;
         let mut below = format!("\nsize     {}; {}", units::bytes(finished.outcome.size), self.layers(finished));
         below += &format!("\nnetwork  {}", self.transfers());
@@ -102,7 +102,8 @@ impl Tally {
             below += &format!("\n  {took:>10}  {name} {}", step.text);
         }
         let message = format!("image    {digest}");
-        let summary = Line::new(Verbosity::Info, "summary", message, self.facts(finished));
+        let facts = if for_programs { self.facts(finished) } else { json!({}) };
+        let summary = Line::new(Verbosity::Info, "summary", message, facts);
         let mut lines = vec![Line { below, ..summary }];
         let ends = finished.outcome.pushed.iter().map(|reference| {
             let repository = reference.name();

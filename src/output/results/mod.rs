@@ -92,7 +92,7 @@ pub fn write_results(
     places: &Places,
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
-    write(&outcome.into(), &metadata::image(outcome), (results, places), reporter)
+    write(&outcome.into(), &|| metadata::image(outcome), (results, places), reporter)
 }
 
 /// Writes the result files of an index.
@@ -105,7 +105,7 @@ pub fn write_index_results(
     places: &Places,
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
-    write(&outcome.into(), &metadata::index(outcome), (results, places), reporter)
+    write(&outcome.into(), &|| metadata::index(outcome), (results, places), reporter)
 }
 
 /// Writes the file that tells everything, with the trace that the run belongs to.
@@ -129,12 +129,12 @@ pub fn write_push_results(
     places: &Places,
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
-    write(&outcome.into(), &metadata::pushed(outcome), (results, places), reporter)
+    write(&outcome.into(), &|| metadata::pushed(outcome), (results, places), reporter)
 }
 
 fn write(
     facts: &Facts<'_>,
-    metadata: &serde_json::Value,
+    metadata: &dyn Fn() -> serde_json::Value,
     (results, places): (&ResultFiles, &Places),
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
@@ -156,7 +156,7 @@ fn write(
 /// Writes everything, and returns what went where. Files that are added to come last: they cannot be taken back.
 fn write_all(
     facts: &Facts<'_>,
-    metadata: &serde_json::Value,
+    metadata: &dyn Fn() -> serde_json::Value,
     results: &ResultFiles,
     places: &Places,
 ) -> Result<Vec<String>, Error> {
@@ -183,7 +183,7 @@ fn write_all(
         written.push(path.display().to_string());
     }
     if let Some(file) = &results.metadata {
-        write_metadata(file, metadata.clone(), places)?;
+        write_metadata(file, metadata(), places)?;
         written.push(file.path.display().to_string());
     }
     if let Some(files) = &results.github {
