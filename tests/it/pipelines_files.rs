@@ -75,10 +75,13 @@ fn what_the_rules_forbid_is_found() {
         ),
         ("shipwright/clusterbuildstrategy.yaml", "workingDir", "workingDirectory", "workingDirectory"),
         ("cloudbuild/cloudbuild.yaml", "    entrypoint: /kaniko/executor\n", "", "no entrypoint"),
+        ("docs/security.md", "  runAsUser: 65532\n", "  privileged: true\n", "privileged is set"),
+        ("docs/security.md", "  timeout: 45m\n  script:", "  time: 45m\n  script:", "'time' was unexpected"),
+        ("docs/security.md", "egress:\n", "egres:\n", "'egres' was unexpected"),
     ];
     for (file, from, to, expected) in rows {
         let copy = Scratch::new("rules");
-        for place in ["tekton", "argo", "shipwright", "deploy", "cloudbuild", "examples"] {
+        for place in ["tekton", "argo", "shipwright", "deploy", "cloudbuild", "examples", "docs"] {
             let finished =
                 process::run(Command::new("cp").arg("-r").arg(Path::new(ROOT).join(place)).arg(copy.path()), SHORT);
             finished.success();

@@ -6,13 +6,14 @@ usage: check.py REPOSITORY SCHEMAS     prints one line a fault, "skipped: ..." f
 
 Our rules: no privilege, no SYS_ADMIN, no host paths or namespaces; the command is always set, so that no
 controller asks a registry for it; our own images are pinned by tag and digest; parameters are arguments or
-variables, never text of a script; both Argo templates are the same.
+variables, never text of a script; both Argo templates are the same. What documents show as YAML keeps to the same.
 """
 import json
 import pathlib
 import re
 import sys
 
+import blocks
 import yaml
 
 
@@ -210,10 +211,9 @@ def schema_of(path, document, schemas):
     return None
 
 
-def schema_faults(path, document, schemas):
+def schema_faults(schema, document):
     import jsonschema
 
-    schema = schema_of(path, document, schemas)
     if schema is None:
         return
     if True in document:  # `on:` is a boolean in YAML 1.1; GitHub reads it as a word.
@@ -227,6 +227,22 @@ def same_templates(repository):
     one, two = (documents(repository / "argo" / f"{name}.yaml")[0] for name in ("workflowtemplate", "clusterworkflowtemplate"))
     if one["spec"] != two["spec"]:
         yield "argo: the two templates differ"
+
+
+def block_faults(page, text, schemas):
+    """Checks what a document shows."""
+    for document in yaml.load_all(text, Loader):
+        document = blocks.whole(document)
+        yield from privilege_rules(document)
+        yield from container_rules(document)
+        if "steps" in document:
+            yield from cloud_build_rules(document)
+        schema = blocks.own_schema(document)
+        if schema is None and schemas.is_dir():
+            schema = blocks.schema_of(document, schemas) or schema_of(page, document, schemas)
+            if schema is None:
+                yield "no schema is meant for it"
+        yield from schema_faults(schema, document)
 
 
 def check(repository, schemas):
@@ -248,9 +264,14 @@ def check(repository, schemas):
             found += catalog_rules(path, document)
             # Shipwright's schemas are beside this file.
             if have_schemas or document.get("apiVersion", "").startswith("shipwright.io/"):
-                found += schema_faults(path, document, schemas)
+                found += schema_faults(schema_of(path, document, schemas), document)
             faults += [f"{path.relative_to(repository)}: {fault}" for fault in found]
     faults += same_templates(repository)
+    for page in sorted((repository / "docs").glob("*.md")):
+        for line, text in blocks.of(page):
+            count += 1
+            where = f"{page.relative_to(repository)}:{line}"
+            faults += [f"{where}: {fault}" for fault in block_faults(page, text, schemas)]
     for fault in faults:
         print(fault)
     print(f"checked: {count} documents")
