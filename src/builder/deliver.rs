@@ -18,7 +18,7 @@ pub(super) fn deliver(
     let open = |layer: &_| layers::open(services, layer, false);
     let (files, is_part) = (files.as_ref(), request.platforms.len() > 1);
     let (reporter, places) = (&*services.reporter, &*services.places);
-    let delivery = Delivery { image, files, open: &open, is_part, reporter, places };
+    let delivery = Delivery { image, files, open: &open, stop: services.stop(), is_part, reporter, places };
     output::write_files(&request.outputs, &delivery)?;
     Ok(services.wait(uploads.finish(image))??)
 }

@@ -12,7 +12,7 @@ use crate::progress::{Event, Phase};
 use crate::rootfs::{Descent, Exclusions, FileKind, Tree};
 
 use super::additions::Added;
-use super::copy::{Copier, Draft, ImpliedDirectory, Places, Source};
+use super::copy::{Aside, Copier, Draft, ImpliedDirectory, Places, Source};
 use super::run::Live;
 use super::stage::{Progress, Shared};
 use super::witness::{Observer, Witness};
@@ -169,8 +169,9 @@ impl Shared<'_> {
         let observer = observer.filter(|_| matches!(source, Source::Context { .. }));
         let added = self.added_to(step)?;
         let (draft, added) = (&mut draft, &added);
-        let sockets = 0;
-        let mut copier = Copier { step, source, draft, owner, spool, spooled: 0, sources: 0, added, observer, sockets };
+        let (mut aside, sockets) = (Aside::new(spool, self.services.stop()), 0);
+        let aside = &mut aside;
+        let mut copier = Copier { step, source, draft, owner, aside, sources: 0, added, observer, sockets };
         copier.copy()?;
         let sockets = copier.sockets;
         if sockets > 0 {
@@ -184,7 +185,7 @@ impl Shared<'_> {
         let wanted = draft.wanted();
         let services = self.services;
         let mut open = |number: u32| layers::open(services, &opened.layers[number as usize], services.keep_layers);
-        let contents = image::extract(&mut open, &wanted, spool)?;
+        let contents = image::extract(&mut open, &wanted, spool, &services.stop())?;
         draft.write(
             &mut writer,
             &Places { tree: opened.tree.map(Descent::new).map(RefCell::new), spool: Some(&contents), observer },
@@ -256,7 +257,8 @@ pub(super) fn accounts(shared: &Shared<'_>, progress: &mut Progress) -> Result<A
     let files = shared.files(progress)?;
     let services = shared.services;
     let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
-    let read = |file| image::read_account_file(files, file, &mut open, &spool);
+    let stop = services.stop();
+    let read = |file| image::read_account_file(files, file, &mut open, &spool, &stop);
     let (mut read, passwd_file, group_file) = (read, image::AccountFile::Passwd, image::AccountFile::Group);
     let (passwd, group) = (read(passwd_file)?, read(group_file)?);
     remove_scratch(&spool)?;

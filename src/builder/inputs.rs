@@ -16,7 +16,7 @@ use crate::oci::{Digest, Hasher};
 use crate::plan::{Action, CopyFrom, CopySource, CopyStep, Mount, RunStep, StageId, Step, Unpack};
 use crate::rootfs::{Descent, Exclusions};
 
-use super::copy::{Content, Copier, Draft, Link, Places, Source};
+use super::copy::{Aside, Content, Copier, Draft, Link, Places, Source};
 use super::files::Opened;
 use super::stage::{Progress, Shared};
 use super::witness::{Observer, Witness};
@@ -183,15 +183,15 @@ impl Shared<'_> {
         let mut nothing = Inventory::new();
         let ignored = Exclusions::new(&[]);
         let mut draft = Draft::new(&mut nothing, &ignored, Timestamp::default());
-        let (owner, spooled, sources, sockets) = (None, 0, 0, 0);
-        let (draft_of, spool_of, added_of) = (&mut draft, &spool, &added);
+        let (owner, sources, sockets) = (None, 0, 0);
+        let mut aside = Aside::new(&spool, self.services.stop());
+        let (draft_of, added_of) = (&mut draft, &added);
         let mut copier = Copier {
             step,
             source,
             draft: draft_of,
             owner,
-            spool: spool_of,
-            spooled,
+            aside: &mut aside,
             sources,
             added: added_of,
             observer,
@@ -209,7 +209,7 @@ impl Shared<'_> {
         };
         let services = self.services;
         let mut open = |number: u32| layers::open(services, &layers[number as usize], services.keep_layers);
-        let contents = image::extract(&mut open, &draft.wanted(), &spool)?;
+        let contents = image::extract(&mut open, &draft.wanted(), &spool, &services.stop())?;
         let tree = tree.map(Descent::new).map(RefCell::new);
         let places = Places { tree, spool: Some(&contents), observer };
         let (first, mut links) = (files.len(), HashMap::new());

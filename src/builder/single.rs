@@ -36,7 +36,7 @@ impl Shared<'_> {
         let spool = self.scratch("single", progress.id)?;
         let (services, all) = (self.services, &progress.image.layers);
         let mut open = |number: u32| layers::open(services, &all[number as usize], services.keep_layers);
-        let contents = image::extract(&mut open, &plan.wanted(), &spool)?;
+        let contents = image::extract(&mut open, &plan.wanted(), &spool, &services.stop())?;
         let writer = LayerWriter::new(&services.store, self.request.compression, self.request.epoch)?;
         let mut writer = writer.until(services.stop());
         for path in &removed {

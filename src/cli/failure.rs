@@ -221,7 +221,6 @@ pub(super) fn output_kind(error: &output::Error) -> Kind {
         output::Error::Write { .. } => Kind::Output,
         output::Error::Files { source: image::Error::Write { .. } } | output::Error::Rootfs(_) => Kind::Output,
         output::Error::Files { source } => fetch_kind(source),
-        output::Error::Layout { .. } => Kind::Output,
         output::Error::Store(_) => Kind::Disk,
         output::Error::Part { source, .. } => registry_kind(source),
         output::Error::Packed { .. } | output::Error::NoPart { .. } | output::Error::SamePlatform { .. } => {

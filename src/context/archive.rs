@@ -8,14 +8,14 @@
 
 use super::Error;
 use super::writer::{Attributes, Writer};
-use crate::image::{self, Entry, EntryKind, LayerReader};
+use crate::image::{self, Entry, EntryKind, LayerReader, Stop};
 use crate::rootfs::Device;
 use std::io::Read;
 
-/// Unpacks an archive in whatever compression; `what` names it in messages.
-pub(super) fn unpack(what: &str, reader: impl Read + Send, writer: &mut Writer) -> Result<(), Error> {
+/// Unpacks an archive in whatever compression; `what` names it in messages, and `stop` is asked between blocks.
+pub(super) fn unpack(what: &str, reader: impl Read + Send, writer: &mut Writer, stop: &Stop) -> Result<(), Error> {
     let unreadable = |source| Error::Read { what: what.to_owned(), source };
-    let mut entries = LayerReader::rooted(image::decompressed(reader).map_err(unreadable)?);
+    let mut entries = LayerReader::rooted(image::decompressed(reader).map_err(unreadable)?).until(Stop::clone(stop));
     let mut count: u64 = 0;
     loop {
         let next = entries.next_entry();
@@ -81,7 +81,8 @@ mod tests {
     fn unpacked(bytes: &[u8]) -> (tempfile::TempDir, Result<(), Error>) {
         let directory = tempfile::tempdir().expect("tempdir");
         let mut writer = Writer::create(&directory.path().join("context"), 1 << 20).expect("writer");
-        let result = unpack("test", bytes, &mut writer).and_then(|()| writer.finish().map(drop));
+        let never: Stop = std::sync::Arc::new(|| false);
+        let result = unpack("test", bytes, &mut writer, &never).and_then(|()| writer.finish().map(drop));
         (directory, result)
     }
 

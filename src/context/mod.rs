@@ -323,7 +323,7 @@ fn unpacked(
 ) -> Result<Tree, Error> {
     let mut writer = writer::Writer::create(directory, limit)?;
     let reader = Interruptible { reader, is_cancelled: &*means.is_cancelled };
-    match archive::unpack(what, reader, &mut writer) {
+    match archive::unpack(what, reader, &mut writer, &means.is_cancelled) {
         Err(_) if (means.is_cancelled)() => Err(Error::Interrupted),
         result => result.and_then(|()| writer.finish()),
     }

@@ -87,7 +87,7 @@ fn again<T>(mut fetch: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
 fn unpack(archive: &Archive, writer: &mut Writer, means: &Means<'_>) -> Result<(), Error> {
     let mut body = archive.remote.open(means)?;
     writer.modified = body.modified;
-    let unpacked = archive::unpack(&archive.remote.what, &mut body, writer);
+    let unpacked = archive::unpack(&archive.remote.what, &mut body, writer, &means.is_cancelled);
     let actual = body.finish(&archive.remote, unpacked, means)?;
     archive.check(&actual)
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::accounts::{AccountFile, LARGEST_ACCOUNT_FILE};
 use super::inventory::{AccountContent, Inventory, Source};
-use super::{EntryKind, Error, LayerReader, decompressed};
+use super::{EntryKind, Error, LayerReader, Stop, decompressed};
 
 /// The contents of some files of an image; one file on disk for each layer, since making one for each file costs
 /// more than writing it.
@@ -40,7 +40,7 @@ pub struct SpooledContent {
 
 /// Takes the contents of `wanted` out of the layers that `open` gives by number, compressed or not.
 ///
-/// `directory` must exist; it is empty again when this returns.
+/// `directory` must exist; it is empty again when this returns. `stop` is asked between blocks.
 ///
 /// # Errors
 /// [`Error::Open`] when a layer cannot be had, the errors of [`LayerReader::next_entry`], [`Error::Missing`] when a
@@ -49,13 +49,15 @@ pub fn extract(
     open: &mut dyn FnMut(u32) -> io::Result<Box<dyn Read + Send>>,
     wanted: &BTreeSet<Source>,
     directory: &Path,
+    stop: &Stop,
 ) -> Result<Spool, Error> {
     let mut spool = Spool { files: BTreeMap::new(), places: BTreeMap::new() };
     let layers: BTreeSet<u32> = wanted.iter().map(|source| source.layer).collect();
     for layer in layers {
         let tar = open(layer).and_then(decompressed).map_err(|source| Error::Open { layer, source })?;
         let file = nameless(directory)?;
-        take(LayerReader::new(tar), layer, wanted, &file, &mut spool.places).map_err(|fault| match fault {
+        let reader = LayerReader::new(tar).until(Stop::clone(stop));
+        take(reader, layer, wanted, &file, &mut spool.places).map_err(|fault| match fault {
             Fault::Layer(error) => error,
             Fault::Spool(source) => Error::Spool { action: "write to", path: directory.to_owned(), source },
         })?;
@@ -77,13 +79,14 @@ pub fn read_account_file(
     file: AccountFile,
     open: &mut dyn FnMut(u32) -> io::Result<Box<dyn Read + Send>>,
     directory: &Path,
+    stop: &Stop,
 ) -> Result<Vec<u8>, Error> {
     let source = match files.account_file(file)? {
         AccountContent::Absent => return Ok(Vec::new()),
         AccountContent::Known(content) => return Ok(content.to_owned()),
         AccountContent::Elsewhere(source) => source,
     };
-    let spool = extract(open, &BTreeSet::from([source]), directory)?;
+    let spool = extract(open, &BTreeSet::from([source]), directory, stop)?;
     let mut content = Vec::new();
     if let Some(spooled) = spool.open(source) {
         let read = spooled.take(LARGEST_ACCOUNT_FILE).read_to_end(&mut content);
@@ -190,7 +193,7 @@ mod tests {
     fn wanted_files_come_out_of_their_layers() {
         let directory = tempfile::tempdir().expect("tempdir");
         let store = Store::open(&directory.path().join("store")).expect("store");
-        let spool_directory = directory.path().join("spool");
+        let (spool_directory, never): (_, Stop) = (directory.path().join("spool"), Arc::new(|| false));
         fs::create_dir(&spool_directory).expect("create");
         let mut image = Inventory::new();
         let large = vec![b'l'; 700_000];
@@ -204,7 +207,7 @@ mod tests {
         let mut open = |number: u32| -> io::Result<Box<dyn Read + Send>> {
             Ok(Box::new(layers[number as usize].take().expect("each layer is read once, and only those needed")))
         };
-        let spool = extract(&mut open, &wanted, &spool_directory).expect("extract");
+        let spool = extract(&mut open, &wanted, &spool_directory, &never).expect("extract");
         for (path, expected) in [("a", &b"new"[..]), ("b", &large), ("empty", b""), ("a", b"new")] {
             let mut content = Vec::new();
             spool.open(source(path)).expect(path).read_to_end(&mut content).expect("read");
@@ -217,7 +220,7 @@ mod tests {
         let blob = stored(&store, &[("x", b"")], &mut image, 3);
         let mut blob = Some(blob);
         let mut open = |_| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(blob.take().expect("once"))) };
-        let error = extract(&mut open, &wrong, &spool_directory).expect_err("not there");
+        let error = extract(&mut open, &wrong, &spool_directory, &never).expect_err("not there");
         assert!(matches!(error, Error::Missing { layer: 1, entry: 9 }), "{error}");
     }
 }

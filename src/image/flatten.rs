@@ -13,13 +13,13 @@ use super::header::BLOCK;
 use super::inventory::{Inventory, Node, NodeId, Source};
 use super::reader::retried;
 use super::writer::{encode, meta_header};
-use super::{Content, Entry, EntryKind, Error, LayerReader, decompressed};
+use super::{Content, Entry, EntryKind, Error, LayerReader, Stop, decompressed};
 
 /// How much is copied at a time.
 const PIECE: usize = 128 << 10;
 
 /// Writes the files to `output`; `open` gives the layers by number, compressed or not, and `adjust` may change what
-/// is said of a file. The root itself is left out: where it is unpacked, a directory is there already.
+/// is said of a file; `stop` is asked between blocks. The root itself is left out: where it is unpacked, a directory is there already.
 ///
 /// Links and other files without content come first, by path; then the contents, layer after layer; then the
 /// directories: tar sets a directory's time when it sees the entry, and what is written into it later would spoil it.
@@ -32,6 +32,7 @@ pub fn flatten(
     open: &mut dyn FnMut(u32) -> io::Result<Box<dyn Read + Send>>,
     adjust: &dyn Fn(&mut Entry),
     output: &mut dyn Write,
+    stop: &Stop,
 ) -> Result<(), Error> {
     let mut stream = Stream { output, adjust, records: Vec::new(), piece: vec![0; PIECE] };
     let mut wanted: BTreeMap<Source, (&Node, Vec<PathBuf>)> = BTreeMap::new();
@@ -57,7 +58,7 @@ pub fn flatten(
     let layers: BTreeSet<u32> = wanted.keys().map(|source| source.layer).collect();
     for layer in layers {
         let tar = open(layer).and_then(decompressed).map_err(|source| Error::Open { layer, source })?;
-        stream.layer(layer, LayerReader::new(tar), &mut wanted)?;
+        stream.layer(layer, LayerReader::new(tar).until(Stop::clone(stop)), &mut wanted)?;
     }
     if let Some(Source { layer, entry }) = wanted.keys().next() {
         return Err(Error::Missing { layer: *layer, entry: *entry });
@@ -195,9 +196,10 @@ mod tests {
         let mut open = |number: u32| -> io::Result<Box<dyn Read + Send>> {
             Ok(Box::new(store.verified(&layers[number as usize]).map_err(io::Error::other)?))
         };
+        let never: Stop = std::sync::Arc::new(|| false);
         let (mut stream, mut again) = (Vec::new(), Vec::new());
-        flatten(&files, &mut open, &|_| {}, &mut stream).expect("flattens");
-        flatten(&files, &mut open, &|_| {}, &mut again).expect("flattens");
+        flatten(&files, &mut open, &|_| {}, &mut stream, &never).expect("flattens");
+        flatten(&files, &mut open, &|_| {}, &mut again, &never).expect("flattens");
         assert!(stream == again, "other bytes the second time");
         let mut back = Inventory::new();
         back.apply(0, &LayerInventory::read(stream.as_slice()).expect("reads")).expect("applies");
@@ -219,7 +221,7 @@ mod tests {
         assert!(contents.values().any(|content| content == b"kept") && !contents.contains_key("d/gone"));
 
         let mut adjusted = Vec::new();
-        flatten(&files, &mut open, &|entry| entry.uid = 1000, &mut adjusted).expect("flattens");
+        flatten(&files, &mut open, &|entry| entry.uid = 1000, &mut adjusted, &never).expect("flattens");
         let mut back = Inventory::new();
         back.apply(0, &LayerInventory::read(adjusted.as_slice()).expect("reads")).expect("applies");
         assert!(back.walk(Path::new("")).all(|(_, node)| node.uid == 1000 && node.gid == 8));
@@ -236,7 +238,8 @@ mod tests {
         files.apply(0, &inventory).expect("fits");
         let mut open = |_| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::empty())) };
         let mut stream = Vec::new();
-        let error = flatten(&files, &mut open, &|_| {}, &mut stream).expect_err("it is not there");
+        let error = flatten(&files, &mut open, &|_| {}, &mut stream, &(std::sync::Arc::new(|| false) as Stop))
+            .expect_err("it is not there");
         assert!(matches!(error, Error::Missing { layer: 0, entry: 0 }), "{error}");
         assert!(stream.is_empty(), "an end would make a whole archive of it");
     }

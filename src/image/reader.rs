@@ -290,11 +290,11 @@ impl<R: Read> Read for Content<'_, R> {
 
 impl<R: Read> Content<'_, R> {
     fn read_next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        go_on(self.reader.stop.as_ref())?;
         let Some(holes) = &mut self.reader.sparse else { return self.reader.read_stored(buffer) };
         let (is_hole, length) = holes.run();
         let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
         let count = if is_hole {
-            go_on(self.reader.stop.as_ref())?;
             buffer[..wanted].fill(0);
             wanted
         } else {

@@ -139,15 +139,6 @@ pub enum Error {
         /// What that means.
         meaning: Meaning,
     },
-    /// An OCI layout cannot be written.
-    #[error("cannot write the OCI layout {}", path.display())]
-    Layout {
-        /// Its directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: store::Error,
-    },
     /// The store of blobs fails.
     #[error(transparent)]
     Store(#[from] store::Error),

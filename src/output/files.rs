@@ -104,7 +104,7 @@ fn flattened(
 ) -> Result<(), Error> {
     let layers = &delivery.image.layers;
     let mut open = |number: u32| (delivery.open)(&layers[number as usize]);
-    flatten(files, &mut open, adjust, output).map_err(|source| Error::Files { source })
+    flatten(files, &mut open, adjust, output, &delivery.stop).map_err(|source| Error::Files { source })
 }
 
 /// Removes what the image does not have; directories get back their times.

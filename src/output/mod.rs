@@ -18,7 +18,7 @@ mod upload;
 
 use std::path::PathBuf;
 
-use crate::image::{Inventory, Layer};
+use crate::image::{Inventory, Layer, Stop};
 use crate::oci::Reference;
 use crate::place::Places;
 use crate::progress::{Event, Reporter};
@@ -47,6 +47,8 @@ pub struct Delivery<'a> {
     pub files: Option<&'a Inventory>,
     /// Opens its layers.
     pub open: &'a OpenLayer<'a>,
+    /// Is asked between blocks whether the work is to end.
+    pub stop: Stop,
     /// Whether it becomes a part of an index: what points to it is written when all parts are there.
     pub is_part: bool,
     /// Is told what had to be left out.

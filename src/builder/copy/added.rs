@@ -60,8 +60,7 @@ impl Copier<'_, '_, '_> {
             source: &source,
             draft: &mut *self.draft,
             owner: self.owner,
-            spool: self.spool,
-            spooled: self.spooled,
+            aside: &mut *self.aside,
             sources: self.sources + 1,
             added: &[],
             observer: None,
@@ -69,7 +68,7 @@ impl Copier<'_, '_, '_> {
         };
         let target = copier.target(root, true)?;
         copier.copy_root_directory(root, &source.file(root)?, &target, &filter)?;
-        (self.spooled, self.sources, self.sockets) = (copier.spooled, copier.sources, copier.sockets);
+        (self.sources, self.sockets) = (copier.sources, copier.sockets);
         Ok(())
     }
 }

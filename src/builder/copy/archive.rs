@@ -4,17 +4,17 @@
 //! the archive has them or the image; what a link leads to must be there (Docker unpacks in a chroot).*
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::image::{self, Entry, EntryKind, LayerReader, Owner};
+use crate::image::{self, Entry, EntryKind, LayerReader, Owner, Stop};
 use crate::rootfs;
 
 use super::draft::Content;
 use super::{Copier, DIRECTORY_MODE, Error, ImpliedDirectory, base_name};
 
 /// How many bytes of a file of an archive are in memory.
-const SPOOLED_AT_A_TIME: usize = 256 << 10;
+const AT_A_TIME: usize = 256 << 10;
 
 /// Tells whether a file is a tar archive, in whatever compression; `path` is for messages.
 pub(super) fn is_archive(file: impl io::Read + Send, path: &Path) -> Result<bool, Error> {
@@ -32,13 +32,13 @@ impl Copier<'_, '_, '_> {
         self.draft.make_directories(destination, implied)?;
         let destination = self.draft.resolve(destination)?;
         let decompressed = image::decompressed(file);
-        let mut reader =
-            LayerReader::rooted(decompressed.map_err(|source| Error::ReadSource { path: path.to_owned(), source })?);
+        let decompressed = decompressed.map_err(|source| Error::ReadSource { path: path.to_owned(), source })?;
+        let mut reader = LayerReader::rooted(decompressed).until(Stop::clone(&self.aside.stop));
         while let Some((entry, mut content)) =
             reader.next_entry().map_err(|source| Error::Archive { path: path.to_owned(), source })?
         {
             let content = match entry.kind {
-                EntryKind::File { size } if size > 0 => Content::Spool(self.spool_file(&mut content, path)?),
+                EntryKind::File { size } if size > 0 => Content::Spool(self.aside.put(&mut content, path)?),
                 _ => Content::None,
             };
             self.place_archived(entry, content, &destination)?;
@@ -66,23 +66,41 @@ impl Copier<'_, '_, '_> {
         self.draft.make_directories(&parent, ImpliedDirectory { mode: DIRECTORY_MODE, uid: 0, gid: 0 })?;
         Ok(Some(parent.join(name)))
     }
+}
 
-    /// Writes the content of a file to a file of ours; `archive` is what it is a part of.
-    fn spool_file(&mut self, content: &mut dyn io::Read, archive: &Path) -> Result<PathBuf, Error> {
-        let path = self.spool.join(self.spooled.to_string());
-        self.spooled += 1;
+/// A directory of ours, empty at first, for contents that cannot be read where they are until the layer is written.
+pub(in crate::builder) struct Aside {
+    directory: PathBuf,
+    /// How many files are in it.
+    count: usize,
+    /// Is asked between blocks whether the work is to end.
+    stop: Stop,
+}
+
+impl Aside {
+    /// Takes an empty directory.
+    pub(in crate::builder) fn new(directory: &Path, stop: Stop) -> Self {
+        Self { directory: directory.to_owned(), count: 0, stop }
+    }
+
+    /// Writes a content to a file of its own, long pieces of zeros as holes; `archive` is what it is a part of.
+    fn put(&mut self, content: &mut dyn io::Read, archive: &Path) -> Result<PathBuf, Error> {
+        let path = self.directory.join(self.count.to_string());
+        self.count += 1;
         let spool = |source| Error::Spool { path: path.clone(), source };
-        let mut file = File::create(&path).map_err(spool)?;
-        let mut buffer = vec![0; SPOOLED_AT_A_TIME];
+        let file = File::create_new(&path).map_err(spool)?;
+        let mut writer = rootfs::HoleWriter::new(&file);
+        let mut buffer = vec![0; AT_A_TIME];
         loop {
             let count = content.read(&mut buffer).map_err(|source| {
                 let source = image::Error::Content { path: archive.to_owned(), source };
                 Error::Archive { path: archive.to_owned(), source }
             })?;
             if count == 0 {
+                writer.finish().map_err(spool)?;
                 return Ok(path);
             }
-            file.write_all(&buffer[..count]).map_err(spool)?;
+            writer.write(&buffer[..count]).map_err(spool)?;
         }
     }
 }

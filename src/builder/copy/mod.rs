@@ -25,6 +25,7 @@ use crate::plan::{Chmod, CopySource, CopyStep, Unpack};
 use super::additions::Added;
 use super::witness::{Hashed, Observer};
 
+pub(super) use archive::Aside;
 use draft::absolute;
 use filter::{Filter, Verdict};
 use source::{SourceFile, base_name};
@@ -45,10 +46,8 @@ pub(super) struct Copier<'a, 'b, 'c> {
     pub(super) draft: &'a mut Draft<'b>,
     /// `--chown`, looked up; none keeps the source's owners.
     pub(super) owner: Option<Owner>,
-    /// A directory of ours, empty at first, for what must be put aside.
-    pub(super) spool: &'a Path,
-    /// How many files are in it.
-    pub(super) spooled: usize,
+    /// Takes what must be put aside.
+    pub(super) aside: &'a mut Aside,
     /// How many sources were begun.
     pub(super) sources: usize,
     /// What each source is that comes from elsewhere.

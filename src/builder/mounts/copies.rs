@@ -139,7 +139,7 @@ impl Shared<'_> {
         let blob = store.read(&layer.descriptor.digest)?;
         let mut rootfs = Rootfs::open(to, Vec::new(), RootfsKind::Plain)?;
         let tar = layers::interruptible(self.services, io::BufReader::new(blob));
-        let mut reader = LayerReader::new(tar);
+        let mut reader = LayerReader::new(tar).until(self.services.stop());
         let unpacked = rootfs::unpack(&mut rootfs, &mut reader, self.services.fidelity, &mut Contents::default());
         report(self.services, &unpacked?);
         Ok(())

@@ -1,10 +1,11 @@
 //! The files of a commit, written as they are committed.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use git2::{AttrCheckFlags, AttrValue, ObjectType, Oid, Repository, Tree};
+use git2::{AttrCheckFlags, AttrValue, IndexEntry, IndexTime, ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use super::lfs::{self, Pointer};
 use super::session::Session;
@@ -17,6 +18,11 @@ const DIRECTORY: i32 = 0o040_000;
 const EXECUTABLE: i32 = 0o100_755;
 const LINK: i32 = 0o120_000;
 const COMMIT: i32 = 0o160_000;
+
+/// In bytes. Source: PATH_MAX, path_resolution(7).
+const LONGEST_PATH: usize = 4096;
+/// Each is an entry of the index, some hundred bytes.
+const MOST_ATTRIBUTE_FILES: usize = 100_000;
 
 struct Checkout<'a> {
     repository: &'a Repository,
@@ -42,9 +48,9 @@ pub(super) fn write(
     let mtime = Timestamp { seconds: found.time().seconds(), nanoseconds: 0 };
     let tree = found.tree().map_err(failed)?;
     // Which files LFS has is said by attributes, which libgit2 reads through an index.
-    let mut index = repository.index().map_err(failed)?;
-    index.read_tree(&tree).map_err(failed)?;
-    let has_filters = index.iter().any(|entry| entry.path.ends_with(b".gitattributes"));
+    let index = repository.index().map_err(failed)?;
+    let mut attributes = AttributeFiles { repository, index, found: 0, without: HashSet::new(), session, means };
+    let has_filters = attributes.find(&tree, Path::new(""))?;
     let mut checkout = Checkout { repository, writer, mtime, pointers: Vec::new(), root, has_filters };
     checkout.writer.directory(root, Attributes { mode: 0o755, mtime })?;
     checkout.tree(&tree, Path::new(""), session, means)?;
@@ -52,12 +58,74 @@ pub(super) fn write(
     lfs::fetch(&pointers, mtime, writer, session, means)
 }
 
+/// The files `.gitattributes` of a commit. Nothing else of it goes into the index: a tree of few bytes may have more files
+/// than any memory can list.
+struct AttributeFiles<'a> {
+    repository: &'a Repository,
+    index: git2::Index,
+    found: usize,
+    /// Trees that have none.
+    without: HashSet<Oid>,
+    session: &'a Session,
+    means: &'a Means<'a>,
+}
+
+impl AttributeFiles<'_> {
+    /// Puts those of a tree into the index, and tells whether there are any.
+    fn find(&mut self, tree: &Tree<'_>, path: &Path) -> Result<bool, Error> {
+        // No file system takes a longer path: writing the files ends there, too.
+        if self.without.contains(&tree.id()) || path.as_os_str().len() > LONGEST_PATH {
+            return Ok(false);
+        }
+        let before = self.found;
+        for entry in tree {
+            if (self.means.is_cancelled)() {
+                return Err(Error::Interrupted);
+            }
+            let path = path.join(name(entry.name_bytes(), path)?);
+            let failed = |error: git2::Error| self.session.failed(&error);
+            if entry.filemode() == DIRECTORY {
+                let below = self.repository.find_tree(entry.id()).map_err(failed)?;
+                self.find(&below, &path)?;
+            } else if entry.name_bytes() == b".gitattributes" && entry.kind() == Some(ObjectType::Blob) {
+                self.found += 1;
+                if self.found > MOST_ATTRIBUTE_FILES {
+                    return Err(Error::Entry { path, reason: "there are too many files of this name" });
+                }
+                self.index.add(&index_entry(&entry, &path)).map_err(failed)?;
+            }
+        }
+        if self.found == before {
+            self.without.insert(tree.id());
+        }
+        Ok(self.found > 0)
+    }
+}
+
+fn index_entry(entry: &TreeEntry<'_>, path: &Path) -> IndexEntry {
+    let never = IndexTime::new(0, 0);
+    IndexEntry {
+        ctime: never,
+        mtime: never,
+        dev: 0,
+        ino: 0,
+        mode: u32::try_from(entry.filemode()).unwrap_or(0),
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id: entry.id(),
+        flags: 0,
+        flags_extended: 0,
+        path: path.as_os_str().as_encoded_bytes().to_vec(),
+    }
+}
+
 impl Checkout<'_> {
     fn tree(&mut self, tree: &Tree<'_>, path: &Path, session: &Session, means: &Means<'_>) -> Result<(), Error> {
-        if (means.is_cancelled)() {
-            return Err(Error::Interrupted);
-        }
         for entry in tree {
+            if (means.is_cancelled)() {
+                return Err(Error::Interrupted);
+            }
             let path = path.join(name(entry.name_bytes(), path)?);
             let failed = |error: git2::Error| session.failed(&error);
             let at = self.root.join(&path);

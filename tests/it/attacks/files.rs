@@ -3,9 +3,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::executor::Executor;
+use crate::support::image::Image;
 use crate::support::isolation::Isolation;
+use crate::support::pod::EXECUTOR;
+use crate::support::process::{self, SHORT};
 use crate::support::scratch::Scratch;
 use crate::support::source::{one_file, source};
 
@@ -149,5 +153,43 @@ fn files_that_flags_name_are_not_read_through_links_that_lead_out() {
             let build = executor.only_layout().add(&[&flag]).run().expect(code);
             assert!(build.stderr.contains("leads out of"), "{flag}: {}", build.stderr);
         }
+    }
+}
+
+#[test]
+fn two_dockerfiles_are_told_where_one_of_them_is_taken() {
+    if !Isolation::Namespace.allowed("attacks: two Dockerfiles") {
+        return;
+    }
+    let source = source("FROM scratch\nLABEL from=outside\n", &[]);
+    let own = "FROM scratch\nLABEL from=context\n";
+    source.file("context/Dockerfile", own);
+    let build = |source: &Scratch, second: Option<&str>| {
+        let _nothing_was_there = fs::remove_file(source.join("context/Dockerfile"));
+        match second {
+            Some("link") => point(&source.join("context/Dockerfile"), "../Dockerfile"),
+            Some(text) => drop(source.file("context/Dockerfile", text)),
+            None => {}
+        }
+        let script = "cd \"$1\" && shift && exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(source.path()).arg(EXECUTOR);
+        command.args(["--context=context", "--dockerfile=Dockerfile", "--no-push", "--isolation=namespace"]);
+        let layout = Scratch::new("layout");
+        command.arg(format!("--oci-layout-path={}", layout.join("image").display()));
+        let finished = process::run(&mut command, SHORT);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let label = Image::from_layout(&layout.join("image")).config["config"]["Labels"]["from"].clone();
+        assert_eq!(label, "outside", "kaniko's order");
+        finished.stderr
+    };
+    let stderr = build(&source, Some(own));
+    assert!(
+        stderr.contains("is taken, as kaniko does") && stderr.contains("context/Dockerfile of the context"),
+        "{stderr}"
+    );
+    for second in [None, Some("link")] {
+        let stderr = build(&source, second);
+        assert!(!stderr.contains("as kaniko does"), "{second:?}: {stderr}");
     }
 }
