@@ -12,6 +12,7 @@ use crate::progress::{Event, Phase};
 use crate::rootfs::{Descent, Exclusions, FileKind, Tree};
 
 use super::additions::Added;
+use super::again::Copied;
 use super::copy::{Aside, Copier, Draft, ImpliedDirectory, Places, Source};
 use super::run::Live;
 use super::stage::{Progress, Shared};
@@ -50,6 +51,8 @@ pub(super) struct Copying<'a> {
     pub(super) spool: &'a Path,
     /// Is told what is read of a context.
     pub(super) observer: Option<Observer<'a>>,
+    /// The earlier steps that have copied from the same place.
+    pub(super) before: &'a [Copied],
 }
 
 impl Shared<'_> {
@@ -142,7 +145,8 @@ impl Shared<'_> {
         opened: &Opened<'_>,
     ) -> Result<Option<Layer>, Error> {
         let spool = self.scratch("copy", progress.id)?;
-        let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool, observer };
+        let before = self.copied_before(progress, step);
+        let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool, observer, before: &before };
         let mut nothing = Inventory::new();
         let files = if step.is_apart() { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
@@ -162,8 +166,9 @@ impl Shared<'_> {
         files: &mut Inventory,
         mut writer: LayerWriter,
     ) -> Result<Option<(Layer, LayerInventory)>, Error> {
-        let Copying { step, owner, ignored, spool, observer } = *copying;
-        let mut draft = Draft::new(files, ignored, self.now());
+        let Copying { step, owner, ignored, spool, observer, before } = *copying;
+        let layers = before.iter().map(|copied| copied.layer).collect();
+        let mut draft = Draft::new(files, ignored, self.now()).after(layers, self.request.epoch);
         let source = &opened.source;
         // The files of images and stages are what their digests say, or this build's own.
         let observer = observer.filter(|_| matches!(source, Source::Context { .. }));
@@ -178,6 +183,9 @@ impl Shared<'_> {
             let files = if sockets == 1 { "a socket".to_owned() } else { format!("{sockets} sockets") };
             let message = format!("{files} of the source left out: an image cannot hold any");
             self.services.reporter.report(Event::Warning { rule: "SocketLeftOut", line: None, message: &message });
+        }
+        if draft.repeats() {
+            draft.leave_out(&self.origins(before, source, draft.files().clone(), spool))?;
         }
         if draft.is_empty() {
             return Ok(None);
@@ -227,7 +235,7 @@ impl Shared<'_> {
     }
 
     /// Returns the time of files that the build itself makes.
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         Timestamp { seconds: self.request.created, nanoseconds: 0 }
     }
 

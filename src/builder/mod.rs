@@ -6,6 +6,7 @@
 //! *Invariant: a root file system exists only while a step needs one; what a step reads is what the plan says.*
 
 mod additions;
+mod again;
 mod ahead;
 mod attempt;
 mod bases;

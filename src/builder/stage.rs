@@ -16,6 +16,7 @@ use crate::request::{BuildRequest, Snapshots};
 
 use crate::rootfs::Exclusions;
 
+use super::again::Copied;
 use super::attempt::Setting;
 use super::cached::{self, Caching, StageCache};
 use super::existing::BuildKey;
@@ -55,6 +56,8 @@ pub(super) struct Shared<'a> {
 pub(super) struct Finished {
     pub(super) image: Image,
     pub(super) cached: StageCache,
+    /// The steps that have copied, also those of the stages that it is based on.
+    copied: Vec<Copied>,
     steps: Vec<StepDone>,
     /// Which files it has, if that was needed, and while a later stage can still need it.
     files: Mutex<Option<Arc<Inventory>>>,
@@ -71,6 +74,8 @@ pub(super) struct Progress {
     /// The image's files on disk, if a step needed them.
     pub(super) live: Option<Live>,
     pub(super) cached: StageCache,
+    /// The steps that have copied, also those of the stages that it is based on.
+    pub(super) copied: Vec<Copied>,
     /// How many steps are done.
     done: usize,
     steps: Vec<StepDone>,
@@ -130,9 +135,9 @@ fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
 
 impl Finished {
     fn new(progress: Progress) -> Self {
-        let Progress { id: _, image, files, live, cached, done: _, steps } = progress;
+        let Progress { id: _, image, files, live, cached, copied, done: _, steps } = progress;
         let (files, live) = (Mutex::new(files.map(Arc::new)), Mutex::new(live.map(Arc::new)));
-        Self { image, cached, steps, files, live }
+        Self { image, cached, copied, steps, files, live }
     }
 
     /// Returns which files the stage has; where nobody has asked before, that is read from its layers.
@@ -291,7 +296,11 @@ impl Shared<'_> {
                 (image, files.map(Arc::unwrap_or_clone), live, StageCache::of_stage(finished))
             }
         };
-        Ok(Progress { id, image, files, live, cached, done: 0, steps: Vec::new() })
+        let copied = match &stage.base {
+            StageBase::Stage(base) => self.finished(*base).copied.clone(),
+            StageBase::Scratch | StageBase::Image(_) => Vec::new(),
+        };
+        Ok(Progress { id, image, files, live, cached, copied, done: 0, steps: Vec::new() })
     }
 
     fn build_step(&self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(), Error> {
@@ -311,6 +320,12 @@ impl Shared<'_> {
         };
         let miss = sought.as_mut().and_then(|sought| sought.miss.take());
         self.settle(progress, step, id, sought, layer.as_ref());
+        if let (Some(_), Action::Copy(_), Some(number)) =
+            (&layer, &step.action, progress.image.layers.len().checked_sub(1))
+        {
+            let layer = u32::try_from(number).unwrap_or(u32::MAX);
+            progress.copied.push(Copied { layer, stage: progress.id, step: progress.done });
+        }
         progress.done += 1;
         let elapsed = start.elapsed();
         self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });

@@ -25,6 +25,7 @@ mod context_forms;
 mod context_git;
 mod context_https;
 mod context_named;
+mod copied_again;
 mod corpus;
 mod corpus_cache;
 mod credentials;

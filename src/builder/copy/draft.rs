@@ -13,6 +13,7 @@ use crate::image::{Entry, EntryKind, Inventory, LayerWriter, Node, NodeId, Sourc
 use crate::rootfs::{Descent, Exclusions, Inode, is_at_or_below};
 
 use super::super::additions::Held;
+use super::super::again::Origins;
 use super::super::witness::{Hashed, Observer};
 use super::Error;
 
@@ -40,6 +41,17 @@ struct Planned {
     content: Content,
     /// Names with the same number are hard links of one file.
     link: Option<Link>,
+    /// What the image has there, if it is the same but perhaps for its content.
+    same: Option<Same>,
+}
+
+/// What an image has that is the same as what is put there.
+#[derive(Clone, Copy, Debug)]
+enum Same {
+    /// A file or link of that layer, with the same time.
+    File { layer: u32 },
+    /// A directory, with that time.
+    Directory { modified: Timestamp },
 }
 
 /// Tells apart the files that have several names in the layer.
@@ -90,6 +102,9 @@ pub(in crate::builder) struct Draft<'a> {
     /// The time that directories made on the way get.
     now: Timestamp,
     next_link: u64,
+    /// The layers that earlier steps have copied from the same place.
+    before: BTreeSet<u32>,
+    epoch: Option<i64>,
 }
 
 /// Mode and owner of a directory that is made because something goes into it.
@@ -103,7 +118,86 @@ pub(in crate::builder) struct ImpliedDirectory {
 impl<'a> Draft<'a> {
     /// Starts a layer over an image with these files.
     pub(in crate::builder) fn new(files: &'a mut Inventory, ignored: &'a Exclusions, now: Timestamp) -> Self {
-        Self { files, trail: Trail::default(), plan: LayerPlan::default(), ignored, now, next_link: 0 }
+        let (trail, plan, before) = (Trail::default(), LayerPlan::default(), BTreeSet::new());
+        Self { files, trail, plan, ignored, now, next_link: 0, before, epoch: None }
+    }
+
+    /// Takes note of files that the image has from these layers, so that they can be [left out](Self::leave_out); later
+    /// times than `epoch` are written as `epoch`.
+    #[must_use]
+    pub(in crate::builder) fn after(self, before: BTreeSet<u32>, epoch: Option<i64>) -> Self {
+        Self { before, epoch, ..self }
+    }
+
+    fn same(&mut self, entry: &Entry, link: Option<Link>) -> Option<Same> {
+        if self.before.is_empty() || link.is_some() {
+            return None;
+        }
+        let node = self.files.get_along(&mut self.trail, &entry.path)?;
+        let Entry { path: _, kind, mode, uid, gid, mtime, xattrs } = entry;
+        let is_same = node.kind == *kind && node.mode == *mode && (node.uid, node.gid) == (*uid, *gid);
+        if !is_same || node.xattrs != *xattrs {
+            return None;
+        }
+        if *kind == EntryKind::Directory {
+            return Some(Same::Directory { modified: node.mtime });
+        }
+        let source = node.source.filter(|source| self.before.contains(&source.layer))?;
+        let is_same = node.links == 1 && node.mtime == mtime.clamped(self.epoch).whole();
+        is_same.then_some(Same::File { layer: source.layer })
+    }
+
+    /// Tells whether [`Draft::leave_out`] may find something.
+    pub(in crate::builder) fn repeats(&self) -> bool {
+        self.plan.entries.values().any(|planned| matches!(planned.same, Some(Same::File { .. })))
+    }
+
+    /// Returns the files of the image and of the draft.
+    pub(in crate::builder) fn files(&self) -> &Inventory {
+        self.files
+    }
+
+    /// Takes out what the image has already: files that came from the same source, and then the directories that nothing is
+    /// left in. Contents are those of `origins`.
+    ///
+    /// # Errors
+    /// As [`Draft::put`].
+    pub(in crate::builder) fn leave_out(&mut self, origins: &Origins) -> Result<(), Error> {
+        let count = self.plan.entries.len();
+        self.plan.entries.retain(|path, planned| match (planned.same, &planned.content) {
+            (Some(Same::File { .. }), _) if planned.link.is_some() => true,
+            (Some(Same::File { .. }), Content::None) => false,
+            (Some(Same::File { layer }), Content::Tree(source)) => {
+                origins.get(&(layer, path.clone())).is_none_or(|origin| origin != source)
+            }
+            (
+                Some(Same::File { .. }),
+                Content::Inline(_) | Content::Layer(_) | Content::Spool(_) | Content::Held(_),
+            )
+            | (Some(Same::Directory { .. }) | None, _) => true,
+        });
+        if self.plan.entries.len() == count {
+            return Ok(());
+        }
+        // Deepest first.
+        let directories: Vec<(Entry, Timestamp)> = self
+            .plan
+            .entries
+            .values()
+            .rev()
+            .filter_map(|planned| match planned.same {
+                Some(Same::Directory { modified }) => Some((planned.entry.clone(), modified)),
+                Some(Same::File { .. }) | None => None,
+            })
+            .collect();
+        for (entry, mtime) in directories {
+            if self.plan.below(&entry.path).next().is_none() {
+                self.plan.entries.remove(&entry.path);
+                // It stays what it was.
+                self.files.put(&mut self.trail, Entry { mtime, ..entry })?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns what is at a path whose parents are no links, if anything is.
@@ -150,8 +244,12 @@ impl<'a> Draft<'a> {
                 self.plan.entries.remove(&path);
             }
         }
-        self.files.put(&mut self.trail, entry.clone())?;
-        self.plan.entries.insert(entry.path.clone(), Planned { entry, content, link });
+        let same = self.same(&entry, link);
+        // The image's own file stays known as what it is, until it is known to be written again.
+        if same.is_none() || entry.kind == EntryKind::Directory {
+            self.files.put(&mut self.trail, entry.clone())?;
+        }
+        self.plan.entries.insert(entry.path.clone(), Planned { entry, content, link, same });
         Ok(())
     }
 
@@ -231,7 +329,7 @@ impl LayerPlan {
         };
         let linked = node.links > 1 && !node.is_directory();
         let link = linked.then_some(Link { source: 0, file: LinkedFile::Node(node.id) });
-        self.entries.insert(path.clone(), Planned { entry: node.entry(path), content, link });
+        self.entries.insert(path.clone(), Planned { entry: node.entry(path), content, link, same: None });
     }
 
     fn below(&self, path: &Path) -> impl Iterator<Item = (&PathBuf, &Planned)> {
