@@ -9,6 +9,9 @@ directory=$1
 shift
 mkdir -p "$directory/skeleton/kaniko/.docker" "$directory/skeleton/workspace" "$directory/skeleton/root" \
     "$directory/skeleton/tmp"
+# Go's programs (credential helpers) ask /etc/hosts before they ask a server only where this says so, as in kaniko's image.
+mkdir -p "$directory/skeleton/etc"
+echo 'hosts: files dns' > "$directory/nsswitch.conf"
 # The names by which kaniko's images and people call it.
 ln -sf executor "$directory/skeleton/kaniko/warmer"
 ln -sf executor "$directory/skeleton/kaniko/yadokari"

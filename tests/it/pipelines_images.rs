@@ -74,6 +74,8 @@ fn the_executor_image_is_as_kaniko_s() {
     assert!(text("/kaniko/executor").starts_with("file 0755 0:0"), "{}", text("/kaniko/executor"));
     assert!(text("/kaniko/warmer").contains("executor"), "{}", text("/kaniko/warmer"));
     assert!(text("/kaniko/ssl/certs/ca-certificates.crt").starts_with("file 0644"));
+    assert!(text("/etc").starts_with("dir 0777 0:0"), "{}", text("/etc"));
+    assert_eq!(text("/etc/nsswitch.conf"), "file 0644 0:0 \"hosts: files dns\\n\"");
     assert!(!listing.0.contains_key("/bin/sh") && !listing.0.contains_key("/busybox"), "it has a shell");
 }
 
