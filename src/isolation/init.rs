@@ -21,7 +21,7 @@ use rustix::fs::{Gid, Uid};
 
 use super::descendants::{self, PATIENCE};
 use super::protocol::{Place, Reply, Spec, receive, send};
-use super::{Exit, Network, Process, enter, filter, limits, surroundings};
+use super::{Exit, Network, Process, enter, filter, limits, ports, surroundings};
 use crate::sys::namespace::{Namespaces, loopback_up, unshare};
 use crate::sys::process::{self, CapabilitySet, Ended, Forked, Pid, Reaped, exit_now, fork};
 use crate::sys::{self, signal};
@@ -71,6 +71,9 @@ fn lead_into_namespaces(spec: &Spec) -> Result<ExitCode, sys::Error> {
         Network::None => Namespaces::CLONE_NEWNET,
     };
     unshare(enter::PER_RUN | network)?;
+    if spec.process.network == Network::None {
+        ports::open_all();
+    }
     match fork()? {
         Forked::Child => {
             let result = process::die_with_parent().and_then(|()| watch_over(spec));

@@ -35,6 +35,7 @@ mod namespace;
 mod own_program;
 mod placed;
 mod pod_files;
+mod ports;
 mod process;
 mod protocol;
 pub mod put_back;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::directories::{Directories, files};
 use super::enter::Inside;
 use super::ids::Ids;
+use super::ports;
 use super::protocol::{Place, Planned, Spec, What};
 use super::stubs::Stubs;
 use super::supervise::supervise;
@@ -122,6 +123,10 @@ impl Isolation for Namespace {
 
     fn abilities(&self) -> Abilities {
         Abilities { isolation: "namespace", mounting: Mounting::Mounted }
+    }
+
+    fn explain(&self, output: &[u8]) -> Option<String> {
+        ports::explain(&String::from_utf8_lossy(output))
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {

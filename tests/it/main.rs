@@ -60,6 +60,7 @@ mod registry_variants;
 mod reproducible;
 mod results;
 mod run_mounts;
+mod run_ports;
 mod secrets;
 mod support;
 mod transport;
