@@ -38,6 +38,7 @@ mod volumes;
 mod witness;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopySource,
 use crate::progress::{Event, Phase, Reporter};
 use crate::registry::Client;
 use crate::request::BuildRequest;
-use crate::rootfs::Fidelity;
+use crate::rootfs::{Fidelity, Rootfs, Tree};
 use crate::store::Store;
 
 pub use additions::Additions;
@@ -109,6 +110,22 @@ pub struct Services {
     pub keep_layers: bool,
     /// Where outputs and results go.
     pub places: Arc<Places>,
+}
+
+impl Services {
+    /// Opens a directory in the isolation's workspace, whose files belong to whom the isolation says.
+    fn tree(&self, path: &Path) -> Result<Tree, crate::rootfs::Error> {
+        let tree = Tree::open(path)?;
+        Ok(match self.isolation.owners() {
+            Some(owners) => tree.with_owners(owners),
+            None => tree,
+        })
+    }
+
+    /// Opens such a directory as a root file system.
+    fn files(&self, path: &Path) -> Result<Rootfs, crate::rootfs::Error> {
+        self.tree(path).map(Rootfs::of)
+    }
 }
 
 /// A build that failed, with the Dockerfile for the message.

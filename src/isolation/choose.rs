@@ -9,6 +9,8 @@ use super::chroot::Chroot;
 use super::container::Container;
 use super::enter::{Ground, Inside, State};
 use super::ids::Ids;
+#[cfg(target_arch = "x86_64")]
+use super::mediated::Mediated;
 use super::namespace::Namespace;
 use super::rights::{self, Reach};
 use super::{
@@ -86,6 +88,7 @@ pub fn open(options: &Options, ground: Ground) -> Result<(Box<dyn Isolation>, Ch
             Ok(()) => open_chroot(options, "asked for".to_owned()),
             Err(reason) => unavailable("chroot", &reason, remedy::CHROOT),
         }),
+        IsolationChoice::Mediated => Ok(open_mediated(options, "asked for")),
         IsolationChoice::Auto => open_next_best(options, &refused),
     }
 }
@@ -152,6 +155,23 @@ fn open_chroot(options: &Options, reason: String) -> (Box<dyn Isolation>, Chosen
     warnings.extend(reach.warning().into_iter().chain(without_filter()));
     let isolation = Chroot::new(&options.state_directory, HostFiles::read(), reach.kept(), options.cancel.clone());
     (Box::new(isolation), Chosen { name: "chroot", reason, fidelity: Fidelity::Strict, warnings })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn open_mediated(options: &Options, reason: &str) -> (Box<dyn Isolation>, Chosen) {
+    let isolation = Mediated::open(&options.state_directory, HostFiles::read(), options.cancel.clone());
+    let isolation = match isolation {
+        Ok(isolation) => isolation,
+        Err(reason) => return unavailable("mediated", &reason, remedy::MEDIATED),
+    };
+    let warnings = isolation.warnings();
+    let fidelity = Fidelity::Strict;
+    (Box::new(isolation), Chosen { name: "mediated", reason: reason.to_owned(), fidelity, warnings })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn open_mediated(_: &Options, _: &str) -> (Box<dyn Isolation>, Chosen) {
+    unavailable("mediated", "it is built for x86-64 alone", remedy::MEDIATED)
 }
 
 fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation>, Chosen), Error> {

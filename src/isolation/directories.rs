@@ -45,6 +45,16 @@ impl Directories {
         Ok(path)
     }
 
+    /// Makes an empty directory with a short path, for the names of sockets.
+    pub(super) fn short(&self) -> Result<PathBuf, Error> {
+        self.make("s")
+    }
+
+    /// Returns the directory that all others are in.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
+    }
+
     fn make(&self, name: &str) -> Result<PathBuf, Error> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.base.join(format!("{name}-{number}"));

@@ -80,7 +80,7 @@ pub fn enter(choice: IsolationChoice, arguments: &[OsString]) -> Entered {
                 Ok(code) => Entered::Ended(code),
                 Err(reason) => ground(State::Refused(reason)),
             },
-            IsolationChoice::Chroot | IsolationChoice::Container => ground(State::Outside),
+            IsolationChoice::Chroot | IsolationChoice::Container | IsolationChoice::Mediated => ground(State::Outside),
         },
     };
     // Without it a RUN with the same user id could read registry credentials from our memory; where it is
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_choice_without_namespaces_changes_nothing() {
-        for choice in [IsolationChoice::Chroot, IsolationChoice::Container] {
+        for choice in [IsolationChoice::Chroot, IsolationChoice::Container, IsolationChoice::Mediated] {
             let Entered::Stay(ground) = enter(choice, &["yadokari".into()]) else { panic!("no child is made") };
             assert_eq!(ground, Ground::none());
         }

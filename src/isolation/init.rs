@@ -49,6 +49,8 @@ pub fn init_main() -> ExitCode {
     let result = match &spec.place {
         Place::Namespace { .. } => lead_into_namespaces(&spec),
         Place::Chroot { .. } | Place::Here => watch_over(&spec).map(|()| ExitCode::SUCCESS),
+        #[cfg(target_arch = "x86_64")]
+        Place::Mediated(ground) => super::mediated::watch_over(&spec, ground).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| fail(&error.to_string()))
 }
@@ -58,7 +60,7 @@ fn fail(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn tell(reply: &Reply) {
+pub(super) fn tell(reply: &Reply) {
     let Ok(socket) = rustix::io::dup(rustix::stdio::stdin()) else { return };
     let _executor_is_gone = send(std::fs::File::from(socket), reply);
 }
@@ -98,9 +100,8 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
         process::adopt_orphans()?;
     }
     let nothing = nothing_to_read()?;
-    match &spec.place {
-        Place::Namespace { root, mounts, memory } => surroundings::make(root, mounts, memory, &spec.process)?,
-        Place::Chroot { .. } | Place::Here => {}
+    if let Place::Namespace { root, mounts, memory } = &spec.place {
+        surroundings::make(root, mounts, memory, &spec.process)?;
     }
     if spec.process.network == Network::None {
         loopback_up()?;
@@ -145,7 +146,7 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
 }
 
 /// Opens what the process reads as its standard input: nothing.
-fn nothing_to_read() -> Result<OwnedFd, sys::Error> {
+pub(super) fn nothing_to_read() -> Result<OwnedFd, sys::Error> {
     if let Ok(null) = std::fs::File::open("/dev/null") {
         return Ok(null.into());
     }
@@ -175,7 +176,7 @@ fn wait_for_end(child: Pid, news: &SignalFd) -> Result<Option<Ended>, sys::Error
 /// Kills everything that descends from this process, until nothing does; tells whether that is so in the end.
 ///
 /// As orphans are adopted, no descendant can leave; the scan is repeated, since one may fork while it runs.
-fn end_descendants(session: Pid) -> Result<bool, sys::Error> {
+pub(super) fn end_descendants(session: Pid) -> Result<bool, sys::Error> {
     let begin = Instant::now();
     loop {
         loop {
@@ -236,7 +237,7 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
             filter::install().map_err(failed)?;
         }
     }
-    give_outputs(process);
+    give_outputs_to(process.user.uid, process.user.gid);
     process::become_user(process.user.uid, process.user.gid, &process.user.groups).map_err(failed)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     signal::reset().map_err(failed)?;
@@ -244,10 +245,10 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
     Err(execute(process))
 }
 
-/// Makes the process the owner of its standard output and error, so that it may open `/dev/stdout` and
+/// Makes a user the owner of standard output and error, so that it may open `/dev/stdout` and
 /// `/dev/stderr`, which lead to them. An owner who may not be set leaves them usable as they are.
-fn give_outputs(process: &Process) {
-    let (uid, gid) = (Uid::from_raw(process.user.uid), Gid::from_raw(process.user.gid));
+pub(super) fn give_outputs_to(uid: u32, gid: u32) {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let _usable_as_it_is = rustix::fs::fchown(output, Some(uid), Some(gid));
     }
@@ -255,7 +256,7 @@ fn give_outputs(process: &Process) {
 
 /// Executes the command; a command that is not there ends as it would in a shell, with a line on the
 /// process's own standard error.
-fn execute(process: &Process) -> Reply {
+pub(super) fn execute(process: &Process) -> Reply {
     let Some(command) = process.argv.first() else { return Reply::Failed("execve(): no command".to_owned()) };
     let invalid = || Reply::Failed(format!("execve({}): EINVAL (a NUL byte in an argument)", command.display()));
     let c_string = |text: &OsStr| CString::new(text.as_bytes()).ok();

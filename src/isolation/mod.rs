@@ -1,4 +1,4 @@
-//! Where a root file system lives and how a process runs in it: `namespace`, `container`, `chroot`.
+//! Where a root file system lives and how a process runs in it: `namespace`, `mediated`, `container`, `chroot`.
 //!
 //! Isolation has two moments. [`enter`] is called once, before the process has a second thread: it may
 //! replace the process by itself inside a user namespace, so that unpack, COPY and snapshot already run with
@@ -28,12 +28,15 @@ mod ids;
 mod init;
 mod keys;
 mod limits;
+#[cfg(target_arch = "x86_64")]
+mod mediated;
 mod mirror;
 mod mountinfo;
 mod moves;
 mod namespace;
 mod own_program;
 mod placed;
+mod planned;
 mod pod_files;
 mod ports;
 mod process;
@@ -62,11 +65,12 @@ pub use process::{
 };
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use host_files::HostFiles;
 
 use crate::progress::Stream;
-use crate::rootfs::Rootfs;
+use crate::rootfs::{Owners, Rootfs};
 
 /// A place for root file systems, and a way to run processes in them; stages on several threads share it.
 pub trait Isolation: Send + Sync {
@@ -116,6 +120,11 @@ pub trait Isolation: Send + Sync {
     /// Says what of this isolation may be why a command has failed, for whoever reads its output, of which `output` is
     /// the end.
     fn explain(&self, _output: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// Returns the table of who owns files, where the disk cannot say it: of root file systems and of what is mounted.
+    fn owners(&self) -> Option<Arc<Owners>> {
         None
     }
 

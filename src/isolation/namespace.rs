@@ -9,15 +9,13 @@ use std::path::{Path, PathBuf};
 use super::directories::{Directories, files};
 use super::enter::Inside;
 use super::ids::Ids;
+use super::planned::plan;
 use super::ports;
-use super::protocol::{Place, Planned, Spec, What};
+use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
 use super::turns::Turns;
-use super::{
-    Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, MountSource, Mounting, Process, Stream,
-    rights,
-};
+use super::{Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, rights};
 use crate::rootfs::Rootfs;
 
 /// The backend.
@@ -34,40 +32,6 @@ impl Namespace {
     /// Prepares for root file systems below `state`; touches nothing yet.
     pub(super) fn new(state: &Path, inside: Inside, host_files: HostFiles, cancel: Cancel) -> Self {
         Self { directories: Directories::new(state), inside, host_files, turns: Turns::default(), cancel }
-    }
-
-    /// Puts the mount points into the root file system, and says what goes on them.
-    fn plan(&self, stubs: &mut Stubs, process: &Process, scratch: &Path) -> Result<Vec<Planned>, Error> {
-        let mut planned = Vec::new();
-        let devices = What::Dev { shared_memory: process.resources.shared_memory };
-        for (path, what) in [("/proc", What::Proc), ("/sys", What::Sys), ("/dev", devices)] {
-            planned.push(Planned { target: stubs.directory(Path::new(path))?, what });
-        }
-        for (path, content) in self.host_files.with(&process.hosts) {
-            // A copy, which RUN may write to as it could in a container; the mount ends with the RUN.
-            let source = scratch.join(path.trim_start_matches('/').replace('/', "-"));
-            fs::write(&source, content).map_err(files("writing", &source))?;
-            let target = stubs.file(Path::new(path))?;
-            planned.push(Planned { target, what: What::Bind { source, read_only: false } });
-        }
-        for mount in &process.mounts {
-            let Mount { target, what } = mount;
-            planned.push(match what {
-                MountSource::Bind { source, read_only } | MountSource::Shared { source, read_only } => {
-                    let metadata = fs::metadata(source).map_err(files("mounting", source))?;
-                    let target = if metadata.is_dir() { stubs.directory(target)? } else { stubs.file(target)? };
-                    Planned { target, what: What::Bind { source: source.clone(), read_only: *read_only } }
-                }
-                MountSource::Tmpfs { size } => {
-                    Planned { target: stubs.directory(target)?, what: What::Tmpfs { size: *size } }
-                }
-                MountSource::File { content, access } => {
-                    let (content, access) = (content.clone(), *access);
-                    Planned { target: stubs.file(target)?, what: What::File { content, access } }
-                }
-            });
-        }
-        Ok(planned)
     }
 
     /// Returns the process as it can be in a namespace with these ids.
@@ -104,7 +68,7 @@ impl Isolation for Namespace {
         let memory = scratch.join("memory");
         fs::create_dir(&memory).map_err(files("making", &memory))?;
         let mut stubs = Stubs::new(&rootfs.path);
-        let result = self.plan(&mut stubs, &process, &scratch).and_then(|mounts| {
+        let result = plan(&self.host_files, &mut stubs, &process, &scratch).and_then(|mounts| {
             let place = Place::Namespace { root: rootfs.path.clone(), mounts, memory: memory.clone() };
             supervise(&Spec { process, place, capabilities: rights::CAPABILITIES.bits() }, &self.cancel, output)
         });

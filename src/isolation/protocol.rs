@@ -41,6 +41,9 @@ pub(super) enum Place {
     },
     /// The root directory as it is.
     Here,
+    /// A root behind a supervisor.
+    #[cfg(target_arch = "x86_64")]
+    Mediated(super::mediated::Ground),
 }
 
 /// One thing to mount.

@@ -253,6 +253,8 @@ pub enum IsolationChoice {
     Chroot,
     /// The container's own root file system.
     Container,
+    /// A private root behind a supervisor that answers system calls.
+    Mediated,
 }
 
 /// The files that tell a pipeline what was built.

@@ -8,12 +8,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, RawDir, Statx, StatxFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::nest::Nest;
-use super::{Device, Error};
+use super::owners::least_mode;
+use super::{Device, Error, Owners};
 use crate::image::Timestamp;
 
 /// The room for a part of a directory's listing, in bytes; on the heap, since directories nest.
@@ -89,6 +91,8 @@ impl Stat {
 pub struct Directory {
     fd: OwnedFd,
     path: PathBuf,
+    /// Who owns what is in it, where the disk cannot say it.
+    owners: Option<Arc<Owners>>,
 }
 
 /// A name in a directory.
@@ -107,8 +111,31 @@ impl Name {
 }
 
 impl Directory {
-    pub(super) fn new(fd: OwnedFd, path: PathBuf) -> Self {
-        Self { fd, path }
+    pub(super) fn new(fd: OwnedFd, path: PathBuf, owners: Option<Arc<Owners>>) -> Self {
+        Self { fd, path, owners }
+    }
+
+    /// Returns the table of owners, where the disk cannot say them.
+    pub(super) fn owners(&self) -> Option<&Owners> {
+        self.owners.as_deref()
+    }
+
+    fn told(&self, stat: Stat) -> Stat {
+        self.owners.as_ref().map_or(stat, |owners| owners.tell(stat))
+    }
+
+    /// Returns which inode `name` is.
+    pub(super) fn inode(&self, name: &OsStr) -> Result<Inode, Error> {
+        let (name, flags) =
+            if name.is_empty() { (name, AtFlags::EMPTY_PATH) } else { (name, AtFlags::SYMLINK_NOFOLLOW) };
+        statx(self.fd.as_fd(), name, flags).map(|stat| stat.inode).map_err(self.error("statx", name))
+    }
+
+    /// Takes note of a new file: it has no row of an old one, and belongs to who works with it.
+    fn made(&self, name: &OsStr) -> Result<(), Error> {
+        let Some(owners) = &self.owners else { return Ok(()) };
+        owners.forget(self.inode(name)?);
+        owners.real().map_or(Ok(()), |(uid, gid)| self.chown(name, uid, gid))
     }
 
     /// Returns the path that this directory was opened by, for messages.
@@ -123,13 +150,13 @@ impl Directory {
     /// Returns what is known about this directory itself.
     pub fn stat_self(&self) -> Result<Stat, Error> {
         let found = statx(self.fd.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH);
-        found.map_err(self.error("statx", ""))
+        found.map(|stat| self.told(stat)).map_err(self.error("statx", ""))
     }
 
     /// Returns what is known about `name`; none where it does not exist.
     pub fn stat(&self, name: &OsStr) -> Result<Option<Stat>, Error> {
         match statx(self.fd.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
+            Ok(stat) => Ok(Some(self.told(stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(self.error("statx", name)(errno)),
         }
@@ -157,13 +184,13 @@ impl Directory {
     pub fn open_directory(&self, name: &OsStr) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).map_err(self.error("openat", name))?;
-        Ok(Self { fd, path: self.path.join(name) })
+        Ok(Self { fd, path: self.path.join(name), owners: self.owners.clone() })
     }
 
     /// Opens the same directory once more.
     pub(super) fn try_clone(&self) -> Result<Self, Error> {
         let fd = self.fd.try_clone().map_err(|source| Error::Call { call: "dup", path: self.path.clone(), source })?;
-        Ok(Self { fd, path: self.path.clone() })
+        Ok(Self { fd, path: self.path.clone(), owners: self.owners.clone() })
     }
 
     /// Opens the directory that this one is in. Where that is may have changed since this one was opened, and `path` does
@@ -171,7 +198,7 @@ impl Directory {
     pub(super) fn open_parent(&self) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, "..", flags, Mode::empty()).map_err(self.error("openat", ".."))?;
-        Ok(Self { fd, path: PathBuf::new() })
+        Ok(Self { fd, path: PathBuf::new(), owners: self.owners.clone() })
     }
 
     /// Returns the same directory with this path for messages.
@@ -195,17 +222,21 @@ impl Directory {
     pub fn create_file(&self, name: &OsStr) -> Result<File, Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
-        fd.map(File::from).map_err(self.error("openat", name))
+        let file = fd.map(File::from).map_err(self.error("openat", name))?;
+        self.made(name)?;
+        Ok(file)
     }
 
     /// Creates the directory `name`, whose mode is `mode` less the umask.
     pub fn create_directory(&self, name: &OsStr, mode: u16) -> Result<(), Error> {
-        rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode.into())).map_err(self.error("mkdirat", name))
+        rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode.into())).map_err(self.error("mkdirat", name))?;
+        self.made(name)
     }
 
     /// Creates the symbolic link `name`.
     pub fn create_symlink(&self, name: &OsStr, target: &Path) -> Result<(), Error> {
-        rustix::fs::symlinkat(target, &self.fd, name).map_err(self.error("symlinkat", name))
+        rustix::fs::symlinkat(target, &self.fd, name).map_err(self.error("symlinkat", name))?;
+        self.made(name)
     }
 
     /// Creates a named pipe, readable and writable for its owner only.
@@ -215,12 +246,19 @@ impl Directory {
 
     /// Creates a character or block device, readable and writable for its owner only.
     pub fn create_device(&self, name: &OsStr, block: bool, major: u32, minor: u32) -> Result<(), Error> {
+        if let Some(owners) = &self.owners {
+            self.create_file(name)?;
+            owners.change(self.inode(name)?, |row| row.device = Some(Device { block, major, minor }));
+            return Ok(());
+        }
         let kind = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
         self.node(name, kind, rustix::fs::makedev(major, minor))
     }
 
     fn node(&self, name: &OsStr, kind: FileType, device: Dev) -> Result<(), Error> {
-        rustix::fs::mknodat(&self.fd, name, kind, Mode::RUSR | Mode::WUSR, device).map_err(self.error("mknodat", name))
+        rustix::fs::mknodat(&self.fd, name, kind, Mode::RUSR | Mode::WUSR, device)
+            .map_err(self.error("mknodat", name))?;
+        self.made(name)
     }
 
     /// Gives the file `old` of the directory `from` the further name `name` here.
@@ -235,6 +273,12 @@ impl Directory {
 
     /// Sets owner and group.
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {
+        let Some(owners) = &self.owners else { return self.chown(name, uid, gid) };
+        owners.change(self.inode(name)?, |row| (row.uid, row.gid) = (uid, gid));
+        Ok(())
+    }
+
+    fn chown(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         rustix::fs::chownat(&self.fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(self.error("fchownat", name))
@@ -245,6 +289,14 @@ impl Directory {
     /// Before Linux 6.6 no call sets a mode without following a link; nothing but us works in a tree while it
     /// is unpacked, so what was no link a moment ago is none now.
     pub fn set_mode(&self, name: &OsStr, mode: u16) -> Result<(), Error> {
+        let Some(owners) = &self.owners else { return self.chmod(name, mode) };
+        let stat = statx(self.fd.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.error("statx", name))?;
+        let real = mode | least_mode(stat.kind);
+        owners.change(stat.inode, |row| row.mode = (real != mode).then_some(mode));
+        self.chmod(name, real)
+    }
+
+    fn chmod(&self, name: &OsStr, mode: u16) -> Result<(), Error> {
         rustix::fs::chmodat(&self.fd, name, Mode::from_raw_mode(mode.into()), AtFlags::empty())
             .map_err(self.error("fchmodat", name))
     }

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::directory::{open_for_reading, statx};
 use super::resolve::{MAX_LINKS, Resolver};
-use super::{Descent, Directory, Error, FileKind, Name, Stat, Xattrs};
+use super::{Descent, Directory, Error, FileKind, Name, Owners, Stat, Xattrs};
 
 /// A directory by descriptor; every lookup is confined to it.
 ///
@@ -28,6 +28,8 @@ pub struct Tree {
     path: PathBuf,
     resolver: Resolver,
     devices: Arc<Devices>,
+    /// Who owns its files, where the disk cannot say it.
+    owners: Option<Arc<Owners>>,
 }
 
 /// Devices that could not be made where a tree is, by real path. They stand there as empty files, and
@@ -52,7 +54,7 @@ impl Tree {
         let root = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
             .map_err(|errno| Error::call("openat", path, "", errno))?;
         let resolver = Resolver::probe(root.as_fd());
-        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default() })
+        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default(), owners: None })
     }
 
     /// Returns the same tree, with devices that could not be made in it.
@@ -61,10 +63,16 @@ impl Tree {
         Self { devices: Arc::new(devices), ..self }
     }
 
+    /// Returns the same tree, whose files' owners are in a table.
+    #[must_use]
+    pub fn with_owners(self, owners: Arc<Owners>) -> Self {
+        Self { owners: Some(owners), ..self }
+    }
+
     /// Makes a tree of an open directory; `path` is for messages.
     pub fn of(root: OwnedFd, path: &Path) -> Result<Self, Error> {
         let resolver = Resolver::probe(root.as_fd());
-        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default() })
+        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default(), owners: None })
     }
 
     /// Opens the same directory once more.
@@ -72,7 +80,7 @@ impl Tree {
         let root =
             self.root.try_clone().map_err(|source| Error::Call { call: "dup", path: self.path.clone(), source })?;
         let (path, devices) = (self.path.clone(), Arc::clone(&self.devices));
-        Ok(Self { root, path, resolver: self.resolver, devices })
+        Ok(Self { root, path, resolver: self.resolver, devices, owners: self.owners.clone() })
     }
 
     /// Returns a tree whose root is the directory `path` of this one.
@@ -81,7 +89,8 @@ impl Tree {
         let below =
             |(device, what): (&PathBuf, &Device)| Some((device.strip_prefix(relative(path)).ok()?.to_owned(), *what));
         let devices = Arc::new(self.devices.iter().filter_map(below).collect());
-        Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver, devices })
+        let owners = self.owners.clone();
+        Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver, devices, owners })
     }
 
     /// Returns where the tree was opened.
@@ -92,7 +101,7 @@ impl Tree {
     /// Opens a directory, following symbolic links.
     pub fn directory(&self, path: &Path) -> Result<Directory, Error> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
-        Ok(Directory::new(fd, self.path.join(relative(path))))
+        Ok(Directory::new(fd, self.path.join(relative(path)), self.owners.clone()))
     }
 
     /// Opens the directory in which the last component of `path` stands, and returns that component.
@@ -243,7 +252,8 @@ impl Tree {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(errno) => return Err(self.error("openat2", path)(errno)),
         };
-        statx(fd.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH).map(Some).map_err(self.error("statx", path))
+        let stat = statx(fd.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH).map_err(self.error("statx", path))?;
+        Ok(Some(self.owners.as_ref().map_or(stat, |owners| owners.tell(stat))))
     }
 
     fn open_at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
+use super::owners::is_for_root;
 use super::{Directory, Error};
 
 /// Extended attributes by full name.
@@ -46,6 +47,9 @@ impl Directory {
     /// Returns the extended attributes of `name` that belong to the image.
     pub fn xattrs(&self, name: &OsStr) -> Result<Xattrs, Error> {
         let mut xattrs = self.all_xattrs(name).map_err(|errno| Error::call("getxattr", self.path(), name, errno))?;
+        if let Some(owners) = self.owners() {
+            xattrs.append(&mut owners.row(self.inode(name)?).attributes);
+        }
         xattrs.retain(|name, _| !is_foreign(name));
         Ok(xattrs)
     }
@@ -58,6 +62,10 @@ impl Directory {
 
     /// Sets an extended attribute of `name`.
     pub fn set_xattr(&self, name: &OsStr, attribute: &[u8], value: &[u8]) -> Result<(), Error> {
+        if let Some(owners) = self.owners().filter(|_| is_for_root(attribute)) {
+            owners.change(self.inode(name)?, |row| drop(row.attributes.insert(attribute.to_vec(), value.to_vec())));
+            return Ok(());
+        }
         let attribute = OsStr::from_bytes(attribute);
         let result = match handle(self.as_fd(), name) {
             Ok(Handle::Path(path)) => rustix::fs::lsetxattr(path, attribute, value, XattrFlags::empty()),
@@ -70,6 +78,10 @@ impl Directory {
 
     /// Removes an extended attribute of `name`.
     pub fn remove_xattr(&self, name: &OsStr, attribute: &[u8]) -> Result<(), Error> {
+        if let Some(owners) = self.owners().filter(|_| is_for_root(attribute)) {
+            owners.change(self.inode(name)?, |row| drop(row.attributes.remove(attribute)));
+            return Ok(());
+        }
         let attribute = OsStr::from_bytes(attribute);
         let result = match handle(self.as_fd(), name) {
             Ok(Handle::Path(path)) => rustix::fs::lremovexattr(path, attribute),

@@ -10,11 +10,18 @@
 mod error;
 #[cfg(feature = "git")]
 pub mod git;
+pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+#[cfg(target_arch = "x86_64")]
+pub mod notify;
+#[cfg(target_arch = "x86_64")]
+pub mod page;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+#[cfg(target_arch = "x86_64")]
+pub mod tracee;
 
 pub use error::Error;

@@ -134,6 +134,13 @@ pub fn forbid_inspection() -> Result<(), Error> {
         .map_err(|errno| Error::from_io("prctl(PR_SET_DUMPABLE, 0)", &errno.into()))
 }
 
+/// Makes the process readable again for others of the same user, and so for who supervises it.
+#[cfg(target_arch = "x86_64")]
+pub fn allow_inspection() -> Result<(), Error> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .map_err(|errno| Error::from_io("prctl(PR_SET_DUMPABLE, 1)", &errno.into()))
+}
+
 /// Asks the kernel to kill this process when its parent (the thread that made it) ends.
 pub fn die_with_parent() -> Result<(), Error> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))

@@ -25,6 +25,10 @@ pub enum Verdict {
     NotPermitted,
     /// It fails with `ENOSYS`, as in a kernel that does not know it.
     Unknown,
+    /// It fails with `EINVAL`.
+    Invalid,
+    /// Whoever listens to the filter answers it.
+    Notify,
 }
 
 /// Where the parts of `struct seccomp_data` are. Source: linux/seccomp.h.
@@ -43,6 +47,7 @@ const RETURN: u16 = 0x06;
 /// Source: linux/seccomp.h.
 const ALLOW: u32 = 0x7fff_0000;
 const FAIL: u32 = 0x0005_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 
 /// Loads the architecture of the call.
 pub fn load_architecture() -> Instruction {
@@ -54,9 +59,14 @@ pub fn load_number() -> Instruction {
     Instruction { code: LOAD, if_true: 0, if_false: 0, value: NUMBER }
 }
 
-/// Loads the lower half of the call's first argument.
-pub fn load_first_argument() -> Instruction {
-    Instruction { code: LOAD, if_true: 0, if_false: 0, value: FIRST_ARGUMENT }
+/// Loads the lower half of an argument of the call; the first is 0.
+pub fn load_argument(index: u32) -> Instruction {
+    Instruction { code: LOAD, if_true: 0, if_false: 0, value: FIRST_ARGUMENT + 8 * index }
+}
+
+/// Loads the upper half of an argument of the call; the first is 0.
+pub fn load_upper_half(index: u32) -> Instruction {
+    Instruction { code: LOAD, if_true: 0, if_false: 0, value: FIRST_ARGUMENT + 8 * index + 4 }
 }
 
 /// Skips so many instructions.
@@ -90,6 +100,8 @@ impl Verdict {
             Self::Allow => ALLOW,
             Self::NotPermitted => FAIL | libc::EPERM.unsigned_abs(),
             Self::Unknown => FAIL | libc::ENOSYS.unsigned_abs(),
+            Self::Invalid => FAIL | libc::EINVAL.unsigned_abs(),
+            Self::Notify => NOTIFY,
         }
     }
 }
@@ -97,6 +109,24 @@ impl Verdict {
 /// Installs a program for this process and all that it will start, for good. Needs CAP_SYS_ADMIN in the process's user
 /// namespace, or that it has forbidden itself new privileges.
 pub fn install(program: &[Instruction]) -> Result<(), Error> {
+    with_program(program, |program| {
+        let set = |flags: libc::c_ulong| {
+            // SAFETY: the program points to as many live words as it says, and the kernel only reads them.
+            let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, program) };
+            Errno::result(result).map(drop)
+        };
+        // Else older kernels slow the processor down for whoever has a filter. The oldest do not know the flag.
+        set(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+            .or_else(|_| set(0))
+            .map_err(|errno| Error::new("seccomp(SECCOMP_SET_MODE_FILTER)", errno))
+    })
+}
+
+/// Gives a program to `take` as the kernel wants it; the pointer is good as long as that runs.
+pub(super) fn with_program<T>(
+    program: &[Instruction],
+    take: impl FnOnce(*const libc::sock_fprog) -> Result<T, Error>,
+) -> Result<T, Error> {
     let word = |instruction: &Instruction| libc::sock_filter {
         code: instruction.code,
         jt: instruction.if_true,
@@ -106,16 +136,7 @@ pub fn install(program: &[Instruction]) -> Result<(), Error> {
     let mut words: Vec<libc::sock_filter> = program.iter().map(word).collect();
     let length = u16::try_from(words.len()).map_err(|_| Error::new("seccomp(program)", Errno::E2BIG))?;
     let program = libc::sock_fprog { len: length, filter: words.as_mut_ptr() };
-    let set = |flags: libc::c_ulong| {
-        // SAFETY: the program points to as many live words as it says, and the kernel only reads them.
-        let result =
-            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-        Errno::result(result).map(drop)
-    };
-    // Else older kernels slow the processor down for whoever has a filter. The oldest do not know the flag.
-    set(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)
-        .or_else(|_| set(0))
-        .map_err(|errno| Error::new("seccomp(SECCOMP_SET_MODE_FILTER)", errno))
+    take(&raw const program)
 }
 
 /// Tells whether a filter of somebody's is in force for this process.
@@ -126,7 +147,7 @@ pub fn is_filtered() -> bool {
 
 /// Runs a program as the kernel would.
 #[cfg(test)]
-pub(crate) fn simulate(program: &[Instruction], architecture: u32, number: u32, first: u32) -> Verdict {
+pub(crate) fn simulate(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 6]) -> Verdict {
     let (mut place, mut loaded) = (0_usize, 0_u32);
     loop {
         let Instruction { code, if_true, if_false, value } = program[place];
@@ -137,7 +158,10 @@ pub(crate) fn simulate(program: &[Instruction], architecture: u32, number: u32, 
                 loaded = match value {
                     NUMBER => number,
                     ARCHITECTURE => architecture,
-                    FIRST_ARGUMENT => first,
+                    place if place >= FIRST_ARGUMENT => {
+                        let argument = arguments[usize::try_from((place - FIRST_ARGUMENT) / 8).unwrap()];
+                        u32::try_from(if place % 8 == 4 { argument >> 32 } else { argument & 0xffff_ffff }).unwrap()
+                    }
                     other => panic!("nothing is at {other}"),
                 };
             }
@@ -146,7 +170,8 @@ pub(crate) fn simulate(program: &[Instruction], architecture: u32, number: u32, 
             JUMP_IF_AT_LEAST => branch(loaded >= value),
             JUMP_IF_ANY_BIT => branch(loaded & value != 0),
             RETURN => {
-                let all = [Verdict::Allow, Verdict::NotPermitted, Verdict::Unknown];
+                use Verdict::{Allow, Invalid, NotPermitted, Notify, Unknown};
+                let all = [Allow, NotPermitted, Unknown, Invalid, Notify];
                 return all.into_iter().find(|verdict| verdict.word() == value).unwrap();
             }
             other => panic!("no such instruction: {other}"),

@@ -330,7 +330,7 @@ fn what_we_would_not_have_kept_is_refused() {
             let source = source(read, &[]);
             let mut executor = match isolation {
                 Isolation::Namespace => Executor::new(isolation, source.path()),
-                Isolation::Container | Isolation::Chroot | Isolation::Auto => {
+                Isolation::Container | Isolation::Chroot | Isolation::Mediated | Isolation::Auto => {
                     let mut pod = Pod::plain();
                     pod.mount_writable(outside.path(), &outside.path().display().to_string());
                     Executor::in_pod(isolation, pod, source.path())

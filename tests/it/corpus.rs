@@ -34,6 +34,11 @@ macro_rules! capabilities {
             fn chroot() {
                 check_all(stringify!($capability), Isolation::Chroot);
             }
+
+            #[test]
+            fn mediated() {
+                check_all(stringify!($capability), Isolation::Mediated);
+            }
         })*
     };
 }

@@ -463,7 +463,7 @@ fn hosts_limits_and_shared_memory() {
     });
     each("hosts: refused", dockerfile, |isolation, executor| {
         let (flag, code) = match isolation {
-            Isolation::Namespace => ("--network=none", 0),
+            Isolation::Namespace | Isolation::Mediated => ("--network=none", 0),
             Isolation::Container => ("--add-host=a=10.0.0.1", 71),
             Isolation::Chroot | Isolation::Auto => ("--shm-size=1M", 71),
         };

@@ -4,9 +4,9 @@
 //! step, or not at all.*
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cache::CacheKey;
@@ -15,7 +15,7 @@ use crate::image::{EntryKind, Inventory, Layer, LayerInventory, LayerReader, Lay
 use crate::isolation::Access;
 use crate::plan::{CacheMount, CopyFrom, CopyStep};
 use crate::request::{Compression, SnapshotMode};
-use crate::rootfs::{self, Contents, Exclusions, Fidelity, Rootfs, RootfsKind, Snapshot, Tree};
+use crate::rootfs::{self, Contents, Exclusions, Fidelity, Rootfs, RootfsKind, Snapshot};
 use crate::store::Store;
 
 use super::super::files::{self, Copying, Opened};
@@ -122,14 +122,14 @@ impl Shared<'_> {
         let Worked { copy, instance, before } = worked;
         let (new, old) = (self.beside(instance, "new"), self.beside(instance, "old"));
         create(&new)?;
-        let changes = before.changes(&Rootfs::open(copy, Vec::new(), RootfsKind::Plain)?, SnapshotMode::Full)?;
+        let changes = before.changes(&self.services.files(copy)?, SnapshotMode::Full)?;
         if changes.is_empty() {
             return files::remove_scratch(&new);
         }
         let changed: HashSet<PathBuf> = changes.entries.into_iter().map(|change| change.path).collect();
         let is_same = |path: &Path| !changed.contains(path);
-        let same = rootfs::Old { tree: &Tree::open(instance)?, is_same: &is_same };
-        rootfs::duplicate(&Tree::open(copy)?, &Tree::open(&new)?, Some(same))?;
+        let same = rootfs::Old { tree: &self.services.tree(instance)?, is_same: &is_same };
+        rootfs::duplicate(&self.services.tree(copy)?, &self.services.tree(&new)?, Some(same))?;
         fs::rename(instance, &old).map_err(state("move", instance))?;
         fs::rename(&new, instance).map_err(state("make", instance))?;
         files::remove_scratch(&old)
@@ -137,7 +137,7 @@ impl Shared<'_> {
 
     fn unpack_to(&self, store: &Store, layer: &Layer, to: &Path) -> Result<(), Error> {
         let blob = store.read(&layer.descriptor.digest)?;
-        let mut rootfs = Rootfs::open(to, Vec::new(), RootfsKind::Plain)?;
+        let mut rootfs = self.services.files(to)?;
         let tar = layers::interruptible(self.services, io::BufReader::new(blob));
         let mut reader = LayerReader::new(tar).until(self.services.stop());
         let unpacked = rootfs::unpack(&mut rootfs, &mut reader, self.services.fidelity, &mut Contents::default());
@@ -147,12 +147,14 @@ impl Shared<'_> {
 
     /// Sets mode and owner.
     fn give(&self, path: &Path, access: Access) -> Result<(), Error> {
-        let owned = std::os::unix::fs::lchown(path, Some(access.uid), Some(access.gid));
-        match owned {
+        let itself = OsStr::new(".");
+        let directory = self.services.tree(path)?.directory(Path::new(""))?;
+        match directory.set_owner(itself, access.uid, access.gid) {
             Err(_) if self.services.fidelity == Fidelity::Lossy => {}
-            result => result.map_err(state("give away", path))?,
+            result => result?,
         }
-        fs::set_permissions(path, fs::Permissions::from_mode(access.mode)).map_err(state("open", path))
+        // At most 0o7777.
+        Ok(directory.set_mode(itself, u16::try_from(access.mode & 0o7777).unwrap_or_default())?)
     }
 }
 
@@ -163,7 +165,7 @@ pub(super) fn pack_all(
     empty: &Path,
     mut writer: LayerWriter,
 ) -> Result<(Layer, LayerInventory), Error> {
-    let from = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
+    let from = services.files(directory)?;
     let begin = Snapshot::take(&Rootfs::open(empty, Vec::new(), RootfsKind::Plain)?, &Contents::default())?;
     let changes = begin.changes(&from, SnapshotMode::Full)?;
     report(services, &rootfs::pack(&from, &changes, &mut writer, &mut Contents::default())?);

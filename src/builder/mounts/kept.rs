@@ -160,7 +160,7 @@ fn unpack(services: &Services, store: &Store, layer: &Layer, directory: &Path) -
     let blob = store.read(&layer.descriptor.digest)?;
     let tar = decompressed(layers::interruptible(services, blob))?;
     let mut reader = LayerReader::strict(tar).recorded();
-    let mut rootfs = Rootfs::open(directory, Vec::new(), RootfsKind::Plain)?;
+    let mut rootfs = services.files(directory)?;
     let mut contents = Contents::default();
     let warnings = rootfs::unpack(&mut rootfs, &mut reader, services.fidelity, &mut contents)?;
     check(&reader.into_inventory())?;

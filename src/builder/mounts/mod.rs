@@ -25,7 +25,7 @@ use crate::oci::Digest;
 use crate::plan::{CacheMount, CopyFrom, Mounted, RunStep};
 use crate::progress::Event;
 use crate::request::BuildRequest;
-use crate::rootfs::{self, Contents, Rootfs, RootfsKind, Snapshot, Tree};
+use crate::rootfs::{self, Contents, Snapshot, Tree};
 
 pub(in crate::builder) use check::check;
 pub(in crate::builder) use kept::{keep, pack};
@@ -218,7 +218,8 @@ impl Prepared {
         self.lives.clear();
         let mut result = Ok(());
         for placed in self.placed.iter().filter(|placed| placed.is_dir()) {
-            result = result.and(Tree::open(placed).and_then(|tree| rootfs::part(&tree)).map(drop).map_err(Error::from));
+            result = result
+                .and(shared.services.tree(placed).and_then(|tree| rootfs::part(&tree)).map(drop).map_err(Error::from));
         }
         for worked in &self.copies {
             result = result.and(shared.replace(worked));
@@ -409,7 +410,7 @@ impl Preparation<'_, '_> {
         let inside = |base: &Path| match (&cache.from, cache.source.trim_start_matches('/')) {
             (Some(_), _) | (None, "") => Ok(base.to_owned()),
             (None, below) => {
-                let tree = Tree::open(base)?;
+                let tree = self.shared.services.tree(base)?;
                 tree.create_directories(Path::new(below), 0o755)?;
                 let real = tree.real_path(Path::new(below))?;
                 Ok::<_, Error>(base.join(real.unwrap_or_else(|| below.into())))
@@ -430,9 +431,10 @@ impl Preparation<'_, '_> {
     fn worked(&mut self, instance: PathBuf, read_only: bool) -> Result<PathBuf, Error> {
         let copy = self.room()?.join("cache");
         create(&copy)?;
-        rootfs::duplicate(&Tree::open(&instance)?, &Tree::open(&copy)?, None)?;
+        let services = self.shared.services;
+        rootfs::duplicate(&services.tree(&instance)?, &services.tree(&copy)?, None)?;
         if !read_only {
-            let made = Rootfs::open(&copy, Vec::new(), RootfsKind::Plain)?;
+            let made = services.files(&copy)?;
             let mut before = Snapshot::take(&made, &Contents::default())?;
             before.settle();
             self.prepared.copies.push(Worked { copy: copy.clone(), instance, before });

@@ -94,6 +94,8 @@ pub enum IsolationName {
     Chroot,
     /// The container's own root file system: needs no right beyond being root in it.
     Container,
+    /// A private root behind a supervisor that answers system calls: needs no right at all, where the kernel and the pod's seccomp profile allow it.
+    Mediated,
 }
 
 /// The names of an index's forms.

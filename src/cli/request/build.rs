@@ -150,6 +150,7 @@ pub(super) fn isolation(name: IsolationName) -> IsolationChoice {
         IsolationName::Namespace => IsolationChoice::Namespace,
         IsolationName::Chroot => IsolationChoice::Chroot,
         IsolationName::Container => IsolationChoice::Container,
+        IsolationName::Mediated => IsolationChoice::Mediated,
     }
 }
 

@@ -4,6 +4,8 @@
 //! Knows calls by number and argument, and how their list becomes a program for the kernel. Does not know who installs it.
 //! *Invariant: what is not in the table is refused: as unknown where it is newer than the table, else as not permitted.*
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod mediated;
 mod table;
 
 use std::collections::BTreeMap;
@@ -29,16 +31,15 @@ const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, u32::MAX];
 const AF_VSOCK: u32 = 40;
 
 /// What becomes of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     Always(Verdict),
-    /// The first argument has none of these bits, or else it is not permitted.
-    Without(u32),
-    /// The first argument is one of these.
-    OneOf(&'static [u32]),
-    /// The first argument is not this.
-    IsNot(u32),
+    /// These instructions look at its arguments, and decide.
+    Test(Vec<Instruction>),
 }
+
+const YES: Verdict = Verdict::Allow;
+const NO: Verdict = Verdict::NotPermitted;
 
 /// Installs the filter for this process and what it executes. Needs CAP_SYS_ADMIN, or that no new privileges are allowed.
 ///
@@ -69,11 +70,11 @@ fn program() -> Vec<Instruction> {
 fn rules(column: usize) -> BTreeMap<u32, Rule> {
     let allowed = ALLOWED.iter().map(|(_, numbers)| (numbers[column], Rule::Always(Verdict::Allow)));
     let special = [
-        (CLONE[column], Rule::Without(NEW_NAMESPACES)),
+        (CLONE[column], without(0, NEW_NAMESPACES)),
         // Its arguments are in memory, where no filter can look; programs take clone(2) instead.
         (CLONE3[column], Rule::Always(Verdict::Unknown)),
-        (PERSONALITY[column], Rule::OneOf(&PERSONALITIES)),
-        (SOCKET[column], Rule::IsNot(AF_VSOCK)),
+        (PERSONALITY[column], one_of(0, &PERSONALITIES)),
+        (SOCKET[column], is_not(0, AF_VSOCK)),
     ];
     allowed.chain(special).filter(|(number, _)| *number != X).collect()
 }
@@ -89,7 +90,7 @@ fn calls(rules: &BTreeMap<u32, Rule>) -> Vec<Instruction> {
     };
     add(0, Rule::Always(Verdict::NotPermitted));
     for (number, rule) in rules {
-        add(*number, *rule);
+        add(*number, rule.clone());
         let rest = if *number < NEWEST { Verdict::NotPermitted } else { Verdict::Unknown };
         add(number + 1, Rule::Always(rest));
     }
@@ -113,26 +114,43 @@ fn search(borders: &[(u32, Rule)], program: &mut Vec<Instruction>) {
 }
 
 impl Rule {
-    fn write(self, program: &mut Vec<Instruction>) {
-        let (yes, no) = (seccomp::decide(Verdict::Allow), seccomp::decide(Verdict::NotPermitted));
+    fn write(&self, program: &mut Vec<Instruction>) {
         match self {
-            Self::Always(verdict) => program.push(seccomp::decide(verdict)),
-            Self::Without(bits) => {
-                program.extend([seccomp::load_first_argument(), seccomp::if_any_bit(bits, 1, 0), yes, no]);
-            }
-            Self::OneOf(values) => {
-                program.push(seccomp::load_first_argument());
-                for (number, value) in (0_u8..).zip(values) {
-                    let left = u8::try_from(values.len()).unwrap_or(u8::MAX) - number;
-                    program.push(seccomp::if_equal(*value, left, 0));
-                }
-                program.extend([no, yes]);
-            }
-            Self::IsNot(value) => {
-                program.extend([seccomp::load_first_argument(), seccomp::if_equal(value, 1, 0), yes, no]);
-            }
+            Self::Always(verdict) => program.push(seccomp::decide(*verdict)),
+            Self::Test(instructions) => program.extend_from_slice(instructions),
         }
     }
+}
+
+/// Allows a call one of whose arguments has none of these bits.
+fn without(argument: u32, bits: u32) -> Rule {
+    Rule::Test(vec![
+        seccomp::load_argument(argument),
+        seccomp::if_any_bit(bits, 1, 0),
+        seccomp::decide(YES),
+        seccomp::decide(NO),
+    ])
+}
+
+/// Allows a call one of whose arguments is one of these.
+fn one_of(argument: u32, values: &[u32]) -> Rule {
+    listed(argument, values, YES, NO)
+}
+
+/// Allows a call one of whose arguments is not this.
+fn is_not(argument: u32, value: u32) -> Rule {
+    listed(argument, &[value], NO, YES)
+}
+
+/// Decides by whether the lower half of an argument is one of these.
+fn listed(argument: u32, values: &[u32], yes: Verdict, no: Verdict) -> Rule {
+    let mut program = vec![seccomp::load_argument(argument)];
+    for (number, value) in (0_u8..).zip(values) {
+        let left = u8::try_from(values.len()).unwrap_or(u8::MAX) - number;
+        program.push(seccomp::if_equal(*value, left, 0));
+    }
+    program.extend([seccomp::decide(no), seccomp::decide(yes)]);
+    Rule::Test(program)
 }
 
 #[cfg(test)]
@@ -141,7 +159,7 @@ mod tests {
 
     /// Runs the program as the kernel would.
     fn judge(architecture: u32, number: u32, first: u32) -> Verdict {
-        seccomp::simulate(&program(), architecture, number, first)
+        seccomp::simulate(&program(), architecture, number, [first.into(), 0, 0, 0, 0, 0])
     }
 
     #[test]
@@ -182,7 +200,7 @@ mod tests {
                     None => Verdict::NotPermitted,
                     Some(Rule::Always(verdict)) => *verdict,
                     // Zero is no new namespace, the usual personality, and no socket of a machine's host.
-                    Some(Rule::Without(_) | Rule::OneOf(_) | Rule::IsNot(_)) => Verdict::Allow,
+                    Some(Rule::Test(_)) => Verdict::Allow,
                 };
                 assert_eq!(judge(mark, number, 0), expected, "{number}");
             }

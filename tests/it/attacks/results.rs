@@ -28,7 +28,7 @@ fn executor(isolation: Isolation, source: &Scratch, results: &Path) -> Executor 
             executor.add(&[&format!("--tekton-results-dir={}", results.display())]);
             executor
         }
-        Isolation::Container | Isolation::Chroot | Isolation::Auto => {
+        Isolation::Container | Isolation::Chroot | Isolation::Mediated | Isolation::Auto => {
             let mut pod = Pod::plain();
             pod.mount_writable(results, "/tekton/results");
             Executor::in_pod(isolation, pod, source.path())

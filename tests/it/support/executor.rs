@@ -13,9 +13,9 @@ use super::fronts::REFRESH;
 use super::image::Image;
 use super::isolation::Isolation;
 use super::pod::{EXECUTOR, Pod};
-use super::process::{self, Finished, LONG, Running};
+use super::process::{self, Finished, LONG, Running, SHORT};
 use super::registry::{self, PASSWORD, Registry, USER};
-use super::scratch::Scratch;
+use super::scratch::{self, Scratch};
 
 // Where a pod's volumes are; the names must not be those that a case's own RUN uses.
 const WORKSPACE: &str = "/workspace";
@@ -76,6 +76,7 @@ impl Executor {
         let pod = match isolation {
             Isolation::Namespace => None,
             Isolation::Container | Isolation::Chroot | Isolation::Auto => Some(Pod::plain()),
+            Isolation::Mediated => Some(Pod::restricted()),
         };
         Self::placed(isolation, pod, source)
     }
@@ -112,6 +113,15 @@ impl Executor {
             &format!("--dockerfile={source}/Dockerfile"),
             &format!("--isolation={}", isolation.name()),
         ]);
+        if isolation == Isolation::Mediated {
+            // What an emptyDir is in such a pod.
+            let state = executor.scratch.join("state");
+            fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("ours");
+            if let Some(pod) = &mut executor.pod {
+                pod.mount_writable(&state, "/state");
+            }
+            executor.add(&["--state-dir=/state"]);
+        }
         if executor.pod.is_none() {
             let state = executor.scratch.join("state").display().to_string();
             executor.add(&[&format!("--state-dir={state}")]);
@@ -303,6 +313,15 @@ impl Executor {
     }
 
     fn furnish(&self, mut pod: Pod, scratch: &Scratch) -> Pod {
+        if self.isolation == Isolation::Mediated && self.source.starts_with(scratch::root()) {
+            // As if another step of the pod's user had fetched them. Who gives files away takes their set-id bits.
+            let script = "find . -perm /6000 -type f -printf '%m %p\n' >\"$1\"; chown -R -h 65532:65532 .
+                while read -r mode file; do chmod \"$mode\" \"$file\"; done <\"$1\"";
+            let list = scratch.join("set-id");
+            let mut chown = Command::new("sh");
+            chown.args(["-ec", script, "sh"]).arg(&list).current_dir(&self.source);
+            process::run(&mut chown, SHORT).success();
+        }
         let (place, is_writable) = self.volume;
         let mount = if is_writable { Pod::mount_writable } else { Pod::mount };
         mount(&mut pod, &self.source, place);

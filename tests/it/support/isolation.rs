@@ -16,13 +16,15 @@ pub(crate) enum Isolation {
     Container,
     /// A private root without any mount; only ever in a container of podman's.
     Chroot,
+    /// A private root behind a supervisor, in a container that is as strict as the `restricted` standard.
+    Mediated,
     /// What the executor finds best; only in a container of podman's.
     Auto,
 }
 
 impl Isolation {
     /// All that can be named.
-    pub(crate) const ALL: [Self; 3] = [Self::Namespace, Self::Container, Self::Chroot];
+    pub(crate) const ALL: [Self; 4] = [Self::Namespace, Self::Container, Self::Chroot, Self::Mediated];
 
     /// Returns the value of `--isolation`.
     pub(crate) fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Isolation {
             Self::Namespace => "namespace",
             Self::Container => "container",
             Self::Chroot => "chroot",
+            Self::Mediated => "mediated",
             Self::Auto => "auto",
         }
     }
@@ -39,7 +42,7 @@ impl Isolation {
         static NAMESPACE: OnceLock<Option<String>> = OnceLock::new();
         let missing = match self {
             Self::Namespace => NAMESPACE.get_or_init(namespaces_missing).clone(),
-            Self::Container | Self::Chroot | Self::Auto => Pod::missing(),
+            Self::Container | Self::Chroot | Self::Mediated | Self::Auto => Pod::missing(),
         };
         if let Some(missing) = &missing {
             skips::skip(&format!("{what} in {}", self.name()), missing);

@@ -1,0 +1,34 @@
+//! Builds the loader of `mediated` isolation from its source, as a small program of its own.
+
+#![expect(clippy::disallowed_methods, reason = "cargo tells a build script everything by its environment")]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=src/sys/loader");
+    println!("cargo:rerun-if-changed=build.rs");
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let target = variable("TARGET");
+    if !target.starts_with("x86_64-") {
+        return;
+    }
+    let output = PathBuf::from(variable("OUT_DIR")).join("loader");
+    let mut command = Command::new(variable("RUSTC"));
+    command.args(["--edition=2024", "--crate-type=bin", "--crate-name=loader", "-Copt-level=s", "-Cpanic=abort"]);
+    command.args([
+        "-Crelocation-model=static",
+        "-Ccode-model=large",
+        "-Ctarget-feature=+crt-static",
+        "-Cstrip=symbols",
+    ]);
+    command.args(["-Clink-arg=-no-pie", "-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static"]);
+    command.arg("-Clink-arg=-Wl,--build-id=none,--no-eh-frame-hdr,-z,norelro,-T,src/sys/loader/loader.ld");
+    command.arg("--target").arg(&target);
+    if let Ok(linker) = std::env::var("RUSTC_LINKER") {
+        command.arg(format!("-Clinker={linker}"));
+    }
+    command.arg("-o").arg(&output).arg("src/sys/loader/main.rs");
+    let status = command.status().expect("rustc runs");
+    assert!(status.success(), "the loader does not compile");
+}

@@ -1,0 +1,46 @@
+//! Whether this pod lets a process answer the calls of its children: tried, before a build relies on it.
+
+use std::fs;
+
+use crate::sys::landlock;
+
+/// Source: linux/mm: what may be mapped at the least, where nothing else is said.
+const LEAST_ADDRESS: u64 = 0x1_0000;
+
+/// What the pod allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::isolation) struct Allowed {
+    /// Where tasks have the supervisor's page.
+    pub(in crate::isolation) page: u64,
+    /// Landlock's version; zero for none.
+    pub(in crate::isolation) landlock: u32,
+}
+
+fn setting(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Tells what the pod allows, or what is missing and which setting would allow it.
+pub(in crate::isolation) fn probe() -> Result<Allowed, String> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0_u32));
+    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if version < (5, 19) {
+        return Err(format!(
+            "the kernel is {release}, and 5.19 is the first whose notified calls no signal interrupts"
+        ));
+    }
+    if let Some(scope) = setting("/proc/sys/kernel/yama/ptrace_scope").filter(|scope| *scope >= 2) {
+        return Err(format!(
+            "kernel.yama.ptrace_scope is {scope} on this node, and 0 or 1 allows to trace one's children"
+        ));
+    }
+    if let Some(level @ 2..) = setting("/proc/sys/vm/memfd_noexec") {
+        return Err(format!("vm.memfd_noexec is {level} in this pod, and 0 or 1 allows to execute the loader"));
+    }
+    let page = setting("/proc/sys/vm/mmap_min_addr").unwrap_or(LEAST_ADDRESS).next_multiple_of(LEAST_ADDRESS);
+    if page > 0x1000_0000 {
+        return Err(format!("vm.mmap_min_addr is {page} on this node, and programs are linked to addresses below"));
+    }
+    Ok(Allowed { page: page.max(LEAST_ADDRESS), landlock: landlock::version() })
+}

@@ -1,0 +1,305 @@
+//! Calls that a task must make itself, with arguments that the supervisor has chosen.
+//!
+//! The task is stopped, its registers are set to the other call, and afterwards to what they were: but for the result it
+//! does not notice. Pointers in such a call lead to a page that the task can only read and neither unmap nor replace, and
+//! its last argument is a token that no memory of the task's ever holds; the filter allows the call by that.
+//!
+//! *Invariant: registers with the token never outlive the call: they are put back before a signal or anything else of the
+//! task's runs.*
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::kin;
+use super::open::Wanted;
+use super::supervisor::{Answer, Outcome, Supervisor, errno};
+use super::task::Call;
+use crate::sys::Error;
+use crate::sys::page::Shared;
+use crate::sys::process::Pid;
+use crate::sys::tracee::{self, Event, Registers};
+
+/// How long a place in the page is.
+pub(super) const PLACE: usize = 512;
+/// How many there are; the first holds nothing but zeros.
+const PLACES: usize = 64;
+
+/// The page that only the supervisor writes.
+#[derive(Debug)]
+pub(super) struct Pages {
+    shared: Shared,
+    file: OwnedFd,
+    address: u64,
+    free: Vec<usize>,
+}
+
+impl Pages {
+    pub(super) const LENGTH: usize = PLACE * PLACES;
+
+    /// Makes the page, which tasks will have at `address`.
+    pub(super) fn new(address: u64) -> Result<Self, Error> {
+        let shared = Shared::new(Self::LENGTH)?;
+        let file = shared.for_reading()?;
+        Ok(Self { shared, file, address, free: (1..PLACES).collect() })
+    }
+
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    /// Where tasks have it, and how long it is.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.address, Self::LENGTH as u64)
+    }
+
+    /// The address of a text of no bytes.
+    pub(super) fn empty(&self) -> u64 {
+        self.address
+    }
+
+    /// Writes bytes; `parts` are made from the address at which the first byte will be.
+    pub(super) fn put(&mut self, make: impl FnOnce(u64) -> Vec<u8>) -> Result<(usize, u64), Errno> {
+        let place = self.free.pop().ok_or(Errno::AGAIN)?;
+        let address = self.address + (place * PLACE) as u64;
+        let bytes = make(address);
+        if bytes.len() > PLACE || !self.shared.write(place * PLACE, &bytes) {
+            self.free.push(place);
+            return Err(Errno::NAMETOOLONG);
+        }
+        Ok((place, address))
+    }
+
+    pub(super) fn give_back(&mut self, place: usize) {
+        self.free.push(place);
+    }
+}
+
+/// What is to be done when the call has returned.
+#[derive(Debug)]
+pub(super) enum Finish {
+    /// Nothing.
+    Return,
+    /// It was execve(2).
+    Exec,
+    /// It used a place in the page.
+    Place(usize),
+    /// It was bind(2) to a name of ours, which becomes this one.
+    Bound { place: usize, socket: super::sockets::Bound },
+    /// It was connect(2) or a message to a name of ours.
+    Reached { place: usize, name: Option<String> },
+    /// The address that it has written is one of ours.
+    Address { to: u64, length: u64 },
+    /// It has written whom a socket is connected to.
+    Peer { to: u64 },
+}
+
+/// A call that a task is made to make, and that has not returned.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    call: Call,
+    registers: Registers,
+    finish: Finish,
+    /// A descriptor that the task was given for the call alone.
+    lent: Option<RawFd>,
+}
+
+impl Supervisor {
+    /// Makes the task make another call in the place of the one that it waits for.
+    pub(super) fn rewrite(&mut self, call: &Call, number: i64, arguments: [u64; 6], finish: Finish) -> Outcome {
+        self.rewrite_with(call, number, arguments, finish, None)
+    }
+
+    /// Likewise, with a descriptor that was inserted for the call, and that the task closes after it.
+    pub(super) fn rewrite_with(
+        &mut self,
+        call: &Call,
+        number: i64,
+        arguments: [u64; 6],
+        finish: Finish,
+        lent: Option<RawFd>,
+    ) -> Outcome {
+        let task = call.task;
+        let number = u64::try_from(number).map_err(|_| Errno::NOSYS)?;
+        if let Err(seized) = tracee::seize(task) {
+            self.give_up(finish);
+            return Err(errno(seized));
+        }
+        self.listener.answer(call.id, Err(libc::EAGAIN));
+        let rewritten = match self.stop_and_set(task, number, arguments) {
+            Ok(registers) => Rewritten { call: call.clone(), registers, finish, lent },
+            // It is gone.
+            Err(_) => {
+                self.give_up(finish);
+                return Ok(Answer::Later);
+            }
+        };
+        if matches!(rewritten.finish, Finish::Reached { .. }) {
+            // It may take long: its end is an event like others.
+            self.rewritten.insert(task.as_raw(), rewritten);
+            return Ok(Answer::Later);
+        }
+        self.wait_for_end(rewritten);
+        Ok(Answer::Later)
+    }
+
+    /// Stops the task and lets it go on into the other call; returns its registers before.
+    fn stop_and_set(&self, task: Pid, number: u64, arguments: [u64; 6]) -> Result<Registers, nix::errno::Errno> {
+        loop {
+            match tracee::wait(task)? {
+                Event::Asked => break,
+                Event::Gone => return Err(nix::errno::Errno::ESRCH),
+                Event::Call => tracee::go_on(task, None)?,
+                Event::Signal(signal) => tracee::go_on(task, Some(signal))?,
+            }
+        }
+        let before = tracee::registers(task)?;
+        tracee::set_registers(task, before.calling(number, arguments))?;
+        tracee::go_on(task, None)?;
+        match tracee::wait(task)? {
+            Event::Call => {}
+            Event::Asked | Event::Signal(_) | Event::Gone => return Err(nix::errno::Errno::ESRCH),
+        }
+        tracee::go_on(task, None)?;
+        Ok(before)
+    }
+
+    fn wait_for_end(&mut self, rewritten: Rewritten) {
+        let task = rewritten.call.task;
+        loop {
+            match tracee::wait(task) {
+                Ok(Event::Call) => return self.finish(rewritten, task),
+                Ok(Event::Signal(signal)) => drop(tracee::go_on(task, Some(signal))),
+                Ok(Event::Asked) => drop(tracee::go_on(task, None)),
+                Ok(Event::Gone) | Err(_) => break,
+            }
+        }
+        // A thread that executes becomes the first of its process.
+        let first = Pid::from_raw(kin::process_of(task.as_raw()));
+        if matches!(rewritten.finish, Finish::Exec) && first != task {
+            if let Ok(Event::Call) = tracee::wait(first) {
+                let _gone_already = tracee::release(first, None);
+            }
+            return;
+        }
+        self.give_up(rewritten.finish);
+    }
+
+    /// Takes note of something that a task has done which makes a call.
+    pub(super) fn event_of(&mut self, task: Pid, event: Event) {
+        match event {
+            Event::Call => {
+                if let Some(rewritten) = self.rewritten.remove(&task.as_raw()) {
+                    self.finish(rewritten, task);
+                }
+            }
+            Event::Signal(signal) => drop(tracee::go_on(task, Some(signal))),
+            Event::Asked => drop(tracee::go_on(task, None)),
+            Event::Gone => {
+                if let Some(rewritten) = self.rewritten.remove(&task.as_raw()) {
+                    self.give_up(rewritten.finish);
+                }
+            }
+        }
+    }
+
+    /// Puts the registers back, with the result, and lets the task go.
+    fn finish(&mut self, rewritten: Rewritten, task: Pid) {
+        let Rewritten { call, registers, finish, lent } = rewritten;
+        let Ok(after) = tracee::registers(task) else { return self.give_up(finish) };
+        let result = after.result();
+        if matches!(finish, Finish::Exec) && result == 0 {
+            let _gone_already = tracee::release(task, None);
+            return;
+        }
+        let result = self.conclude(&call, finish, result);
+        if let Some(lent) = lent {
+            let _gone_already = Self::close_in(task, registers, lent);
+        }
+        let _gone_already =
+            tracee::set_registers(task, registers.returning(result)).and_then(|()| tracee::release(task, None));
+    }
+
+    /// Makes a task that stands at the end of a call close a descriptor.
+    fn close_in(task: Pid, registers: Registers, number: RawFd) -> Result<(), nix::errno::Errno> {
+        let close = u64::try_from(libc::SYS_close).unwrap_or_default();
+        tracee::set_registers(task, registers.calling(close, [u64::from(number.unsigned_abs()), 0, 0, 0, 0, 0]))?;
+        for _ in ["beginning", "end"] {
+            tracee::go_on(task, None)?;
+            tracee::wait(task)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is left to do when the call has returned, and returns what the task is told.
+    fn conclude(&mut self, call: &Call, finish: Finish, result: i64) -> i64 {
+        match finish {
+            Finish::Return => result,
+            Finish::Exec => {
+                self.forget_program(kin::process_of(call.task.as_raw()));
+                result
+            }
+            Finish::Place(place) => {
+                self.pages.give_back(place);
+                result
+            }
+            Finish::Bound { place, socket } => {
+                self.pages.give_back(place);
+                self.name_socket(call, socket, result)
+            }
+            Finish::Reached { place, name } => {
+                self.pages.give_back(place);
+                if let Some(name) = name {
+                    self.sockets.forget(&name);
+                }
+                result
+            }
+            Finish::Address { to, length } => {
+                if result == 0 {
+                    self.show_address(call, to, length);
+                }
+                result
+            }
+            Finish::Peer { to } => {
+                if result == 0 {
+                    self.show_peer(call, to);
+                }
+                result
+            }
+        }
+    }
+
+    fn give_up(&mut self, finish: Finish) {
+        match finish {
+            Finish::Place(place) | Finish::Bound { place, .. } => self.pages.give_back(place),
+            Finish::Reached { place, name } => {
+                self.pages.give_back(place);
+                if let Some(name) = name {
+                    self.sockets.forget(&name);
+                }
+            }
+            Finish::Return | Finish::Exec | Finish::Address { .. } | Finish::Peer { .. } => {}
+        }
+    }
+
+    /// Makes the task enter a directory.
+    pub(super) fn enter_directory(&mut self, call: &Call, directory: &OwnedFd) -> Outcome {
+        let number = self.listener.insert(call.id, directory.as_fd(), true).map_err(errno)?;
+        let arguments = [u64::from(number.unsigned_abs()), 0, 0, 0, 0, 0];
+        self.rewrite_with(call, libc::SYS_fchdir, arguments, Finish::Return, Some(number))
+    }
+
+    /// Makes the task open a place in a directory: a link, a pipe or a socket, which nobody can give it.
+    pub(super) fn open_place_itself(&mut self, call: &Call, parent: &OwnedFd, name: &OsStr, wanted: Wanted) -> Outcome {
+        let parent = super::view::reopen(parent, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let number = self.listener.insert(call.id, parent.as_fd(), true).map_err(errno)?;
+        let text = name.as_bytes().to_vec();
+        let (place, address) = self.pages.put(|_| [text.as_slice(), b"\0"].concat())?;
+        let flags = wanted.flags & OFlags::CLOEXEC | OFlags::PATH | OFlags::NOFOLLOW;
+        let arguments = [u64::from(number.unsigned_abs()), address, flags.bits().into(), 0, 0, self.token];
+        self.rewrite_with(call, libc::SYS_openat, arguments, Finish::Place(place), Some(number))
+    }
+}

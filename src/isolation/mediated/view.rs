@@ -1,0 +1,367 @@
+//! The files that RUN sees: its root, what is mounted in it, and what is told of each file.
+//!
+//! Knows directories by descriptor and where they are in RUN's eyes. Does not know calls.
+//!
+//! *Invariant: what is opened here lies in the root or in a mount; that the kernel never follows a link of RUN's out of
+//! them is seen to by `openat2` and by going name by name.*
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::people::{Credentials, People};
+use crate::rootfs::{Inode, Owners, Row};
+
+/// What opens nothing, but holds a place.
+pub(super) const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What a mount shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Files as they are.
+    Plain,
+    /// The processes of RUN.
+    Processes,
+    /// The machine's devices, to be read.
+    System,
+}
+
+/// A directory or file in the place of another.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    /// Where RUN sees it.
+    pub(super) target: PathBuf,
+    /// What is there.
+    pub(super) root: OwnedFd,
+    /// Where that is.
+    pub(super) real: PathBuf,
+    pub(super) read_only: bool,
+    pub(super) kind: Kind,
+}
+
+/// All that RUN sees.
+#[derive(Debug)]
+pub(super) struct View {
+    /// The root comes first.
+    pub(super) mounts: Vec<Mounted>,
+    /// Which mount is on a file or directory.
+    crossings: HashMap<Inode, usize>,
+    /// Targets below which something of the image's lies hidden.
+    covered: Vec<PathBuf>,
+    pub(super) owners: Owners,
+    /// Who files belong to on the disk.
+    user: u32,
+    /// Who asks: what `/proc/self` is.
+    pub(super) caller: Cell<i32>,
+    pub(super) people: RefCell<People>,
+}
+
+/// Something that is there, and held.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Opened with `O_PATH`.
+    pub(super) at: OwnedFd,
+    /// What it is where it is no file of a disk, and so no path leads to it.
+    pub(super) special: Option<Special>,
+}
+
+/// A file that is made when it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Special {
+    /// Below `/proc`, by its path from there.
+    Process(PathBuf),
+    /// Below `/sys`, by its path from there.
+    System(PathBuf),
+    /// Below the `fd` of a process: the descriptor itself.
+    Descriptor,
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(super) enum Where {
+    /// To something.
+    There(Found),
+    /// To a name that a directory does not have.
+    Missing { parent: Found, name: OsString },
+}
+
+impl From<OwnedFd> for Found {
+    fn from(at: OwnedFd) -> Self {
+        Self { at, special: None }
+    }
+}
+
+impl View {
+    /// Begins with a root.
+    pub(super) fn new(root: OwnedFd, real: PathBuf, owners: Owners, people: People) -> Self {
+        let user = rustix::process::getuid().as_raw();
+        let root = Mounted { target: PathBuf::from("/"), root, real, read_only: false, kind: Kind::Plain };
+        let (caller, people) = (Cell::new(0), RefCell::new(people));
+        Self { mounts: vec![root], crossings: HashMap::new(), covered: Vec::new(), owners, user, caller, people }
+    }
+
+    /// Puts a mount on what `target` leads to.
+    pub(super) fn mount(&mut self, on: BorrowedFd<'_>, mounted: Mounted) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(on)?;
+        let holds_something = is_directory(&stat) && !is_empty(on)?;
+        if holds_something && mounted.target != Path::new("/") {
+            self.covered.push(mounted.target.clone());
+        }
+        self.crossings.insert(inode(&stat), self.mounts.len());
+        self.mounts.push(mounted);
+        Ok(())
+    }
+
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.mounts[0].root.as_fd()
+    }
+
+    /// Returns what RUN is told of a file.
+    pub(super) fn stat(&self, at: impl AsFd) -> Result<Stat, Errno> {
+        Ok(self.told(rustix::fs::fstat(at)?).0)
+    }
+
+    /// Returns what RUN is told of a file of which the disk tells `stat`, and its row.
+    pub(super) fn told(&self, mut stat: Stat) -> (Stat, Row) {
+        let row = self.owners.row(inode(&stat));
+        if row == Row::default() && stat.st_uid != self.user {
+            // Of the machine, or of a volume.
+            return (stat, row);
+        }
+        (stat.st_uid, stat.st_gid) = (row.uid, row.gid);
+        if let Some(mode) = row.mode {
+            stat.st_mode = stat.st_mode & libc::S_IFMT | u32::from(mode);
+        }
+        if let Some(device) = row.device {
+            let kind = if device.block { libc::S_IFBLK } else { libc::S_IFCHR };
+            stat.st_mode = stat.st_mode & 0o7777 | kind;
+            stat.st_rdev = rustix::fs::makedev(device.major, device.minor);
+            stat.st_size = 0;
+        }
+        (stat, row)
+    }
+
+    /// Tells whether a file is RUN's to change: not of the machine's or of a volume's other users.
+    pub(super) fn is_ours(&self, stat: &Stat) -> bool {
+        stat.st_uid == self.user
+    }
+
+    /// Follows a path from the directory `start`, of which `path` is where RUN sees it.
+    pub(super) fn find(&self, who: &Credentials, start: &Start, path: &OsStr, follow: bool) -> Result<Where, Errno> {
+        if path.is_empty() {
+            return Err(Errno::NOENT);
+        }
+        if who.passes()
+            && let Some(found) = self.find_at_once(start, path, follow)?
+        {
+            return Ok(found);
+        }
+        let is_absolute = path.as_bytes().starts_with(b"/");
+        let place = if is_absolute { PathBuf::new() } else { start.place(self)? };
+        super::walk::walk(self, who, &place, path, follow)
+    }
+
+    /// Asks the kernel for the whole path; none where a mount may be on the way.
+    fn find_at_once(&self, start: &Start, path: &OsStr, follow: bool) -> Result<Option<Where>, Errno> {
+        let last = if follow { PLACE.difference(OFlags::NOFOLLOW) } else { PLACE };
+        let (from, resolve) = if path.as_bytes().starts_with(b"/") {
+            (None, ResolveFlags::IN_ROOT)
+        } else {
+            (Some(start.open()?), ResolveFlags::BENEATH)
+        };
+        let from = from.as_ref().map_or(self.root(), AsFd::as_fd);
+        let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+        match openat2(from, path, last, resolve) {
+            Ok(at) if self.is_visible(&at)? => Ok(Some(Where::There(at.into()))),
+            Err(Errno::NOENT) => self.find_parent_at_once(from, path, resolve),
+            Err(Errno::ACCESS) => Err(Errno::ACCESS),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    fn find_parent_at_once(
+        &self,
+        from: BorrowedFd<'_>,
+        path: &OsStr,
+        resolve: ResolveFlags,
+    ) -> Result<Option<Where>, Errno> {
+        let Some((parent, name)) = split(path) else { return Ok(None) };
+        let Ok(parent) = openat2(from, parent, PLACE.difference(OFlags::NOFOLLOW) | OFlags::DIRECTORY, resolve) else {
+            return Ok(None);
+        };
+        if !self.is_visible(&parent)? {
+            return Ok(None);
+        }
+        match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(Some(Where::Missing { parent: parent.into(), name: name.to_owned() })),
+            // A link that leads to nothing here may lead to a mount.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Tells whether what the kernel has found is what RUN sees there.
+    fn is_visible(&self, at: &OwnedFd) -> Result<bool, Errno> {
+        if self.mounts.len() == 1 {
+            return Ok(true);
+        }
+        if self.crossings.contains_key(&inode(&rustix::fs::fstat(at)?)) {
+            return Ok(false);
+        }
+        if self.covered.is_empty() {
+            return Ok(true);
+        }
+        let Some(path) = real_path(at) else { return Ok(false) };
+        let Ok(inside) = path.strip_prefix(&self.mounts[0].real) else { return Ok(true) };
+        Ok(!self.covered.iter().any(|covered| inside.starts_with(covered.strip_prefix("/").unwrap_or(covered))))
+    }
+
+    /// Returns the mount that is on a file.
+    pub(super) fn crossing(&self, stat: &Stat) -> Option<&Mounted> {
+        self.crossings.get(&inode(stat)).and_then(|index| self.mounts.get(*index))
+    }
+
+    /// Returns in which mount a file is, and its path from there; none for what is in none.
+    pub(super) fn place_of(&self, real: &Path) -> Option<(usize, PathBuf)> {
+        let within = |(index, mount): (usize, &Mounted)| {
+            real.strip_prefix(&mount.real).ok().map(|rest| (mount.real.as_os_str().len(), index, rest.to_owned()))
+        };
+        let deepest = self.mounts.iter().enumerate().filter_map(within).max_by_key(|(length, ..)| *length);
+        deepest.map(|(_, index, rest)| (index, rest))
+    }
+
+    /// Returns where RUN sees what is at a path of ours; none for what it does not see.
+    pub(super) fn inside(&self, real: &Path) -> Option<PathBuf> {
+        let (index, rest) = self.place_of(real)?;
+        let target = &self.mounts[index].target;
+        Some(if rest.as_os_str().is_empty() { target.clone() } else { target.join(rest) })
+    }
+
+    /// Returns in which mount an open directory is.
+    pub(super) fn mount_of(&self, at: &OwnedFd) -> usize {
+        if self.mounts.len() == 1 {
+            return 0;
+        }
+        real_path(at).and_then(|path| self.place_of(&path)).map_or(0, |(index, _)| index)
+    }
+
+    /// Fails where a file lies in a mount that is only to be read.
+    pub(super) fn check_writable(&self, found: &Found) -> Result<(), Errno> {
+        if self.mounts.iter().any(|mount| mount.read_only) && self.mounts[self.mount_of(&found.at)].read_only {
+            return Err(Errno::ROFS);
+        }
+        Ok(())
+    }
+}
+
+/// Where a path begins that does not begin with a slash.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// The working directory of a task.
+    Directory(i32),
+    /// What a descriptor of a task is open for.
+    Descriptor(i32, i32),
+}
+
+impl Start {
+    /// Opens it.
+    pub(super) fn open(&self) -> Result<OwnedFd, Errno> {
+        let opened = rustix::fs::open(self.link(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        match (self, opened) {
+            (Self::Descriptor(..), Err(Errno::NOENT)) => Err(Errno::BADF),
+            (_, opened) => opened,
+        }
+    }
+
+    fn link(&self) -> PathBuf {
+        match self {
+            Self::Directory(task) => PathBuf::from(format!("/proc/{task}/cwd")),
+            Self::Descriptor(task, number) => PathBuf::from(format!("/proc/{task}/fd/{number}")),
+        }
+    }
+
+    /// Returns where RUN sees it.
+    pub(super) fn place(&self, view: &View) -> Result<PathBuf, Errno> {
+        let missing = if matches!(self, Self::Directory(_)) { Errno::NOENT } else { Errno::BADF };
+        let real = rustix::fs::readlink(self.link(), Vec::new()).map_err(|_| missing)?;
+        let bytes = real.into_bytes();
+        if bytes.ends_with(b" (deleted)") {
+            return Err(Errno::NOENT);
+        }
+        view.inside(Path::new(OsStr::from_bytes(&bytes))).ok_or(Errno::NOTDIR)
+    }
+}
+
+/// Opens a path as the kernel resolves it, within `from`.
+pub(super) fn openat2(
+    from: BorrowedFd<'_>,
+    path: &OsStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    loop {
+        match rustix::fs::openat2(from, path, flags, Mode::empty(), resolve) {
+            // Something was renamed meanwhile.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Returns the path by which a held file is opened once more.
+pub(super) fn again(at: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", at.as_raw_fd())
+}
+
+/// Opens a held file once more.
+pub(super) fn reopen(at: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(again(at), flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
+}
+
+/// Returns where a held file is; none where it is nowhere any more.
+pub(super) fn real_path(at: &OwnedFd) -> Option<PathBuf> {
+    let path = rustix::fs::readlinkat(CWD, again(at), Vec::new()).ok()?.into_bytes();
+    (!path.ends_with(b" (deleted)")).then(|| PathBuf::from(OsString::from_vec(path)))
+}
+
+pub(super) fn inode(stat: &Stat) -> Inode {
+    let device = u64::from(rustix::fs::major(stat.st_dev)) << 32 | u64::from(rustix::fs::minor(stat.st_dev));
+    Inode { device, number: stat.st_ino }
+}
+
+pub(super) fn is_directory(stat: &Stat) -> bool {
+    kind(stat) == libc::S_IFDIR
+}
+
+pub(super) fn is_link(stat: &Stat) -> bool {
+    kind(stat) == libc::S_IFLNK
+}
+
+pub(super) fn kind(stat: &Stat) -> u32 {
+    stat.st_mode & libc::S_IFMT
+}
+
+fn is_empty(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+    let mut entries = rustix::fs::Dir::new(opened)?;
+    Ok(!entries.any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))))
+}
+
+/// Splits a path into its directory and a name that is neither `.` nor `..`; none where there is none.
+pub(super) fn split(path: &OsStr) -> Option<(&OsStr, &OsStr)> {
+    let bytes = path.as_bytes();
+    let end = bytes.iter().rposition(|byte| *byte != b'/')? + 1;
+    let (before, name) = match memchr::memrchr(b'/', &bytes[..end]) {
+        Some(0) => (b"/".as_slice(), &bytes[1..end]),
+        Some(slash) => (&bytes[..slash], &bytes[slash + 1..end]),
+        None => (b".".as_slice(), &bytes[..end]),
+    };
+    // What ends with a slash is a directory: the way name by name knows what that means.
+    (end == bytes.len() && !matches!(name, b"." | b"..")).then(|| (OsStr::from_bytes(before), OsStr::from_bytes(name)))
+}
