@@ -41,6 +41,7 @@ image() {
 context() {
     mkdir -p "$3"
     cp /bin/busybox "$3/busybox"
+    echo x >"$3/file"
     case $1 in
     *-depth)
         chain "$2" "$3/tree"
@@ -54,12 +55,14 @@ context() {
     copy-depth) echo 'COPY tree/d /other/d' >>"$3/Dockerfile" ;;
     copy-from-depth) printf 'FROM scratch\nCOPY --from=0 /tree /copy\n' >>"$3/Dockerfile" ;;
     unpack-depth) printf 'FROM base\nRUN ["/bin/busybox", "true"]\n' >"$3/Dockerfile" ;;
-    snapshot-depth) echo 'RUN ["/bin/busybox", "cp", "-r", "/tree", "/other"]' >>"$3/Dockerfile" ;;
+    # One system call of the RUN, and all paths are new: a program that goes from file to file by whole paths would be what
+    # is measured.
+    snapshot-depth) echo 'RUN ["/bin/busybox", "mv", "/tree", "/other"]' >>"$3/Dockerfile" ;;
     inventory-depth) printf 'FROM base\nCOPY tree /tree\n' >"$3/Dockerfile" ;;
     env) { echo FROM scratch && lines "$2" 'ENV A@=@'; } >"$3/Dockerfile" ;;
     label) { echo FROM scratch && lines "$2" 'LABEL a@=@'; } >"$3/Dockerfile" ;;
     arg) { echo FROM scratch && lines "$2" 'ARG A@=@'; } >"$3/Dockerfile" ;;
-    copies) { echo FROM scratch && lines "$2" 'COPY Dockerfile /f@'; } >"$3/Dockerfile" ;;
+    copies) { echo FROM scratch && lines "$2" 'COPY file /f@'; } >"$3/Dockerfile" ;;
     heredocs) { echo FROM scratch && lines "$2" 'COPY <<E /f@\nhello\nE'; } >"$3/Dockerfile" ;;
     onbuild) { echo FROM scratch && lines "$2" 'ONBUILD LABEL a@=@'; } >"$3/Dockerfile" ;;
     stages) { echo FROM scratch AS s1 && seq "$2" | awk '{ print "FROM s" $1 " AS s" $1 + 1 }'; } >"$3/Dockerfile" ;;

@@ -22,14 +22,14 @@ pub(super) enum Matcher {
     Program(Program),
 }
 
-/// A regular expression without branches.
+/// A regular expression without branches. Kept small: there may be very many, and each path meets all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
-    steps: Vec<Step>,
+    steps: Box<[Step]>,
     /// The text with which every match begins: a cheap first test.
-    literal: String,
+    literal: Box<str>,
     /// The longest text that every match has somewhere: another one.
-    inner: String,
+    inner: Box<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,10 @@ enum Step {
 enum Set {
     Char(char),
     NotNewline,
+    /// What `*` and `?` stand for.
+    NotSlash,
     /// Ranges, and whether they are what the set does not hold.
-    Class(Vec<(char, char)>, bool),
+    Class(Box<[(char, char)]>, bool),
 }
 
 impl Set {
@@ -57,10 +59,14 @@ impl Set {
         match self {
             Self::Char(own) => *own == c,
             Self::NotNewline => c != '\n',
+            Self::NotSlash => c != '/',
             Self::Class(ranges, negated) => ranges.iter().any(|(low, high)| (low..=high).contains(&&c)) != *negated,
         }
     }
 }
+
+/// As far as the end of a class's name is looked for, in characters.
+const LONGEST_CLASS_NAME: usize = 64;
 
 /// Why a pattern cannot be compiled.
 pub(super) type Reason = String;
@@ -223,7 +229,7 @@ impl Program {
                 '[' => class(&mut rest)?,
                 '\\' => match escape(&mut rest)? {
                     Escape::Char(c) => Set::Char(c),
-                    Escape::Ranges(ranges) => Set::Class(ranges, false),
+                    Escape::Ranges(ranges) => Set::Class(ranges.into(), false),
                 },
                 c => Set::Char(c),
             };
@@ -233,7 +239,11 @@ impl Program {
             Step::One(Set::Char(c)) => Some(*c),
             Step::One(_) | Step::Many(_) | Step::SkipTwo | Step::Start => None,
         });
-        Ok(Self { literal: literal.collect(), inner: longest_text(&steps), steps })
+        Ok(Self {
+            literal: literal.collect::<String>().into(),
+            inner: longest_text(&steps).into(),
+            steps: steps.into(),
+        })
     }
 
     /// Returns where a run may be at the end of the path; none if it does not even begin right.
@@ -364,7 +374,8 @@ fn class(rest: &mut Peekable<Chars<'_>>) -> Result<Set, Reason> {
     loop {
         let Some(c) = rest.next() else { return Err("a [ is not closed".to_owned()) };
         if c == ']' && !is_first {
-            return Ok(Set::Class(ranges, negated));
+            let is_plain = negated && ranges == [('/', '/')];
+            return Ok(if is_plain { Set::NotSlash } else { Set::Class(ranges.into(), negated) });
         }
         is_first = false;
         if c == '['
@@ -410,7 +421,8 @@ fn range_end(rest: &mut Peekable<Chars<'_>>) -> Result<Option<char>, Reason> {
 
 /// Reads `:name:]` behind a `[`, if there is a `:]` at all.
 fn posix_name(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
-    let ahead: String = rest.clone().skip(1).collect();
+    // No class has a longer name; without a limit, a pattern of many beginnings would be read once for each.
+    let ahead: String = rest.clone().skip(1).take(LONGEST_CLASS_NAME).collect();
     let (name, _) = ahead.split_once(":]")?;
     rest.by_ref().take(name.chars().count() + 3).for_each(drop);
     Some(name.to_owned())
