@@ -3,16 +3,18 @@
 //! Knows one directory; does not know what a blob means.
 //!
 //! *Invariant: a file under its digest's name is whole. Blobs are written under a temporary name in the same
-//! directory and renamed when their digest is known, so a crash leaves at most a temporary file.*
+//! directory, which nobody can know before, and renamed when their digest is known, so a crash leaves at most a temporary
+//! file. Nothing is written or removed through a link that somebody has put into the store.*
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crate::oci::{Descriptor, Digest, Hasher};
+use crate::place::{self, Draft, Folder};
 
 /// A store that could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +51,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
-    /// What the names of temporary files begin with, after a dot.
-    prefix: String,
-    next_temporary: AtomicU64,
+    blobs: Folder,
 }
 
 impl Store {
@@ -60,19 +60,19 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when a directory cannot be made.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let blobs = root.join("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(|source| Error::Io { action: "create", path: blobs, source })?;
-        Ok(Self::new(root, std::process::id().to_string()))
+        let store = Self::shared(&Folder::of(root));
+        store.inner.blobs.make().map_err(|source| store.failure("create", source))?;
+        Ok(store)
     }
 
-    /// Names a store that several machines may use at the same time; `token` is a name that no other user has. Its
-    /// directories are made with the first blob.
-    pub fn shared(root: &Path, token: &str) -> Self {
-        Self::new(root, token.to_owned())
+    /// Names a store that several machines may use at the same time. Its directories are made with the first blob.
+    pub fn shared(root: &Folder) -> Self {
+        Self { inner: Arc::new(Inner { root: root.path().to_owned(), blobs: root.below("blobs/sha256") }) }
     }
 
-    fn new(root: &Path, prefix: String) -> Self {
-        Self { inner: Arc::new(Inner { root: root.to_owned(), prefix, next_temporary: AtomicU64::new(0) }) }
+    /// Makes an error about the directory of blobs.
+    fn failure(&self, action: &'static str, source: io::Error) -> Error {
+        Error::Io { action, path: self.inner.blobs.path().to_owned(), source }
     }
 
     /// Returns the directory that holds the store.
@@ -106,10 +106,10 @@ impl Store {
     /// Opens a blob for reading; [`Store::verified`] also checks its bytes.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not there.
+    /// [`Error::Io`] when it is not there, or is no file.
     pub fn read(&self, digest: &Digest) -> Result<File, Error> {
         let path = self.path(digest);
-        File::open(&path).map_err(|source| Error::Io { action: "open", path, source })
+        place::open_anywhere(&path).map_err(|source| Error::Io { action: "open", path, source })
     }
 
     /// Opens a blob for reading; the read that reaches its end fails when the digest is wrong.
@@ -125,24 +125,54 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when the temporary file cannot be made.
     pub fn create(&self) -> Result<BlobWriter, Error> {
-        let blobs = self.inner.root.join("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(|source| Error::Io { action: "create", path: blobs, source })?;
-        let number = self.inner.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let path = self.inner.root.join("blobs").join(format!(".{}-{number}.tmp", self.inner.prefix));
-        let file = File::create(&path).map_err(|source| Error::Io { action: "create", path: path.clone(), source })?;
-        Ok(BlobWriter { store: self.clone(), path, file: Some(file), hasher: Hasher::new(), size: 0 })
+        let draft = self.inner.blobs.draft().map_err(|source| self.failure("create a blob in", source))?;
+        Ok(BlobWriter { store: self.clone(), draft, hasher: Hasher::new(), size: 0 })
+    }
+
+    /// Takes a blob as it is in a file: by one more name where the file system lets us, else as a copy.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when neither can be.
+    pub fn take(&self, file: &Path, digest: &Digest) -> Result<(), Error> {
+        let name = OsStr::new(digest.hex());
+        let copy = || {
+            let mut draft = self.inner.blobs.draft()?;
+            io::copy(&mut place::open_anywhere(file)?, &mut draft)?;
+            draft.finish_as(name)
+        };
+        let taken = self.inner.blobs.link(file, name).or_else(|_| copy());
+        taken.map_err(|source| Error::Io { action: "keep a blob as", path: self.path(digest), source })
+    }
+
+    /// Removes a blob, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be removed.
+    pub fn remove(&self, digest: &Digest) -> Result<(), Error> {
+        let removed = self.inner.blobs.remove(OsStr::new(digest.hex()));
+        removed.map_err(|source| Error::Io { action: "remove", path: self.path(digest), source })
+    }
+
+    /// Removes what `is_needed` does not want and nothing was written to since `before`: of users that are gone, mostly.
+    /// Returns how many bytes that freed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be read, or something not removed; what went before is done.
+    pub fn sweep(&self, before: SystemTime, is_needed: impl Fn(&OsStr) -> bool) -> Result<u64, Error> {
+        let mut freed = 0;
+        for file in self.inner.blobs.files().map_err(|source| self.failure("list", source))? {
+            if file.modified < before && !is_needed(&file.name) {
+                self.inner.blobs.remove(&file.name).map_err(|source| self.failure("remove a file of", source))?;
+                freed += file.size;
+            }
+        }
+        Ok(freed)
     }
 
     /// Removes the temporary files of users that are gone: those that nothing was written to since `before`.
     pub fn clear_abandoned(&self, before: SystemTime) {
-        let entries = fs::read_dir(self.inner.root.join("blobs")).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".tmp")) {
-            let is_old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|modified| modified < before);
-            if is_old {
-                // It costs space and nothing else; the next one who looks tries again.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+        // It costs space and nothing else; the next one who looks tries again.
+        let _ = self.sweep(before, |name| !name.as_encoded_bytes().starts_with(b"."));
     }
 
     /// Keeps `bytes` and returns their digest.
@@ -152,7 +182,7 @@ impl Store {
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
         let mut writer = self.create()?;
         let written = writer.write_all(bytes);
-        written.map_err(|source| Error::Io { action: "write", path: writer.path.clone(), source })?;
+        written.map_err(|source| self.failure("write to", source))?;
         Ok(writer.finish()?.0)
     }
 }
@@ -161,8 +191,7 @@ impl Store {
 #[derive(Debug)]
 pub struct BlobWriter {
     store: Store,
-    path: PathBuf,
-    file: Option<File>,
+    draft: Draft,
     hasher: Hasher,
     size: u64,
 }
@@ -172,24 +201,21 @@ impl BlobWriter {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be renamed.
-    pub fn finish(mut self) -> Result<(Digest, u64), Error> {
-        self.file = None;
-        let digest = std::mem::take(&mut self.hasher).finish();
-        let target = self.store.path(&digest);
-        fs::rename(&self.path, &target).map_err(|source| Error::Io {
+    pub fn finish(self) -> Result<(Digest, u64), Error> {
+        let Self { store, draft, hasher, size } = self;
+        let digest = hasher.finish();
+        draft.finish_as(OsStr::new(digest.hex())).map_err(|source| Error::Io {
             action: "rename a blob to",
-            path: target,
+            path: store.path(&digest),
             source,
         })?;
-        self.path = PathBuf::new();
-        Ok((digest, self.size))
+        Ok((digest, size))
     }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(file) = &mut self.file else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let written = file.write(bytes)?;
+        let written = self.draft.write(bytes)?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
         Ok(written)
@@ -197,15 +223,6 @@ impl Write for BlobWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Drop for BlobWriter {
-    fn drop(&mut self) {
-        if self.path != Path::new("") {
-            // Nothing can be done about a temporary file that will not go; the state directory is removed at the end.
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }
 
@@ -275,8 +292,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let store = Store::open(directory.path()).expect("open");
         store.create().expect("create").write_all(b"half").expect("write");
-        let left = fs::read_dir(directory.path().join("blobs")).expect("list").count();
-        assert_eq!(left, 1, "only sha256/ is left");
+        assert_eq!(fs::read_dir(directory.path().join("blobs/sha256")).expect("list").count(), 0);
     }
 
     #[test]
@@ -284,5 +300,19 @@ mod tests {
         let mut reader = Verified::new(&b"hellO"[..], Digest::of(b"hello"));
         let error = reader.read_to_end(&mut Vec::new()).expect_err("damaged");
         assert!(error.to_string().contains("expected sha256:2cf24"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_written_or_removed_through_links_in_a_store() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let (root, elsewhere) = (directory.path().join("store"), directory.path().join("elsewhere"));
+        fs::create_dir_all(root.join("blobs")).expect("makes");
+        fs::create_dir(&elsewhere).expect("makes");
+        fs::write(elsewhere.join("file"), "somebody's").expect("writes");
+        std::os::unix::fs::symlink(&elsewhere, root.join("blobs/sha256")).expect("links");
+        let store = Store::shared(&Folder::of(&root));
+        assert!(store.put(b"bytes").is_err() && store.take(&elsewhere.join("file"), &Digest::of(b"")).is_err());
+        assert!(store.sweep(SystemTime::now() + std::time::Duration::from_secs(9), |_| false).is_err());
+        assert_eq!(fs::read_dir(&elsewhere).expect("lists").count(), 1);
     }
 }

@@ -14,6 +14,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
 
 use crate::oci::{Descriptor, Digest, Document, Index, LARGEST_DOCUMENT, Manifest, Platform, Reference, from_json};
+use crate::place::Folder;
 use crate::registry::{self, Client, Resolved, read_blocking};
 use crate::store::{self, Store};
 
@@ -51,9 +52,9 @@ pub struct BaseImages {
 }
 
 impl BaseImages {
-    /// Names the base images of a cache directory, which need not be there; `token` is a name that no other run has.
-    pub fn new(cache: &Path, token: &str) -> Self {
-        Self { store: Store::shared(&cache.join(DIRECTORY), token) }
+    /// Names the base images of a cache directory, which need not be there.
+    pub fn new(cache: &Path) -> Self {
+        Self { store: Store::shared(&Folder::of(cache).below(DIRECTORY)) }
     }
 
     /// Removes what a run left that was killed while it kept an image; `now` is in seconds since 1970.

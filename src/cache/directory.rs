@@ -6,14 +6,14 @@
 //! ```
 //!
 //! *Invariant: files appear under their names by rename, blobs before the entries that name them, and what is read is
-//! checked against its digest; so a build that is killed, or a disk that lies, costs an entry and nothing else.*
+//! checked against its digest; so a build that is killed, or a disk that lies, costs an entry and nothing else. No link in
+//! the directory is followed where something is written or removed.*
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{Blob, EntryName, Error, Kept, LayerCache, Lend};
 use crate::image::LayerContent;
 use crate::oci::{Descriptor, Digest};
+use crate::place::Folder;
 use crate::store::Store;
 
 /// Entries are smaller.
@@ -31,10 +32,8 @@ pub(super) const LARGEST_BLOB: u64 = 512 << 20;
 /// A directory of entries; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    root: PathBuf,
+    folder: Folder,
     blobs: Store,
-    token: String,
-    next_temporary: Arc<AtomicU64>,
 }
 
 /// An entry's file.
@@ -57,27 +56,28 @@ pub(super) struct Found {
 }
 
 impl Directory {
-    /// Uses a directory, which is made with the first entry; `token` is a name that no other process has, on any machine.
-    pub fn new(root: &Path, token: &str) -> Self {
-        let blobs = Store::shared(root, token);
-        Self { root: root.to_owned(), blobs, token: token.to_owned(), next_temporary: Arc::default() }
+    /// Uses a part of a directory, which is made with the first entry; empty for the whole.
+    pub fn new(root: &Path, part: &[String]) -> Self {
+        let root = Folder::of(root);
+        let folder = part.iter().fold(root, |folder, name| folder.below("namespaces").below(name));
+        Self { blobs: Store::shared(&folder), folder }
     }
 
-    /// Returns the directory.
-    pub fn root(&self) -> &Path {
-        &self.root
+    fn entries(&self) -> Folder {
+        self.folder.below("entries")
     }
 
     /// Reads an entry's file; none where there is none.
     fn record(&self, name: &EntryName) -> Result<Option<Record>, Error> {
-        let path = self.path(name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let entry = self.entries().file(name.to_string());
+        let path = entry.path().to_owned();
+        let file = match entry.open() {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
             Err(source) => return Err(Error::Read { path, source }),
         };
         let mut bytes = Vec::new();
-        let read = file.take(LARGEST_ENTRY).read_to_end(&mut bytes);
+        let read = (&file).take(LARGEST_ENTRY).read_to_end(&mut bytes);
         read.map_err(|source| Error::Read { path, source })?;
         let refused = |reason: &str| Error::refused(name, reason);
         let split = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| refused("it is cut off"))?;
@@ -94,20 +94,14 @@ impl Directory {
 
     /// Returns all whole entries, and removes those that are not.
     pub(super) fn list(&self) -> Result<Vec<Found>, Error> {
-        let path = self.root.join("entries");
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(Error::Read { path, source }),
-        };
+        let entries = self.entries();
         let mut found = Vec::new();
-        for entry in entries.flatten() {
-            let Some(name) = entry.file_name().to_str().and_then(EntryName::parse) else { continue };
+        for file in entries.files().map_err(|source| Error::Read { path: entries.path().to_owned(), source })? {
+            let Some(name) = file.name.to_str().and_then(EntryName::parse) else { continue };
             match self.record(&name) {
                 Ok(Some(record)) => {
-                    let used = entry.metadata().and_then(|metadata| metadata.modified());
                     let kept = Kept { document: record.document, code: record.code, blob: record.blob };
-                    found.push(Found { name, kept, used: used.unwrap_or(SystemTime::UNIX_EPOCH) });
+                    found.push(Found { name, kept, used: file.modified });
                 }
                 Ok(None) => {}
                 Err(_) => self.remove(&name)?,
@@ -118,79 +112,52 @@ impl Directory {
 
     /// Removes an entry; its blob stays until [`Directory::sweep`].
     pub(super) fn remove(&self, name: &EntryName) -> Result<(), Error> {
-        remove(&self.path(name))
+        let entries = self.entries();
+        let removed = entries.remove(OsStr::new(&name.to_string()));
+        removed.map_err(|source| Error::Write { path: entries.path().join(name.to_string()), source })
     }
 
     /// Removes blobs that no entry names, and temporary files, unless they are younger than `grace`: somebody may be
     /// about to name them. Returns how many bytes that freed.
     pub(super) fn sweep(&self, named: &HashSet<Digest>, grace: SystemTime) -> Result<u64, Error> {
-        let mut freed = 0;
         let named: HashSet<&str> = named.iter().map(Digest::hex).collect();
-        for directory in ["entries", "blobs", "blobs/sha256"] {
-            for entry in fs::read_dir(self.root.join(directory)).into_iter().flatten().flatten() {
-                let (Ok(metadata), name) = (entry.metadata(), entry.file_name()) else { continue };
-                let name = name.to_string_lossy().into_owned();
-                let needed = directory == "entries" && !name.starts_with('.') || named.contains(name.as_str());
-                let young = metadata.modified().is_ok_and(|modified| modified > grace);
-                if metadata.is_file() && !needed && !young {
-                    remove(&entry.path())?;
-                    freed += metadata.len();
-                }
-            }
+        let freed = self.blobs.sweep(grace, |name| name.to_str().is_some_and(|name| named.contains(name)))?;
+        let entries = self.entries();
+        let failure = |source| Error::Write { path: entries.path().to_owned(), source };
+        let abandoned = entries.files().map_err(failure)?.into_iter();
+        for file in abandoned.filter(|file| file.name.as_encoded_bytes().starts_with(b".") && file.modified < grace) {
+            entries.remove(&file.name).map_err(failure)?;
         }
         Ok(freed)
     }
 
-    fn path(&self, name: &EntryName) -> PathBuf {
-        self.root.join("entries").join(name.to_string())
-    }
-
-    fn temporary(&self, directory: &str) -> Result<PathBuf, Error> {
-        let directory = self.root.join(directory);
-        fs::create_dir_all(&directory).map_err(|source| Error::Write { path: directory.clone(), source })?;
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        Ok(directory.join(format!(".{}-{number}.tmp", self.token)))
-    }
-
     fn keep(&self, blob: &Blob) -> Result<Option<Descriptor>, Error> {
-        match blob {
-            Blob::None => Ok(None),
+        let (descriptor, kept) = match blob {
+            Blob::None => return Ok(None),
             Blob::Bytes { media_type, bytes } => {
                 let descriptor = Descriptor::of(media_type, bytes);
-                self.keep_blob(&descriptor, None, |path| create(path)?.write_all(bytes))?;
-                Ok(Some(descriptor))
+                let is_there = self.is_kept(&descriptor);
+                (descriptor, if is_there { Ok(()) } else { self.blobs.put(bytes).map(drop) })
             }
+            // A link costs nothing; the build's own store is mostly on another file system.
             Blob::Layer { descriptor, path, from: _ } => {
-                // A link costs nothing; the build's own store is mostly on another file system.
-                let copied = |to: &Path| io::copy(&mut File::open(path)?, &mut create(to)?).map(drop);
-                let copy = |to: &Path| fs::hard_link(path, to).or_else(|_| copied(to));
-                self.keep_blob(descriptor, Some(path), copy)?;
-                Ok(Some((**descriptor).clone()))
+                let is_there = self.is_kept(descriptor);
+                if !is_there && !path.exists() {
+                    return Err(Error::refused(&descriptor.digest, format!("{} is not there", path.display())));
+                }
+                let taken = if is_there { Ok(()) } else { self.blobs.take(path, &descriptor.digest) };
+                ((**descriptor).clone(), taken)
             }
-        }
+        };
+        kept?;
+        Ok(Some(descriptor))
     }
 
-    fn keep_blob(
-        &self,
-        descriptor: &Descriptor,
-        path: Option<&Path>,
-        write: impl Fn(&Path) -> io::Result<()>,
-    ) -> Result<(), Error> {
-        let target = self.blobs.path(&descriptor.digest);
-        if let Ok(file) = File::open(&target)
-            && file.metadata().is_ok_and(|metadata| metadata.len() == descriptor.size)
-        {
-            touch(&file);
-            return Ok(());
-        }
-        if let Some(path) = path.filter(|path| !path.exists()) {
-            return Err(Error::refused(&descriptor.digest, format!("{} is not there", path.display())));
-        }
-        let temporary = self.temporary("blobs/sha256")?;
-        let kept = write(&temporary).and_then(|()| fs::rename(&temporary, &target));
-        // Still there when something failed, or when both names were the same file.
-        let _ = fs::remove_file(&temporary);
-        kept.map_err(|source| Error::Write { path: target, source })
+    /// Tells whether a blob is there, and takes note that it is in use.
+    fn is_kept(&self, blob: &Descriptor) -> bool {
+        let file = self.blobs.read(&blob.digest);
+        let file = file.ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() == blob.size));
+        file.inspect(touch).is_some()
     }
 
     /// Opens a blob whose size is right.
@@ -206,21 +173,21 @@ impl Directory {
     /// Removes a damaged blob, so that the next build can keep a whole one.
     fn discard<T>(&self, blob: &Descriptor, reason: impl Into<String>) -> Result<T, Error> {
         // Where we may not write, it stays, and is refused again.
-        let _ = fs::remove_file(self.blobs.path(&blob.digest));
+        let _ = self.blobs.remove(&blob.digest);
         Err(Error::refused(&blob.digest, reason))
     }
 }
 
 impl LayerCache for Directory {
     fn describe(&self) -> String {
-        self.root.display().to_string()
+        self.folder.path().display().to_string()
     }
 
     fn give_up(&self) {}
 
     fn get(&self, name: &EntryName) -> Result<Option<Kept>, Error> {
         let Some(record) = self.record(name)? else { return Ok(None) };
-        if let Ok(file) = File::open(self.path(name)) {
+        if let Ok(Some(file)) = self.entries().file(name.to_string()).open() {
             touch(&file);
         }
         Ok(Some(Kept { document: record.document, code: record.code, blob: record.blob }))
@@ -231,16 +198,14 @@ impl LayerCache for Directory {
         let (document, code) = (document.to_owned(), code.map(str::to_owned));
         let record = Record { name: name.to_string(), document, code, blob };
         let json = serde_json::to_vec(&record).expect("strings and numbers always serialize");
-        let temporary = self.temporary("entries")?;
-        let path = self.path(name);
-        let write = |mut file: File| file.write_all(format!("{}\n", Digest::of(&json).hex()).as_bytes()).map(|()| file);
-        let written = create(&temporary).and_then(write).and_then(|mut file| file.write_all(&json));
-        let written = written.and_then(|()| fs::rename(&temporary, &path));
-        if written.is_err() {
-            // The error that made it useless is told; that it could not be removed adds nothing.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(|source| Error::Write { path, source })
+        let entries = self.entries();
+        let write = || {
+            let mut draft = entries.draft()?;
+            draft.write_all(format!("{}\n", Digest::of(&json).hex()).as_bytes())?;
+            draft.write_all(&json)?;
+            draft.finish_as(OsStr::new(&name.to_string()))
+        };
+        write().map_err(|source| Error::Write { path: entries.path().join(name.to_string()), source })
     }
 
     fn layer(&self, blob: &Descriptor, store: &Store, lend: Lend) -> Result<LayerContent, Error> {
@@ -278,20 +243,6 @@ impl LayerCache for Directory {
     }
 }
 
-/// Makes a file that is not there, not even as a link.
-fn create(path: &Path) -> io::Result<File> {
-    File::options().write(true).create_new(true).open(path)
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Write { path: path.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Takes note that a file is in use; where we may not write, it just looks older than it is.
 fn touch(file: &File) {
     let _ = rustix::fs::futimens(file, &NOW);
@@ -316,6 +267,12 @@ mod tests {
         descriptor: Descriptor,
     }
 
+    impl Place {
+        fn entry(&self, text: &str) -> std::path::PathBuf {
+            self.cache.entries().path().join(name(text).to_string())
+        }
+    }
+
     fn name(text: &str) -> EntryName {
         EntryName::new(EntryKind::Step, &Frames::new("test").with(text).key())
     }
@@ -323,7 +280,7 @@ mod tests {
     /// A cache with one entry, `a`, whose layer is `bytes`.
     fn place() -> Place {
         let directory = tempfile::tempdir().expect("tempdir");
-        let cache = Directory::new(&directory.path().join("cache"), "one");
+        let cache = Directory::new(&directory.path().join("cache"), &[]);
         let store = Store::open(&directory.path().join("store")).expect("opens");
         let digest = store.put(b"bytes").expect("puts");
         let descriptor = Descriptor::new(media_type::OCI_LAYER, digest.clone(), 5);
@@ -352,13 +309,9 @@ mod tests {
     fn a_poisoned_entry_is_refused() {
         type Poison = fn(&Place);
         let rows: [(&str, Poison, &str); 6] = [
-            (
-                "another key",
-                |p| fs::rename(p.cache.path(&name("a")), p.cache.path(&name("b"))).expect("renames"),
-                "another key",
-            ),
-            ("damaged", |p| fs::write(p.cache.path(&name("b")), "00\n{}").expect("writes"), "damaged"),
-            ("cut off", |p| fs::write(p.cache.path(&name("b")), "00").expect("writes"), "cut off"),
+            ("another key", |p| fs::rename(p.entry("a"), p.entry("b")).expect("renames"), "another key"),
+            ("damaged", |p| fs::write(p.entry("b"), "00\n{}").expect("writes"), "damaged"),
+            ("cut off", |p| fs::write(p.entry("b"), "00").expect("writes"), "cut off"),
             ("no blob", |p| fs::remove_file(p.cache.blobs.path(&p.descriptor.digest)).expect("removes"), "not there"),
             ("short", |p| fs::write(p.cache.blobs.path(&p.descriptor.digest), "byt").expect("writes"), "3 bytes"),
             ("changed", |p| fs::write(p.cache.blobs.path(&p.descriptor.digest), "bytEs").expect("writes"), "damaged"),

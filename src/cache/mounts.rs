@@ -16,10 +16,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
+use rustix::fs::{FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, flock, futimens};
 
 use super::Error;
 use crate::oci::Digest;
+use crate::place::{Folder, Standing};
 
 /// How often a lock that another RUN holds is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -93,7 +94,7 @@ impl CacheMounts {
         let base = self.directory.join(&identity.hex()[..NAME_LENGTH]);
         let mut instance = 0;
         loop {
-            if let Some(locks) = locked(&base, instance, about, how)? {
+            if let Some(locks) = self.locked(&base, instance, about, how)? {
                 return Ok(Lease { data: base.join(format!("data-{instance}")), _locks: locks });
             }
             if how == Use::Private {
@@ -146,15 +147,15 @@ impl CacheMounts {
 
     /// Returns the time by the clock that gives files theirs.
     fn now(&self) -> io::Result<i64> {
-        let clock = self.directory.join(".now");
-        let file = File::create(clock)?;
-        touch(&file)?;
-        Ok(file.metadata()?.mtime())
+        let clock = Folder::of(&self.directory).file(".now");
+        clock.write(b"")?;
+        let made = clock.open()?.ok_or(ErrorKind::NotFound)?;
+        Ok(made.metadata()?.mtime())
     }
 
     /// Removes a cache mount unless somebody uses it.
     fn remove(&self, path: &Path) -> io::Result<bool> {
-        let used = open_lock(&path.join("used"))?;
+        let used = self.open_lock(path, "used")?;
         match flock(&used, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(_) => return Ok(false),
@@ -169,43 +170,50 @@ impl CacheMounts {
         fs::remove_dir_all(&gone).or_else(|error| if gone.exists() { Err(error) } else { Ok(()) })?;
         Ok(true)
     }
-}
 
-/// Locks one instance; none where somebody else has it.
-fn locked(base: &Path, instance: usize, about: &str, how: Use) -> Result<Option<[File; 2]>, Error> {
-    let failure = |source| Error::Write { path: base.to_owned(), source };
-    loop {
-        fs::create_dir_all(base).map_err(failure)?;
-        let used = match open_lock(&base.join("used")) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            result => result.map_err(failure)?,
-        };
-        if !try_lock(&used, FlockOperation::NonBlockingLockShared).map_err(failure)? {
-            // It is being removed.
-            return Ok(None);
+    /// Locks one instance; none where somebody else has it.
+    fn locked(&self, base: &Path, instance: usize, about: &str, how: Use) -> Result<Option<[File; 2]>, Error> {
+        let failure = |source| Error::Write { path: base.to_owned(), source };
+        loop {
+            let used = match self.open_lock(base, "used") {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                result => result.map_err(failure)?,
+            };
+            if !try_lock(&used, FlockOperation::NonBlockingLockShared).map_err(failure)? {
+                // It is being removed.
+                return Ok(None);
+            }
+            if !is_at(&used, &base.join("used")) {
+                continue;
+            }
+            let lock = self.open_lock(base, &format!("lock-{instance}")).map_err(failure)?;
+            let operation = match how {
+                Use::Shared => FlockOperation::NonBlockingLockShared,
+                Use::Alone | Use::Private => FlockOperation::NonBlockingLockExclusive,
+            };
+            if !try_lock(&lock, operation).map_err(failure)? {
+                return Ok(None);
+            }
+            touch(&used).map_err(failure)?;
+            let note = self.folder(base).file("about");
+            if note.standing().map_err(failure)? == Standing::Nothing {
+                note.write(about.as_bytes()).map_err(failure)?;
+            }
+            return Ok(Some([used, lock]));
         }
-        if !is_at(&used, &base.join("used")) {
-            continue;
-        }
-        let lock = open_lock(&base.join(format!("lock-{instance}"))).map_err(failure)?;
-        let operation = match how {
-            Use::Shared => FlockOperation::NonBlockingLockShared,
-            Use::Alone | Use::Private => FlockOperation::NonBlockingLockExclusive,
-        };
-        if !try_lock(&lock, operation).map_err(failure)? {
-            return Ok(None);
-        }
-        touch(&used).map_err(failure)?;
-        let note = base.join("about");
-        if !note.exists() {
-            fs::write(note, about).map_err(failure)?;
-        }
-        return Ok(Some([used, lock]));
     }
-}
 
-fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().create(true).truncate(false).write(true).open(path)
+    /// Returns the directory of a cache mount: a RUN that had the volume may have left anything there.
+    fn folder(&self, base: &Path) -> Folder {
+        Folder::of(&self.directory).below(base.file_name().unwrap_or_default())
+    }
+
+    /// Opens a file that is locked, and makes it and its directory where they are not there.
+    fn open_lock(&self, base: &Path, name: &str) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let directory = self.folder(base).make()?;
+        Ok(rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?.into())
+    }
 }
 
 fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {

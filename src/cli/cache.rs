@@ -45,8 +45,7 @@ fn open(
 ) -> Result<Place, Failure> {
     let (place, namespace) = cache_place(args, environment)?;
     if let Some(directory) = &place.directory {
-        let path = services::directory_of(directory, &namespace);
-        return Ok(Place::Directory(Directory::new(&path, &environment.moment.token)));
+        return Ok(Place::Directory(Directory::new(directory, &namespace)));
     }
     let network = request::registry_network(&args.registry, environment)?;
     let network = cache::Network {

@@ -40,7 +40,7 @@ pub(super) fn open(
         let is_socket = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
         let agent = match &paths[..] {
             [path] if is_socket(path) => Agent::find(path),
-            keys => Agent::of_keys(keys),
+            keys => Agent::of_keys(keys, working),
         };
         let named = |error: isolation::Error| {
             let failure = Failure::from_error(Kind::Usage, &error);

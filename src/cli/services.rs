@@ -3,9 +3,8 @@
 //! *Invariant: all that the executor needs of its own root file system (certificates, resolver configuration,
 //! credentials) is read here, before anything is unpacked: in `container` isolation `/` is another image later.*
 
-use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +23,7 @@ use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Key,
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
 use crate::output;
+use crate::place;
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Clouds, Credentials};
 use crate::request::{BuildRequest, SecretSource};
@@ -159,7 +159,7 @@ fn assemble(
         cache_registry: impatient,
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
-        base_images: BaseImages::new(&request.base_images, "build"),
+        base_images: BaseImages::new(&request.base_images),
         cache: Arc::clone(&cache),
         inventories: known.shared(cache),
         isolation,
@@ -178,7 +178,6 @@ fn assemble(
 fn cache(request: &BuildRequest, network: &cache::Network, key: Option<&Key>) -> Cache {
     let asked = &request.cache;
     let options = cache::Options { now: asked.now, ttl: asked.ttl };
-    let token = token(request);
     let levels = levels(&asked.namespace);
     let seal = |part: &[String]| key.map(|key| Seal::of(key, part));
     // An image has all parts of a cache that its build could read.
@@ -187,7 +186,7 @@ fn cache(request: &BuildRequest, network: &cache::Network, key: Option<&Key>) ->
     let mut cache = cache.sealed(of_images.clone());
     for (position, namespace) in levels.iter().enumerate() {
         if let Some(directory) = &asked.directory {
-            let directory = Directory::new(&directory_of(directory, namespace), &token);
+            let directory = Directory::new(directory, namespace);
             cache.add(Box::new(directory), asked.writes && position == 0, false, seal(namespace));
         }
     }
@@ -224,11 +223,6 @@ fn mounts(request: &BuildRequest, network: &cache::Network, key: Option<&Key>) -
 /// Returns a namespace and those above it. They are read, too; only the first one is written.
 fn levels(namespace: &[String]) -> Vec<&[String]> {
     (0..=namespace.len()).rev().map(|level| &namespace[..level]).collect()
-}
-
-/// Returns the directory of a part of a cache.
-pub(super) fn directory_of(root: &Path, namespace: &[String]) -> std::path::PathBuf {
-    namespace.iter().fold(root.to_owned(), |path, name| path.join("namespaces").join(name))
 }
 
 /// Returns the directories that outlive the build, wherever they are.
@@ -286,7 +280,7 @@ fn cache_key(source: &SecretSource) -> Result<Key, Failure> {
         SecretSource::File(path) => {
             let whence = format!("the key of the cache in {}", path.display());
             let mut bytes = Zeroizing::new(Vec::new());
-            let read = File::open(path).and_then(|file| file.take(LARGEST_KEY).read_to_end(&mut bytes));
+            let read = place::open_anywhere(path).and_then(|file| file.take(LARGEST_KEY).read_to_end(&mut bytes));
             read.map_err(|error| Failure::new(Kind::Usage, format!("{whence} cannot be read: {error}")))?;
             (whence, bytes)
         }

@@ -32,7 +32,7 @@ pub(super) fn run(args: &WarmerArgs, environment: &Environment, report: &Arc<Rep
         images.extend(named(build, &request, (&agent, &network.runtime), report)?);
     }
     images.dedup();
-    let bases = BaseImages::new(&request.cache, &environment.moment.token);
+    let bases = BaseImages::new(&request.cache);
     bases.clear_abandoned(environment.moment.now);
     let count = images.len();
     let mut failures = network.wait(async {

@@ -1,6 +1,6 @@
 //! A file in the making, in the directory where it will be.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -74,6 +74,19 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// Puts the file in its directory under a name that was not known when it was begun ([`Folder::draft`]).
+    ///
+    /// [`Folder::draft`]: super::Folder::draft
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn finish_as(mut self, name: &OsStr) -> io::Result<()> {
+        if let Some(staged) = &mut self.staged {
+            name.clone_into(&mut staged.name);
+        }
+        self.finish()
     }
 
     /// Sees to it that the content outlives the machine's own end.

@@ -3,14 +3,16 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Mode, OFlags, mkdirat, openat, renameat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, linkat, mkdirat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::refused::link;
 use super::walk::{Links, Walk};
-use super::{Place, random_name};
+use super::{Draft, Place, random_name};
 
 /// A directory in the making, which takes its place when it is finished; dropped before, it leaves nothing.
 #[derive(Debug)]
@@ -20,6 +22,17 @@ pub struct StagedFolder {
     temporary: OsString,
     name: OsString,
     is_finished: bool,
+}
+
+/// A regular file of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: OsString,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was modified last.
+    pub modified: SystemTime,
 }
 
 /// A directory by its path, which is walked anew each time: in `container` isolation, what stands in `/` is moved away
@@ -41,6 +54,12 @@ impl Folder {
     pub fn find(path: &Path, regions: &[PathBuf]) -> io::Result<Self> {
         let folder = Self { path: path.to_owned(), regions: regions.to_owned(), found_in: None };
         folder.walk().map(|_| folder)
+    }
+
+    /// Names a directory that somebody else may fill, which need not be there: links on the way to it are followed, none
+    /// in it.
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), regions: vec![path.to_owned()], found_in: None }
     }
 
     /// Goes as far as there are directories, and returns the names that are left.
@@ -113,6 +132,61 @@ impl Folder {
         mkdirat(&parent, &temporary, Mode::from_raw_mode(0o777))?;
         let fd = self.enter(parent.as_fd(), &temporary)?;
         Ok(StagedFolder { parent, fd, temporary, name: name.clone(), is_finished: false })
+    }
+
+    /// Begins a file whose name is not known yet, and makes what is missing of the directory.
+    ///
+    /// # Errors
+    /// As [`Folder::make`], and where the file cannot be made.
+    pub fn draft(&self) -> io::Result<Draft> {
+        Draft::create(self.make()?.as_fd(), OsString::new())
+    }
+
+    /// Gives a file one more name, in this directory; what stands there is replaced. Links that lead to the file are
+    /// followed.
+    ///
+    /// # Errors
+    /// When it cannot be done: on another file system, mostly.
+    pub fn link(&self, file: &Path, name: &OsStr) -> io::Result<()> {
+        let (directory, temporary) = (self.make()?, random_name()?);
+        linkat(CWD, file, &directory, &temporary, AtFlags::SYMLINK_FOLLOW)?;
+        let renamed = renameat(&directory, &temporary, &directory, name);
+        // Still there when that failed, and when both names were the same file's.
+        let _ = unlinkat(&directory, &temporary, AtFlags::empty());
+        Ok(renamed?)
+    }
+
+    /// Removes a file, if it is there; of a link, the link.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+        let Some(directory) = self.open()? else { return Ok(()) };
+        match unlinkat(&directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Lists the regular files in it; none where it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn files(&self) -> io::Result<Vec<Listed>> {
+        let Some(directory) = self.open()? else { return Ok(Vec::new()) };
+        let mut files = Vec::new();
+        let opened = openat(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        for entry in Dir::new(opened)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            // Somebody may have removed it meanwhile.
+            let Ok(found) = statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+                let since = Duration::from_secs(u64::try_from(found.st_mtime).unwrap_or(0));
+                let (size, modified) = (u64::try_from(found.st_size).unwrap_or(0), SystemTime::UNIX_EPOCH + since);
+                files.push(Listed { name, size, modified });
+            }
+        }
+        Ok(files)
     }
 
     /// Names a file in it.

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use draft::Draft;
 pub use file::{Place, Standing};
-pub use folder::{Folder, StagedFolder};
+pub use folder::{Folder, Listed, StagedFolder};
 pub use places::{Before, Places};
 pub use read::{Found, Scope, open, open_anywhere, open_named, read_anywhere, read_named};
 pub use refused::{Refused, refused};

@@ -30,11 +30,12 @@ fn warm(cache: &Path, words: &[&str]) -> Finished {
 }
 
 fn blobs(cache: &Path) -> usize {
-    fs::read_dir(cache.join("bases/blobs/sha256")).map_or(0, |entries| entries.count())
+    let names = fs::read_dir(cache.join("bases/blobs/sha256")).into_iter().flatten().flatten();
+    names.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".")).count()
 }
 
 fn temporary(cache: &Path) -> usize {
-    let entries = fs::read_dir(cache.join("bases/blobs")).expect("it is there").flatten();
+    let entries = fs::read_dir(cache.join("bases/blobs/sha256")).expect("it is there").flatten();
     entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".tmp")).count()
 }
 
@@ -227,7 +228,7 @@ fn push_index(registry: &Registry, to: &str, of: &str, media_type: &str, more: &
 
 /// Makes what a warmer leaves that was killed long ago.
 fn scratch_blob(cache: &Scratch) -> std::path::PathBuf {
-    let path = cache.file("bases/blobs/.gone-0.tmp", "half a layer");
+    let path = cache.file("bases/blobs/sha256/.gone-0.tmp", "half a layer");
     let long_ago = std::time::SystemTime::UNIX_EPOCH;
     fs::File::open(&path).and_then(|file| file.set_modified(long_ago)).expect("scratch is writable");
     path

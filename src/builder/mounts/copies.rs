@@ -64,9 +64,13 @@ impl Shared<'_> {
         if !is_kept && (cache.from.is_none() || owner != MountOwner::default()) {
             self.give(&new, access(owner, DIRECTORY))?;
         }
+        if fs::symlink_metadata(data).is_ok_and(|metadata| !metadata.is_dir()) {
+            // A link that a RUN has left on the volume leads nowhere of ours.
+            fs::remove_file(data).map_err(state("remove", data))?;
+        }
         match fs::rename(&new, data) {
             // Another pod was faster.
-            Err(_) if data.is_dir() => {}
+            Err(_) if fs::symlink_metadata(data).is_ok_and(|metadata| metadata.is_dir()) => {}
             result => result.map_err(state("make", data))?,
         }
         if let Some(key) = key {
