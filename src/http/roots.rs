@@ -9,6 +9,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::tls::{self, Identity, Trusted, Wanted};
 use super::{Error, Roots};
+use crate::place;
+
+/// A file of certificates is smaller, in bytes: bundles of systems have some hundred KiB.
+const LARGEST_FILE: u64 = 16 << 20;
 
 /// Where distributions keep their bundle, for when nothing names one: Debian and Alpine, Fedora, its older
 /// kin, openSUSE, and kaniko's own image.
@@ -49,7 +53,7 @@ impl Platform {
             metadata.is_some_and(|metadata| metadata.is_file() && seen.insert((metadata.dev(), metadata.ino())))
         };
         files.retain(&mut is_new);
-        Self { texts: files.iter().filter_map(|path| std::fs::read(path).ok()).collect() }
+        Self { texts: files.iter().filter_map(|path| read(path).ok()).collect() }
     }
 
     /// Parses what was read; what cannot be used is left out.
@@ -66,7 +70,7 @@ impl Platform {
 /// Reads the certificates of a file that the user named; each must be good.
 pub(super) fn named(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let error = |reason: String| Error::Certificate { path: path.to_owned(), reason };
-    let certificates = parse(&std::fs::read(path).map_err(|e| error(e.to_string()))?);
+    let certificates = parse(&read(path).map_err(|e| error(e.to_string()))?);
     if certificates.is_empty() {
         return Err(error("there is no PEM certificate in it".to_owned()));
     }
@@ -79,7 +83,7 @@ pub(super) fn named(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> 
 /// Reads the certificate that we show, and its key; one file may hold both.
 pub(super) fn identity(certificate: &Path, key: &Path) -> Result<Identity, Error> {
     let error = |path: &Path, reason: String| Error::Certificate { path: path.to_owned(), reason };
-    let read = |path: &Path| std::fs::read(path).map_err(|e| error(path, e.to_string()));
+    let read = |path: &Path| read(path).map_err(|e| error(path, e.to_string()));
     let (text, key_text) = (read(certificate)?, read(key)?);
     let chain = parse(&text);
     if chain.is_empty() {
@@ -91,6 +95,10 @@ pub(super) fn identity(certificate: &Path, key: &Path) -> Result<Identity, Error
     let unfit = || error(key, format!("the key is not that of the certificate in {}", certificate.display()));
     tls::client(None, Some(&identity), &Wanted::default()).map_err(|_| unfit())?;
     Ok(identity)
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    place::read_anywhere(path, LARGEST_FILE)
 }
 
 fn parse(text: &[u8]) -> Vec<CertificateDer<'static>> {

@@ -78,12 +78,12 @@ impl Agent {
         Ok(Self(Source::Socket { directory: Arc::new(directory), name }))
     }
 
-    /// Reads the files of private keys, to be their agent.
+    /// Reads the files of private keys, to be their agent; `working` is the working directory.
     ///
     /// # Errors
     /// [`Error`] when one cannot be read, or has a passphrase.
-    pub fn of_keys(paths: &[PathBuf]) -> Result<Self, Error> {
-        let keys: Result<Vec<PrivateKey>, Error> = paths.iter().map(|path| keys::read(path)).collect();
+    pub fn of_keys(paths: &[PathBuf], working: &Path) -> Result<Self, Error> {
+        let keys: Result<Vec<PrivateKey>, Error> = paths.iter().map(|path| keys::read(path, working)).collect();
         Ok(Self(Source::Keys(keys?.into())))
     }
 

@@ -4,7 +4,6 @@
 //!
 //! *Invariant: no answer and no message holds anything of a private key, and what was read of one is wiped.*
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use super::directories::files;
+use crate::place;
 
 /// SSH_AGENTC_REQUEST_IDENTITIES and its answer.
 pub(super) const REQUEST_IDENTITIES: u8 = 11;
@@ -31,13 +31,14 @@ const LARGEST: usize = 64 << 10;
 /// How files of keys begin that are to be read.
 const BEGINNING: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 
-/// Reads the file of a private key.
-pub(super) fn read(path: &Path) -> Result<PrivateKey, Error> {
+/// Reads the file of a private key; `working` is the working directory.
+pub(super) fn read(path: &Path, working: &Path) -> Result<PrivateKey, Error> {
     let refused = |reason: &str| Error::Key { path: path.to_owned(), reason: reason.to_owned() };
     let failed = files("reading the SSH key", path);
     // Never moved while it grows: what is wiped is all that there was.
     let mut text = Zeroizing::new(Vec::with_capacity(LARGEST + 1));
-    let read = File::open(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut text));
+    // A checkout must not choose, by a link, whose key RUN signs with.
+    let read = place::open_named(path, working).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut text));
     read.map_err(failed)?;
     if !text.starts_with(BEGINNING.as_bytes()) {
         return Err(refused(
@@ -156,22 +157,33 @@ AAAED4t7/YFZcrl0VFZNe8aDgDpRAIVWqVPZfS8qdPAscJleZrsF7Ei1w3iMMJ1r4M+6zK
     fn what_is_no_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
-        assert!(read(&path).unwrap_err().to_string().contains("reading the SSH key"));
+        assert!(read(&path, Path::new("/work")).unwrap_err().to_string().contains("reading the SSH key"));
         for (text, reason) in [
             ("nothing", "ssh-keygen -p -f"),
             ("-----BEGIN RSA PRIVATE KEY-----\n", "ssh-keygen -p -f"),
             (&KEY[..80], "damaged"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = read(&path).unwrap_err().to_string();
+            let error = read(&path, Path::new("/work")).unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains("key cannot be used"), "{error}");
         }
         let large = format!("{KEY}{}", "\n".repeat(LARGEST));
         std::fs::write(&path, large).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("larger than any key"));
-        // Without an end.
-        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("ssh-keygen -p -f"));
+        assert!(read(&path, Path::new("/work")).unwrap_err().to_string().contains("larger than any key"));
+        // Without an end, and without a writer.
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [Path::new("/dev/zero"), &pipe] {
+            let error = crate::causes::in_one_line(&read(path, Path::new("/work")).unwrap_err());
+            assert!(error.contains("and no file"), "{error}");
+        }
         std::fs::write(&path, KEY).unwrap();
-        assert!(read(&path).is_ok());
+        // A checkout whose key is a link to somebody's.
+        let checkout = directory.path().join("checkout");
+        std::fs::create_dir(&checkout).unwrap();
+        std::os::unix::fs::symlink("/proc/version", checkout.join("key")).unwrap();
+        let error = crate::causes::in_one_line(&read(&checkout.join("key"), &checkout).unwrap_err());
+        assert!(error.contains("leads out of"), "{error}");
+        assert!(read(&path, Path::new("/work")).is_ok());
     }
 }
