@@ -8,6 +8,9 @@ use crate::request::BuildRequest;
 
 use super::{Error, Services, layout};
 
+/// Each ONBUILD trigger of a base is a step of the build, and costs some kilobytes.
+const MOST_TRIGGERS: usize = 10_000;
+
 /// Plans the build, asking the registries for what it needs to know; repeated while ONBUILD names new images.
 pub(super) fn plan_with_bases(
     dockerfile: &Dockerfile,
@@ -102,6 +105,10 @@ pub(super) fn image(layers: Vec<Descriptor>, mut config: ImageConfig, content: &
     let diff_ids: &[DiffId] = &config.rootfs.diff_ids;
     if diff_ids.len() != layers.len() {
         return Err(format!("its manifest has {} layers, its configuration {}", layers.len(), diff_ids.len()));
+    }
+    let triggers = config.config.on_build.len();
+    if triggers > MOST_TRIGGERS {
+        return Err(format!("it has {triggers} ONBUILD triggers, more than {MOST_TRIGGERS}"));
     }
     let joined = layers.into_iter().zip(diff_ids);
     let layers =

@@ -8,7 +8,7 @@ use crate::support::executor::{Build, Executor};
 use crate::support::image::Image;
 use crate::support::isolation::Isolation;
 use crate::support::listing::Listing;
-use crate::support::pod::Pod;
+use crate::support::pod::{EXECUTOR, Pod};
 use crate::support::process::{self, SHORT};
 use crate::support::registry::{self, Registry};
 use crate::support::scratch::Scratch;
@@ -222,6 +222,42 @@ fn a_run_that_can_write_to_the_cache_is_told_and_a_key_makes_it_harmless() {
         let after = run(&source, Some(KEY), &[]);
         assert_eq!(done(&after).len(), if reaches { 2 } else { 0 }, "{name}: {}", after.stderr);
         assert_eq!(Listing::of(&after.image()).0["/ran"].text, "file 0644 0:0 \"good\\n\"", "{name}");
+    }
+}
+
+/// What a RUN of an earlier build that had the volume has left there.
+#[test]
+fn nothing_is_written_or_removed_through_links_of_a_cache() {
+    if !Isolation::Namespace.allowed("attacks: links in a cache") {
+        return;
+    }
+    let text = "FROM $BASE\nCOPY file /file\nRUN --mount=type=cache,target=/cache echo x > /cache/x\n";
+    let source = source(text, &[("file", "good\n")]);
+    for link in ["entries", "blobs", "blobs/sha256", "mounts/used", "mounts/about", "mounts/lock-0", "mounts/data-0"] {
+        let (volume, victim) = (Scratch::new("volume"), Scratch::new("victim"));
+        victim.file("somebodys", "untouched");
+        let (cache, caches) = (volume.directory("cache"), volume.directory("caches"));
+        let place = format!("--cache-repo=oci:{}", cache.display());
+        let mounts = format!("--cache-mounts={}", caches.display());
+        build(&source, None, &[&place, &mounts]);
+        let mount = fs::read_dir(&caches).expect("lists").flatten().find(|entry| entry.path().is_dir());
+        let mount = mount.expect("a cache mount").path();
+        let path = link.strip_prefix("mounts/").map_or_else(|| cache.join(link), |name| mount.join(name));
+        let target = if link.starts_with("mounts/") && link != "mounts/data-0" { "made" } else { "" };
+        match fs::symlink_metadata(&path).expect("it is there").is_dir() {
+            true => fs::remove_dir_all(&path).expect("removes"),
+            false => fs::remove_file(&path).expect("removes"),
+        }
+        std::os::unix::fs::symlink(victim.join(target), &path).expect("links");
+        // Either the cache is not used, or the build fails: never is anything written elsewhere.
+        source.file("context/file", format!("other {link}\n"));
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        let ended = executor.only_layout().add(&["--cache", &place, &mounts]).run();
+        assert!(ended.code == 0 || ended.stderr.contains("symbolic link"), "{link}: {}", ended.stderr);
+        let prune = ["cache", "prune", "--older-than=0s", &place];
+        process::run(Command::new(EXECUTOR).args(prune), SHORT);
+        let left: Vec<_> = fs::read_dir(victim.path()).expect("lists").flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left, ["somebodys"], "{link}: {}", ended.stderr);
     }
 }
 

@@ -114,6 +114,125 @@ const CLAIMS: &[Claim] = &[
             "attacks::network::a_server_elsewhere_does_not_lead_to_this_machine",
         ],
     },
+    Claim {
+        text: "RUN looks into no process that was there before it",
+        cells: ["yes", "yes, or a warning says so", "yes"],
+        held_by: &[
+            "attacks::other_processes::a_run_looks_into_no_process_that_was_there_before",
+            "attacks::other_processes::where_no_capability_is_spare_a_warning_says_so",
+        ],
+    },
+    Claim {
+        text: "RUN looks into no other RUN that has a secret",
+        cells: ["yes", "yes", "yes"],
+        held_by: &["attacks::other_processes::a_run_with_a_secret_runs_alone_where_others_could_look_into_it"],
+    },
+    Claim {
+        text: "RUN has no system call that a container engine keeps from a container",
+        cells: ["yes", "as the pod has it, or a warning says so", "as the pod has it"],
+        held_by: &[
+            "attacks::system_calls::a_run_has_the_system_calls_of_a_container_and_no_more",
+            "attacks::system_calls::a_pod_without_a_filter_is_told_that_run_has_none",
+        ],
+    },
+    Claim {
+        text: "a device that RUN makes opens nothing of the machine",
+        cells: ["yes", "as the pod allows", "as the pod allows"],
+        held_by: &["attacks::devices::a_device_that_a_run_makes_without_a_user_namespace_is_data_of_the_layer"],
+    },
+    Claim {
+        text: "a RUN that signals the executor ends its own build, and nothing of it lives on",
+        cells: ["it reaches no process", "yes", "yes"],
+        held_by: &[
+            "attacks::ends::a_run_that_signals_the_first_process_ends_the_build_and_is_told",
+            "attacks::ends::a_run_that_signals_all_processes_leaves_the_container_as_it_was",
+            "attacks::ends::what_a_run_leaves_by_killing_init_ends_with_the_build",
+        ],
+    },
+    Claim {
+        text: "no program that RUN has left is executed afterwards",
+        cells: ["yes", "yes, or the build fails", "yes"],
+        held_by: &[
+            "attacks::helpers::a_credential_helper_that_a_run_planted_is_not_executed",
+            "attacks::container_files::a_run_that_replaces_the_executor_fails_the_build_and_changes_nothing",
+            "attacks::container_files::a_run_that_changes_what_was_set_aside_fails_the_build_by_name",
+        ],
+    },
+    Claim {
+        text: "what RUN writes into results of ours, or as the termination message, is gone",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::results::what_a_run_wrote_into_results_is_gone",
+            "attacks::results::a_run_does_not_write_the_termination_message",
+        ],
+    },
+    Claim {
+        text: "no list of processes shows the arguments of the executor",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::command_line::no_process_shows_the_arguments_of_the_executor",
+            "attacks::command_line::a_neighbour_on_the_machine_sees_no_arguments",
+        ],
+    },
+    Claim {
+        text: "nothing is written through links that a checkout or a volume holds",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::files::nothing_is_written_through_links_of_a_volume",
+            "attacks::files::nothing_is_written_through_directories_that_are_links",
+            "attacks::cache::nothing_is_written_or_removed_through_links_of_a_cache",
+        ],
+    },
+    Claim {
+        text: "no Dockerfile, ignore file or file of a flag is read through a link that leads out of its mount or work tree",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::files::a_dockerfile_that_leads_out_is_not_read",
+            "attacks::files::files_that_flags_name_are_not_read_through_links_that_lead_out",
+        ],
+    },
+    Claim {
+        text: "named pipes and locks of others keep no build",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::hangs::a_named_pipe_in_the_place_of_a_dockerfile_is_refused",
+            "attacks::hangs::a_named_pipe_that_nobody_reads_is_no_result",
+            "attacks::hangs::named_pipes_and_locks_beside_the_state_directory_keep_nobody",
+        ],
+    },
+    Claim {
+        text: "a build ends within 10 s of a signal and of `--timeout`, whatever it is doing",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::hangs::work_without_end_does_not_outlive_a_signal_or_the_time_that_a_build_has",
+            "attacks::hangs::a_thread_that_hangs_does_not_outlive_the_end_of_the_build",
+            "attacks::hangs::an_endless_file_of_a_run_does_not_outlive_a_signal",
+        ],
+    },
+    Claim {
+        text: "a context that is fetched takes no more room than `--context-max-size`",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "context_archive::hostile_archives_end_in_the_context_or_are_refused_and_nothing_outside_is_touched",
+        ],
+    },
+    Claim {
+        text: "documents of a base, and values of variables, cost at most 128 MiB of memory",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::costs::the_largest_documents_of_a_base_cost_little_memory",
+            "attacks::costs::documents_of_a_base_that_would_cost_more_are_refused",
+            "attacks::costs::a_value_that_grows_with_each_line_is_refused_by_its_line",
+        ],
+    },
+    Claim {
+        text: "what a cache says of earlier builds shows no login and no build argument",
+        cells: ["yes", "yes", "yes"],
+        held_by: &[
+            "attacks::bytes::what_a_cache_keeps_of_an_instruction_shows_no_login",
+            "attacks::cache::a_trail_says_nothing_of_build_arguments_and_the_log_names_them_all_the_same",
+        ],
+    },
 ];
 
 #[test]

@@ -6,6 +6,7 @@ mod cache;
 mod claims;
 mod command_line;
 mod container_files;
+mod costs;
 mod devices;
 mod ends;
 mod files;
