@@ -81,10 +81,14 @@ fn differs(case: &Case, isolation: Isolation, verdict: &Verdict) -> Option<Strin
     }
 }
 
-/// Sorts the environment: buildah moves a variable that is set again to the end, BuildKit leaves it in its place.
+/// Sorts the environment: buildah moves a variable that is set again to the end, BuildKit leaves it in its place; and takes
+/// the slash from the end of a working directory, which BuildKit leaves there.
 fn in_order(mut config: Value) -> Value {
     if let Some(environment) = config["Env"].as_array_mut() {
         environment.sort_by_key(Value::to_string);
+    }
+    if let Some(directory) = config["WorkingDir"].as_str().filter(|directory| directory.len() > 1) {
+        config["WorkingDir"] = directory.trim_end_matches('/').into();
     }
     config
 }

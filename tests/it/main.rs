@@ -48,6 +48,7 @@ mod parallel;
 mod pipelines_files;
 mod pipelines_images;
 mod pipelines_index;
+mod pipelines_kaniko;
 mod pipelines_killed;
 mod pipelines_platforms;
 mod pipelines_results;

@@ -45,7 +45,7 @@ fn built_with(target: &str, arguments: &[String]) -> Build {
 }
 
 /// Returns the reference of one of the images, after building it when this is its first use.
-fn image(target: &'static str) -> String {
+pub(crate) fn image(target: &'static str) -> String {
     static BUILT: [OnceLock<()>; 2] = [OnceLock::new(), OnceLock::new()];
     BUILT[usize::from(target == "debug")].get_or_init(|| _ = built(target));
     registry::shared().repository(&format!("yadokari:{target}"))
@@ -328,7 +328,7 @@ fn pod(mut pod: Pod, options: &[&str]) -> Pod {
     pod.add(options)
 }
 
-const IN_USER_NAMESPACE: [&str; 2] = ["--uidmap=0:1000000:65536", "--gidmap=0:1000000:65536"];
+pub(crate) const IN_USER_NAMESPACE: [&str; 2] = ["--uidmap=0:1000000:65536", "--gidmap=0:1000000:65536"];
 
 #[test]
 fn the_step_of_the_task_runs_in_five_kinds_of_pods() {

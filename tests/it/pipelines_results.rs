@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::support::executor::{Build, Executor};
 use crate::support::isolation::Isolation;
 use crate::support::pod::Pod;
-use crate::support::registry::Registry;
+use crate::support::process::{SHORT, processes_with, wait_until};
+use crate::support::registry::{self, Registry};
 use crate::support::scratch::Scratch;
 use crate::support::source::{one_file, source};
 
@@ -110,6 +111,65 @@ fn a_failed_build_leaves_argo_empty_files_and_others_none() {
     assert!(message.starts_with("dockerfile: ") && message.len() <= 200 && !message.contains('\n'), "{message}");
     assert_eq!(build.result("argo/image-digest").as_deref(), Some(""));
     assert_eq!((build.result("build.env"), build.result("ref")), (None, None));
+}
+
+/// What a consumer reads after each way to end: with `onError: continue`, `when: $(tasks.build.status)`, a `finally` task.
+#[test]
+fn however_a_step_ends_its_results_say_so_and_nothing_else() {
+    let registry = Registry::plain();
+    let down = registry::free_address();
+    let run = |isolation: Isolation, source: &Scratch, destination: &str, more: &[&str]| {
+        let mut executor = Executor::new(isolation, source.path());
+        executor.add(&[&format!("--destination={destination}"), &format!("--insecure-registry={}", registry.address)]);
+        executor.add(&[&format!("--insecure-registry={}", registry::shared().address)]).add(more);
+        // What stands in Tekton's directory is another step's, since each attempt has a pod of its own.
+        executor.stale("results/OTHER", "of another step").stale("argo/image-digest", "of-an-earlier-attempt");
+        executor.output("--tekton-results-dir", "results").output("--argo-outputs-dir", "argo");
+        executor
+    };
+    let sleeps = source("FROM $BASE\nRUN echo begun > /begun; sleep 31577\n", &[]);
+    let fails = source("FROM $BASE\nRUN echo why >&2; exit 75\n", &[]);
+    let good = source("FROM $BASE\nRUN echo ran > /ran\n", &[]);
+    let elsewhere = format!("{down}/app:1");
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("pipelines: ways to end")) {
+        let repository = format!("{}/app:1", isolation.name());
+        let app = registry.repository(&repository);
+        for (source, destination, more, code, kind, why) in [
+            // RUN's own status, which Argo must not take for a transient failure of ours.
+            (&fails, &app, &[][..], 75, "run", "why"),
+            (&sleeps, &app, &["--timeout=3s"], 124, "timeout", "--timeout"),
+            (&good, &elsewhere, &["--push-retry=0"], 75, "transient", &*down),
+            (&sleeps, &app, &["terminated"], 143, "terminated", "SIGTERM"),
+        ] {
+            // Where a registry is down is waited for, which is no matter of isolations.
+            if kind == "transient" && isolation != Isolation::Namespace {
+                continue;
+            }
+            let place = format!("{kind} in {}", isolation.name());
+            let build = if more == ["terminated"] {
+                let ongoing = run(isolation, source, destination, &[]).start();
+                let begun = || !processes_with("sleep 31577").is_empty();
+                assert!(wait_until(SHORT, begun), "{place}: RUN does not begin");
+                ongoing.terminate();
+                ongoing.finish()
+            } else {
+                run(isolation, source, destination, more).run()
+            };
+            let build = build.expect(code);
+            assert_eq!(names(&build, "results"), ["ERROR_KIND", "ERROR_MESSAGE", "OTHER"], "{place}");
+            assert_eq!(build.result("results/ERROR_KIND").as_deref(), Some(kind), "{place}");
+            assert_eq!(build.result("argo/error-kind").as_deref(), Some(kind), "{place}");
+            assert_eq!(build.result("argo/image-digest").as_deref(), Some(""), "{place}");
+            let message = build.result("results/ERROR_MESSAGE").unwrap_or_default();
+            assert!(message.contains(why) && !message.contains('\n'), "{place}: {message}");
+            assert_eq!(registry.digest(&repository), None, "{place}");
+        }
+        let build = run(isolation, &good, &app, &[]).run().expect(0);
+        let digest = registry.digest(&repository);
+        assert_eq!(build.result("results/IMAGE_DIGEST"), digest, "{}", isolation.name());
+        assert_eq!(build.result("argo/image-digest"), digest, "{}", isolation.name());
+        assert_eq!(build.result("results/ERROR_KIND"), None, "{}", isolation.name());
+    }
 }
 
 #[test]

@@ -88,6 +88,10 @@ impl Context {
         self.entries.iter().find(|(own, _)| own == path).map(|(_, kind)| *kind)
     }
 
+    pub(super) fn archives(&self) -> Vec<String> {
+        self.entries.iter().filter(|entry| entry.1 == Kind::Archive).map(|entry| entry.0.clone()).collect()
+    }
+
     /// Returns an entry of a kind with no link on the way to it; there is one of files and directories.
     pub(super) fn plain(&self, random: &mut Random, kind: Kind) -> String {
         let fitting: Vec<_> = self.entries.iter().filter(|entry| entry.1 == kind).collect();
@@ -146,6 +150,12 @@ impl Context {
         if random.one_in(12) {
             self.attribute(path);
         }
+        if random.one_in(12) {
+            // cap_net_raw, permitted and effective, as `ping` has it.
+            let mut command = Command::new("setfattr");
+            command.args(["-n", "security.capability", "-v", "0x0100000200200000000000000000000000000000"]);
+            process::run(command.arg(&place), SHORT).success();
+        }
         self.add(path, Kind::File);
     }
 
@@ -167,6 +177,10 @@ impl Context {
                 ));
                 self.add(name, Kind::Archive);
             }
+        }
+        if random.one_in(2) {
+            fs::write(self.path("kk.tar"), super::archive::archive(random)).expect("scratch is writable");
+            self.add("kk.tar", Kind::Archive);
         }
     }
 

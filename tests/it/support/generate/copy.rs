@@ -41,6 +41,34 @@ impl Generator<'_> {
         self.finish_copy("COPY", from, vec![source.to_owned()], "/");
     }
 
+    /// Writes an ADD of an archive, if there is one; twice the same is what the image then has already.
+    pub(super) fn add_archive(&mut self) {
+        let archives: Vec<String> = self.context.archives();
+        if archives.is_empty() {
+            return self.copy();
+        }
+        let archive = archives[self.random.below(archives.len())].clone();
+        for _ in 0..1 + self.random.below(2) {
+            self.finish_copy("ADD", "", vec![archive.clone()], "/");
+        }
+    }
+
+    /// Writes a COPY with `--link`. Without links on the way it means what it means without the flag, but that directories
+    /// that are there get the attributes of new ones, as in BuildKit: they have these already, or there is none.
+    pub(super) fn copy_linked(&mut self) {
+        let number = self.number();
+        let (parent, chown) = match self.random.below(4) {
+            0 => ("/etc", ""),
+            1 => ("/new/deep", ""),
+            2 => ("", " --chown=1001"),
+            _ => ("", " --chown=7:8"),
+        };
+        let kind = if self.random.one_in(2) { Kind::File } else { Kind::Directory };
+        let path = self.context.plain(self.random, kind);
+        let rest = quoted(&[path, format!("{parent}/linked-{number}/")]);
+        self.each(&format!("COPY --link{chown} {rest}"), &format!("COPY{chown} {rest}"));
+    }
+
     /// Chooses owner, mode and destination.
     fn finish_copy(&mut self, keyword: &str, flags: &str, mut words: Vec<String>, slash: &str) {
         let mut line = format!("{keyword}{flags}");

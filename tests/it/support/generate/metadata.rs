@@ -27,7 +27,24 @@ impl Generator<'_> {
     }
 
     pub(super) fn metadata(&mut self) {
-        match self.random.below(10) {
+        match self.random.below(12) {
+            10 => {
+                // What the platform is; the oracle is told.
+                let (name, value) = [
+                    ("TARGETPLATFORM", "linux/amd64"),
+                    ("TARGETARCH", "amd64"),
+                    ("TARGETOS", "linux"),
+                    ("TARGETVARIANT", ""),
+                    ("BUILDPLATFORM", "linux/amd64"),
+                    ("BUILDARCH", "amd64"),
+                    ("BUILDOS", "linux"),
+                ][self.random.below(7)];
+                let number = self.number();
+                self.each(
+                    &format!("ARG {name}\nLABEL platform-{number}=\"${name} ${{{name}:-none}}\"\nRUN echo \"${name}\" > /tmp/platform-{number}"),
+                    &format!("LABEL platform-{number}=\"{value} {}\"\nRUN echo \"{value}\" > /tmp/platform-{number}", if value.is_empty() { "none" } else { value }),
+                );
+            }
             0 => {
                 let (text, value) = self.expression();
                 let name = self.random.pick(&["l", "m.n", "\"o p\""]);

@@ -20,6 +20,7 @@
 //! | a destination that is a link | is replaced, unless a slash follows | a slash follows |
 //! | what is re-included in a directory that is left out | is not found, or the directory is made with 0755 | may happen |
 
+mod archive;
 mod context;
 mod copy;
 mod metadata;
@@ -162,9 +163,11 @@ impl<'a> Generator<'a> {
     }
 
     fn instruction(&mut self) {
-        match self.random.below(24) {
+        match self.random.below(26) {
             0..=5 => self.copy(),
             6 => self.copy_from_stage(),
+            24 => self.add_archive(),
+            25 => self.copy_linked(),
             7 => self.copy_heredocs(),
             8 => self.copy_with_new_flags(),
             9..=12 => self.run(),
