@@ -52,6 +52,7 @@ mod pipelines_kaniko;
 mod pipelines_killed;
 mod pipelines_platforms;
 mod pipelines_results;
+mod pipelines_samples;
 mod pod;
 mod pod_volumes;
 mod push;

@@ -174,7 +174,7 @@ struct Step {
     environment: Vec<String>,
 }
 
-fn document(file: &str) -> Option<Value> {
+pub(crate) fn document(file: &str) -> Option<Value> {
     let python = python(file)?;
     let script = Path::new(ROOT).join("tests/pipelines/check.py");
     let text = process::run(Command::new(python).arg(script).arg("--json").arg(Path::new(ROOT).join(file)), SHORT);
@@ -200,7 +200,7 @@ fn words(list: &Value, values: &BTreeMap<String, Vec<String>>, marks: (&str, &st
     words
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub(crate) fn texts(value: &Value) -> Vec<String> {
     let list = value.as_array().into_iter().flatten();
     value.as_str().map(str::to_owned).into_iter().chain(list.filter_map(Value::as_str).map(str::to_owned)).collect()
 }
