@@ -190,6 +190,9 @@ fn attributes(entry: &Entry, link: Option<LinkedFile>) -> Sum {
 }
 
 /// Reads a file, and hashes what is read.
+///
+/// [`crate::store::Verified`] compares with a digest that is known before, and a download's reader also keeps why it
+/// failed; of the three only the line that hashes is the same.
 pub(super) struct Hashed<'a> {
     reader: &'a mut (dyn Read + Send),
     hasher: Hasher,

@@ -91,19 +91,32 @@ pub(super) fn ancestors(of: u32, processes: &Processes) -> Vec<u32> {
 
 /// Lists what descends from a process.
 pub(super) fn descendants(of: u32, processes: &Processes) -> Vec<u32> {
-    processes.keys().copied().filter(|process| ancestors(*process, processes).contains(&of)).collect()
+    below(of, processes, |_| true)
+}
+
+/// Lists what is below a process, by way of those of its children that are wanted; each process is looked at once, since
+/// a RUN may have made a chain of very many.
+fn below(of: u32, processes: &Processes, is_wanted: impl Fn(&Seen) -> bool) -> Vec<u32> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (process, seen) in processes {
+        children.entry(seen.parent).or_default().push(*process);
+    }
+    let first = children.remove(&of).unwrap_or_default().into_iter();
+    let mut next: Vec<u32> = first.filter(|child| processes.get(child).is_some_and(&is_wanted)).collect();
+    let mut found = Vec::new();
+    while let Some(process) = next.pop() {
+        found.push(process);
+        // Taken away, so that a reading that is not of one moment, and has a circle, ends.
+        next.extend(children.remove(&process).unwrap_or_default());
+    }
+    found.sort_unstable();
+    found
 }
 
 /// Lists the children of `of` that are not in its session, and all that descends from them.
 fn strangers(of: u32, processes: &Processes) -> Vec<u32> {
     let Some(own) = processes.get(&of) else { return Vec::new() };
-    let is_strange = |child: &u32| processes.get(child).is_some_and(|seen| seen.session != own.session);
-    let below = |process: &u32| {
-        let mut line = vec![*process];
-        line.extend(ancestors(*process, processes));
-        line.iter().position(|ancestor| *ancestor == of).is_some_and(|place| place > 0 && is_strange(&line[place - 1]))
-    };
-    processes.keys().copied().filter(below).collect()
+    below(of, processes, |child| child.session != own.session)
 }
 
 /// Sends SIGKILL to all of them.
@@ -184,6 +197,12 @@ mod tests {
         assert_eq!(descendants(1, &all), [2, 5, 6, 7]);
         assert_eq!(descendants(6, &all), Vec::<u32>::new());
         assert_eq!(ancestors(6, &all), [5, 2, 1]);
+    }
+
+    #[test]
+    fn a_chain_of_very_many_processes_is_looked_through_once() {
+        let all: Vec<_> = (1..100_000).map(|process| (process, process - 1, 1)).collect();
+        assert_eq!(descendants(1, &seen(&all)).len(), 99_998);
     }
 
     #[test]

@@ -8,18 +8,25 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::XattrFlags;
+
 use super::Error;
 use super::directories::files;
 
 const RUNNING: &str = "/proc/self/exe";
 /// How much of the two files is compared at a time.
 const PIECE: usize = 64 << 10;
+/// The attribute with the capabilities that a file gives to whoever executes it. Source: capabilities(7).
+const FILE_CAPABILITIES: &str = "security.capability";
+/// An attribute of that kind is smaller, in bytes.
+const LARGEST_CAPABILITIES: usize = 256;
 
 /// Where the program is, and how it was at the start.
 #[derive(Debug)]
 pub(super) struct OwnProgram {
     path: PathBuf,
     metadata: Metadata,
+    capabilities: Option<Vec<u8>>,
 }
 
 impl OwnProgram {
@@ -27,7 +34,8 @@ impl OwnProgram {
     pub(super) fn find() -> Option<Self> {
         let path = fs::read_link(RUNNING).ok()?;
         let metadata = fs::symlink_metadata(&path).ok()?;
-        is_running(&metadata).then_some(Self { path, metadata })
+        let capabilities = capabilities(&path);
+        is_running(&metadata).then_some(Self { path, metadata, capabilities })
     }
 
     /// Returns its path.
@@ -52,7 +60,18 @@ impl OwnProgram {
                 .and_then(|()| fs::set_permissions(&self.path, then.permissions()))
                 .map_err(files("restoring", &self.path))?;
         }
+        if capabilities(&self.path) != self.capabilities {
+            self.restore_capabilities().map_err(files("restoring", &self.path))?;
+        }
         if same { Ok(()) } else { Err(Error::ProgramChanged { path: self.path.clone() }) }
+    }
+
+    fn restore_capabilities(&self) -> io::Result<()> {
+        let restored = match &self.capabilities {
+            Some(value) => rustix::fs::lsetxattr(&self.path, FILE_CAPABILITIES, value, XattrFlags::empty()),
+            None => rustix::fs::lremovexattr(&self.path, FILE_CAPABILITIES),
+        };
+        Ok(restored?)
     }
 
     fn is_same(&self) -> io::Result<bool> {
@@ -103,6 +122,14 @@ impl OwnProgram {
     }
 }
 
+/// Returns the capabilities that a file gives, as the kernel keeps them; none where it gives none.
+fn capabilities(path: &Path) -> Option<Vec<u8>> {
+    let mut value = vec![0; LARGEST_CAPABILITIES];
+    let length = rustix::fs::lgetxattr(path, FILE_CAPABILITIES, &mut *value).ok()?;
+    value.truncate(length);
+    Some(value)
+}
+
 fn is_running(found: &Metadata) -> bool {
     fs::metadata(RUNNING).is_ok_and(|running| (running.dev(), running.ino()) == (found.dev(), found.ino()))
 }
@@ -117,12 +144,19 @@ mod tests {
         let path = directory.path().join("bin/executor");
         fs::create_dir(directory.path().join("bin")).unwrap();
         fs::copy(RUNNING, &path).unwrap();
-        let program = OwnProgram { path: path.clone(), metadata: fs::metadata(&path).unwrap() };
+        let program = OwnProgram { path: path.clone(), metadata: fs::metadata(&path).unwrap(), capabilities: None };
         // A copy is not the file that runs, but holds the same.
         program.verify().unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o4777)).unwrap();
         program.verify().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode(), program.metadata.mode());
+        // All capabilities, for whoever executes it; where we may not say so, RUN may not, either.
+        let all = [1, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 0, 255, 1, 0, 0, 0, 0, 0, 0];
+        if rustix::fs::lsetxattr(&path, FILE_CAPABILITIES, &all, XattrFlags::empty()).is_ok() {
+            assert!(capabilities(&path).is_some());
+            program.verify().unwrap();
+            assert_eq!(capabilities(&path), None);
+        }
         let attacks: [&dyn Fn(); 4] = [
             &|| fs::write(&path, "#!/bin/sh\n").unwrap(),
             &|| fs::remove_file(&path).unwrap(),

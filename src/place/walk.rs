@@ -1,4 +1,8 @@
 //! From `/` to a directory, one component after the other.
+//!
+//! `rootfs::resolve` walks through links, too, in another world: one root that no link leaves, where all links mean the
+//! same and the kernel does it alone where it can. Here each link is judged by where it stands, and mounts count. What
+//! the two would share is a loop over names.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
