@@ -9,6 +9,8 @@ import re
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OWN = pathlib.Path(__file__).parent / "schemas"
 IMAGE = "registry.example.com/yadokari/executor:0.1.0@sha256:" + 64 * "0"
+# What only a pod's security context has, and no container's.
+OF_PODS = {"fsGroup", "fsGroupChangePolicy", "supplementalGroups", "sysctls"}
 # What Kubernetes' PodSpec has, as far as documents use it. Source: https://kubernetes.io/docs/reference/kubernetes-api/, Pod.
 POD = {
     "activeDeadlineSeconds": {"type": "integer", "minimum": 1},
@@ -41,6 +43,8 @@ def whole(document):
     if "podTemplate" in document or "workspaces" in document:
         run = {"taskRef": {"name": "yadokari"}, **document}
         return {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": "run"}, "spec": run}
+    if OF_PODS & set(document.get("securityContext") or {}):
+        return pod({**document, "containers": [{"name": "build", "image": IMAGE, "command": ["/kaniko/executor"]}]})
     if "securityContext" in document or "volumeMounts" in document:
         return pod({"containers": [{"name": "build", "image": IMAGE, "command": ["/kaniko/executor"], **document}]})
     if set(document) == {"spec"}:
