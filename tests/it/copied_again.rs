@@ -110,6 +110,19 @@ fn a_step_that_copies_nothing_new_makes_no_layer() {
 }
 
 #[test]
+fn another_file_of_the_same_size_and_time_is_copied() {
+    if !Isolation::Namespace.allowed("files that are copied again, others") {
+        return;
+    }
+    let source = sources("FROM scratch\nCOPY one /app/f\nCOPY other /app/f\nCOPY one /app/f\nCOPY one /app/f\n");
+    let script = "echo 9 >other; touch -d @1000000000 other";
+    process::run(Command::new("sh").args(["-euc", script]).current_dir(source.join("context")), SHORT).success();
+    let built = build(Isolation::Namespace, &source, &["--reproducible"], None);
+    assert_eq!(layers(&built), ["app/f", "app/f", "app/f"]);
+    assert!(Listing::of(&built.image()).0["/app/f"].text.contains("\"1\\n\""));
+}
+
+#[test]
 fn what_is_left_out_does_not_depend_on_the_cache() {
     if !Isolation::Namespace.allowed("files that are copied again, with a cache") {
         return;
