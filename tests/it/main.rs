@@ -41,6 +41,7 @@ mod flags;
 mod hostile;
 mod interrupted;
 mod killed;
+mod mediated;
 mod nospace;
 mod odd_bases;
 mod outputs;

@@ -2,14 +2,14 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::kin;
 use super::open::{Wanted, hand, terminal};
 use super::supervisor::{Outcome, Supervisor};
 use super::task::Call;
-use super::view::inode;
+use super::view::{inode, kind};
 use crate::rootfs::Device;
 
 /// The usual devices: name, major, minor. Source: Linux, admin-guide/devices.txt.
@@ -56,6 +56,22 @@ impl Supervisor {
                 None => Err(Errno::NXIO),
             },
         }
+    }
+
+    /// Returns what stands in RUN's `/dev` for an open device of the machine's: programs look a terminal's name up by it.
+    pub(super) fn shown_device(&self, stat: &Stat) -> Option<Stat> {
+        if kind(stat) != libc::S_IFCHR || self.view.is_ours(stat) {
+            return None;
+        }
+        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let name = match USUAL.iter().find(|(_, a, b)| (*a, *b) == (major, minor)) {
+            Some((name, ..)) => (*name).to_owned(),
+            None if major == TERMINALS && self.terminals.contains(&minor) => format!("pts/{minor}"),
+            None => return None,
+        };
+        let devices = self.view.mounts.iter().find(|mount| mount.target.as_os_str() == "/dev")?;
+        let there = rustix::fs::statat(&devices.root, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(self.view.told(there).0)
     }
 
     /// Takes note of a new terminal, whose other end is then in `/dev/pts`.

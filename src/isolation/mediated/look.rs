@@ -61,6 +61,9 @@ impl Supervisor {
     /// Returns what RUN is told of what it has found.
     pub(super) fn look_at(&self, call: &Call, found: &Found) -> Result<Stat, Errno> {
         let mut stat = self.view.stat(&found.at)?;
+        if let Some(shown) = self.shown_device(&stat) {
+            return Ok(shown);
+        }
         if matches!(stat.st_mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK)
             && stat.st_nlink == 1
             && self.is_nowhere(found)

@@ -353,6 +353,8 @@ fn made(content: &[u8]) -> Result<OwnedFd, Errno> {
 
 /// Puts into `status` who the process is for RUN.
 fn status(view: &View, process: i32, real: &[u8]) -> Vec<u8> {
+    let label = view.people.borrow().label(crate::sys::process::Pid::from_raw(process));
+    let umask = label.map_or(0o022, |label| label.umask);
     let who = credentials(view, process);
     let (user, group, sets) = (who.user, who.group, who.capabilities);
     let groups: Vec<String> = who.groups.iter().map(|group| format!("{group} ")).collect();
@@ -371,6 +373,7 @@ fn status(view: &View, process: i32, real: &[u8]) -> Vec<u8> {
             "CapEff" => set(sets.effective),
             "CapBnd" => set(sets.bounding),
             "CapAmb" => set(sets.ambient),
+            "Umask" => format!("Umask:\t{umask:04o}"),
             "TracerPid" => "TracerPid:\t0".to_owned(),
             _ => line.to_owned(),
         };

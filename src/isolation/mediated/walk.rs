@@ -113,6 +113,7 @@ impl Walk<'_> {
                     }
                     self.follow_link(&text)?;
                 }
+                Ok(Child::Elsewhere(..)) if is_last && !self.follow => return self.here(&name).map(Where::There),
                 Ok(Child::Elsewhere(at, path)) => match self.jump(at, path, is_last)? {
                     None => {}
                     Some(found) => return Ok(Where::There(found)),

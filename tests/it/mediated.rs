@@ -1,0 +1,139 @@
+//! `mediated` isolation: RUN in pods without any right, what it can do there, and what it cannot reach.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::executor::{Build, Executor};
+use crate::support::isolation::Isolation;
+use crate::support::listing::Listing;
+use crate::support::pod::Pod;
+use crate::support::process::{self, SHORT};
+use crate::support::scratch::Scratch;
+use crate::support::source::source;
+
+/// Pods of the users that clusters give, all without capabilities, with a read-only or a writable root.
+fn pods() -> Vec<(&'static str, Pod)> {
+    let of = |user: &str, read_only: bool| {
+        let mut pod = Pod::strict();
+        pod.add(&[&format!("--user={user}"), "--cap-drop=ALL", "--security-opt=no-new-privileges"]);
+        if read_only { pod.add(&["--read-only", "--read-only-tmpfs=false"]) } else { pod }
+    };
+    vec![
+        ("65532:65532, read-only", of("65532:65532", true)),
+        ("65532:0", of("65532:0", false)),
+        ("1000650000:0, read-only", of("1000650000:0", true)),
+        ("1000650000:1000650000", of("1000650000:1000650000", false)),
+        ("root", Pod::plain()),
+    ]
+}
+
+/// Compiles the program that tries to leave; a linker is there, since this test was linked.
+fn escape() -> Vec<u8> {
+    let scratch = Scratch::new("escape");
+    let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/escape.c");
+    let mut command = Command::new("cc");
+    command.args(["-static", "-O1", "-Wall", "-pthread", "-o"]).arg(scratch.join("escape")).arg(text);
+    process::run(&mut command, SHORT).success();
+    fs::read(scratch.join("escape")).expect("it was made")
+}
+
+/// Builds in a pod, where whoever builds may write the sources.
+fn build(pod: Pod, source: &Scratch) -> Build {
+    fs::set_permissions(source.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    Executor::in_pod(Isolation::Mediated, pod, source.path()).only_layout().run()
+}
+
+#[test]
+fn a_hostile_run_stays_in_its_root_whoever_the_pod_is() {
+    if !Isolation::Mediated.allowed("mediated: a hostile RUN") {
+        return;
+    }
+    let source =
+        source("FROM $BASE\nCOPY --chmod=755 escape /escape\nRUN /escape 4000\nUSER 1000\nRUN /escape 400\n", &[]);
+    source.file("context/escape", escape());
+    for (name, mut pod) in pods() {
+        // A socket of somebody else's, and a file, where the pod's user may go.
+        let bait = Scratch::new("bait");
+        fs::set_permissions(bait.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+        let listener = UnixListener::bind(bait.join("bait")).expect("binds");
+        fs::set_permissions(bait.join("bait"), fs::Permissions::from_mode(0o777)).expect("ours");
+        pod.mount_writable(bait.path(), "/bait");
+        let run = build(pod, &source);
+        assert!(run.stderr.contains("stays in the root"), "{name}: {}", run.stderr);
+        run.expect(0);
+        listener.set_nonblocking(true).expect("ours");
+        assert!(listener.accept().is_err(), "{name}: a connection left the root");
+    }
+}
+
+#[test]
+fn the_image_is_the_same_whoever_the_pod_is() {
+    if !Isolation::Mediated.allowed("mediated: pods") || !Isolation::Namespace.allowed("mediated: pods") {
+        return;
+    }
+    let text = "FROM $BASE\nENV SOURCE_DATE_EPOCH=1600000000\n\
+        RUN adduser -D -u 1234 joe 2>/dev/null || echo joe:x:1234:1234::/:/bin/sh >>/etc/passwd; mkdir -p /d/e; \
+            echo x >/d/f; chown -R 1234:99 /d; chmod 4755 /d/f; mkfifo /d/p; ln /d/f /d/g; ln -s f /d/h; mknod /d/c c 1 3; \
+            umask 077; echo y >/d/k; chmod 000 /d/k; mkdir -m 2750 /d/s; touch /d/s/in\n\
+        RUN cat /d/k; rm /d/h; mv /d/g /d/moved; chown 7 /d/e\n\
+        USER 1234\n\
+        RUN id -u; ! cat /d/k 2>/dev/null; echo mine >/d/mine; ! touch /root-only 2>/dev/null; test ! -w /etc/passwd\n";
+    let source = source(text, &[]);
+    fs::set_permissions(source.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    let lines = |build: &Build| {
+        let listing = Listing::of(&build.image());
+        listing.changes_from(&Listing::default())
+    };
+    // In a namespace devices cannot be made, so that the pods are compared with each other.
+    let mut first: Option<String> = None;
+    for (name, pod) in pods() {
+        let found = lines(&build(pod, &source).expect(0));
+        assert!(found.contains("/d/moved file 4755 1234:99"), "{name}: {found}");
+        assert!(found.contains("/d/c ") && found.contains("/d/mine file 0644 1234:1234"), "{name}: {found}");
+        let expected = first.get_or_insert_with(|| found.clone());
+        assert_eq!(*expected, found, "{name}");
+    }
+}
+
+#[test]
+fn proc_shows_run_its_own_processes() {
+    if !Isolation::Mediated.allowed("mediated: /proc") {
+        return;
+    }
+    let text = "FROM $BASE\nRUN set -e; \
+        test \"$(cat /proc/self/comm)\" = cat; test \"$(readlink /proc/self/exe)\" != ''; \
+        grep -q '^Uid:.0.0.0.0$' /proc/self/status; ! grep -q /state /proc/self/maps /proc/self/mounts; \
+        for p in /proc/[0-9]*; do ! grep -q executor $p/cmdline; done; \
+        test \"$(readlink /proc/self/cwd)\" = /; ls /proc/self/fd >/dev/null; echo to-stderr >/dev/stderr; \
+        test -c /dev/null; echo x >/dev/null; head -c 4 /dev/urandom | wc -c | grep -q 4; \
+        ! cat /proc/1/environ 2>/dev/null; test -d /sys/class; ls /sys >/dev/null; (sleep 100 &) ; echo ok\n\
+        USER 1000\nRUN echo to-stdout >/dev/stdout; grep -q '^Uid:.1000.1000' /proc/self/status\n";
+    let source = source(text, &[]);
+    let run = build(Pod::restricted(), &source).expect(0);
+    assert!(run.stdout.contains("to-stdout") || run.stderr.contains("to-stdout"), "{}{}", run.stdout, run.stderr);
+}
+
+#[test]
+fn what_a_pod_lacks_is_named_before_the_build() {
+    if !Isolation::Mediated.allowed("mediated: probe") {
+        return;
+    }
+    let source = source("FROM $BASE\nRUN true\n", &[]);
+    fs::set_permissions(source.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    let profile = Scratch::new("profile");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/seccomp.json"));
+    let text = text.expect("a profile");
+    for call in ["ptrace", "process_vm_readv", "seccomp"] {
+        let path = profile.join(&format!("{call}.json"));
+        fs::write(&path, text.replace(&format!("\"{call}\","), "").replace(&format!("\"{call}\""), "\"read\""))
+            .expect("writes");
+        let mut pod = Pod::strict();
+        pod = pod.add(&["--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges"]);
+        pod.add(&[&format!("--security-opt=seccomp={}", path.display())]);
+        let run = build(pod, &source).expect(71);
+        assert!(run.stderr.contains("mediated") && run.stderr.contains("seccompProfile"), "{call}: {}", run.stderr);
+    }
+}
