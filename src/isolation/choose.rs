@@ -183,10 +183,17 @@ fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation
         (None, _) => "this does not look like a container".to_owned(),
         (Some(_), Some(missing)) => missing,
     };
+    let others = format!("{namespaces}; not container isolation: {container}");
+    let (mediated, chosen) = open_mediated(options, &others);
+    if chosen.name == "mediated" {
+        return Ok((mediated, chosen));
+    }
+    let refused = chosen.reason;
     Ok(match chroot_is_possible() {
-        Ok(()) => open_chroot(options, format!("{namespaces}; not container isolation: {container}")),
+        Ok(()) => open_chroot(options, others),
         Err(chroot) => {
-            unavailable("any", &format!("{namespaces}; container: {container}; chroot: {chroot}"), remedy::ANY)
+            let reasons = format!("{namespaces}; container: {container}; mediated: {refused}; chroot: {chroot}");
+            unavailable("any", &reasons, remedy::ANY)
         }
     })
 }

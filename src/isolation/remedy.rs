@@ -20,9 +20,10 @@ pub(super) const CHROOT: &str = "it needs `securityContext: {runAsUser: 0, capab
 pub(super) const MEDIATED: &str = "it needs a seccomp profile that allows seccomp with a listener, ptrace and     process_vm_readv (`seccompProfile: {type: RuntimeDefault}` of containerd, CRI-O and Docker does), and a node where     kernel.yama.ptrace_scope is 0 or 1; else use --isolation namespace or container";
 
 /// Where nothing is allowed.
-pub(super) const ANY: &str = "the least that a pod must give is `securityContext: {runAsUser: 0, capabilities: {add: \
-    [CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SETGID]}}` (container isolation), or the right to make user namespaces; \
-    files alone (COPY, ADD, no RUN) need nothing";
+pub(super) const ANY: &str = "the least that a pod must give is `seccompProfile: {type: RuntimeDefault}` on a node with \
+    Linux 5.19 or newer (mediated isolation), or `securityContext: {runAsUser: 0, capabilities: {add: [CHOWN, \
+    DAC_OVERRIDE, FOWNER, SETUID, SETGID]}}` (container isolation), or the right to make user namespaces; files alone \
+    (COPY, ADD, no RUN) need nothing";
 
 /// For ending processes of other users.
 pub(super) const KILL: &str = "add KILL to the container's `securityContext: {capabilities: {add: […]}}`";

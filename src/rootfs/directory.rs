@@ -275,7 +275,7 @@ impl Directory {
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {
         let Some(owners) = &self.owners else { return self.chown(name, uid, gid) };
         owners.change(self.inode(name)?, |row| (row.uid, row.gid) = (uid, gid));
-        Ok(())
+        owners.real().map_or(Ok(()), |(uid, gid)| self.chown(name, uid, gid))
     }
 
     fn chown(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {

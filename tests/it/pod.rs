@@ -1,10 +1,14 @@
 //! The profiles of pods our users have: what each lets us do, and what a step may see there.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::listing::Listing;
 use crate::support::pod::Pod;
 use crate::support::registry::{PASSWORD, Registry};
+use crate::support::scratch::Scratch;
 use crate::support::source::{one_run, source};
 
 /// Looks for the executor's files, the step's volumes and the step's environment, also by way of `/proc`.
@@ -96,14 +100,30 @@ CMD [\"cat\", \"owned\"]
 }
 
 #[test]
-fn a_restricted_pod_says_which_right_a_run_lacks() {
+fn a_restricted_pod_runs_by_itself_what_needs_no_right() {
+    if !Isolation::Mediated.allowed("pod: restricted RUN") {
+        return;
+    }
+    let source = one_run();
+    let state = Scratch::new("state");
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    let mut pod = Pod::restricted();
+    pod.mount_writable(state.path(), "/state");
+    let mut executor = Executor::in_pod(Isolation::Auto, pod, source.path());
+    let build = executor.only_layout().add(&["--state-dir=/state"]).run().expect(0);
+    assert!(build.stderr.contains("isolation mediated: "), "{}", build.stderr);
+}
+
+#[test]
+fn a_restricted_pod_says_what_a_run_lacks() {
     if !Isolation::Container.allowed("pod: restricted RUN") {
         return;
     }
     let source = one_run();
     let mut pod = Pod::restricted();
-    pod.add(&["--tmpfs=/state:mode=1777"]);
+    pod.add(&["--tmpfs=/state:mode=1777,noexec"]);
     let mut executor = Executor::in_pod(Isolation::Auto, pod, source.path());
     let build = executor.only_layout().add(&["--state-dir=/state"]).run().expect(71);
-    assert!(build.stderr.contains("securityContext"), "{}", build.stderr);
+    assert!(build.stderr.contains("/state is mounted noexec"), "{}", build.stderr);
+    assert!(build.stderr.contains("seccompProfile"), "{}", build.stderr);
 }

@@ -24,7 +24,7 @@ impl Supervisor {
     fn find_to_change(&self, call: &Call, start: &Start, look: Look) -> Result<Option<(Found, Stat)>, Errno> {
         let found = self.find(call, &call.who, start, look)?;
         let real = rustix::fs::fstat(&found.at)?;
-        if found.special.is_some() || !self.view.is_ours(&real) || self.is_without_place(&found, &real) {
+        if found.is_made_up() || !self.view.is_ours(&real) || self.is_without_place(&found, &real) {
             return Ok(None);
         }
         self.view.check_writable(&found)?;
@@ -33,8 +33,7 @@ impl Supervisor {
 
     /// Tells whether something is no file of ours: a pipe, a socket without a name, a file in memory.
     fn is_without_place(&self, found: &Found, real: &Stat) -> bool {
-        matches!(kind(real), libc::S_IFIFO | libc::S_IFSOCK | libc::S_IFCHR)
-            && super::view::real_path(&found.at).is_none_or(|path| self.view.place_of(&path).is_none())
+        matches!(kind(real), libc::S_IFIFO | libc::S_IFSOCK | libc::S_IFCHR) && self.is_nowhere(found)
     }
 
     /// What is answered where a file is not RUN's to change.
@@ -111,9 +110,7 @@ impl Supervisor {
     pub(super) fn set_times(&self, call: &Call, start: &Start, look: Look, times: Option<Timestamps>) -> Outcome {
         let found = self.find(call, &call.who, start, look)?;
         let real = rustix::fs::fstat(&found.at)?;
-        if !self.view.is_ours(&real)
-            || found.special.as_ref().is_some_and(|special| *special != super::view::Special::Descriptor)
-        {
+        if !self.view.is_ours(&real) || found.is_made_up() {
             return Self::foreign(call);
         }
         self.view.check_writable(&found)?;
@@ -148,7 +145,7 @@ impl Supervisor {
             return Err(Errno::ACCESS);
         }
         match kind(&stat) {
-            libc::S_IFREG if found.special.is_none() => {}
+            libc::S_IFREG if !found.is_made_up() => {}
             libc::S_IFDIR => return Err(Errno::ISDIR),
             _ => return Err(Errno::INVAL),
         }

@@ -39,7 +39,7 @@ pub(in crate::isolation) struct Mediated {
 impl Mediated {
     /// Prepares for root file systems below `state`, and tries whether the pod allows what it takes: else why not.
     pub(in crate::isolation) fn open(state: &Path, host_files: HostFiles, cancel: Cancel) -> Result<Self, String> {
-        let allowed = probe()?;
+        let allowed = probe(state)?;
         let user = rustix::process::geteuid().is_root().then_some(OTHER);
         let (directories, state, refused) = (Directories::new(state), state.to_owned(), Mutex::default());
         let owners = Arc::new(Owners::new(user));

@@ -74,7 +74,8 @@ impl Supervisor {
         Ok(stat)
     }
 
-    fn is_nowhere(&self, found: &Found) -> bool {
+    /// Tells whether something has no place in what RUN sees: a pipe, a file in memory, one without a name.
+    pub(super) fn is_nowhere(&self, found: &Found) -> bool {
         super::view::real_path(&found.at).is_none_or(|path| self.view.place_of(&path).is_none())
     }
 

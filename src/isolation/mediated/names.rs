@@ -189,7 +189,7 @@ impl Supervisor {
         if is_directory(&stat) {
             return Err(Errno::PERM);
         }
-        if old.special.as_ref().is_some_and(|special| *special != super::view::Special::Descriptor) {
+        if old.is_made_up() {
             return Err(Errno::XDEV);
         }
         if stat.st_nlink > 0 && self.view.mount_of(&old.at) != self.view.mount_of(&named.parent.at) {

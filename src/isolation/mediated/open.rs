@@ -80,7 +80,10 @@ impl Supervisor {
     }
 
     fn open_existing(&mut self, call: &Call, found: Found, wanted: Wanted) -> Outcome {
-        if let Some(special) = &found.special {
+        // What a descriptor is open for is judged as by its name, where it has one.
+        if let Some(special) = &found.special
+            && (found.is_made_up() || self.is_nowhere(&found))
+        {
             return self.open_special(&found, special, wanted);
         }
         let real = rustix::fs::fstat(&found.at)?;
@@ -208,7 +211,7 @@ impl Supervisor {
                 self.fill(&found.at);
                 hand(reopen(&found.at, OFlags::RDONLY | OFlags::DIRECTORY)?, plain)
             }
-            libc::S_IFREG if found.special.is_none() => hand(reopen(&found.at, OFlags::RDONLY)?, plain),
+            libc::S_IFREG if !found.is_made_up() => hand(reopen(&found.at, OFlags::RDONLY)?, plain),
             _ if found.special.is_some() => self.open_existing(call, found, plain),
             _ => {
                 let Some((before, name)) = view::split(path) else { return Err(Errno::NOENT) };

@@ -1,6 +1,9 @@
 //! Whether this pod lets a process answer the calls of its children: tried, before a build relies on it.
 
 use std::fs;
+use std::path::Path;
+
+use rustix::fs::StatVfsMountFlags;
 
 use crate::sys::landlock;
 
@@ -20,8 +23,13 @@ fn setting(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Tells what the pod allows, or what is missing and which setting would allow it.
-pub(in crate::isolation) fn probe() -> Result<Allowed, String> {
+/// Tells what the pod allows to a build below `state`, or what is missing and which setting would allow it.
+pub(in crate::isolation) fn probe(state: &Path) -> Result<Allowed, String> {
+    let there = state.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let found = rustix::fs::statvfs(there).map_err(|errno| format!("{}: {errno}", there.display()))?;
+    if found.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(format!("{} is mounted noexec: --state-dir on a volume that is not", there.display()));
+    }
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0_u32));
     let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());

@@ -261,11 +261,12 @@ pub(super) fn shown(view: &View, link: &str) -> Result<OsString, Errno> {
         Some(real) => (real, b" (deleted)".as_slice()),
         None => (text.as_slice(), b"".as_slice()),
     };
-    if real.starts_with(b"/dev/") {
-        return Ok(OsString::from_vec(text));
+    match view.inside(Path::new(OsStr::from_bytes(real))) {
+        Some(inside) => Ok(OsString::from_vec([inside.as_os_str().as_bytes(), end].concat())),
+        // A device of the machine's has the same name here.
+        None if real.starts_with(b"/dev/") => Ok(OsString::from_vec(text)),
+        None => Err(Errno::NOENT),
     }
-    let inside = view.inside(Path::new(OsStr::from_bytes(real))).ok_or(Errno::NOENT)?;
-    Ok(OsString::from_vec([inside.as_os_str().as_bytes(), end].concat()))
 }
 
 /// Puts all names of a directory below `/proc` into ours, before it is listed.

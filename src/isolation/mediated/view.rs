@@ -91,6 +91,13 @@ pub(super) enum Where {
     Missing { parent: Found, name: OsString },
 }
 
+impl Found {
+    /// Tells whether it is a file that is made when it is read, and so has nothing to change.
+    pub(super) fn is_made_up(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| *special != Special::Descriptor)
+    }
+}
+
 impl From<OwnedFd> for Found {
     fn from(at: OwnedFd) -> Self {
         Self { at, special: None }

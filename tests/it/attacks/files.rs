@@ -82,7 +82,9 @@ fn a_layout_holds_no_blob_of_others_under_a_digest_of_ours() {
         let index: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         index["manifests"][0]["digest"].as_str().expect("a digest").replace("sha256:", "blobs/sha256/")
     };
-    let first = Executor::new(Isolation::Namespace, source.path()).only_layout().run().expect(0);
+    // Else the second one would be made at another time, and have another digest.
+    let epoch = ("SOURCE_DATE_EPOCH", "1600000000");
+    let first = Executor::new(Isolation::Namespace, source.path()).only_layout().env(epoch.0, epoch.1).run().expect(0);
     let manifest = digest(&first.path("layout"));
     let volume = Scratch::new("layout");
     let victim = volume.file("victim", "untouched");
@@ -94,7 +96,11 @@ fn a_layout_holds_no_blob_of_others_under_a_digest_of_ours() {
     point(&volume.join("layout").join(&manifest), &victim);
     let mut executor = Executor::new(Isolation::Namespace, source.path());
     let layout = volume.join("layout");
-    executor.add(&["--no-push", &format!("--oci-layout-path={}", layout.display())]).run().expect(0);
+    executor
+        .env(epoch.0, epoch.1)
+        .add(&["--no-push", &format!("--oci-layout-path={}", layout.display())])
+        .run()
+        .expect(0);
     for entry in fs::read_dir(first.path("layout/blobs/sha256")).expect("lists").flatten() {
         let written = fs::read(layout.join("blobs/sha256").join(entry.file_name())).expect("reads");
         assert_eq!(written, fs::read(entry.path()).expect("reads"), "{:?}", entry.file_name());

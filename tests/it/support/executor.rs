@@ -235,6 +235,10 @@ impl Executor {
         if let Some(pod) = &mut self.pod {
             pod.mount_writable(directory, "/shared");
         }
+        if self.isolation == Isolation::Mediated {
+            // A volume of the pod's group, as `fsGroup` makes it.
+            process::run(Command::new("chown").args(["-R", "-h", "65532:65532"]).arg(directory), SHORT).success();
+        }
         self.inside("/shared", directory)
     }
 
