@@ -352,7 +352,10 @@ fn a_cache_lasts_and_is_kept_small() {
         let read = "FROM $BASE\nRUN --mount=type=cache,target=/c stat -c '%s %h %u:%g' /c/large > /seen; \\
                     readlink /c/link >> /seen; rm -r /c/directory; ls /c >> /seen\n";
         let seen = content(&run(read, &[]), "/seen");
-        assert!(seen.contains("3000000 2 7:8\\nlarge\\nlarge\\nlink\\nsecond\\n"), "{}: {seen}", isolation.name());
+        // The disk of such a pod cannot say it, and the table is the build's.
+        let owner = if isolation == Isolation::Mediated { "0:0" } else { "7:8" };
+        let expected = format!("3000000 2 {owner}\\nlarge\\nlarge\\nlink\\nsecond\\n");
+        assert!(seen.contains(&expected), "{}: {seen}", isolation.name());
         let other = "FROM $BASE\nRUN --mount=type=cache,id=b,target=/c,sharing=private echo small > /c/file\n";
         let build = run(other, &["--cache-mounts-max-size=1M"]);
         assert!(build.stderr.contains("removed 1 cache mount"), "{}: {}", isolation.name(), build.stderr);
