@@ -127,7 +127,7 @@ fn what_a_pod_lacks_is_named_before_the_build() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/seccomp.json"));
     let text = text.expect("a profile");
     for call in ["ptrace", "process_vm_readv", "seccomp"] {
-        let path = profile.join(&format!("{call}.json"));
+        let path = profile.join(format!("{call}.json"));
         fs::write(&path, text.replace(&format!("\"{call}\","), "").replace(&format!("\"{call}\""), "\"read\""))
             .expect("writes");
         let mut pod = Pod::strict();

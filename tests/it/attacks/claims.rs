@@ -13,8 +13,8 @@ use crate::support::source::source;
 /// A row of the table.
 struct Claim {
     text: &'static str,
-    /// For `namespace`, `container` and `chroot`.
-    cells: [&'static str; 3],
+    /// For `namespace`, `mediated`, `container` and `chroot`.
+    cells: [&'static str; 4],
     /// `module::test`, for all cells.
     held_by: &'static [&'static str],
 }
@@ -22,12 +22,15 @@ struct Claim {
 const CLAIMS: &[Claim] = &[
     Claim {
         text: "RUN sees none of the container's mounts: credentials, tokens, workspaces",
-        cells: ["yes", "**no**", "yes"],
-        held_by: &["attacks::claims::a_run_sees_what_is_mounted_in_container_isolation_only"],
+        cells: ["yes", "yes", "**no**", "yes"],
+        held_by: &[
+            "mediated::a_hostile_run_stays_in_its_root_whoever_the_pod_is",
+            "attacks::claims::a_run_sees_what_is_mounted_in_container_isolation_only",
+        ],
     },
     Claim {
         text: "no layer of a base writes outside of the image",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "hostile::names_with_dots_stay_inside",
             "hostile::absolute_names_stay_inside",
@@ -37,7 +40,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "a base whose layers are not those that its documents name is refused",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::bytes::a_base_that_lies_about_its_layers_is_refused",
             "attacks::bytes::an_index_that_lies_about_a_size_is_refused",
@@ -45,17 +48,17 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "what ADD has compared with a checksum is what it adds, whatever RUN did before",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &["attacks::bytes::what_add_has_verified_is_what_it_adds"],
     },
     Claim {
         text: "a context that was fetched is used as it came",
-        cells: ["yes", "yes, or the build fails", "yes"],
+        cells: ["yes", "yes", "yes, or the build fails", "yes"],
         held_by: &["attacks::bytes::a_run_that_changes_a_context_that_was_fetched_fails_the_build"],
     },
     Claim {
         text: "a context that changes while it is read poisons no cache",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::bytes::a_context_that_changes_while_it_is_copied_poisons_no_cache",
             "attacks::bytes::an_image_of_a_context_that_changed_is_not_found_by_the_key_of_the_build",
@@ -63,7 +66,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "lists of a base's files that somebody else has written are not believed",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::cache::an_inventory_that_another_user_has_planted_is_not_believed",
             "attacks::cache::an_inventory_that_a_run_has_planted_is_not_believed",
@@ -71,12 +74,12 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "RUN cannot write to a cache in a directory",
-        cells: ["yes", "**no**, and a warning says so", "yes"],
+        cells: ["yes", "yes", "**no**, and a warning says so", "yes"],
         held_by: &["attacks::cache::a_run_that_can_write_to_the_cache_is_told_and_a_key_makes_it_harmless"],
     },
     Claim {
         text: "an entry of the cache that somebody else has written is not taken",
-        cells: ["with a key", "with a key", "with a key"],
+        cells: ["with a key", "with a key", "with a key", "with a key"],
         held_by: &[
             "attacks::cache::an_entry_that_somebody_else_has_written_is_taken_by_nobody_who_has_the_key",
             "attacks::cache::a_run_that_can_write_to_the_cache_is_told_and_a_key_makes_it_harmless",
@@ -86,12 +89,12 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "RUN cannot read the file with the key of the cache",
-        cells: ["yes", "such a file is refused", "yes"],
+        cells: ["yes", "yes", "such a file is refused", "yes"],
         held_by: &["attacks::cache::a_key_in_a_file_that_run_could_read_is_refused"],
     },
     Claim {
         text: "what RUN and COPY write is in the image, whatever the pod has mounted there",
-        cells: ["yes", "yes, or the build is refused or fails", "yes"],
+        cells: ["yes", "yes", "yes, or the build is refused or fails", "yes"],
         held_by: &[
             "pod_volumes::an_image_is_the_same_in_the_pods_of_all_systems",
             "pod_volumes::container_isolation_by_name_refuses_what_it_would_hide",
@@ -100,7 +103,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "no redirect lowers the scheme, or carries what is secret to another server",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::network::no_redirect_lowers_the_scheme",
             "attacks::network::no_redirect_carries_what_is_secret_to_another_server",
@@ -108,7 +111,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "no server sends the executor to link-local addresses, nor one elsewhere to this machine",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::network::nothing_leads_to_link_local_addresses",
             "attacks::network::a_server_elsewhere_does_not_lead_to_this_machine",
@@ -116,34 +119,43 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "RUN looks into no process that was there before it",
-        cells: ["yes", "yes, or a warning says so", "yes"],
+        cells: ["yes", "yes", "yes, or a warning says so", "yes"],
         held_by: &[
+            "mediated::a_hostile_run_stays_in_its_root_whoever_the_pod_is",
             "attacks::other_processes::a_run_looks_into_no_process_that_was_there_before",
             "attacks::other_processes::where_no_capability_is_spare_a_warning_says_so",
         ],
     },
     Claim {
         text: "RUN looks into no other RUN that has a secret",
-        cells: ["yes", "yes", "yes"],
-        held_by: &["attacks::other_processes::a_run_with_a_secret_runs_alone_where_others_could_look_into_it"],
+        cells: ["yes", "yes", "yes", "yes"],
+        held_by: &[
+            "mediated::a_hostile_run_stays_in_its_root_whoever_the_pod_is",
+            "attacks::other_processes::a_run_with_a_secret_runs_alone_where_others_could_look_into_it",
+        ],
     },
     Claim {
         text: "RUN has no system call that a container engine keeps from a container",
-        cells: ["yes", "as the pod has it, or a warning says so", "as the pod has it"],
+        cells: ["yes", "yes", "as the pod has it, or a warning says so", "as the pod has it"],
         held_by: &[
+            "mediated::a_hostile_run_stays_in_its_root_whoever_the_pod_is",
             "attacks::system_calls::a_run_has_the_system_calls_of_a_container_and_no_more",
             "attacks::system_calls::a_pod_without_a_filter_is_told_that_run_has_none",
         ],
     },
     Claim {
         text: "a device that RUN makes opens nothing of the machine",
-        cells: ["yes", "as the pod allows", "as the pod allows"],
-        held_by: &["attacks::devices::a_device_that_a_run_makes_without_a_user_namespace_is_data_of_the_layer"],
+        cells: ["yes", "yes", "as the pod allows", "as the pod allows"],
+        held_by: &[
+            "mediated::the_image_is_the_same_whoever_the_pod_is",
+            "attacks::devices::a_device_that_a_run_makes_without_a_user_namespace_is_data_of_the_layer",
+        ],
     },
     Claim {
         text: "a RUN that signals the executor ends its own build, and nothing of it lives on",
-        cells: ["it reaches no process", "yes", "yes"],
+        cells: ["it reaches no process", "it reaches no process", "yes", "yes"],
         held_by: &[
+            "mediated::a_hostile_run_stays_in_its_root_whoever_the_pod_is",
             "attacks::ends::a_run_that_signals_the_first_process_ends_the_build_and_is_told",
             "attacks::ends::a_run_that_signals_all_processes_leaves_the_container_as_it_was",
             "attacks::ends::what_a_run_leaves_by_killing_init_ends_with_the_build",
@@ -151,7 +163,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "no program that RUN has left is executed afterwards",
-        cells: ["yes", "yes, or the build fails", "yes"],
+        cells: ["yes", "yes", "yes, or the build fails", "yes"],
         held_by: &[
             "attacks::helpers::a_credential_helper_that_a_run_planted_is_not_executed",
             "attacks::container_files::a_run_that_replaces_the_executor_fails_the_build_and_changes_nothing",
@@ -160,7 +172,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "what RUN writes into results of ours, or as the termination message, is gone",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::results::what_a_run_wrote_into_results_is_gone",
             "attacks::results::a_run_does_not_write_the_termination_message",
@@ -168,7 +180,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "no list of processes shows the arguments of the executor",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::command_line::no_process_shows_the_arguments_of_the_executor",
             "attacks::command_line::a_neighbour_on_the_machine_sees_no_arguments",
@@ -176,7 +188,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "nothing is written through links that a checkout or a volume holds",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::files::nothing_is_written_through_links_of_a_volume",
             "attacks::files::nothing_is_written_through_directories_that_are_links",
@@ -185,7 +197,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "no Dockerfile, ignore file or file of a flag is read through a link that leads out of its mount or work tree",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::files::a_dockerfile_that_leads_out_is_not_read",
             "attacks::files::files_that_flags_name_are_not_read_through_links_that_lead_out",
@@ -193,7 +205,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "named pipes and locks of others keep no build",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::hangs::a_named_pipe_in_the_place_of_a_dockerfile_is_refused",
             "attacks::hangs::a_named_pipe_that_nobody_reads_is_no_result",
@@ -202,7 +214,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "a build ends within 10 s of a signal and of `--timeout`, whatever it is doing",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::hangs::work_without_end_does_not_outlive_a_signal_or_the_time_that_a_build_has",
             "attacks::hangs::a_thread_that_hangs_does_not_outlive_the_end_of_the_build",
@@ -211,14 +223,14 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "a context that is fetched takes no more room than `--context-max-size`",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "context_archive::hostile_archives_end_in_the_context_or_are_refused_and_nothing_outside_is_touched",
         ],
     },
     Claim {
         text: "documents of a base, and values of variables, cost at most 128 MiB of memory",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::costs::the_largest_documents_of_a_base_cost_little_memory",
             "attacks::costs::documents_of_a_base_that_would_cost_more_are_refused",
@@ -227,7 +239,7 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         text: "what a cache says of earlier builds shows no login and no build argument",
-        cells: ["yes", "yes", "yes"],
+        cells: ["yes", "yes", "yes", "yes"],
         held_by: &[
             "attacks::bytes::what_a_cache_keeps_of_an_instruction_shows_no_login",
             "attacks::cache::a_trail_says_nothing_of_build_arguments_and_the_log_names_them_all_the_same",

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -76,6 +77,10 @@ static void paths(void) {
     if (openat(sys_fd, "../kaniko/executor", O_RDONLY) >= 0) FAIL("openat(/sys, ..)");
     if (open("/sys/kernel/uevent_helper", O_WRONLY) >= 0) FAIL("writing below /sys");
     if (open("/proc/sys/kernel/core_pattern", O_WRONLY) >= 0) FAIL("writing below /proc/sys");
+    mknod("/memory", S_IFCHR | 0666, makedev(1, 1)), mknod("/disk", S_IFBLK | 0666, makedev(7, 0));
+    mknod("/terminal", S_IFCHR | 0666, makedev(136, 0));
+    if (open("/memory", O_RDONLY) >= 0 || open("/disk", O_RDONLY) >= 0 || open("/terminal", O_RDWR) >= 0)
+        FAIL("a device of the machine");
     if (open("/proc/self/mem", O_RDWR) >= 0) FAIL("writing one's own memory by its file");
 }
 
