@@ -30,16 +30,6 @@ fn pods() -> Vec<(&'static str, Pod)> {
     ]
 }
 
-/// Compiles the program that tries to leave; a linker is there, since this test was linked.
-fn escape() -> Vec<u8> {
-    let scratch = Scratch::new("escape");
-    let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/escape.c");
-    let mut command = Command::new("cc");
-    command.args(["-static", "-O1", "-Wall", "-pthread", "-o"]).arg(scratch.join("escape")).arg(text);
-    process::run(&mut command, SHORT).success();
-    fs::read(scratch.join("escape")).expect("it was made")
-}
-
 /// Builds in a pod, where whoever builds may write the sources.
 fn build(pod: Pod, source: &Scratch) -> Build {
     fs::set_permissions(source.path(), fs::Permissions::from_mode(0o777)).expect("ours");
@@ -53,7 +43,7 @@ fn a_hostile_run_stays_in_its_root_whoever_the_pod_is() {
     }
     let source =
         source("FROM $BASE\nCOPY --chmod=755 escape /escape\nRUN /escape 4000\nUSER 1000\nRUN /escape 400\n", &[]);
-    source.file("context/escape", escape());
+    source.file("context/escape", compiled("escape"));
     for (name, mut pod) in pods() {
         // A socket of somebody else's, and a file, where the pod's user may go.
         let bait = Scratch::new("bait");
@@ -114,6 +104,33 @@ fn proc_shows_run_its_own_processes() {
     let source = source(text, &[]);
     let run = build(Pod::restricted(), &source).expect(0);
     assert!(run.stdout.contains("to-stdout") || run.stderr.contains("to-stdout"), "{}{}", run.stdout, run.stderr);
+}
+
+/// Compiles a program of the test tree; a linker is there, since this test was linked.
+fn compiled(name: &str) -> Vec<u8> {
+    let scratch = Scratch::new(name);
+    let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(format!("{name}.c"));
+    let mut command = Command::new("cc");
+    command.args(["-static", "-O1", "-Wall", "-pthread", "-o"]).arg(scratch.join(name)).arg(text);
+    process::run(&mut command, SHORT).success();
+    fs::read(scratch.join(name)).expect("it was made")
+}
+
+#[test]
+fn sockets_work_as_in_any_container() {
+    if !Isolation::Mediated.allowed("mediated: sockets") {
+        return;
+    }
+    let source = source(
+        "FROM $BASE\nCOPY --chmod=755 sockets /sockets\nRUN /sockets\nUSER 1000\nRUN cd /tmp && /sockets\n",
+        &[],
+    );
+    source.file("context/sockets", compiled("sockets"));
+    for isolation in [Isolation::Namespace, Isolation::Mediated] {
+        if isolation.allowed("mediated: sockets") {
+            Executor::new(isolation, source.path()).only_layout().run().expect(0);
+        }
+    }
 }
 
 #[test]

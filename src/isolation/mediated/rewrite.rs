@@ -89,8 +89,13 @@ pub(super) enum Finish {
     Place(usize),
     /// It was bind(2) to a name of ours, which becomes this one.
     Bound { place: usize, socket: super::sockets::Bound },
-    /// It was connect(2) or a message to a name of ours.
-    Reached { place: usize, name: Option<String> },
+    /// It was connect(2) or a message, perhaps to a name of ours.
+    Reached {
+        place: usize,
+        name: Option<String>,
+        /// Where the length of the first of several messages goes.
+        sent: Option<u64>,
+    },
     /// The address that it has written is one of ours.
     Address { to: u64, length: u64 },
     /// It has written whom a socket is connected to.
@@ -250,12 +255,17 @@ impl Supervisor {
                 self.pages.give_back(place);
                 self.name_socket(call, socket, result)
             }
-            Finish::Reached { place, name } => {
+            Finish::Reached { place, name, sent } => {
                 self.pages.give_back(place);
                 if let Some(name) = name {
                     self.sockets.forget(&name);
                 }
-                result
+                match (sent, u32::try_from(result)) {
+                    (Some(at), Ok(length)) => {
+                        call.write(at, &length.to_le_bytes()).map_or(-i64::from(libc::EFAULT), |()| 1)
+                    }
+                    _ => result,
+                }
             }
             Finish::Address { to, length } => {
                 if result == 0 {
@@ -275,7 +285,7 @@ impl Supervisor {
     fn give_up(&mut self, finish: Finish) {
         match finish {
             Finish::Place(place) | Finish::Bound { place, .. } => self.pages.give_back(place),
-            Finish::Reached { place, name } => {
+            Finish::Reached { place, name, .. } => {
                 self.pages.give_back(place);
                 if let Some(name) = name {
                     self.sockets.forget(&name);

@@ -127,7 +127,7 @@ impl Supervisor {
         let length = bytes.len() as u64;
         let (place, address) = self.put(name.as_ref(), bytes)?;
         let arguments = [call.argument(0), address, length, 0, 0, self.token];
-        self.rewrite(call, libc::SYS_connect, arguments, Finish::Reached { place, name })
+        self.rewrite(call, libc::SYS_connect, arguments, Finish::Reached { place, name, sent: None })
     }
 
     fn name_and_address(&mut self, call: &Call, at: u64, length: u64) -> Result<(Option<String>, Vec<u8>), Errno> {
@@ -266,15 +266,21 @@ impl Supervisor {
         let vector = [buffer.to_le_bytes(), size.to_le_bytes()].concat();
         let (place, address) = self.pages.put(|start| message(start, &bytes, Some(&vector), [0; 5]))?;
         let arguments = [socket, address, flags, 0, 0, self.token];
-        self.rewrite(call, libc::SYS_sendmsg, arguments, Finish::Reached { place, name })
+        self.rewrite(call, libc::SYS_sendmsg, arguments, Finish::Reached { place, name, sent: None })
     }
 
-    /// sendmsg(2)
+    /// sendmsg(2), and sendmmsg(2), of whose messages the first is sent: it may send fewer than it was given.
     pub(super) fn send_message(&mut self, call: &Call) -> Outcome {
         if !self.sockets.sends {
             // Without a socket of RUN's that sends to names, no message has an address that matters.
             return Ok(Answer::Proceed);
         }
+        let is_many = call.number == libc::SYS_sendmmsg;
+        if is_many && call.unsigned(2) == 0 {
+            return Ok(Answer::Value(0));
+        }
+        let sent = is_many.then(|| call.argument(1) + HEADER as u64);
+        let flags = call.argument(if is_many { 3 } else { 2 });
         let header = call.read(call.argument(1), HEADER)?;
         let word = |index: usize| {
             let bytes = header.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
@@ -286,8 +292,8 @@ impl Supervisor {
         };
         let rest = [word(2), word(3), word(4), word(5), word(6)];
         let (place, address) = self.pages.put(|start| message(start, &bytes, None, rest))?;
-        let arguments = [call.argument(0), address, call.argument(2), 0, 0, self.token];
-        self.rewrite(call, libc::SYS_sendmsg, arguments, Finish::Reached { place, name })
+        let arguments = [call.argument(0), address, flags, 0, 0, self.token];
+        self.rewrite(call, libc::SYS_sendmsg, arguments, Finish::Reached { place, name, sent })
     }
 }
 

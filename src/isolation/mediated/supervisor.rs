@@ -238,10 +238,7 @@ impl Supervisor {
             libc::SYS_connect => self.connect(call),
             libc::SYS_bind => self.bind(call),
             libc::SYS_sendto => self.send_to(call),
-            libc::SYS_sendmsg => self.send_message(call),
-            // Of several messages none has a name that matters before such a socket is there.
-            libc::SYS_sendmmsg if !self.sockets.sends => Ok(Answer::Proceed),
-            libc::SYS_sendmmsg => self.refuse("sendmmsg"),
+            libc::SYS_sendmsg | libc::SYS_sendmmsg => self.send_message(call),
             libc::SYS_getsockname | libc::SYS_getpeername => self.socket_name(call),
             libc::SYS_getsockopt => self.peer(call),
             libc::SYS_memfd_create => self.memory_file(call),
