@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -49,13 +49,18 @@ fn a_hostile_run_stays_in_its_root_whoever_the_pod_is() {
         let bait = Scratch::new("bait");
         fs::set_permissions(bait.path(), fs::Permissions::from_mode(0o777)).expect("ours");
         let listener = UnixListener::bind(bait.join("bait")).expect("binds");
-        fs::set_permissions(bait.join("bait"), fs::Permissions::from_mode(0o777)).expect("ours");
+        let messages = UnixDatagram::bind(bait.join("dgram")).expect("binds");
+        for name in ["bait", "dgram"] {
+            fs::set_permissions(bait.join(name), fs::Permissions::from_mode(0o777)).expect("ours");
+        }
         pod.mount_writable(bait.path(), "/bait");
         let run = build(pod, &source);
         assert!(run.stderr.contains("stays in the root"), "{name}: {}", run.stderr);
         run.expect(0);
         listener.set_nonblocking(true).expect("ours");
         assert!(listener.accept().is_err(), "{name}: a connection left the root");
+        messages.set_nonblocking(true).expect("ours");
+        assert!(messages.recv(&mut [0]).is_err(), "{name}: a message left the root");
     }
 }
 

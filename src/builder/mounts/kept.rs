@@ -16,7 +16,7 @@ use crate::plan::CacheMount;
 use crate::progress::Event;
 use crate::registry;
 use crate::request::{BuildRequest, Compression, SnapshotMode};
-use crate::rootfs::{self, Contents, Rootfs, RootfsKind, Snapshot};
+use crate::rootfs::{self, Contents, Snapshot};
 use crate::store::{self, Store};
 
 use super::super::run::report;
@@ -237,7 +237,7 @@ fn pack_one(
         Beginning::Unknown => false,
         Beginning::Anew => is_there && std::fs::read_dir(data)?.next().is_some(),
         Beginning::Kept(snapshot) => {
-            let now = Rootfs::open(data, Vec::new(), RootfsKind::Plain);
+            let now = services.files(data);
             is_there && !snapshot.changes(&now?, SnapshotMode::Full)?.is_empty()
         }
     };

@@ -249,7 +249,7 @@ fn special(terms: Terms) -> BTreeMap<i64, Rule> {
         // The limit of locks holds who a process is.
         (libc::SYS_setrlimit, super::is_not(0, libc::RLIMIT_LOCKS)),
         (libc::SYS_prlimit64, when(1, &[libc::RLIMIT_LOCKS], NOTIFY, listed(0, &[0], YES, Verdict::Notify))),
-        (libc::SYS_socketpair, listed(0, &[unix], YES, NO)),
+        (libc::SYS_socketpair, listed(0, &[unix], Verdict::Notify, NO)),
         // Without an address it goes where the socket is connected to.
         (libc::SYS_sendto, zero(4, Verdict::Notify)),
         (libc::SYS_prctl, when(0, &PRCTL, NOTIFY, super::is_not(0, PR_SET_MM))),
@@ -420,6 +420,7 @@ mod tests {
             (libc::SYS_socket, [1, 2, 0, 0, 0, 0], Verdict::Notify),
             (libc::SYS_socket, [2, 2, 0, 0, 0, 0], Verdict::Allow),
             (libc::SYS_socket, [40, 2, 0, 0, 0, 0], Verdict::NotPermitted),
+            (libc::SYS_socketpair, [1, 2, 0, 0, 0, 0], Verdict::Notify),
             (libc::SYS_sendto, [1, 0, 0, 0, 0, 9], Verdict::Allow),
             (libc::SYS_sendto, [1, 0, 0, 0, 1 << 32, 9], Verdict::Notify),
             (libc::SYS_prctl, [15, 0, 0, 0, 0, 0], Verdict::Allow),

@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
+use nix::sys::signal::Signal;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -110,6 +111,21 @@ pub(super) struct Rewritten {
     finish: Finish,
     /// A descriptor that the task was given for the call alone.
     lent: Option<RawFd>,
+    /// Signals that came meanwhile: their handlers would run with registers that are not the task's own.
+    signals: Vec<i32>,
+}
+
+/// Lets a task go on until it stands at the beginning or the end of a call; signals wait.
+fn to_call(task: Pid, signals: &mut Vec<i32>) -> Result<(), nix::errno::Errno> {
+    loop {
+        tracee::go_on(task, None)?;
+        match tracee::wait(task)? {
+            Event::Call => return Ok(()),
+            Event::Asked => {}
+            Event::Signal(signal) => signals.push(signal),
+            Event::Gone => return Err(nix::errno::Errno::ESRCH),
+        }
+    }
 }
 
 impl Supervisor {
@@ -134,8 +150,9 @@ impl Supervisor {
             return Err(errno(seized));
         }
         self.listener.answer(call.id, Err(libc::EAGAIN));
-        let rewritten = match self.stop_and_set(task, number, arguments) {
-            Ok(registers) => Rewritten { call: call.clone(), registers, finish, lent },
+        let mut signals = Vec::new();
+        let rewritten = match Self::stop_and_set(task, number, arguments, &mut signals) {
+            Ok(registers) => Rewritten { call: call.clone(), registers, finish, lent, signals },
             // It is gone.
             Err(_) => {
                 self.give_up(finish);
@@ -152,35 +169,38 @@ impl Supervisor {
     }
 
     /// Stops the task and lets it go on into the other call; returns its registers before.
-    fn stop_and_set(&self, task: Pid, number: u64, arguments: [u64; 6]) -> Result<Registers, nix::errno::Errno> {
+    fn stop_and_set(
+        task: Pid,
+        number: u64,
+        arguments: [u64; 6],
+        signals: &mut Vec<i32>,
+    ) -> Result<Registers, nix::errno::Errno> {
         loop {
             match tracee::wait(task)? {
                 Event::Asked => break,
                 Event::Gone => return Err(nix::errno::Errno::ESRCH),
-                Event::Call => tracee::go_on(task, None)?,
-                Event::Signal(signal) => tracee::go_on(task, Some(signal))?,
+                Event::Call => {}
+                Event::Signal(signal) => signals.push(signal),
             }
+            tracee::go_on(task, None)?;
         }
         let before = tracee::registers(task)?;
         tracee::set_registers(task, before.calling(number, arguments))?;
-        tracee::go_on(task, None)?;
-        match tracee::wait(task)? {
-            Event::Call => {}
-            Event::Asked | Event::Signal(_) | Event::Gone => return Err(nix::errno::Errno::ESRCH),
-        }
+        to_call(task, signals)?;
         tracee::go_on(task, None)?;
         Ok(before)
     }
 
-    fn wait_for_end(&mut self, rewritten: Rewritten) {
+    fn wait_for_end(&mut self, mut rewritten: Rewritten) {
         let task = rewritten.call.task;
         loop {
             match tracee::wait(task) {
                 Ok(Event::Call) => return self.finish(rewritten, task),
-                Ok(Event::Signal(signal)) => drop(tracee::go_on(task, Some(signal))),
-                Ok(Event::Asked) => drop(tracee::go_on(task, None)),
+                Ok(Event::Signal(signal)) => rewritten.signals.push(signal),
+                Ok(Event::Asked) => {}
                 Ok(Event::Gone) | Err(_) => break,
             }
+            let _told_by_the_next_event = tracee::go_on(task, None);
         }
         // A thread that executes becomes the first of its process.
         let first = Pid::from_raw(kin::process_of(task.as_raw()));
@@ -201,7 +221,12 @@ impl Supervisor {
                     self.finish(rewritten, task);
                 }
             }
-            Event::Signal(signal) => drop(tracee::go_on(task, Some(signal))),
+            Event::Signal(signal) => {
+                if let Some(rewritten) = self.rewritten.get_mut(&task.as_raw()) {
+                    rewritten.signals.push(signal);
+                }
+                let _told_by_the_next_event = tracee::go_on(task, None);
+            }
             Event::Asked => drop(tracee::go_on(task, None)),
             Event::Gone => {
                 if let Some(rewritten) = self.rewritten.remove(&task.as_raw()) {
@@ -213,30 +238,40 @@ impl Supervisor {
 
     /// Puts the registers back, with the result, and lets the task go.
     fn finish(&mut self, rewritten: Rewritten, task: Pid) {
-        let Rewritten { call, registers, finish, lent } = rewritten;
+        let Rewritten { call, registers, finish, lent, mut signals } = rewritten;
         let Ok(after) = tracee::registers(task) else { return self.give_up(finish) };
         let result = after.result();
         if matches!(finish, Finish::Exec) && result == 0 {
-            let _gone_already = tracee::release(task, None);
-            return;
+            return Self::let_go(task, &signals);
         }
         let result = self.conclude(&call, finish, result);
         if let Some(lent) = lent {
-            let _gone_already = Self::close_in(task, registers, lent);
+            let _gone_already = Self::close_in(task, registers, lent, &mut signals);
         }
-        let _gone_already =
-            tracee::set_registers(task, registers.returning(result)).and_then(|()| tracee::release(task, None));
+        let _gone_already = tracee::set_registers(task, registers.returning(result));
+        Self::let_go(task, &signals);
+    }
+
+    /// Lets a task go, with the signals that it has not got yet.
+    fn let_go(task: Pid, signals: &[i32]) {
+        let (last, others) = signals.split_last().map_or((None, signals), |(last, others)| (Some(*last), others));
+        for signal in others.iter().filter_map(|signal| Signal::try_from(*signal).ok()) {
+            let _gone_already = nix::sys::signal::kill(task, signal);
+        }
+        let _gone_already = tracee::release(task, last);
     }
 
     /// Makes a task that stands at the end of a call close a descriptor.
-    fn close_in(task: Pid, registers: Registers, number: RawFd) -> Result<(), nix::errno::Errno> {
+    fn close_in(
+        task: Pid,
+        registers: Registers,
+        number: RawFd,
+        signals: &mut Vec<i32>,
+    ) -> Result<(), nix::errno::Errno> {
         let close = u64::try_from(libc::SYS_close).unwrap_or_default();
         tracee::set_registers(task, registers.calling(close, [u64::from(number.unsigned_abs()), 0, 0, 0, 0, 0]))?;
-        for _ in ["beginning", "end"] {
-            tracee::go_on(task, None)?;
-            tracee::wait(task)?;
-        }
-        Ok(())
+        to_call(task, signals)?;
+        to_call(task, signals)
     }
 
     /// Does what is left to do when the call has returned, and returns what the task is told.

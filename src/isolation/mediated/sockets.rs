@@ -252,7 +252,7 @@ impl Supervisor {
         let _not_writable_any_more = call.write(to + 4, &ids);
     }
 
-    /// socket(2) of the family of the machine itself.
+    /// socket(2) and socketpair(2) of the family of the machine itself. One end of a pair may send to a name, too.
     pub(super) fn new_socket(&mut self, call: &Call) -> Outcome {
         // SOCK_STREAM is 1; the flags are above.
         self.sockets.sends |= call.unsigned(1) & 0xf != 1;

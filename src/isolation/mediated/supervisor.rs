@@ -234,7 +234,7 @@ impl Supervisor {
             | libc::SYS_getpgid
             | libc::SYS_getsid => Self::about_process(call.int(0)),
             libc::SYS_mmap => self.map_page(call),
-            libc::SYS_socket => self.new_socket(call),
+            libc::SYS_socket | libc::SYS_socketpair => self.new_socket(call),
             libc::SYS_connect => self.connect(call),
             libc::SYS_bind => self.bind(call),
             libc::SYS_sendto => self.send_to(call),

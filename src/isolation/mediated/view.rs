@@ -182,6 +182,11 @@ impl View {
         } else {
             (Some(start.open()?), ResolveFlags::BENEATH)
         };
+        if let Some(from) = &from
+            && self.mounts[self.mount_of(from)].kind != Kind::Plain
+        {
+            return Ok(None);
+        }
         let from = from.as_ref().map_or(self.root(), AsFd::as_fd);
         let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
         match openat2(from, path, last, resolve) {

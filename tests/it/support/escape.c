@@ -72,6 +72,8 @@ static void paths(void) {
     if (found) FAIL("/proc lists %d processes of others", found);
     int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY);
     if (openat(proc_fd, "1/status", O_RDONLY) >= 0) FAIL("openat(/proc, 1/status)");
+    int status_fd = openat(proc_fd, "self/status", O_RDONLY);
+    if (read(status_fd, text, 5) != 5 || memcmp(text, "Name:", 5)) FAIL("openat(/proc, self/status) reads nothing");
     if (openat(proc_fd, "../kaniko/executor", O_RDONLY) >= 0) FAIL("openat(/proc, ..)");
     int sys_fd = open("/sys", O_RDONLY | O_DIRECTORY);
     if (openat(sys_fd, "../kaniko/executor", O_RDONLY) >= 0) FAIL("openat(/sys, ..)");
@@ -177,10 +179,10 @@ static void *swapper(void *unused) {
 }
 
 /* A second thread changes paths and addresses while the first one's calls are under way. */
-static void races(int rounds) {
+static void races(int rounds, const char *bait) {
     struct stat mine, found;
     pthread_t thread;
-    good = "/mine/aaa", bad = "/bait/bait";
+    good = "/mine/aaa", bad = bait, over = 0;
     mkdir("/mine", 0755);
     close(open("/mine/aaa", O_CREAT | O_WRONLY, 0600));
     stat("/mine/aaa", &mine);
@@ -204,6 +206,11 @@ static void races(int rounds) {
             struct msghdr message = {.msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &vector, .msg_iovlen = 1};
             if (sendmsg(two, &message, 0) == 1) { FAIL("a race in sendmsg"); break; }
             close(two);
+            int pair[2];
+            if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0) {
+                if (sendmsg(pair[0], &message, 0) == 1) { FAIL("a race in sendmsg of a pair"); break; }
+                close(pair[0]), close(pair[1]);
+            }
         }
         if (i % 64 == 0) {
             int three = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -224,7 +231,10 @@ int main(int count, char **arguments) {
     paths();
     processes();
     page();
-    races(count > 1 ? atoi(arguments[1]) : 20000);
+    int rounds = count > 1 ? atoi(arguments[1]) : 20000;
+    /* A socket that takes connections, and one that takes messages. */
+    races(rounds, "/bait/bait");
+    races(rounds, "/bait/dgram");
     numbers();
     puts(wrong ? "left the root" : "stays in the root");
     return wrong;

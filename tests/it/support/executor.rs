@@ -325,6 +325,8 @@ impl Executor {
             let mut chown = Command::new("sh");
             chown.args(["-ec", script, "sh"]).arg(&list).current_dir(&self.source);
             process::run(&mut chown, SHORT).success();
+            let mut chown = Command::new("chown");
+            process::run(chown.args(["-R", "-h", "65532:65532"]).arg(scratch.join("out")), SHORT).success();
         }
         let (place, is_writable) = self.volume;
         let mount = if is_writable { Pod::mount_writable } else { Pod::mount };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,13 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static volatile sig_atomic_t ended;
+
+static void count(int signal) {
+    (void)signal;
+    ended++;
+}
 
 static int line(int number) {
     printf("line %d: errno %d\n", number, errno);
@@ -107,6 +115,17 @@ int main(void) {
     memcpy(CMSG_DATA(part), &in, sizeof(int));
     OK(sendmsg(pair[0], &message, 0) == 1);
     OK(recvmsg(pair[1], &message, 0) == 1);
+
+    /* Children that end while a call is under way: their parent's signals must neither be lost nor stop it. */
+    signal(SIGCHLD, count);
+    for (int i = 0; i < 500; i++) {
+        pid_t brief = fork();
+        if (brief == 0) _exit(0);
+        OK(connect(asks, (void *)&loopback, sizeof loopback) == 0);
+        OK(chdir(".") == 0);
+        while (waitpid(brief, &status, 0) == -1) OK(errno == EINTR);
+    }
+    OK(ended > 0);
     unlink("sock"), unlink("dgram"), unlink("sock-link");
     return 0;
 }
