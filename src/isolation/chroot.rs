@@ -10,6 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use super::directories::Directories;
+use super::nodes::DEVICES;
 use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
@@ -19,16 +20,6 @@ use super::{
 };
 use crate::rootfs::Rootfs;
 use crate::sys::process::CapabilitySet;
-
-/// The usual device nodes with their numbers. Source: Linux, admin-guide/devices.txt.
-const DEVICES: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
 
 /// What a command may have lacked.
 const WITHOUT: &str = "RUN has no /proc and no /sys in chroot isolation: what reads them (ps, df, `<(…)` of shells, \
@@ -54,8 +45,9 @@ impl Chroot {
     }
 
     fn furnish(&self, stubs: &mut Stubs, process: &Process, scratch: &Path) -> Result<(), Error> {
-        for (path, major, minor) in DEVICES {
-            if !stubs.device(Path::new(path), major, minor)? && !stubs.exists(Path::new(path)) {
+        for (name, major, minor) in DEVICES {
+            let path = Path::new("/dev").join(name);
+            if !stubs.device(&path, major, minor)? && !stubs.exists(&path) {
                 // The first refusal is that of all.
                 break;
             }

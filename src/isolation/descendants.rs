@@ -73,11 +73,15 @@ pub(super) fn processes() -> Processes {
         .collect()
 }
 
-/// Finds the numbers in a `/proc/<pid>/stat`; the command's name before them may hold any byte.
-fn parse(stat: &[u8]) -> Option<Seen> {
+/// Finds the fields of a `/proc/<pid>/stat` from the parent on; the command's name before them may hold any byte.
+pub(super) fn fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
     let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let text = std::str::from_utf8(&stat[after..]).ok()?;
-    let mut fields = text.split_ascii_whitespace().skip(1);
+    Some(text.split_ascii_whitespace().skip(1))
+}
+
+fn parse(stat: &[u8]) -> Option<Seen> {
+    let mut fields = fields(stat)?;
     let parent = fields.next()?.parse().ok()?;
     Some(Seen { parent, session: fields.nth(1)?.parse().ok()? })
 }

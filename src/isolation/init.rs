@@ -106,10 +106,7 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
     if spec.process.network == Network::None {
         loopback_up()?;
     }
-    let news: SigSet = std::iter::once(Signal::SIGCHLD).collect();
-    signal::block(&news)?;
-    let news = SignalFd::with_flags(&news, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(|errno| sys::Error::new("signalfd4(SIGCHLD)", errno))?;
+    let news = news_of_children()?;
     let (mut trouble, teller) = std::io::pipe().map_err(|error| sys::Error::from_io("pipe2()", &error))?;
     let child = match fork()? {
         Forked::Child => {
@@ -136,13 +133,37 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
         // Those that are left become the executor's, which tells of them.
         exit_now(1);
     }
+    tell_end(ended);
+    Ok(())
+}
+
+/// Tells how the process ended, where its end was not wanted.
+pub(super) fn tell_end(ended: Option<Ended>) {
     if let Some(ended) = ended {
         tell(&Reply::Exited(match ended {
             Ended::Exited(status) => Exit::Status(status),
             Ended::Signaled(signal) => Exit::Signal(signal),
         }));
     }
-    Ok(())
+}
+
+/// Makes signals about children something that can be waited for with others.
+pub(super) fn news_of_children() -> Result<SignalFd, sys::Error> {
+    let news: SigSet = std::iter::once(Signal::SIGCHLD).collect();
+    signal::block(&news)?;
+    SignalFd::with_flags(&news, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|errno| sys::Error::new("signalfd4(SIGCHLD)", errno))
+}
+
+/// Enters the working directory.
+pub(super) fn enter_directory(process: &Process) -> Result<(), Reply> {
+    rustix::process::chdir(&process.directory).map_err(|errno| match errno {
+        rustix::io::Errno::NOENT => Reply::NoDirectory,
+        errno => {
+            let call = format!("chdir({})", process.directory.display());
+            Reply::Failed(sys::Error::from_io(call, &errno.into()).to_string())
+        }
+    })
 }
 
 /// Opens what the process reads as its standard input: nothing.
@@ -213,14 +234,7 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
     if let Place::Chroot { root } = &spec.place {
         process::change_root(root).map_err(failed)?;
     }
-    match rustix::process::chdir(&process.directory) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::NOENT) => return Err(Reply::NoDirectory),
-        Err(errno) => {
-            let call = format!("chdir({})", process.directory.display());
-            return Err(failed(sys::Error::from_io(call, &errno.into())));
-        }
-    }
+    enter_directory(process)?;
     limits::apply(&process.resources.limits).map_err(failed)?;
     process::leave_session_keyring();
     // While there is the right to; a pod without it has a filter of its runtime's, or none can be had that leaves RUN

@@ -34,6 +34,7 @@ mod mirror;
 mod mountinfo;
 mod moves;
 mod namespace;
+mod nodes;
 mod own_program;
 mod placed;
 mod planned;

@@ -10,20 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 
+use super::nodes::{DEVICES, LINKS};
 use super::protocol::{Planned, What};
 use super::{Process, stubs};
 use crate::sys::{Error, mount};
-
-/// Device nodes of `/dev`, taken from the executor's own: a user namespace may not make any.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-
-const LINKS: [(&str, &str); 5] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-];
 
 /// Parts of `/proc` and `/sys` that tell of the machine, or act on it; empty for RUN.
 const MASKED: [&str; 11] = [
@@ -185,7 +175,8 @@ fn place_devices(target: &Path, shared_memory: Option<u64>) -> Result<(), Error>
     let hardened = MountFlags::NOSUID | MountFlags::NOEXEC;
     // Its nodes are mounts of their own.
     mount::filesystem("tmpfs", target, MountFlags::NOSUID | MountFlags::NODEV, "mode=755,size=64m")?;
-    for name in DEVICES {
+    // Taken from the executor's own: a user namespace may not make any.
+    for (name, ..) in DEVICES {
         let own = Path::new("/dev").join(name);
         if own.exists() {
             let node = target.join(name);
@@ -194,7 +185,7 @@ fn place_devices(target: &Path, shared_memory: Option<u64>) -> Result<(), Error>
             mount::bind(&own, &node, false)?;
         }
     }
-    for (name, to) in LINKS {
+    for (name, to) in LINKS.into_iter().chain([("ptmx", "pts/ptmx")]) {
         symlink(to, target.join(name)).map_err(|error| Error::from_io(format!("symlink({to}, {name})"), &error))?;
     }
     let directory = |name: &str| -> Result<PathBuf, Error> {

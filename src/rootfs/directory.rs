@@ -124,11 +124,15 @@ impl Directory {
         self.owners.as_ref().map_or(stat, |owners| owners.tell(stat))
     }
 
+    /// Returns what the disk itself tells of `name`.
+    fn on_disk(&self, name: &OsStr) -> Result<Stat, Error> {
+        let flags = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
+        statx(self.fd.as_fd(), name, flags).map_err(self.error("statx", name))
+    }
+
     /// Returns which inode `name` is.
     pub(super) fn inode(&self, name: &OsStr) -> Result<Inode, Error> {
-        let (name, flags) =
-            if name.is_empty() { (name, AtFlags::EMPTY_PATH) } else { (name, AtFlags::SYMLINK_NOFOLLOW) };
-        statx(self.fd.as_fd(), name, flags).map(|stat| stat.inode).map_err(self.error("statx", name))
+        self.on_disk(name).map(|stat| stat.inode)
     }
 
     /// Takes note of a new file: it has no row of an old one, and belongs to who works with it.
@@ -274,8 +278,11 @@ impl Directory {
     /// Sets owner and group.
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {
         let Some(owners) = &self.owners else { return self.chown(name, uid, gid) };
-        owners.change(self.inode(name)?, |row| (row.uid, row.gid) = (uid, gid));
-        owners.real().map_or(Ok(()), |(uid, gid)| self.chown(name, uid, gid))
+        let stat = self.on_disk(name)?;
+        owners.change(stat.inode, |row| (row.uid, row.gid) = (uid, gid));
+        // What was made by other means than this type.
+        let strange = owners.real().filter(|real| *real != (stat.uid, stat.gid));
+        strange.map_or(Ok(()), |(uid, gid)| self.chown(name, uid, gid))
     }
 
     fn chown(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {
@@ -290,7 +297,7 @@ impl Directory {
     /// is unpacked, so what was no link a moment ago is none now.
     pub fn set_mode(&self, name: &OsStr, mode: u16) -> Result<(), Error> {
         let Some(owners) = &self.owners else { return self.chmod(name, mode) };
-        let stat = statx(self.fd.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.error("statx", name))?;
+        let stat = self.on_disk(name)?;
         let real = mode | least_mode(stat.kind);
         owners.change(stat.inode, |row| row.mode = (real != mode).then_some(mode));
         self.chmod(name, real)

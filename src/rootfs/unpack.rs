@@ -168,23 +168,21 @@ impl Unpacker<'_> {
             result => result?,
         };
         let hash = self.copy(place, &file, content)?;
-        if place.directory().owners().is_some() {
-            let set = self.set_metadata(place, entry, false)?;
-            place.directory().set_mtime(place.name, entry.mtime)?;
-            self.contents.record(place.path, Known { content: hash, xattrs: set });
-            self.mark(place);
-            return Ok(());
-        }
         let failed = |call| move |errno| Error::call(call, place.directory().path(), place.name, errno);
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        let owned = rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed("fchown"));
-        self.tolerate(owned, Omission::Owner, place.path)?;
-        // After the owner, whose change clears setuid bits and capabilities.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode & 0o7777)).map_err(failed("fchmod"))?;
-        let set = self.set_xattrs(entry, |name, value| {
-            let name = OsStr::from_bytes(name);
-            rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty()).map_err(failed("fsetxattr"))
-        })?;
+        // By the open file, which costs less, where the disk itself can say all of it.
+        let set = if place.directory().owners().is_some() {
+            self.set_metadata(place, entry, false)?
+        } else {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            let owned = rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed("fchown"));
+            self.tolerate(owned, Omission::Owner, place.path)?;
+            // After the owner, whose change clears setuid bits and capabilities.
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode & 0o7777)).map_err(failed("fchmod"))?;
+            self.set_xattrs(entry, |name, value| {
+                let name = OsStr::from_bytes(name);
+                rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty()).map_err(failed("fsetxattr"))
+            })?
+        };
         rustix::fs::futimens(&file, &timestamps(entry.mtime)).map_err(failed("futimens"))?;
         self.contents.record(place.path, Known { content: hash, xattrs: set });
         self.mark(place);

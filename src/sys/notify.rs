@@ -99,11 +99,6 @@ fn install(program: &[Instruction]) -> Result<Listener, Error> {
 }
 
 impl Listener {
-    /// Takes a listener that another process has sent.
-    pub fn of(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
-    }
-
     /// Asks for the two processes to be on one processor while they talk; a kernel that cannot goes on as before.
     pub fn stay_close(&self) {
         // SAFETY: the argument is a number, and the call touches no memory.

@@ -11,8 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -20,15 +19,17 @@ use super::exec::Loader;
 use super::people::{Credentials, Label, People};
 use super::rewrite::Pages;
 use super::sockets::Sockets;
-use super::supervisor::Supervisor;
+use super::supervisor::{Prepared, Supervisor};
 use super::view::{PLACE, View};
 use super::{Ground, mounts};
 use crate::isolation::filter::mediated::{Terms, program};
-use crate::isolation::init::{end_descendants, execute, give_outputs_to, nothing_to_read, tell};
+use crate::isolation::init::{
+    end_descendants, enter_directory, execute, give_outputs_to, news_of_children, nothing_to_read, tell, tell_end,
+};
 use crate::isolation::protocol::{Reply, Spec, receive, send};
-use crate::isolation::{Exit, Network, limits};
+use crate::isolation::{Network, limits};
 use crate::rootfs::Owners;
-use crate::sys::notify::{self, Listener};
+use crate::sys::notify;
 use crate::sys::process::{self, CapabilitySet, Ended, Forked, Pid, exit_now, fork};
 use crate::sys::{self, Error, landlock, page, signal, tracee};
 
@@ -57,17 +58,14 @@ pub(in crate::isolation) fn watch_over(spec: &Spec, ground: &Ground) -> Result<(
     rustix::process::umask(rustix::fs::Mode::empty());
     let owners = Owners::default();
     owners.load(&ground.scratch.join("owners")).map_err(failed("reading the table of owners"))?;
-    let mut supervisor = prepare(spec, ground, owners)?;
-    let news: SigSet = std::iter::once(Signal::SIGCHLD).collect();
-    signal::block(&news)?;
-    let news = SignalFd::with_flags(&news, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(|errno| Error::new("signalfd4(SIGCHLD)", errno))?;
+    let prepared = prepare(spec, ground, owners)?;
+    let news = news_of_children()?;
     let (trouble, teller) = std::io::pipe().map_err(failed("pipe2()"))?;
     let (ours, theirs) = UnixStream::pair().map_err(failed("socketpair()"))?;
     let child = match fork()? {
         Forked::Child => {
             drop((trouble, ours));
-            let Err(reply) = become_task(spec, ground, &supervisor, &nothing, &theirs);
+            let Err(reply) = become_task(spec, ground, &prepared, &nothing, &theirs);
             let _init_is_gone = send(&teller, &reply);
             exit_now(126);
         }
@@ -78,17 +76,20 @@ pub(in crate::isolation) fn watch_over(spec: &Spec, ground: &Ground) -> Result<(
     match notify::receive_listener(&ours) {
         Ok(listener) => {
             listener.stay_close();
-            supervisor.listener = Arc::new(listener);
+            let mut supervisor = Supervisor::new(listener, prepared);
             live(&mut supervisor, &mut life)?;
+            leave(&supervisor, ground, &life)
         }
-        // It has said why.
-        Err(_) => hear(&mut life),
+        // It says why.
+        Err(error) => {
+            hear(&mut life);
+            Err(error)
+        }
     }
-    leave(&supervisor, ground, &life)
 }
 
 /// Opens all that answering needs.
-fn prepare(spec: &Spec, ground: &Ground, owners: Owners) -> Result<Supervisor, Error> {
+fn prepare(spec: &Spec, ground: &Ground, owners: Owners) -> Result<Prepared, Error> {
     let open = |path: &Path| {
         rustix::fs::open(path, PLACE, rustix::fs::Mode::empty())
             .map_err(|errno| Error::from_io(format!("open({})", path.display()), &errno.into()))
@@ -101,17 +102,12 @@ fn prepare(spec: &Spec, ground: &Ground, owners: Owners) -> Result<Supervisor, E
     let mut token = [0; 8];
     rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| Error::from_io("getrandom()", &errno.into()))?;
-    Ok(Supervisor {
-        // Replaced by the real one before the first call can come.
-        listener: Arc::new(Listener::of(open(Path::new("/"))?)),
+    Ok(Prepared {
         view,
         pages: Pages::new(ground.page)?,
         loader: Loader::new()?,
         sockets: Sockets::new(open(&ground.sockets)?, ground.sockets.clone()),
-        rewritten: std::collections::HashMap::new(),
-        terminals: std::collections::BTreeSet::new(),
         token: u64::from_le_bytes(token),
-        refused: std::collections::BTreeMap::new(),
     })
 }
 
@@ -119,7 +115,7 @@ fn prepare(spec: &Spec, ground: &Ground, owners: Owners) -> Result<Supervisor, E
 fn become_task(
     spec: &Spec,
     ground: &Ground,
-    supervisor: &Supervisor,
+    prepared: &Prepared,
     nothing: &OwnedFd,
     socket: &UnixStream,
 ) -> Result<Infallible, Reply> {
@@ -132,9 +128,9 @@ fn become_task(
     // A core would show the registers of all threads, with what is in them during a call that we have prepared.
     limits::no_cores().map_err(failed)?;
     process::keep_capabilities(CapabilitySet::empty()).map_err(failed)?;
-    let (address, length) = supervisor.pages.place();
+    let (address, length) = prepared.pages.place();
     let place = |number: u64| usize::try_from(number).unwrap_or_default();
-    page::map_at(place(address), place(length), supervisor.pages.file().as_fd()).map_err(failed)?;
+    page::map_at(place(address), place(length), prepared.pages.file().as_fd()).map_err(failed)?;
     let sockets = rustix::fs::open(&ground.sockets, PLACE, rustix::fs::Mode::empty()).map_err(of("open(sockets)"))?;
     landlock::seal(sockets.as_fd()).map_err(failed)?;
     // Whoever supervises must be able to look at it.
@@ -143,19 +139,12 @@ fn become_task(
     Label::FIRST.put_on(own).map_err(of("prlimit(RLIMIT_LOCKS)"))?;
     signal::reset().map_err(failed)?;
     let terms = Terms {
-        token: supervisor.token,
+        token: prepared.token,
         page_end: u32::try_from(address + length).unwrap_or_default(),
         network: process.network == Network::Host,
     };
-    notify::install_and_send(&program(terms), socket.as_fd(), supervisor.token).map_err(failed)?;
-    match rustix::process::chdir(&process.directory) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::NOENT) => return Err(Reply::NoDirectory),
-        Err(errno) => {
-            let call = format!("chdir({})", process.directory.display());
-            return Err(failed(Error::from_io(call, &errno.into())));
-        }
-    }
+    notify::install_and_send(&program(terms), socket.as_fd(), prepared.token).map_err(failed)?;
+    enter_directory(process)?;
     process::close_on_exec_from(3);
     Err(execute(process))
 }
@@ -238,11 +227,6 @@ fn leave(supervisor: &Supervisor, ground: &Ground, life: &Life) -> Result<(), sy
     let refused: Vec<String> =
         supervisor.refused.iter().map(|(name, count)| format!("{name} ({count} times)")).collect();
     let _only_told = fs::write(ground.scratch.join("refused"), refused.join(", "));
-    if let Some(ended) = life.ended {
-        tell(&Reply::Exited(match ended {
-            Ended::Exited(status) => Exit::Status(status),
-            Ended::Signaled(signal) => Exit::Signal(signal),
-        }));
-    }
+    tell_end(life.ended);
     Ok(())
 }

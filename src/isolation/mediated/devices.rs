@@ -6,23 +6,17 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::kin;
-use super::open::{Wanted, hand, terminal};
+use super::open::{Wanted, hand};
 use super::supervisor::{Outcome, Supervisor};
 use super::task::Call;
 use super::view::{inode, kind};
+use crate::isolation::nodes::DEVICES;
 use crate::rootfs::Device;
 
-/// The usual devices: name, major, minor. Source: Linux, admin-guide/devices.txt.
-pub(super) const USUAL: [(&str, u32, u32); 8] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-    ("ptmx", 5, 2),
-    ("console", 5, 1),
-];
+/// The usual devices, and those of terminals. Source: Linux, admin-guide/devices.txt.
+pub(super) fn usual() -> impl Iterator<Item = (&'static str, u32, u32)> {
+    DEVICES.into_iter().chain([("ptmx", 5, 2), ("console", 5, 1)])
+}
 
 /// Majors of terminals. Source: Linux, admin-guide/devices.txt.
 const TERMINALS: u32 = 136;
@@ -48,10 +42,12 @@ impl Supervisor {
                     kin::fields(call.task.as_raw()).and_then(|fields| fields.get(3).copied()).unwrap_or_default();
                 let number = u32::try_from(number).unwrap_or_default();
                 let (major, minor) = (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xfff00);
-                if major == TERMINALS { hand(open(&terminal(minor))?, wanted) } else { Err(Errno::NXIO) }
+                if major == TERMINALS { hand(open(&format!("/dev/pts/{minor}"))?, wanted) } else { Err(Errno::NXIO) }
             }
-            (TERMINALS, number) if self.terminals.contains(&number) => hand(open(&terminal(number))?, wanted),
-            (major, minor) => match USUAL.iter().find(|(_, a, b)| *a == 1 && (*a, *b) == (major, minor)) {
+            (TERMINALS, number) if self.terminals.contains(&number) => {
+                hand(open(&format!("/dev/pts/{number}"))?, wanted)
+            }
+            (major, minor) => match DEVICES.iter().find(|(_, a, b)| *a == 1 && (*a, *b) == (major, minor)) {
                 Some((name, ..)) => hand(open(&format!("/dev/{name}"))?, wanted),
                 None => Err(Errno::NXIO),
             },
@@ -64,8 +60,8 @@ impl Supervisor {
             return None;
         }
         let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        let name = match USUAL.iter().find(|(_, a, b)| (*a, *b) == (major, minor)) {
-            Some((name, ..)) => (*name).to_owned(),
+        let name = match usual().find(|(_, a, b)| (*a, *b) == (major, minor)) {
+            Some((name, ..)) => name.to_owned(),
             None if major == TERMINALS && self.terminals.contains(&minor) => format!("pts/{minor}"),
             None => return None,
         };

@@ -17,7 +17,7 @@ use super::kin;
 use super::people::{Credentials, FileCapabilities};
 use super::rewrite::Finish;
 use super::supervisor::{Answer, Outcome, Supervisor};
-use super::task::Call;
+use super::task::{Call, number};
 use super::view::{Found, Start, Where, kind, reopen};
 use crate::sys::Error;
 
@@ -128,7 +128,7 @@ impl Supervisor {
         let (mut found, mut script) = (found, shown.clone());
         for _ in 0..MOST_SCRIPTS {
             let (file, who) = self.open_program(call, &found)?;
-            match self.format(call, &file)? {
+            match format(&file)? {
                 Format::Elf { interpreter } => {
                     let interpreter = interpreter.map(|path| self.open_interpreter(call, &path)).transpose()?;
                     let path = super::view::real_path(&file).and_then(|path| self.view.inside(&path));
@@ -177,16 +177,6 @@ impl Supervisor {
             return Err(Errno::ACCESS);
         }
         reopen(&found.at, OFlags::RDONLY)
-    }
-
-    fn format(&self, _call: &Call, file: &OwnedFd) -> Result<Format, Errno> {
-        let mut beginning = [0; BEGINNING];
-        let count = read_at(file, &mut beginning, 0)?;
-        let beginning = &beginning[..count];
-        if let Some(line) = beginning.strip_prefix(b"#!") {
-            return script(line);
-        }
-        elf(file, beginning)
     }
 
     /// Answers the loader's question.
@@ -247,6 +237,17 @@ fn tell(program: &Program, files: [i32; 3], (address, length): (u64, u64)) -> Op
     })
 }
 
+/// Says what a file is that is to be executed.
+fn format(file: &OwnedFd) -> Result<Format, Errno> {
+    let mut beginning = [0; BEGINNING];
+    let count = read_at(file, &mut beginning, 0)?;
+    let beginning = &beginning[..count];
+    match beginning.strip_prefix(b"#!") {
+        Some(line) => script(line),
+        None => elf(file, beginning),
+    }
+}
+
 fn read_at(file: &OwnedFd, to: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let mut done = 0;
     while done < to.len() {
@@ -291,15 +292,12 @@ fn trim(text: &[u8]) -> &[u8] {
 /// Reads the headers of a 64-bit program for x86-64. Source: elf(5).
 fn elf(file: &OwnedFd, beginning: &[u8]) -> Result<Format, Errno> {
     const PT_INTERP: u64 = 3;
-    let number = |at: usize, size: usize| -> u64 {
-        let bytes = beginning.get(at..at + size).unwrap_or_default();
-        bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-    };
-    let kind_is_known = matches!(number(16, 2), 2 | 3);
-    if beginning.len() < 64 || !beginning.starts_with(b"\x7fELF\x02\x01") || number(18, 2) != 62 || !kind_is_known {
+    let of_file = |at: usize, size: usize| number(beginning, at, size);
+    let kind_is_known = matches!(of_file(16, 2), 2 | 3);
+    if beginning.len() < 64 || !beginning.starts_with(b"\x7fELF\x02\x01") || of_file(18, 2) != 62 || !kind_is_known {
         return Err(Errno::NOEXEC);
     }
-    let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    let (table, size, count) = (of_file(32, 8), of_file(54, 2), of_file(56, 2));
     if size != 56 || count == 0 || count > 64 {
         return Err(Errno::NOEXEC);
     }
@@ -308,16 +306,13 @@ fn elf(file: &OwnedFd, beginning: &[u8]) -> Result<Format, Errno> {
         return Err(Errno::NOEXEC);
     }
     for header in headers.chunks_exact(56) {
-        let number = |at: usize, size: usize| -> u64 {
-            header[at..at + size].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-        };
-        if number(0, 4) == PT_INTERP {
-            let length = usize::try_from(number(32, 8)).unwrap_or(usize::MAX);
+        if number(header, 0, 4) == PT_INTERP {
+            let length = usize::try_from(number(header, 32, 8)).unwrap_or(usize::MAX);
             if !(2..=super::task::PATH_MAX).contains(&length) {
                 return Err(Errno::NOEXEC);
             }
             let mut path = vec![0; length];
-            if read_at(file, &mut path, number(8, 8))? != length || path.pop() != Some(0) {
+            if read_at(file, &mut path, number(header, 8, 8))? != length || path.pop() != Some(0) {
                 return Err(Errno::NOEXEC);
             }
             return Ok(Format::Elf { interpreter: Some(OsString::from_vec(path)) });
@@ -352,12 +347,7 @@ mod tests {
     #[test]
     fn programs_are_told_from_other_files() {
         let open = |path: &str| OwnedFd::from(std::fs::File::open(path).unwrap());
-        let format = |path: &str| {
-            let file = open(path);
-            let mut beginning = [0; BEGINNING];
-            let count = read_at(&file, &mut beginning, 0).unwrap();
-            elf(&file, &beginning[..count])
-        };
+        let format = |path: &str| format(&open(path));
         assert!(matches!(format("/bin/true"), Ok(Format::Elf { interpreter: Some(_) })));
         assert!(format("/etc/passwd").is_err());
         assert!(LOADER.starts_with(b"\x7fELF"));

@@ -2,12 +2,12 @@
 
 use std::fs;
 
+use crate::isolation::descendants;
+
 /// What `/proc/<process>/stat` tells, from the parent on.
 pub(super) fn fields(process: i32) -> Option<Vec<i64>> {
     let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
-    let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
-    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
-    Some(text.split_ascii_whitespace().skip(1).map(|field| field.parse().unwrap_or_default()).collect())
+    Some(descendants::fields(&stat)?.map(|field| field.parse().unwrap_or_default()).collect())
 }
 
 fn parent(process: i32) -> Option<i32> {
@@ -31,9 +31,8 @@ pub(super) fn is_own(process: i32) -> bool {
 
 /// Lists RUN's processes.
 pub(super) fn all() -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    entries.filter_map(|entry| number(entry.ok()?)).filter(|process| is_own(*process)).collect()
+    let all = descendants::descendants(std::process::id(), &descendants::processes());
+    all.into_iter().filter_map(|process| i32::try_from(process).ok()).collect()
 }
 
 /// Returns the process that a thread belongs to.

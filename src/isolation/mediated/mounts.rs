@@ -8,21 +8,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::devices::USUAL;
+use super::devices::usual;
 use super::people::Credentials;
 use super::view::{Kind, Mounted, PLACE, View, Where, inode};
 use crate::isolation::Access;
+use crate::isolation::nodes::LINKS;
 use crate::isolation::protocol::{Planned, What};
 use crate::rootfs::Device;
 use crate::sys::Error;
-
-const LINKS: [(&str, &str); 5] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
-];
 
 /// Puts all that is planned into the view. `scratch` is an empty directory for what stands for `/proc`, `/sys`, `/dev` and
 /// file systems in memory.
@@ -98,7 +91,7 @@ fn directory(place: &Path, mode: u32) -> Result<OwnedFd, Errno> {
 /// Makes the directory that stands for `/dev`.
 fn devices(view: &View, place: &Path) -> Result<OwnedFd, Errno> {
     let root = directory(place, 0o755)?;
-    for (name, major, minor) in USUAL {
+    for (name, major, minor) in usual() {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&root, name, flags, Mode::from_raw_mode(0o666))?;
         view.owners.change(inode(&rustix::fs::fstat(&made)?), |row| {
@@ -106,7 +99,7 @@ fn devices(view: &View, place: &Path) -> Result<OwnedFd, Errno> {
             row.device = Some(Device { block: false, major, minor });
         });
     }
-    for (name, to) in LINKS {
+    for (name, to) in LINKS.into_iter().chain([("core", "/proc/kcore")]) {
         rustix::fs::symlinkat(to, &root, name)?;
     }
     for (name, mode) in [("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)] {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -10,7 +11,7 @@ use super::open::owns;
 use super::people::{Credentials, MKNOD};
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::Call;
-use super::view::{Found, PLACE, Start, Where, again, inode, is_directory, kind};
+use super::view::{Found, PLACE, Split, Start, Where, again, inode, is_directory, kind, split};
 use crate::rootfs::{Device, FileKind, least_mode};
 
 /// A name in a directory, whether something has it or not.
@@ -32,31 +33,22 @@ impl Supervisor {
     /// Finds the directory and the name that a path ends with.
     fn named(&self, call: &Call, start: &Start, path: u64) -> Result<Named, Errno> {
         let path = call.read_path(path)?;
-        let bytes = path.as_encoded_bytes();
-        if bytes.is_empty() {
+        if path.is_empty() {
             return Err(Errno::NOENT);
         }
-        let end = bytes.iter().rposition(|byte| *byte != b'/').ok_or(Errno::EXIST)? + 1;
-        let slash = memchr::memrchr(b'/', &bytes[..end]);
-        let name = &bytes[slash.map_or(0, |slash| slash + 1)..end];
-        let before = match slash {
-            Some(0) => b"/".as_slice(),
-            Some(slash) => &bytes[..slash],
-            None => b".",
-        };
-        if matches!(name, b"." | b"..") {
+        let Split { before, name, slash } = split(&path).ok_or(Errno::EXIST)?;
+        if matches!(name.as_bytes(), b"." | b"..") {
             return Err(Errno::INVAL);
         }
         if name.len() > 255 {
             return Err(Errno::NAMETOOLONG);
         }
-        let text = |bytes: &[u8]| -> OsString { std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec()) };
-        match self.view.find(&call.who, start, &text(before), true)? {
+        match self.view.find(&call.who, start, before, true)? {
             Where::There(parent) if parent.special.is_none() => {
                 if !is_directory(&rustix::fs::fstat(&parent.at)?) {
                     return Err(Errno::NOTDIR);
                 }
-                Ok(Named { parent, name: text(name), directory: end < bytes.len() })
+                Ok(Named { parent, name: name.to_owned(), directory: slash })
             }
             Where::There(_) => Err(Errno::NOTDIR),
             Where::Missing { .. } => Err(Errno::NOENT),
@@ -70,16 +62,12 @@ impl Supervisor {
         if named.stat().is_ok() {
             return Err(Errno::EXIST);
         }
-        self.check_new(call, &named.parent)?;
+        self.check_change(&call.who, &named.parent)?;
         Ok(named)
     }
 
-    /// Fails where a process may make nothing in a directory.
-    pub(super) fn check_new(&self, call: &Call, parent: &Found) -> Result<(), Errno> {
-        self.check_change(&call.who, parent)
-    }
-
-    fn check_change(&self, who: &Credentials, parent: &Found) -> Result<(), Errno> {
+    /// Fails where a process may neither make nor remove anything in a directory.
+    pub(super) fn check_change(&self, who: &Credentials, parent: &Found) -> Result<(), Errno> {
         let stat = self.view.stat(&parent.at)?;
         if !who.may(stat.st_uid, stat.st_gid, stat.st_mode, 3) {
             return Err(Errno::ACCESS);
@@ -233,7 +221,7 @@ impl Supervisor {
         self.check_removal(&call.who, &old, &stat)?;
         match new.stat() {
             Ok(replaced) => self.check_removal(&call.who, &new, &replaced)?,
-            Err(_) => self.check_new(call, &new.parent)?,
+            Err(_) => self.check_change(&call.who, &new.parent)?,
         }
         if (old.directory || new.directory) && !is_directory(&stat) {
             return Err(Errno::NOTDIR);

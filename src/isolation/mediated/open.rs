@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, Stat};
@@ -11,7 +10,7 @@ use rustix::io::Errno;
 use super::people::{Credentials, FOWNER};
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::Call;
-use super::view::{self, Found, Kind, Special, Start, Where, again, inode, is_directory, is_link, kind, reopen};
+use super::view::{self, Found, Kind, Special, Split, Start, Where, again, inode, is_directory, is_link, kind, reopen};
 use super::{machine, processes};
 
 /// What is asked for.
@@ -133,13 +132,12 @@ impl Supervisor {
         if self.view.mounts.len() == 1 {
             return;
         }
-        let Some(real) = view::real_path(at) else { return };
-        let Some((index, _)) = self.view.place_of(&real) else { return };
-        let Some(path) = self.view.inside(&real) else { return };
-        match self.view.mounts[index].kind {
+        let Some((index, rest)) = view::real_path(at).and_then(|real| self.view.place_of(&real)) else { return };
+        let mount = &self.view.mounts[index];
+        match mount.kind {
             Kind::Plain => {}
-            Kind::Processes => processes::fill(&self.view, at, &path),
-            Kind::System => machine::fill(at, &path),
+            Kind::Processes => processes::fill(&self.view, at, &mount.shows(&rest)),
+            Kind::System => machine::fill(at, &mount.shows(&rest)),
         }
     }
 
@@ -148,11 +146,8 @@ impl Supervisor {
             return Err(Errno::NOTDIR);
         }
         let opened = match special {
-            Special::Descriptor => {
-                let flags = wanted.on_existing();
-                // Whoever has it open may open it once more; what it is open for was decided then.
-                rustix::fs::open(again(&found.at), flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())?
-            }
+            // Whoever has it open may open it once more; what it is open for was decided then.
+            Special::Descriptor => reopen(&found.at, wanted.on_existing())?,
             Special::Process(path) => processes::open(&self.view, path, wanted.flags)?,
             Special::System(_) if wanted.writes() => return Err(Errno::ACCESS),
             Special::System(path) => machine::open(path)?,
@@ -172,7 +167,7 @@ impl Supervisor {
 
     /// Opens a new file.
     pub(super) fn create(&mut self, call: &Call, parent: &Found, name: &OsStr, wanted: Wanted) -> Outcome {
-        self.check_new(call, parent)?;
+        self.check_change(&call.who, parent)?;
         let mode = wanted.mode & !call.label.umask;
         let flags = wanted.flags.difference(OFlags::TRUNC | OFlags::DIRECTORY)
             | OFlags::CREATE
@@ -190,7 +185,7 @@ impl Supervisor {
         if parent.special.is_some() {
             return Err(Errno::OPNOTSUPP);
         }
-        self.check_new(call, &parent)?;
+        self.check_change(&call.who, &parent)?;
         let mode = wanted.mode & !call.label.umask;
         let flags = wanted.flags | OFlags::CLOEXEC;
         let opened = rustix::fs::open(again(&parent.at), flags, Mode::from_raw_mode(mode & 0o777 | 0o600))?;
@@ -214,7 +209,7 @@ impl Supervisor {
             libc::S_IFREG if !found.is_made_up() => hand(reopen(&found.at, OFlags::RDONLY)?, plain),
             _ if found.special.is_some() => self.open_existing(call, found, plain),
             _ => {
-                let Some((before, name)) = view::split(path) else { return Err(Errno::NOENT) };
+                let Some(Split { before, name, slash: false }) = view::split(path) else { return Err(Errno::NOENT) };
                 let Where::There(parent) = self.view.find(&call.who, start, before, true)? else {
                     return Err(Errno::NOENT);
                 };
@@ -232,9 +227,4 @@ pub(super) fn hand(descriptor: OwnedFd, wanted: Wanted) -> Outcome {
 /// Tells whether a process may do what is an owner's.
 pub(super) fn owns(who: &Credentials, stat: &Stat) -> bool {
     who.user.files == stat.st_uid || who.can(FOWNER)
-}
-
-/// Returns the path of a terminal of the machine's.
-pub(super) fn terminal(number: u32) -> String {
-    Path::new("/dev/pts").join(number.to_string()).to_string_lossy().into_owned()
 }

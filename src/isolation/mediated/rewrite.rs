@@ -146,7 +146,7 @@ impl Supervisor {
         let task = call.task;
         let number = u64::try_from(number).map_err(|_| Errno::NOSYS)?;
         if let Err(seized) = tracee::seize(task) {
-            self.give_up(finish);
+            self.give_back(&finish);
             return Err(errno(seized));
         }
         self.listener.answer(call.id, Err(libc::EAGAIN));
@@ -155,7 +155,7 @@ impl Supervisor {
             Ok(registers) => Rewritten { call: call.clone(), registers, finish, lent, signals },
             // It is gone.
             Err(_) => {
-                self.give_up(finish);
+                self.give_back(&finish);
                 return Ok(Answer::Later);
             }
         };
@@ -210,7 +210,7 @@ impl Supervisor {
             }
             return;
         }
-        self.give_up(rewritten.finish);
+        self.give_back(&rewritten.finish);
     }
 
     /// Takes note of something that a task has done which makes a call.
@@ -230,7 +230,7 @@ impl Supervisor {
             Event::Asked => drop(tracee::go_on(task, None)),
             Event::Gone => {
                 if let Some(rewritten) = self.rewritten.remove(&task.as_raw()) {
-                    self.give_up(rewritten.finish);
+                    self.give_back(&rewritten.finish);
                 }
             }
         }
@@ -239,7 +239,7 @@ impl Supervisor {
     /// Puts the registers back, with the result, and lets the task go.
     fn finish(&mut self, rewritten: Rewritten, task: Pid) {
         let Rewritten { call, registers, finish, lent, mut signals } = rewritten;
-        let Ok(after) = tracee::registers(task) else { return self.give_up(finish) };
+        let Ok(after) = tracee::registers(task) else { return self.give_back(&finish) };
         let result = after.result();
         if matches!(finish, Finish::Exec) && result == 0 {
             return Self::let_go(task, &signals);
@@ -276,54 +276,34 @@ impl Supervisor {
 
     /// Does what is left to do when the call has returned, and returns what the task is told.
     fn conclude(&mut self, call: &Call, finish: Finish, result: i64) -> i64 {
+        self.give_back(&finish);
         match finish {
-            Finish::Return => result,
-            Finish::Exec => {
-                self.forget_program(kin::process_of(call.task.as_raw()));
-                result
-            }
-            Finish::Place(place) => {
-                self.pages.give_back(place);
-                result
-            }
-            Finish::Bound { place, socket } => {
-                self.pages.give_back(place);
-                self.name_socket(call, socket, result)
-            }
-            Finish::Reached { place, name, sent } => {
-                self.pages.give_back(place);
-                if let Some(name) = name {
-                    self.sockets.forget(&name);
-                }
-                match (sent, u32::try_from(result)) {
-                    (Some(at), Ok(length)) => {
-                        call.write(at, &length.to_le_bytes()).map_or(-i64::from(libc::EFAULT), |()| 1)
-                    }
-                    _ => result,
+            Finish::Exec => self.forget_program(kin::process_of(call.task.as_raw())),
+            Finish::Bound { socket, .. } => return self.name_socket(call, socket, result),
+            Finish::Reached { sent: Some(at), .. } => {
+                if let Ok(length) = u32::try_from(result) {
+                    return call.write(at, &length.to_le_bytes()).map_or(-i64::from(libc::EFAULT), |()| 1);
                 }
             }
-            Finish::Address { to, length } => {
-                if result == 0 {
-                    self.show_address(call, to, length);
-                }
-                result
-            }
-            Finish::Peer { to } => {
-                if result == 0 {
-                    self.show_peer(call, to);
-                }
-                result
-            }
+            Finish::Address { to, length } if result == 0 => self.show_address(call, to, length),
+            Finish::Peer { to } if result == 0 => self.show_peer(call, to),
+            Finish::Return
+            | Finish::Place(_)
+            | Finish::Reached { .. }
+            | Finish::Address { .. }
+            | Finish::Peer { .. } => {}
         }
+        result
     }
 
-    fn give_up(&mut self, finish: Finish) {
+    /// Gives back what the call had of ours, however it ended.
+    fn give_back(&mut self, finish: &Finish) {
         match finish {
-            Finish::Place(place) | Finish::Bound { place, .. } => self.pages.give_back(place),
+            Finish::Place(place) | Finish::Bound { place, .. } => self.pages.give_back(*place),
             Finish::Reached { place, name, .. } => {
-                self.pages.give_back(place);
+                self.pages.give_back(*place);
                 if let Some(name) = name {
-                    self.sockets.forget(&name);
+                    self.sockets.forget(name);
                 }
             }
             Finish::Return | Finish::Exec | Finish::Address { .. } | Finish::Peer { .. } => {}

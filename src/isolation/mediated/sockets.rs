@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::rewrite::Finish;
 use super::supervisor::{Answer, Outcome, Supervisor};
-use super::task::Call;
+use super::task::{Call, number};
 use super::view::{Found, PLACE, Start, Where, again, kind};
 use crate::sys::process::Pid;
 
@@ -125,7 +125,7 @@ impl Supervisor {
     pub(super) fn connect(&mut self, call: &Call) -> Outcome {
         let (name, bytes) = self.name_and_address(call, call.argument(1), call.argument(2))?;
         let length = bytes.len() as u64;
-        let (place, address) = self.put(name.as_ref(), bytes)?;
+        let (place, address) = self.put(name.as_ref(), |_| bytes)?;
         let arguments = [call.argument(0), address, length, 0, 0, self.token];
         self.rewrite(call, libc::SYS_connect, arguments, Finish::Reached { place, name, sent: None })
     }
@@ -137,8 +137,9 @@ impl Supervisor {
         }
     }
 
-    fn put(&mut self, name: Option<&String>, bytes: Vec<u8>) -> Result<(usize, u64), Errno> {
-        self.pages.put(|_| bytes).inspect_err(|_| {
+    /// Puts what a call to a name of ours takes into the page; where there is no room, the name is of no use.
+    fn put(&mut self, name: Option<&String>, make: impl FnOnce(u64) -> Vec<u8>) -> Result<(usize, u64), Errno> {
+        self.pages.put(make).inspect_err(|_| {
             if let Some(name) = name {
                 self.sockets.forget(name);
             }
@@ -153,10 +154,7 @@ impl Supervisor {
                 if let Some([0, name @ ..]) = bytes.strip_prefix(&UNIX) {
                     self.sockets.abstracts.insert(name.to_vec());
                 }
-                let length = bytes.len() as u64;
-                let (place, address) = self.pages.put(|_| bytes)?;
-                let arguments = [call.argument(0), address, length, 0, 0, self.token];
-                return self.rewrite(call, libc::SYS_bind, arguments, Finish::Place(place));
+                return self.bind_to(call, bytes, Finish::Place);
             }
             Address::Path(path) => path,
         };
@@ -165,14 +163,18 @@ impl Supervisor {
             Where::There(_) => return Err(Errno::ADDRINUSE),
             Where::Missing { parent, name } => (parent, name),
         };
-        self.check_new(call, &parent)?;
+        self.check_change(&call.who, &parent)?;
         let name = self.sockets.name();
         let bytes = self.sockets.address(&name)?;
-        let length = bytes.len() as u64;
-        let (place, address) = self.pages.put(|_| bytes)?;
-        let arguments = [call.argument(0), address, length, 0, 0, self.token];
         let socket = Bound { name, parent, wanted, shown: path.into_vec() };
-        self.rewrite(call, libc::SYS_bind, arguments, Finish::Bound { place, socket })
+        self.bind_to(call, bytes, |place| Finish::Bound { place, socket })
+    }
+
+    fn bind_to(&mut self, call: &Call, address: Vec<u8>, finish: impl FnOnce(usize) -> Finish) -> Outcome {
+        let length = address.len() as u64;
+        let (place, address) = self.pages.put(|_| address)?;
+        let arguments = [call.argument(0), address, length, 0, 0, self.token];
+        self.rewrite(call, libc::SYS_bind, arguments, finish(place))
     }
 
     /// Gives a new socket its place in the root; returns what the task is told.
@@ -231,15 +233,11 @@ impl Supervisor {
 
     /// getsockopt(2) of `SO_PEERCRED`
     pub(super) fn peer(&mut self, call: &Call) -> Outcome {
+        let mut arguments = call.arguments;
+        arguments[5] = self.token;
         // SOL_SOCKET
-        if call.unsigned(1) != 1 {
-            let arguments =
-                [call.argument(0), call.argument(1), call.argument(2), call.argument(3), call.argument(4), self.token];
-            return self.rewrite(call, libc::SYS_getsockopt, arguments, Finish::Return);
-        }
-        let to = call.argument(3);
-        let arguments = [call.argument(0), call.argument(1), call.argument(2), to, call.argument(4), self.token];
-        self.rewrite(call, libc::SYS_getsockopt, arguments, Finish::Peer { to })
+        let finish = if call.unsigned(1) == 1 { Finish::Peer { to: call.argument(3) } } else { Finish::Return };
+        self.rewrite(call, libc::SYS_getsockopt, arguments, finish)
     }
 
     /// Shows who a process is for RUN, in a `struct ucred` that the kernel has written.
@@ -264,7 +262,7 @@ impl Supervisor {
         let [socket, buffer, size, flags, at, length] = call.arguments;
         let (name, bytes) = self.name_and_address(call, at, length)?;
         let vector = [buffer.to_le_bytes(), size.to_le_bytes()].concat();
-        let (place, address) = self.pages.put(|start| message(start, &bytes, Some(&vector), [0; 5]))?;
+        let (place, address) = self.put(name.as_ref(), |start| message(start, &bytes, Some(&vector), [0; 5]))?;
         let arguments = [socket, address, flags, 0, 0, self.token];
         self.rewrite(call, libc::SYS_sendmsg, arguments, Finish::Reached { place, name, sent: None })
     }
@@ -282,16 +280,13 @@ impl Supervisor {
         let sent = is_many.then(|| call.argument(1) + HEADER as u64);
         let flags = call.argument(if is_many { 3 } else { 2 });
         let header = call.read(call.argument(1), HEADER)?;
-        let word = |index: usize| {
-            let bytes = header.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
-            u64::from_le_bytes(bytes.unwrap_or_default())
-        };
+        let word = |index: usize| number(&header, index * 8, 8);
         let (name, bytes) = match (word(0), word(1) & 0xffff_ffff) {
             (0, _) | (_, 0) => (None, Vec::new()),
             (at, length) => self.name_and_address(call, at, length)?,
         };
         let rest = [word(2), word(3), word(4), word(5), word(6)];
-        let (place, address) = self.pages.put(|start| message(start, &bytes, None, rest))?;
+        let (place, address) = self.put(name.as_ref(), |start| message(start, &bytes, None, rest))?;
         let arguments = [call.argument(0), address, flags, 0, 0, self.token];
         self.rewrite(call, libc::SYS_sendmsg, arguments, Finish::Reached { place, name, sent })
     }

@@ -17,7 +17,7 @@ use super::look::Look;
 use super::open::Wanted;
 use super::rewrite::{Pages, Rewritten};
 use super::sockets::Sockets;
-use super::task::Call;
+use super::task::{Call, number};
 use super::view::{Start, View};
 use crate::isolation::filter::mediated::PRCTL;
 use crate::sys::notify::{Listener, Notification};
@@ -56,7 +56,24 @@ pub(super) struct Supervisor {
     pub(super) refused: BTreeMap<&'static str, u64>,
 }
 
+/// What of it there is before the first call can come.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) view: View,
+    pub(super) pages: Pages,
+    pub(super) loader: Loader,
+    pub(super) sockets: Sockets,
+    pub(super) token: u64,
+}
+
 impl Supervisor {
+    /// Begins to answer the calls that arrive at a listener.
+    pub(super) fn new(listener: Listener, prepared: Prepared) -> Self {
+        let Prepared { view, pages, loader, sockets, token } = prepared;
+        let (rewritten, terminals, refused) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { listener: Arc::new(listener), view, pages, loader, sockets, rewritten, terminals, token, refused }
+    }
+
     /// Receives one call and answers it.
     pub(super) fn serve(&mut self) -> Result<(), crate::sys::Error> {
         let Some(notification) = self.listener.receive()? else { return Ok(()) };
@@ -104,8 +121,7 @@ impl Supervisor {
             }
             libc::SYS_openat2 => {
                 let how = call.read(c, 24)?;
-                let word =
-                    |index: usize| how[index * 8..index * 8 + 8].try_into().map(u64::from_le_bytes).unwrap_or_default();
+                let word = |index: usize| number(&how, index * 8, 8);
                 if word(2) != 0 {
                     return Err(Errno::NOSYS);
                 }

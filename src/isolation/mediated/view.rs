@@ -45,6 +45,13 @@ pub(super) struct Mounted {
     pub(super) kind: Kind,
 }
 
+impl Mounted {
+    /// Returns where RUN sees what is at a path below.
+    pub(super) fn shows(&self, rest: &Path) -> PathBuf {
+        if rest.as_os_str().is_empty() { self.target.clone() } else { self.target.join(rest) }
+    }
+}
+
 /// All that RUN sees.
 #[derive(Debug)]
 pub(super) struct View {
@@ -203,7 +210,11 @@ impl View {
         path: &OsStr,
         resolve: ResolveFlags,
     ) -> Result<Option<Where>, Errno> {
-        let Some((parent, name)) = split(path) else { return Ok(None) };
+        // What ends with a slash is a directory: the way name by name knows what that means.
+        let Some(Split { before: parent, name, slash: false }) = split(path) else { return Ok(None) };
+        if matches!(name.as_bytes(), b"." | b"..") {
+            return Ok(None);
+        }
         let Ok(parent) = openat2(from, parent, PLACE.difference(OFlags::NOFOLLOW) | OFlags::DIRECTORY, resolve) else {
             return Ok(None);
         };
@@ -250,8 +261,7 @@ impl View {
     /// Returns where RUN sees what is at a path of ours; none for what it does not see.
     pub(super) fn inside(&self, real: &Path) -> Option<PathBuf> {
         let (index, rest) = self.place_of(real)?;
-        let target = &self.mounts[index].target;
-        Some(if rest.as_os_str().is_empty() { target.clone() } else { target.join(rest) })
+        Some(self.mounts[index].shows(&rest))
     }
 
     /// Returns in which mount an open directory is.
@@ -365,8 +375,19 @@ fn is_empty(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(!entries.any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))))
 }
 
-/// Splits a path into its directory and a name that is neither `.` nor `..`; none where there is none.
-pub(super) fn split(path: &OsStr) -> Option<(&OsStr, &OsStr)> {
+/// A path in two parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Split<'a> {
+    /// The directory; `.` where the path names none.
+    pub(super) before: &'a OsStr,
+    /// The last name, which may be `.` or `..`.
+    pub(super) name: &'a OsStr,
+    /// Whether the path ends with a slash.
+    pub(super) slash: bool,
+}
+
+/// Splits a path into its directory and its last name; none for a path that has no name.
+pub(super) fn split(path: &OsStr) -> Option<Split<'_>> {
     let bytes = path.as_bytes();
     let end = bytes.iter().rposition(|byte| *byte != b'/')? + 1;
     let (before, name) = match memchr::memrchr(b'/', &bytes[..end]) {
@@ -374,6 +395,5 @@ pub(super) fn split(path: &OsStr) -> Option<(&OsStr, &OsStr)> {
         Some(slash) => (&bytes[..slash], &bytes[slash + 1..end]),
         None => (b".".as_slice(), &bytes[..end]),
     };
-    // What ends with a slash is a directory: the way name by name knows what that means.
-    (end == bytes.len() && !matches!(name, b"." | b"..")).then(|| (OsStr::from_bytes(before), OsStr::from_bytes(name)))
+    Some(Split { before: OsStr::from_bytes(before), name: OsStr::from_bytes(name), slash: end < bytes.len() })
 }
