@@ -10,7 +10,7 @@ use crate::support::isolation::Isolation;
 use crate::support::registry::Registry;
 use crate::support::scratch::Scratch;
 use crate::support::source::source;
-use crate::support::steps::{done, places_done};
+use crate::support::steps::{done, next_second, places_done};
 use crate::support::web::Web;
 
 const MOUNTS: &str = "FROM $BASE AS made
@@ -48,8 +48,7 @@ fn a_run_is_found_by_the_contents_of_what_it_mounts_from_a_stage() {
         assert_eq!(places_done(&run()), [""; 0], "{name}");
         // The content is the same, but not the attributes of the directory that is shown.
         change("mkdir /out && echo tool", "mkdir -m 700 /out && echo tool");
-        // Layers have whole seconds: within the same one, what is done again makes the same layer, and the rest is found.
-        std::thread::sleep(std::time::Duration::from_millis(1100));
+        next_second();
         let third = run();
         assert_eq!(places_done(&third), ["made 2", "2 1", "2 2", "2 3"], "{name}");
         assert!(third.stderr.contains("what stage made has to mount"), "{name}: {}", third.stderr);

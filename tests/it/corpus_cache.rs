@@ -43,6 +43,9 @@ pub(crate) fn check(case: &Case, cold: &Build, cache: &Scratch) {
     if warm.image().digest != cold.image().digest {
         failures.push("nothing is changed, and the image is another one".to_owned());
     }
+    if !case.settings.changes.is_empty() {
+        steps::next_second();
+    }
     for change in &case.settings.changes {
         let case = case.changed(change);
         let mut executor = corpus::executor(&case, Isolation::Namespace);

@@ -29,7 +29,7 @@ fn digest(isolation: Isolation, source: &Scratch, arguments: &[&str], epoch: Opt
 fn sources() -> [Scratch; 2] {
     let context = [("a", "a\n"), ("d/b", "b\n")];
     let first = source(DOCKERFILE, &context);
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    crate::support::steps::next_second();
     [first, source(DOCKERFILE, &context)]
 }
 

@@ -1,5 +1,7 @@
 //! What a build says of its steps, as a program reads it: from the metadata file.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::executor::Build;
@@ -48,4 +50,10 @@ pub(crate) fn done(build: &Build) -> Vec<String> {
 /// Returns the steps that were done, as `stage number`.
 pub(crate) fn places_done(build: &Build) -> Vec<String> {
     all(build).into_iter().filter(Step::is_done).map(|step| step.place).collect()
+}
+
+/// Waits until another second has begun. Layers have times of whole seconds: a step that is done again in the second in which it
+/// was first done makes the same layer, and the steps after it are found.
+pub(crate) fn next_second() {
+    std::thread::sleep(Duration::from_millis(1100));
 }
