@@ -41,7 +41,7 @@ fn put(entry: &Entry, content: &mut dyn Read, writer: &mut Writer) -> Result<(),
         EntryKind::Symlink { target } => writer.symlink(path, target, entry.mtime),
         EntryKind::HardLink { target } => {
             let target = writer.inside(target)?;
-            writer.hard_link(path, &target, entry.mtime)
+            writer.hard_link(path, &target, attributes)
         }
         EntryKind::Fifo => writer.fifo(path, attributes),
         EntryKind::CharacterDevice { major, minor } => {
@@ -101,6 +101,24 @@ mod tests {
             result.expect("unpacks");
             let read = |path| fs::read_to_string(directory.path().join("context").join(path)).expect("file");
             assert_eq!((read("d/f"), read("l"), read("h")), ("later".into(), "later".into(), "text".into()));
+        }
+    }
+
+    #[test]
+    fn the_entry_of_a_further_name_describes_the_file() {
+        use std::os::unix::fs::MetadataExt;
+        let mut bytes = archive(&[("f", tar::EntryType::Regular, "text"), ("h", tar::EntryType::Link, "f")]);
+        let header = tar::Header::from_byte_slice(&bytes[1024..1536]);
+        let mut header = header.clone();
+        header.set_mode(0o755);
+        header.set_mtime(8);
+        header.set_cksum();
+        bytes[1024..1536].copy_from_slice(header.as_bytes());
+        let (directory, result) = unpacked(&bytes);
+        result.expect("unpacks");
+        for name in ["f", "h"] {
+            let metadata = fs::metadata(directory.path().join("context").join(name)).expect("it is there");
+            assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o755, 8), "{name}");
         }
     }
 

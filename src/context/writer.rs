@@ -135,22 +135,29 @@ impl Writer {
         Ok(found.join(name))
     }
 
-    /// Puts a second name of a file there.
-    pub(super) fn hard_link(&mut self, path: &Path, target: &Path, mtime: Timestamp) -> Result<(), Error> {
+    /// Puts a second name of a file there, and gives the file these attributes, as other unpackers do.
+    pub(super) fn hard_link(&mut self, path: &Path, target: &Path, attributes: Attributes) -> Result<(), Error> {
         self.count(path, ENTRY_COST)?;
         self.check_parents(target)?;
         let refused = |reason| Error::Entry { path: path.to_owned(), reason };
-        match self.tree.stat(target)? {
+        let kind = match self.tree.stat(target)? {
             Some(stat) if stat.kind == FileKind::Directory => return Err(refused("it is a hard link to a directory")),
-            Some(_) => {}
+            Some(stat) => stat.kind,
             None => return Err(refused("it is a hard link to a file that is not in the context")),
-        }
+        };
         if path == target {
             return Err(refused("it is a hard link to itself"));
         }
-        let (directory, name) = self.place(path, mtime)?;
+        let (directory, name) = self.place(path, attributes.mtime)?;
         let (from, old) = self.tree.parent(target)?;
         directory.create_link(&name, &from, &old)?;
+        if let Some(device) = self.devices.get(target).copied() {
+            self.devices.insert(path.to_owned(), device);
+        }
+        if kind != FileKind::Symlink {
+            directory.set_mode(&name, permissions(attributes.mode))?;
+            directory.set_mtime(&name, attributes.mtime)?;
+        }
         Ok(())
     }
 
@@ -294,7 +301,7 @@ mod tests {
         let closed = Attributes { mode: 0o555, ..PLAIN };
         writer.directory(Path::new("a"), closed).expect("directory");
         writer.file(Path::new("a/b/c"), PLAIN, &mut &b"text"[..]).expect("file");
-        writer.hard_link(Path::new("a/d"), Path::new("a/b/c"), PLAIN.mtime).expect("link");
+        writer.hard_link(Path::new("a/d"), Path::new("a/b/c"), PLAIN).expect("link");
         writer.finish().expect("finish");
         let metadata = |path| fs::metadata(directory.path().join("context").join(path)).expect("metadata");
         assert_eq!(metadata("a").permissions().mode() & 0o777, 0o555);

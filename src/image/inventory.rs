@@ -128,6 +128,17 @@ impl Node {
         self.xattrs = entry.xattrs;
         self.source = Some(source);
     }
+
+    /// Takes over what the entry of a further name says: of the file's attributes the last entry counts, and extended ones
+    /// are added.
+    fn describe_again(&mut self, entry: Entry) {
+        let is_link = matches!(self.kind, EntryKind::Symlink { .. });
+        self.mode = if is_link { self.mode } else { entry.mode };
+        self.uid = entry.uid;
+        self.gid = entry.gid;
+        self.mtime = entry.mtime;
+        self.xattrs.extend(entry.xattrs);
+    }
 }
 
 impl Default for Inventory {
@@ -340,6 +351,7 @@ impl Inventory {
         };
         if let Some(existing) = self.node(directory).children.get(name).copied() {
             if target == Some(existing) {
+                self.node_mut(existing).describe_again(entry);
                 return Ok(());
             }
             if self.node(existing).is_directory() && entry.kind == EntryKind::Directory {
@@ -352,7 +364,10 @@ impl Inventory {
             Some(node) if self.node(node).links == 0 => {
                 return Err(refused(&entry.path, "it is a hard link to a file that it replaces"));
             }
-            Some(node) => node,
+            Some(node) => {
+                self.node_mut(node).describe_again(entry);
+                node
+            }
             None => self.add(|id| {
                 let mut node = Node::directory(id);
                 node.describe(entry, source);
@@ -557,7 +572,7 @@ mod tests {
         let image = image(&[&["a=600", "d/b == a", "c == d/b"], &["a=640"], &["e == c"], &[".wh.c"]]);
         assert_eq!(listing(&image), "a 1.0, d/ implied, d/b 0.0, e 0.0");
         let [a, b, e] = ["a", "d/b", "e"].map(|path| image.get(Path::new(path)).expect(path));
-        assert_eq!((b.id, b.mode, b.links), (e.id, 0o600, 2));
+        assert_eq!((b.id, b.mode, b.links), (e.id, 0o644, 2));
         assert_eq!((a.mode, a.links), (0o640, 1));
     }
 

@@ -3,6 +3,7 @@
 //! `YADOKARI_TEST_SEEDS=1000..1200` runs those seeds instead of the few that every run of the suite does. What buildah
 //! is known to do differently stands in [`generate`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde_json::Value;
@@ -63,7 +64,8 @@ fn differs(case: &Case, isolation: Isolation, verdict: &Verdict) -> Option<Strin
             let image = build.image();
             image.verify();
             let found = oracle::changes(case, &image, &Listing::of(&image));
-            let files = difference(changes, &found);
+            let (changes, found) = without_broken_links(changes, &found);
+            let files = difference(&changes, &found);
             let (config, found) = (in_order(config.clone()), in_order(image.runtime_config()));
             let config = if config == found { String::new() } else { format!("{config:#}\nis not\n{found:#}\n") };
             (!files.is_empty() || !config.is_empty()).then(|| files + &config)
@@ -91,6 +93,27 @@ fn in_order(mut config: Value) -> Value {
         config["WorkingDir"] = directory.trim_end_matches('/').into();
     }
     config
+}
+
+/// Takes out the names of files that are still one file in ours, and that a RUN has made two of in the oracle by writing to
+/// one name: there at least one name has what ours has, and another has not.
+fn without_broken_links(expected: &str, found: &str) -> (String, String) {
+    let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let by_name: BTreeMap<String, &str> = expected.lines().map(|line| (name(line), line)).collect();
+    let mut broken = BTreeSet::new();
+    for line in found.lines() {
+        let Some((_, names)) = line.split_once(" links=") else { continue };
+        let own = |line: &str| line.split_once(' ').map(|(_, rest)| rest.to_owned());
+        let ours = line.split_once(" links=").and_then(|(line, _)| own(line));
+        let theirs: BTreeSet<_> = names.split(',').map(|name| by_name.get(name).and_then(|line| own(line))).collect();
+        if theirs.len() > 1 && theirs.contains(&ours) {
+            broken.extend(names.split(',').map(str::to_owned));
+        }
+    }
+    let rest = |text: &str| {
+        text.lines().filter(|line| !broken.contains(&name(line))).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    (rest(expected), rest(found))
 }
 
 /// Tells whether buildah failed because a wildcard found nothing.

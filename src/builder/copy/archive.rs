@@ -43,6 +43,7 @@ impl Copier<'_, '_, '_> {
             };
             self.place_archived(entry, content, &destination)?;
         }
+        self.draft.settle_links();
         Ok(())
     }
 
@@ -50,13 +51,14 @@ impl Copier<'_, '_, '_> {
     fn place_archived(&mut self, entry: Entry, content: Content, root: &Path) -> Result<(), Error> {
         let Some(target) = self.archived_path(root, &entry.path)? else { return Ok(()) };
         let owner = self.owner.unwrap_or(Owner { uid: entry.uid, gid: entry.gid });
-        if let EntryKind::HardLink { target: linked } = &entry.kind {
-            let linked = self.archived_path(root, linked)?.unwrap_or_default();
-            return self.draft.put_hard_link(target, &linked);
-        }
         let mut xattrs = entry.xattrs;
         xattrs.retain(|name, _| !rootfs::is_foreign(name));
-        self.draft.put(Entry { path: target, uid: owner.uid, gid: owner.gid, xattrs, ..entry }, content, None)
+        let mut entry = Entry { path: target, uid: owner.uid, gid: owner.gid, xattrs, ..entry };
+        if let EntryKind::HardLink { target: linked } = &mut entry.kind {
+            *linked = self.archived_path(root, linked)?.unwrap_or_default();
+            return self.draft.put_hard_link(entry);
+        }
+        self.draft.put(entry, content, None)
     }
 
     /// Finds where an entry of an archive goes, and makes the directories above it; none for the archive's root.

@@ -102,6 +102,8 @@ pub(in crate::builder) struct Draft<'a> {
     /// The time that directories made on the way get.
     now: Timestamp,
     next_link: u64,
+    /// What the last entry of a file of an archive with several names says of it.
+    described: HashMap<Link, Entry>,
     /// The layers that earlier steps have copied from the same place.
     before: BTreeSet<u32>,
     epoch: Option<i64>,
@@ -119,7 +121,8 @@ impl<'a> Draft<'a> {
     /// Starts a layer over an image with these files.
     pub(in crate::builder) fn new(files: &'a mut Inventory, ignored: &'a Exclusions, now: Timestamp) -> Self {
         let (trail, plan, before) = (Trail::default(), LayerPlan::default(), BTreeSet::new());
-        Self { files, trail, plan, ignored, now, next_link: 0, before, epoch: None }
+        let described = HashMap::new();
+        Self { files, trail, plan, ignored, now, next_link: 0, described, before, epoch: None }
     }
 
     /// Takes note of files that the image has from these layers, so that they can be [left out](Self::leave_out); later
@@ -253,22 +256,48 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Puts a second name for a file into the layer.
+    /// Puts a second name for a file into the layer: an entry whose kind is a hard link.
+    ///
+    /// What it says of owner, mode, time and attributes counts for the file with all its names, once the links are
+    /// [settled](Self::settle_links): as in Docker and containerd, which link first and set these then.
     ///
     /// # Errors
     /// When there is no such file.
-    pub(super) fn put_hard_link(&mut self, path: PathBuf, target: &Path) -> Result<(), Error> {
+    pub(super) fn put_hard_link(&mut self, mut entry: Entry) -> Result<(), Error> {
+        let EntryKind::HardLink { target } = &entry.kind else { return self.put(entry, Content::None, None) };
         if let Some(planned) = self.plan.entries.get_mut(target) {
             let link = *planned.link.get_or_insert_with(|| {
                 self.next_link += 1;
                 Link { source: 0, file: LinkedFile::Own(self.next_link) }
             });
-            let (entry, content) = (Entry { path, ..planned.entry.clone() }, planned.content.clone());
+            let (before, content) = (self.described.get(&link).unwrap_or(&planned.entry), planned.content.clone());
+            let mut xattrs = before.xattrs.clone();
+            xattrs.append(&mut entry.xattrs);
+            let (mode, mtime) = match before.kind {
+                EntryKind::Symlink { .. } => (before.mode, before.mtime),
+                _ => (entry.mode, entry.mtime),
+            };
+            let entry = Entry { kind: before.kind.clone(), mode, mtime, xattrs, ..entry };
+            self.described.insert(link, entry.clone());
             return self.put(entry, content, Some(link));
         }
-        let Some(existing) = self.get(target) else { return Err(Error::NotFound { path: target.to_owned() }) };
-        let kind = EntryKind::HardLink { target: target.to_owned() };
-        self.put(Entry { path, kind, ..existing }, Content::None, None)
+        if self.get(target).is_none() {
+            return Err(Error::NotFound { path: target.to_owned() });
+        }
+        self.put(entry, Content::None, None)
+    }
+
+    /// Gives all names of a file what the last of them said.
+    pub(super) fn settle_links(&mut self) {
+        let described = std::mem::take(&mut self.described);
+        if described.is_empty() {
+            return;
+        }
+        for (path, planned) in &mut self.plan.entries {
+            if let Some(entry) = planned.link.and_then(|link| described.get(&link)) {
+                planned.entry = Entry { path: path.clone(), ..entry.clone() };
+            }
+        }
     }
 
     /// Returns the time that this layer's own directories and files get.

@@ -18,6 +18,7 @@
 //! | RUN in a VOLUME | is lost | not generated |
 //! | set-user-id bits of sources | are lost | not generated |
 //! | a destination that is a link | is replaced, unless a slash follows | a slash follows |
+//! | a file of a lower layer with several names that RUN writes to by one | is changed by that name alone (overlay) | the judge knows; [why](../../../../docs/buildkit.md) |
 //! | what is re-included in a directory that is left out | is not found, or the directory is made with 0755 | may happen |
 
 mod archive;
