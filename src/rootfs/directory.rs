@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, RawDir, Statx, Statx
 use rustix::io::Errno;
 
 use super::nest::Nest;
-use super::owners::least_mode;
+use super::owners::mode_on_disk;
 use super::{Device, Error, Owners};
 use crate::image::Timestamp;
 
@@ -298,7 +298,7 @@ impl Directory {
     pub fn set_mode(&self, name: &OsStr, mode: u16) -> Result<(), Error> {
         let Some(owners) = &self.owners else { return self.chmod(name, mode) };
         let stat = self.on_disk(name)?;
-        let real = mode | least_mode(stat.kind);
+        let real = mode_on_disk(stat.kind, mode);
         owners.change(stat.inode, |row| row.mode = (real != mode).then_some(mode));
         self.chmod(name, real)
     }

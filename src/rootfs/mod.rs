@@ -16,7 +16,7 @@ pub use duplicate::{Old, duplicate, part};
 pub use error::Error;
 pub use exclusions::{Exclusions, is_at_or_below};
 pub use holes::HoleWriter;
-pub use owners::{Owners, Row, is_for_root, least_mode};
+pub use owners::{Owners, Row, is_for_root, mode_on_disk};
 pub use pack::pack;
 pub use snapshot::Snapshot;
 pub use tree::{Device, Devices, Tree};

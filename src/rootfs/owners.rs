@@ -57,9 +57,10 @@ struct Rows {
     changed: HashSet<Inode>,
 }
 
-/// The bits that a file or a directory must have on the disk, so that whoever made it can work with it.
-pub fn least_mode(kind: FileKind) -> u16 {
-    if kind == FileKind::Directory { 0o700 } else { 0o600 }
+/// The mode that a file gets on the disk which RUN is told to have `mode`: whoever made it can work with it, and set-id bits
+/// are in the table alone, since the kernel would take them from a file that RUN's root writes to.
+pub fn mode_on_disk(kind: FileKind, mode: u16) -> u16 {
+    mode & 0o777 | if kind == FileKind::Directory { 0o700 } else { 0o600 }
 }
 
 /// Tells whether only root may set this attribute.

@@ -30,10 +30,7 @@ fn random_builds_with_a_cache_are_those_without() {
     if !Isolation::Namespace.allowed("differential: random builds with a cache") {
         return;
     }
-    let seeds = scratch::variable("YADOKARI_TEST_SEEDS").map_or(SEEDS, |text| {
-        let (first, end) = text.split_once("..").expect("write FIRST..END");
-        first.parse().expect("a number")..end.parse().expect("a number")
-    });
+    let seeds = scratch::seeds(SEEDS);
     let cache = Scratch::new("cache");
     let mut failures = Vec::new();
     for seed in seeds {

@@ -11,7 +11,7 @@ use crate::support::isolation::Isolation;
 use crate::support::listing::Listing;
 use crate::support::pod::Pod;
 use crate::support::process::{self, SHORT};
-use crate::support::scratch::Scratch;
+use crate::support::scratch::{self, Scratch};
 use crate::support::source::source;
 
 /// Pods of the users that clusters give, all without capabilities, with a read-only or a writable root.
@@ -119,6 +119,34 @@ fn compiled(name: &str) -> Vec<u8> {
     command.args(["-static", "-O1", "-Wall", "-pthread", "-o"]).arg(scratch.join(name)).arg(text);
     process::run(&mut command, SHORT).success();
     fs::read(scratch.join(name)).expect("it was made")
+}
+
+/// `YADOKARI_TEST_SEEDS=100..200` makes those sequences instead of the few that every run of the suite makes.
+#[test]
+fn random_calls_give_what_the_kernel_gives() {
+    // `chroot` isolation has no /proc.
+    let isolations = [Isolation::Container, Isolation::Mediated];
+    if !isolations.into_iter().all(|isolation| isolation.allowed("mediated: random calls")) {
+        return;
+    }
+    for seed in scratch::seeds(1..6) {
+        let text = format!("FROM $BASE\nCOPY --chmod=755 calls /calls\nRUN [\"/calls\", \"{seed}\", \"60\"]\n");
+        let source = source(&text, &[]);
+        source.file("context/calls", compiled("calls"));
+        let [expected, found] = isolations.map(|isolation| {
+            let build = Executor::new(isolation, source.path()).only_layout().run().expect(0);
+            let lines = build.stdout.lines().chain(build.stderr.lines());
+            let lines: Vec<String> = lines.filter_map(|line| line.find("# ").map(|at| line[at..].to_owned())).collect();
+            assert!(lines.len() > 600, "seed {seed} in {}: {} calls", isolation.name(), lines.len());
+            lines
+        });
+        let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found);
+        if let Some(place) = differs {
+            let before = expected[place.saturating_sub(20)..place].join("\n");
+            panic!("seed {seed}:\n{before}\nthe kernel: {}\nmediated: {}", expected[place], found[place]);
+        }
+        assert_eq!(expected.len(), found.len(), "seed {seed}");
+    }
 }
 
 #[test]

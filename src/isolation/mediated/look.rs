@@ -20,27 +20,34 @@ pub(super) struct Look {
     pub(super) follow: bool,
     /// Whether no path at all means the descriptor itself.
     pub(super) or_itself: bool,
+    /// Whether that must be more than a place (`O_PATH`).
+    pub(super) opened: bool,
 }
 
 impl Look {
     pub(super) fn following(path: u64) -> Self {
-        Self { path, follow: true, or_itself: false }
+        Self { path, follow: true, or_itself: false, opened: false }
     }
 
     pub(super) fn at_link(path: u64) -> Self {
-        Self { path, follow: false, or_itself: false }
+        Self { path, follow: false, or_itself: false, opened: false }
     }
 
     /// By the flags of calls that end in `at`.
     pub(super) fn with(path: u64, flags: u32) -> Self {
         let flags = AtFlags::from_bits_retain(flags);
         let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-        Self { path, follow, or_itself: flags.contains(AtFlags::EMPTY_PATH) }
+        Self { path, follow, or_itself: flags.contains(AtFlags::EMPTY_PATH), opened: false }
     }
 
     /// The descriptor itself.
     pub(super) fn itself() -> Self {
-        Self { path: 0, follow: true, or_itself: true }
+        Self { path: 0, follow: true, or_itself: true, opened: false }
+    }
+
+    /// The descriptor itself, which is open for reading or writing.
+    pub(super) fn opened() -> Self {
+        Self { opened: true, ..Self::itself() }
     }
 }
 
@@ -50,6 +57,9 @@ impl Supervisor {
         let path =
             if look.path == 0 && look.or_itself { std::ffi::OsString::new() } else { call.read_path(look.path)? };
         if path.is_empty() {
+            if look.opened {
+                start.check_opened()?;
+            }
             return if look.or_itself { start.open().map(Found::from) } else { Err(Errno::NOENT) };
         }
         match self.view.find(who, start, &path, look.follow)? {

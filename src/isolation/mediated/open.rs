@@ -7,10 +7,11 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::names::End;
 use super::people::{Credentials, FOWNER};
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::Call;
-use super::view::{self, Found, Kind, Special, Split, Start, Where, again, inode, is_directory, is_link, kind, reopen};
+use super::view::{self, Found, Kind, Special, Start, Where, again, is_directory, is_link, kind, reopen};
 use super::{machine, processes};
 
 /// What is asked for.
@@ -22,7 +23,11 @@ pub(super) struct Wanted {
 
 impl Wanted {
     pub(super) fn new(flags: u32, mode: u32) -> Self {
-        Self { flags: OFlags::from_bits_retain(flags), mode: mode & 0o7777 }
+        let mut flags = OFlags::from_bits_retain(flags);
+        if flags.contains(OFlags::PATH) {
+            flags &= OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        }
+        Self { flags, mode: mode & 0o7777 }
     }
 
     fn closes(self) -> bool {
@@ -36,11 +41,19 @@ impl Wanted {
         write
             | if mode == OFlags::WRONLY {
                 2
-            } else if mode == OFlags::RDWR {
-                6
-            } else {
+            } else if mode == OFlags::RDONLY {
                 4
+            } else {
+                6
             }
+    }
+
+    /// Fails for flags that exclude each other, as Linux 6.4 and later.
+    fn check(self) -> Result<(), Errno> {
+        let makes_directory = self.flags.contains(OFlags::CREATE | OFlags::DIRECTORY);
+        let is_unnamed = self.flags.bits() & (OFlags::TMPFILE.bits() & !OFlags::DIRECTORY.bits()) != 0;
+        let opens_unnamed = self.flags.contains(OFlags::TMPFILE) && self.writes();
+        if makes_directory || is_unnamed && !opens_unnamed { Err(Errno::INVAL) } else { Ok(()) }
     }
 
     fn writes(self) -> bool {
@@ -56,22 +69,24 @@ impl Wanted {
 impl Supervisor {
     pub(super) fn open(&mut self, call: &Call, start: &Start, path: u64, wanted: Wanted) -> Outcome {
         let path = call.read_path(path)?;
+        wanted.check()?;
         // O_TMPFILE is more than one bit, one of which is O_DIRECTORY.
         if wanted.flags.contains(OFlags::TMPFILE) {
             return self.open_unnamed(call, start, &path, wanted);
+        }
+        if wanted.flags.contains(OFlags::CREATE)
+            && view::split(&path).is_some_and(|split| split.slash)
+            && let End::Name(_) = self.end_of(call, start, &path)?
+        {
+            return Err(Errno::ISDIR);
         }
         let exclusive = wanted.flags.contains(OFlags::CREATE | OFlags::EXCL);
         let follow = !(wanted.flags.contains(OFlags::NOFOLLOW) || exclusive);
         match self.view.find(&call.who, start, &path, follow)? {
             Where::There(_) if exclusive => Err(Errno::EXIST),
-            Where::There(found) if wanted.flags.contains(OFlags::PATH) => {
-                self.open_place(call, start, &path, found, wanted)
-            }
+            Where::There(found) if wanted.flags.contains(OFlags::PATH) => self.open_place(call, found, wanted),
             Where::There(found) => self.open_existing(call, found, wanted),
             Where::Missing { parent, name } if wanted.flags.contains(OFlags::CREATE) => {
-                if path.as_encoded_bytes().ends_with(b"/") {
-                    return Err(Errno::ISDIR);
-                }
                 self.create(call, &parent, &name, wanted)
             }
             Where::Missing { .. } => Err(Errno::NOENT),
@@ -87,11 +102,11 @@ impl Supervisor {
         }
         let real = rustix::fs::fstat(&found.at)?;
         let (told, row) = self.view.told(real);
-        if is_link(&real) {
-            return Err(Errno::LOOP);
-        }
         if wanted.flags.contains(OFlags::DIRECTORY) && !is_directory(&real) {
             return Err(Errno::NOTDIR);
+        }
+        if is_link(&real) {
+            return Err(Errno::LOOP);
         }
         if is_directory(&real) && (wanted.writes() || wanted.flags.contains(OFlags::CREATE)) {
             return Err(Errno::ISDIR);
@@ -116,11 +131,8 @@ impl Supervisor {
                 hand(reopen(&found.at, wanted.on_existing().difference(OFlags::NOATIME))?, wanted)
             }
             _ => {
-                if wanted.writes() && !row.attributes.is_empty() {
-                    // Who writes to a file takes its capabilities.
-                    self.view
-                        .owners
-                        .change(inode(&real), |row| drop(row.attributes.remove(super::attributes::CAPABILITY)));
+                if wanted.writes() {
+                    self.written(&call.who, &real);
                 }
                 hand(reopen(&found.at, wanted.on_existing())?, wanted)
             }
@@ -177,7 +189,16 @@ impl Supervisor {
             | OFlags::NOCTTY;
         let opened = rustix::fs::openat(&parent.at, name, flags, Mode::from_raw_mode(mode & 0o777 | 0o600))?;
         self.made(&call.who, &parent.at, &opened, Some(mode))?;
+        self.made_for_writing(call, &opened, wanted)?;
         hand(opened, wanted)
+    }
+
+    /// Takes from a new file what the first write would take.
+    fn made_for_writing(&self, call: &Call, opened: &OwnedFd, wanted: Wanted) -> Result<(), Errno> {
+        if wanted.flags & OFlags::ACCMODE != OFlags::RDONLY {
+            self.written(&call.who, &rustix::fs::fstat(opened)?);
+        }
+        Ok(())
     }
 
     fn open_unnamed(&mut self, call: &Call, start: &Start, path: &OsStr, wanted: Wanted) -> Outcome {
@@ -185,37 +206,32 @@ impl Supervisor {
         if parent.special.is_some() {
             return Err(Errno::OPNOTSUPP);
         }
+        if !is_directory(&rustix::fs::fstat(&parent.at)?) {
+            return Err(Errno::NOTDIR);
+        }
         self.check_change(&call.who, &parent)?;
         let mode = wanted.mode & !call.label.umask;
         let flags = wanted.flags | OFlags::CLOEXEC;
         let opened = rustix::fs::open(again(&parent.at), flags, Mode::from_raw_mode(mode & 0o777 | 0o600))?;
         self.made(&call.who, &parent.at, &opened, Some(mode))?;
+        self.made_for_writing(call, &opened, wanted)?;
         hand(opened, wanted)
     }
 
     /// Gives a place that is not opened. The kernel gives no such descriptor away, so that the task opens it itself where
     /// nothing else will do.
-    fn open_place(&mut self, call: &Call, start: &Start, path: &OsStr, found: Found, wanted: Wanted) -> Outcome {
+    fn open_place(&mut self, call: &Call, found: Found, wanted: Wanted) -> Outcome {
         let stat = rustix::fs::fstat(&found.at)?;
         if wanted.flags.contains(OFlags::DIRECTORY) && !is_directory(&stat) {
             return Err(Errno::NOTDIR);
         }
-        let plain = Wanted { flags: wanted.flags & (OFlags::CLOEXEC | OFlags::DIRECTORY), mode: 0 };
-        match kind(&stat) {
-            libc::S_IFDIR => {
-                self.fill(&found.at);
-                hand(reopen(&found.at, OFlags::RDONLY | OFlags::DIRECTORY)?, plain)
-            }
-            libc::S_IFREG if !found.is_made_up() => hand(reopen(&found.at, OFlags::RDONLY)?, plain),
-            _ if found.special.is_some() => self.open_existing(call, found, plain),
-            _ => {
-                let Some(Split { before, name, slash: false }) = view::split(path) else { return Err(Errno::NOENT) };
-                let Where::There(parent) = self.view.find(&call.who, start, before, true)? else {
-                    return Err(Errno::NOENT);
-                };
-                self.open_place_itself(call, &parent.at, name, wanted)
-            }
+        self.fill(&found.at);
+        if let (None, Ok((parent, name))) = (&found.special, self.view.name_of(&found.at)) {
+            return self.open_place_itself(call, &parent, &name, wanted);
         }
+        // The root, the root of a mount, or what has no name any more.
+        let plain = Wanted { flags: wanted.flags & (OFlags::CLOEXEC | OFlags::DIRECTORY), mode: 0 };
+        self.open_existing(call, found, plain)
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
+use super::names::Named;
 use super::rewrite::Finish;
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::{Call, number};
@@ -108,11 +109,11 @@ impl Supervisor {
         let start = Start::Directory(call.task.as_raw());
         let Where::There(found) = self.view.find(&call.who, &start, path, true)? else { return Err(Errno::NOENT) };
         let stat = self.view.stat(&found.at)?;
-        if kind(&stat) != libc::S_IFSOCK {
-            return Err(Errno::CONNREFUSED);
-        }
         if !call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 2) {
             return Err(Errno::ACCESS);
+        }
+        if kind(&stat) != libc::S_IFSOCK {
+            return Err(Errno::CONNREFUSED);
         }
         let name = self.sockets.name();
         let address = self.sockets.address(&name)?;
@@ -159,10 +160,9 @@ impl Supervisor {
             Address::Path(path) => path,
         };
         let start = Start::Directory(call.task.as_raw());
-        let (parent, wanted) = match self.view.find(&call.who, &start, &path, false)? {
-            Where::There(_) => return Err(Errno::ADDRINUSE),
-            Where::Missing { parent, name } => (parent, name),
-        };
+        let Named { parent, name: wanted, .. } = self
+            .vacant_name(call, &start, &path, false)
+            .map_err(|errno| if errno == Errno::EXIST { Errno::ADDRINUSE } else { errno })?;
         self.check_change(&call.who, &parent)?;
         let name = self.sockets.name();
         let bytes = self.sockets.address(&name)?;

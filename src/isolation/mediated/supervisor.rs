@@ -195,15 +195,15 @@ impl Supervisor {
         match call.number {
             libc::SYS_chown => self.chown(call, here, Look::following(a), [second, third]),
             libc::SYS_lchown => self.chown(call, here, Look::at_link(a), [second, third]),
-            libc::SYS_fchown => self.chown(call, first, Look::itself(), [second, third]),
+            libc::SYS_fchown => self.chown(call, first, Look::opened(), [second, third]),
             libc::SYS_fchownat => self.chown(call, first, Look::with(b, call.unsigned(4)), [third, call.unsigned(3)]),
             libc::SYS_chmod => self.chmod(call, here, Look::following(a), second),
-            libc::SYS_fchmod => self.chmod(call, first, Look::itself(), second),
+            libc::SYS_fchmod => self.chmod(call, first, Look::opened(), second),
             libc::SYS_fchmodat => self.chmod(call, first, Look::following(b), third),
             libc::SYS_fchmodat2 => self.chmod(call, first, Look::with(b, call.unsigned(3)), third),
             libc::SYS_utimensat => {
                 let times = read_times(call, call.argument(2), 1)?;
-                let look = if b == 0 { Look::itself() } else { Look::with(b, call.unsigned(3)) };
+                let look = if b == 0 { Look::opened() } else { Look::with(b, call.unsigned(3)) };
                 self.set_times(call, first, look, times)
             }
             libc::SYS_utimes => self.set_times(call, here, Look::following(a), read_times(call, b, 1000)?),
@@ -214,16 +214,16 @@ impl Supervisor {
             libc::SYS_truncate => self.truncate(call),
             libc::SYS_setxattr => self.set_attribute(call, here, Look::following(a)),
             libc::SYS_lsetxattr => self.set_attribute(call, here, Look::at_link(a)),
-            libc::SYS_fsetxattr => self.set_attribute(call, first, Look::itself()),
+            libc::SYS_fsetxattr => self.set_attribute(call, first, Look::opened()),
             libc::SYS_getxattr => self.get_attribute(call, here, Look::following(a)),
             libc::SYS_lgetxattr => self.get_attribute(call, here, Look::at_link(a)),
-            libc::SYS_fgetxattr => self.get_attribute(call, first, Look::itself()),
+            libc::SYS_fgetxattr => self.get_attribute(call, first, Look::opened()),
             libc::SYS_listxattr => self.list_attributes(call, here, Look::following(a)),
             libc::SYS_llistxattr => self.list_attributes(call, here, Look::at_link(a)),
-            libc::SYS_flistxattr => self.list_attributes(call, first, Look::itself()),
+            libc::SYS_flistxattr => self.list_attributes(call, first, Look::opened()),
             libc::SYS_removexattr => self.remove_attribute(call, here, Look::following(a)),
             libc::SYS_lremovexattr => self.remove_attribute(call, here, Look::at_link(a)),
-            libc::SYS_fremovexattr => self.remove_attribute(call, first, Look::itself()),
+            libc::SYS_fremovexattr => self.remove_attribute(call, first, Look::opened()),
             _ => self.answer_others(call),
         }
     }

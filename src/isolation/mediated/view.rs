@@ -272,6 +272,17 @@ impl View {
         real_path(at).and_then(|path| self.place_of(&path)).map_or(0, |(index, _)| index)
     }
 
+    /// Returns the directory that a held file is in, and its name there.
+    pub(super) fn name_of(&self, at: &OwnedFd) -> Result<(OwnedFd, OsString), Errno> {
+        let path = real_path(at).ok_or(Errno::NOENT)?;
+        let (parent, name) = (path.parent().ok_or(Errno::NOENT)?, path.file_name().ok_or(Errno::NOENT)?);
+        let (index, rest) = self.place_of(parent).ok_or(Errno::NOENT)?;
+        let rest = if rest.as_os_str().is_empty() { ".".into() } else { rest };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let parent = openat2(self.mounts[index].root.as_fd(), rest.as_os_str(), PLACE, resolve)?;
+        Ok((parent, name.to_owned()))
+    }
+
     /// Fails where a file lies in a mount that is only to be read.
     pub(super) fn check_writable(&self, found: &Found) -> Result<(), Errno> {
         if self.mounts.iter().any(|mount| mount.read_only) && self.mounts[self.mount_of(&found.at)].read_only {
@@ -300,6 +311,15 @@ impl Start {
         }
     }
 
+    /// Fails for a descriptor that only holds a place: what it holds cannot be changed or read by it.
+    pub(super) fn check_opened(&self) -> Result<(), Errno> {
+        let Self::Descriptor(task, number) = self else { return Ok(()) };
+        let text = std::fs::read_to_string(format!("/proc/{task}/fdinfo/{number}")).map_err(|_| Errno::BADF)?;
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).unwrap_or_default();
+        if OFlags::from_bits_retain(flags).contains(OFlags::PATH) { Err(Errno::BADF) } else { Ok(()) }
+    }
+
     fn link(&self) -> PathBuf {
         match self {
             Self::Directory(task) => PathBuf::from(format!("/proc/{task}/cwd")),
@@ -312,6 +332,9 @@ impl Start {
         let missing = if matches!(self, Self::Directory(_)) { Errno::NOENT } else { Errno::BADF };
         let real = rustix::fs::readlink(self.link(), Vec::new()).map_err(|_| missing)?;
         let bytes = real.into_bytes();
+        if matches!(self, Self::Descriptor(..)) && !is_directory(&rustix::fs::fstat(self.open()?)?) {
+            return Err(Errno::NOTDIR);
+        }
         if bytes.ends_with(b" (deleted)") {
             return Err(Errno::NOENT);
         }

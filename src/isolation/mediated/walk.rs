@@ -75,9 +75,7 @@ fn begin<'a>(
 }
 
 fn parts(path: &[u8]) -> impl Iterator<Item = OsString> {
-    path.split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty() && *name != b".")
-        .map(|name| OsString::from_vec(name.to_vec()))
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(|name| OsString::from_vec(name.to_vec()))
 }
 
 fn level(mounted: &Mounted) -> Result<Level, Errno> {
@@ -95,6 +93,9 @@ impl Walk<'_> {
                 return Err(Errno::NAMETOOLONG);
             }
             self.check_search()?;
+            if name == "." {
+                continue;
+            }
             if name == ".." {
                 if self.levels.len() > 1 {
                     self.levels.pop();

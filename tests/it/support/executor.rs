@@ -318,9 +318,12 @@ impl Executor {
 
     fn furnish(&self, mut pod: Pod, scratch: &Scratch) -> Pod {
         if self.isolation == Isolation::Mediated && self.source.starts_with(scratch::root()) {
-            // As if another step of the pod's user had fetched them. Who gives files away takes their set-id bits.
-            let script = "find . -perm /6000 -type f -printf '%m %p\n' >\"$1\"; chown -R -h 65532:65532 .
-                while read -r mode file; do chmod \"$mode\" \"$file\"; done <\"$1\"";
+            // As if another step of the pod's user had fetched them. Who gives files away takes their set-id bits and capabilities.
+            let script = "find . -perm /6000 -type f -printf '%m %p\n' >\"$1\"
+                getfattr --absolute-names -h -P -R -d -e hex -m ^security.capability . >\"$1.xattr\"
+                chown -R -h 65532:65532 .
+                while read -r mode file; do chmod \"$mode\" \"$file\"; done <\"$1\"
+                setfattr -h --restore=\"$1.xattr\"";
             let list = scratch.join("set-id");
             let mut chown = Command::new("sh");
             chown.args(["-ec", script, "sh"]).arg(&list).current_dir(&self.source);

@@ -1,6 +1,7 @@
 //! Scratch directories, on tmpfs where there is one: creating a file on a cloud disk costs half a millisecond.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -72,6 +73,14 @@ pub(crate) fn root() -> &'static Path {
 #[expect(clippy::disallowed_methods, reason = "the tests' own switches, not the executor's")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Returns the seeds of random tests: those of `YADOKARI_TEST_SEEDS=FIRST..END`, or the few of every run.
+pub(crate) fn seeds(few: Range<u64>) -> Range<u64> {
+    variable("YADOKARI_TEST_SEEDS").map_or(few, |text| {
+        let (first, end) = text.split_once("..").expect("write FIRST..END");
+        first.parse().expect("a number")..end.parse().expect("a number")
+    })
 }
 
 fn default_parent() -> PathBuf {
