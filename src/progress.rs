@@ -54,6 +54,13 @@ pub enum StepResult {
     },
     /// It is known from the cache that it makes no layer.
     CachedNoLayer,
+    /// Another stage did the same from the same files, once for both.
+    Alike {
+        /// What the step is called there.
+        step: StepId,
+        /// The compressed layer's digest, and its size in bytes; none where it made none.
+        layer: Option<(Digest, u64)>,
+    },
     /// It changed nothing but the configuration.
     NoLayer,
 }

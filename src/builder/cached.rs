@@ -97,6 +97,15 @@ impl StageCache {
         Self { origin: "the stage it is based on", trail: Vec::new(), ..finished.cached.clone() }
     }
 
+    /// Goes on after a step that another stage did from the same state; `by` is what the step is called there, and `id`
+    /// here.
+    pub(super) fn follow(&mut self, other: Self, by: &StepId, id: &StepId) {
+        let mut trail = std::mem::take(&mut self.trail);
+        let known = other.trail.last().filter(|known| known.number == by.number).cloned();
+        trail.extend(known.map(|known| TrailStep { stage: id.stage.clone(), number: id.number, ..known }));
+        *self = Self { trail, ..other };
+    }
+
     pub(super) fn advance(&mut self, effect: &CacheKey) {
         self.state = keys::state_after(&self.state, effect);
         self.origin = "an earlier step";
@@ -208,10 +217,21 @@ impl Shared<'_> {
         }
     }
 
-    /// Takes a result that was found: as a layer, and as part of what is on disk and what is known already.
+    /// Takes a result that was found.
     pub(super) fn reuse(&self, progress: &mut Progress, step: &Step, hit: &Hit) -> Result<StepResult, Error> {
+        self.adopt(progress, hit.layer.as_ref())?;
+        self.record(progress, step, hit.layer.clone(), hit.entry.created.clone());
+        Ok(match &hit.layer {
+            layer if hit.made_now => super::stage::made(layer.as_ref()),
+            Some(layer) => StepResult::Cached { digest: layer.descriptor.digest.clone(), size: layer.descriptor.size },
+            None => StepResult::CachedNoLayer,
+        })
+    }
+
+    /// Takes a layer that this stage has not made: as part of what is on disk and what is known already.
+    pub(super) fn adopt(&self, progress: &mut Progress, layer: Option<&Layer>) -> Result<(), Error> {
         let is_seen = self.is_seen_by_run(progress);
-        if let Some(layer) = &hit.layer {
+        if let Some(layer) = layer {
             match (&mut progress.live, &mut progress.files) {
                 (Some(live), files) => {
                     let inventory = live.unpack(self.services, layer, is_seen)?;
@@ -222,12 +242,7 @@ impl Shared<'_> {
                 (None, files) => *files = None,
             }
         }
-        self.record(progress, step, hit.layer.clone(), hit.entry.created.clone());
-        Ok(match &hit.layer {
-            layer if hit.made_now => super::stage::made(layer.as_ref()),
-            Some(layer) => StepResult::Cached { digest: layer.descriptor.digest.clone(), size: layer.descriptor.size },
-            None => StepResult::CachedNoLayer,
-        })
+        Ok(())
     }
 
     /// Keeps a result, found or made, and takes note of it for the steps that follow.

@@ -24,6 +24,7 @@ mod layers;
 mod layout;
 mod lint;
 mod mounts;
+mod once;
 mod origin;
 mod platforms;
 mod preview;

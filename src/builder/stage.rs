@@ -11,7 +11,7 @@ use crate::oci::{History, ImageConfig, Platform};
 use crate::outcome::StepDone;
 use crate::output::Uploads;
 use crate::plan::{Action, Bases, BuildPlan, Stage, StageBase, StageId, Step};
-use crate::progress::{Event, Phase, StepId, StepResult};
+use crate::progress::{Event, Miss, Phase, StepId, StepResult};
 use crate::request::{BuildRequest, Snapshots};
 
 use crate::rootfs::Exclusions;
@@ -20,6 +20,7 @@ use super::again::Copied;
 use super::attempt::Setting;
 use super::cached::{self, Caching, StageCache};
 use super::existing::BuildKey;
+use super::once::{Once, Turn};
 use super::run::Live;
 use super::schedule::Schedule;
 use super::seals::Seals;
@@ -50,6 +51,7 @@ pub(super) struct Shared<'a> {
     /// The key of the build, where its image is to be found by it.
     pub(super) asked: Option<&'a BuildKey>,
     pub(super) seals: Seals,
+    pub(super) once: Once,
 }
 
 /// A stage that is done.
@@ -188,6 +190,7 @@ impl<'a> Shared<'a> {
             caching: Caching::new(request, services),
             asked: None,
             seals: Seals::default(),
+            once: Once::new(plan),
         }
     }
 
@@ -201,6 +204,11 @@ impl Progress {
     /// Says who of the build reads a context now; `mount` is 0 for a step that copies.
     pub(super) fn reader(&self, mount: usize) -> Reader {
         Reader { stage: self.id.0, step: self.done, mount }
+    }
+
+    /// Returns how many steps are done.
+    pub(super) fn steps_done(&self) -> usize {
+        self.done
     }
 }
 
@@ -309,6 +317,38 @@ impl Shared<'_> {
         }
         let start = Instant::now();
         self.services.reporter.report(Event::StepStarted { step: id, text: &step.text });
+        let layers = progress.image.layers.len();
+        let (result, miss) = match self.take_turn(progress, step, id)? {
+            Turn::Alone => {
+                let (_, result, miss) = self.find_or_do(progress, step, id)?;
+                (result, miss)
+            }
+            Turn::Mine(state) => {
+                let (layer, result, miss) = self.find_or_do(progress, step, id)?;
+                self.made_once(state, progress, id, (layer.as_ref(), &result));
+                (result, miss)
+            }
+            Turn::Taken(result) => (result, None),
+        };
+        if matches!(step.action, Action::Copy(_)) && progress.image.layers.len() > layers {
+            let layer = u32::try_from(layers).unwrap_or(u32::MAX);
+            progress.copied.push(Copied { layer, stage: progress.id, step: progress.done });
+        }
+        progress.done += 1;
+        let elapsed = start.elapsed();
+        self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });
+        let (line, text) = (step.span.first_line, step.text.clone());
+        progress.steps.push(StepDone { step: id.clone(), line, text, result, miss, elapsed });
+        Ok(())
+    }
+
+    /// Takes a step's result from the cache, or does it.
+    fn find_or_do(
+        &self,
+        progress: &mut Progress,
+        step: &Step,
+        id: &StepId,
+    ) -> Result<(Option<Layer>, StepResult, Option<Miss>), Error> {
         let mut sought = self.seek(progress, step, id)?;
         let witness = sought.as_ref().map(|sought| &sought.witness).or(self.asked.map(|asked| &asked.witness));
         let (layer, result) = match sought.as_ref().and_then(cached::Sought::hit) {
@@ -320,18 +360,7 @@ impl Shared<'_> {
         };
         let miss = sought.as_mut().and_then(|sought| sought.miss.take());
         self.settle(progress, step, id, sought, layer.as_ref());
-        if let (Some(_), Action::Copy(_), Some(number)) =
-            (&layer, &step.action, progress.image.layers.len().checked_sub(1))
-        {
-            let layer = u32::try_from(number).unwrap_or(u32::MAX);
-            progress.copied.push(Copied { layer, stage: progress.id, step: progress.done });
-        }
-        progress.done += 1;
-        let elapsed = start.elapsed();
-        self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });
-        let (line, text) = (step.span.first_line, step.text.clone());
-        progress.steps.push(StepDone { step: id.clone(), line, text, result, miss, elapsed });
-        Ok(())
+        Ok((layer, result, miss))
     }
 
     fn do_step(

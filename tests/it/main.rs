@@ -65,6 +65,7 @@ mod results;
 mod run_mounts;
 mod run_ports;
 mod secrets;
+mod stages_alike;
 mod support;
 mod transport;
 mod twice;

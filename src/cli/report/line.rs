@@ -150,6 +150,17 @@ pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elap
             format!("Using caching version of cmd: {text} (CACHED: no layer)"),
             json!({ "result": "cached" }),
         ),
+        StepResult::Alike { step, layer } => {
+            let by = step_name(step);
+            let (made, facts) = match layer {
+                Some((digest, size)) => (
+                    format!("layer {}, {}", short(digest), units::bytes(*size)),
+                    json!({ "result": "shared", "with": by, "digest": digest, "size": size }),
+                ),
+                None => ("no layer".to_owned(), json!({ "result": "shared", "with": by })),
+            };
+            (Verbosity::Info, format!("the same as {by}, done once: {made}"), facts)
+        }
         // Of ENV and its like there is nothing to tell; of a RUN that took its time there is.
         StepResult::NoLayer if elapsed >= Duration::from_secs(1) => {
             (Verbosity::Info, format!("done in {took}: no layer"), json!({ "result": "no_layer" }))

@@ -59,7 +59,7 @@ impl Tally {
         let cached = result.is_cached();
         let saved = match result {
             StepResult::Cached { size, .. } => *size,
-            StepResult::Layer { .. } | StepResult::CachedNoLayer | StepResult::NoLayer => 0,
+            StepResult::Layer { .. } | StepResult::CachedNoLayer | StepResult::Alike { .. } | StepResult::NoLayer => 0,
         };
         // A build that begins again has done only what it did in the end.
         let place = self.steps.last_key_value().map_or(0, |(last, _)| last + 1);

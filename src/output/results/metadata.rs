@@ -74,6 +74,7 @@ fn step(done: &StepDone) -> Value {
         StepResult::Layer { digest, size } => ("built", Some((digest, size))),
         StepResult::Cached { digest, size } => ("cached", Some((digest, size))),
         StepResult::CachedNoLayer => ("cached", None),
+        StepResult::Alike { step: _, layer } => ("shared", layer.as_ref().map(|(digest, size)| (digest, size))),
         StepResult::NoLayer => ("none", None),
     };
     let mut value = json!({

@@ -13,19 +13,24 @@ pub(crate) struct Step {
     pub(crate) place: String,
     /// The instruction, on one line.
     pub(crate) instruction: String,
-    /// `cached`, `built` or `none`.
+    /// `cached`, `built`, `shared` or `none`.
     cache: String,
     /// Whether it was looked for in a cache and not found.
     missed: bool,
 }
 
 impl Step {
+    /// Tells whether another stage did it for this one.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.cache == "shared"
+    }
+
     /// Tells whether it was done: carried out rather than found, or nothing at all.
     pub(crate) fn is_done(&self) -> bool {
         let keyword = self.instruction.split_whitespace().next().unwrap_or_default().to_uppercase();
         // These always do something; others may only change the configuration.
         let does_something = ["RUN", "COPY", "ADD"].contains(&keyword.as_str());
-        self.missed || self.cache == "built" || does_something && self.cache != "cached"
+        self.missed || self.cache == "built" || does_something && !["cached", "shared"].contains(&self.cache.as_str())
     }
 }
 
