@@ -7,7 +7,8 @@ set -eu
 
 directory=$1
 shift
-mkdir -p "$directory/skeleton/kaniko/.docker" "$directory/skeleton/workspace" "$directory/skeleton/root" \
+# All directories are made here: those that COPY makes on the way to a file get the mode of the file.
+mkdir -p "$directory/skeleton/kaniko/.docker" "$directory/skeleton/kaniko/ssl/certs" "$directory/skeleton/workspace" "$directory/skeleton/root" \
     "$directory/skeleton/tmp"
 # Go's programs (credential helpers) ask /etc/hosts before they ask a server only where this says so, as in kaniko's image.
 mkdir -p "$directory/skeleton/etc"

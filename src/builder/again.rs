@@ -14,7 +14,7 @@ use crate::image::Inventory;
 use crate::plan::{Action, CopyFrom, CopySource, CopyStep, StageId, Unpack};
 use crate::request::Snapshots;
 
-use super::copy::{Aside, Content, Copier, Draft, Source};
+use super::copy::{Aside, Content, Copier, Draft, Sockets, Source};
 use super::stage::{Progress, Shared};
 
 /// A COPY or ADD whose layer the image has.
@@ -76,7 +76,7 @@ impl Shared<'_> {
                 sources: 0,
                 added: &[],
                 observer: None,
-                sockets: 0,
+                sockets: Sockets::default(),
             };
             // What cannot be copied any more tells nothing: then all of it is in the layer again.
             if { copier }.copy().is_err() {

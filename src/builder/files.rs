@@ -13,7 +13,7 @@ use crate::rootfs::{Descent, Exclusions, FileKind, Tree};
 
 use super::additions::Added;
 use super::again::Copied;
-use super::copy::{Aside, Copier, Draft, ImpliedDirectory, Places, Source};
+use super::copy::{Aside, Copier, Draft, ImpliedDirectory, Places, Sockets, Source};
 use super::run::Live;
 use super::stage::{Progress, Shared};
 use super::witness::{Observer, Witness};
@@ -174,14 +174,17 @@ impl Shared<'_> {
         let observer = observer.filter(|_| matches!(source, Source::Context { .. }));
         let added = self.added_to(step)?;
         let (draft, added) = (&mut draft, &added);
-        let (mut aside, sockets) = (Aside::new(spool, self.services.stop()), 0);
+        let (mut aside, sockets) = (Aside::new(spool, self.services.stop()), Sockets::default());
         let aside = &mut aside;
         let mut copier = Copier { step, source, draft, owner, aside, sources: 0, added, observer, sockets };
         copier.copy()?;
         let sockets = copier.sockets;
-        if sockets > 0 {
-            let files = if sockets == 1 { "a socket".to_owned() } else { format!("{sockets} sockets") };
-            let message = format!("{files} of the source left out: an image cannot hold any");
+        if sockets.count > 0 {
+            let files = match sockets.count {
+                1 => format!("the socket {}", sockets.first.display()),
+                count => format!("the sockets {} and {} more", sockets.first.display(), count - 1),
+            };
+            let message = format!("{files} left out: an image cannot hold sockets");
             self.services.reporter.report(Event::Warning { rule: "SocketLeftOut", line: None, message: &message });
         }
         if draft.repeats() {

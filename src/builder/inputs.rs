@@ -16,7 +16,7 @@ use crate::oci::{Digest, Hasher};
 use crate::plan::{Action, CopyFrom, CopySource, CopyStep, Mount, RunStep, StageId, Step, Unpack};
 use crate::rootfs::{Descent, Exclusions};
 
-use super::copy::{Aside, Content, Copier, Draft, Link, Places, Source};
+use super::copy::{Aside, Content, Copier, Draft, Link, Places, Sockets, Source};
 use super::files::Opened;
 use super::stage::{Progress, Shared};
 use super::witness::{Observer, Witness};
@@ -183,7 +183,7 @@ impl Shared<'_> {
         let mut nothing = Inventory::new();
         let ignored = Exclusions::new(&[]);
         let mut draft = Draft::new(&mut nothing, &ignored, Timestamp::default());
-        let (owner, sources, sockets) = (None, 0, 0);
+        let (owner, sources, sockets) = (None, 0, Sockets::default());
         let mut aside = Aside::new(&spool, self.services.stop());
         let (draft_of, added_of) = (&mut draft, &added);
         let mut copier = Copier {

@@ -4,6 +4,7 @@
 //! that are trusted; either way it is in date and for the name that was asked for, unless nothing is to be verified.*
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, OtherError, RootCertStore,
+    SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -127,6 +129,20 @@ fn verifier(trusted: Option<Trusted>, provider: &Arc<CryptoProvider>) -> Result<
     Ok(Verifier { provider, rule: Rule::Trusted { chains, exactly } })
 }
 
+/// Why no server is trusted, whoever vouches for it.
+#[derive(thiserror::Error)]
+#[error(
+    "no certificate of any authority could be read where SSL_CERT_FILE and SSL_CERT_DIR say; this user may lack the right"
+)]
+struct NobodyTrusted;
+
+impl fmt::Debug for NobodyTrusted {
+    /// The TLS library shows an error of ours in this form alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -140,7 +156,9 @@ impl ServerCertVerifier for Verifier {
             Rule::Anybody => return Ok(ServerCertVerified::assertion()),
             Rule::Trusted { chains, exactly } => (chains, exactly),
         };
-        let Some(chains) = chains else { return Err(CertificateError::UnknownIssuer.into()) };
+        let Some(chains) = chains else {
+            return Err(CertificateError::Other(OtherError(Arc::new(NobodyTrusted))).into());
+        };
         match chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // It is in date: that is looked at before.
             Err(error) if is_authority(&error) && exactly.contains(end_entity) => {

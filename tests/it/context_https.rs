@@ -43,6 +43,24 @@ fn archives_come_from_good_and_bad_servers() {
     }
 }
 
+/// As where a directory of certificates is closed to the pod's user.
+#[test]
+fn that_no_authority_could_be_read_is_told() {
+    if !Isolation::Namespace.allowed("context: no authorities") {
+        return;
+    }
+    let sources = sources();
+    let web = served(&sources);
+    let mut executor = executor(Isolation::Namespace, &sources, &web);
+    executor.env("SSL_CERT_FILE", "/dev/null").add(&[
+        "--no-push",
+        "--context",
+        &format!("https://{}/files/c.tgz", web.address),
+    ]);
+    let build = executor.run().expect(72);
+    assert!(build.stderr.contains("no certificate of any authority could be read"), "{}", build.stderr);
+}
+
 #[test]
 fn logins_come_from_the_environment_the_url_and_netrc() {
     if !Isolation::Namespace.allowed("context: https logins") {

@@ -46,6 +46,7 @@ mod nospace;
 mod odd_bases;
 mod outputs;
 mod parallel;
+mod pipelines_engines;
 mod pipelines_files;
 mod pipelines_images;
 mod pipelines_index;

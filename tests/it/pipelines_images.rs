@@ -74,6 +74,10 @@ fn the_executor_image_is_as_kaniko_s() {
     assert!(text("/kaniko/executor").starts_with("file 0755 0:0"), "{}", text("/kaniko/executor"));
     assert!(text("/kaniko/warmer").contains("executor"), "{}", text("/kaniko/warmer"));
     assert!(text("/kaniko/ssl/certs/ca-certificates.crt").starts_with("file 0644"));
+    // Whoever the pod says must be able to read whom it trusts.
+    for directory in ["/kaniko/ssl", "/kaniko/ssl/certs"] {
+        assert!(text(directory).starts_with("dir 0777"), "{directory}: {}", text(directory));
+    }
     assert!(text("/etc").starts_with("dir 0777 0:0"), "{}", text("/etc"));
     assert_eq!(text("/etc/nsswitch.conf"), "file 0644 0:0 \"hosts: files dns\\n\"");
     assert!(!listing.0.contains_key("/bin/sh") && !listing.0.contains_key("/busybox"), "it has a shell");
@@ -165,13 +169,13 @@ fn three_builds_at_a_time_in_one_debug_container() {
 const STEP_RESULTS: &str = "/tekton/steps/step-build/results";
 
 /// A step of an engine, with all variables in it replaced.
-struct Step {
-    command: Vec<String>,
-    arguments: Vec<String>,
-    directory: Option<String>,
-    security: Value,
-    mounts: Vec<String>,
-    environment: Vec<String>,
+pub(crate) struct Step {
+    pub(crate) command: Vec<String>,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) directory: Option<String>,
+    pub(crate) security: Value,
+    pub(crate) mounts: Vec<String>,
+    pub(crate) environment: Vec<String>,
 }
 
 pub(crate) fn document(file: &str) -> Option<Value> {
@@ -282,7 +286,7 @@ fn texts_of(list: &Value, field: &str) -> Vec<String> {
 
 impl Step {
     /// Runs the step in `pod` with its own security context, and these directories where engines have theirs.
-    fn run(&self, mut pod: Pod, volumes: &[(&Path, &str, bool)]) -> process::Finished {
+    pub(crate) fn run(&self, mut pod: Pod, volumes: &[(&Path, &str, bool)]) -> process::Finished {
         for (outside, inside, writable) in volumes {
             if *writable {
                 std::fs::set_permissions(outside, std::fs::Permissions::from_mode(0o777)).expect("ours");
@@ -315,7 +319,7 @@ impl Step {
         pod.start_image(&image("executor"), &arguments).wait(LONG)
     }
 
-    fn user(&self) -> String {
+    pub(crate) fn user(&self) -> String {
         // Where the step leaves it open, the pod says it: the samples do, and OpenShift does by itself.
         let other = if self.security["runAsNonRoot"] == true { 65532 } else { 0 };
         let id = |field: &str| self.security[field].as_u64().unwrap_or(other);

@@ -64,7 +64,7 @@ impl Copier<'_, '_, '_> {
             sources: self.sources + 1,
             added: &[],
             observer: None,
-            sockets: self.sockets,
+            sockets: std::mem::take(&mut self.sockets),
         };
         let target = copier.target(root, true)?;
         copier.copy_root_directory(root, &source.file(root)?, &target, &filter)?;

@@ -54,8 +54,16 @@ pub(super) struct Copier<'a, 'b, 'c> {
     pub(super) added: &'a [Option<Arc<Added>>],
     /// Is told what is seen of a context.
     pub(super) observer: Option<Observer<'a>>,
-    /// How many sockets were left out, which no layer can hold.
-    pub(super) sockets: usize,
+    /// What was left out, since no layer can hold it.
+    pub(super) sockets: Sockets,
+}
+
+/// Sockets of a source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sockets {
+    pub(super) count: usize,
+    /// The first of them: its path in the source.
+    pub(super) first: PathBuf,
 }
 
 /// Where a directory is: in the source, below the directory that is copied, in the image.
@@ -138,7 +146,10 @@ impl Copier<'_, '_, '_> {
     fn look(&mut self, path: &Path) -> Result<Option<SourceFile>, Error> {
         let file = match self.source.file(path) {
             Err(Error::Socket { .. }) => {
-                self.sockets += 1;
+                if self.sockets.count == 0 {
+                    path.clone_into(&mut self.sockets.first);
+                }
+                self.sockets.count += 1;
                 return Ok(None);
             }
             result => result?,
