@@ -112,7 +112,7 @@ fn proc_shows_run_its_own_processes() {
 }
 
 /// Compiles a program of the test tree; a linker is there, since this test was linked.
-fn compiled(name: &str) -> Vec<u8> {
+pub(crate) fn compiled(name: &str) -> Vec<u8> {
     let scratch = Scratch::new(name);
     let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(format!("{name}.c"));
     let mut command = Command::new("cc");

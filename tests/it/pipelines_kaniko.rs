@@ -3,10 +3,15 @@
 //! Its first step names no command: the image's entrypoint gets EXTRA_ARGS as a whole, then the four flags below. Its second
 //! step writes the URL with a shell of another image. The catalog's own test then looks at both results.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use crate::pipelines_images::{IN_USER_NAMESPACE, image};
+use serde_json::{Value, json};
+
+use crate::mediated::compiled;
+use crate::pipelines_engines::{self, TEKTON, list, parameters, replaced, text};
+use crate::pipelines_images::{IN_USER_NAMESPACE, Step, document, image};
 use crate::support::git::script;
 use crate::support::isolation::Isolation;
 use crate::support::pod::Pod;
@@ -85,5 +90,113 @@ fn a_kaniko_task_that_fails_leaves_no_digest_and_is_tried_again() {
         let digest = fs::read_to_string(results.join("IMAGE_DIGEST")).ok();
         assert_eq!(digest, registry.digest("again/kaniko-nocode:1"), "{extra:?}");
         assert_eq!(digest.is_some(), code == 0, "{extra:?}");
+    }
+}
+
+/// What a consumer reads of a step: results in its message, or in the files of a sidecar.
+struct Read {
+    code: i32,
+    stderr: String,
+    message: Option<BTreeMap<String, String>>,
+    results: Scratch,
+}
+
+/// Runs a step under Tekton's entrypoint, which knows these results.
+fn under_tekton(mut step: Step, workspace: &Scratch, declared: &str, flags: &[&str]) -> Read {
+    let (results, run) = (Scratch::new("tekton"), Scratch::new("run"));
+    run.file("entrypoint", compiled("entrypoint"));
+    fs::set_permissions(run.join("entrypoint"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let own = ["-results", declared, "-termination_path", "/tekton/run/message", "-entrypoint", "/kaniko/executor"];
+    let own = own.iter().chain(flags).map(|&word| word.to_owned()).chain(["--".to_owned()]);
+    step.arguments = own.chain(step.arguments).collect();
+    step.command = vec!["/tekton/bin/entrypoint".to_owned()];
+    let entrypoint = run.join("entrypoint");
+    let volumes = [
+        (workspace.path(), "/workspace/source", false),
+        (entrypoint.as_path(), "/tekton/bin/entrypoint", false),
+        (results.path(), "/tekton/results", true),
+        (run.path(), "/tekton/run", true),
+    ];
+    let finished = step.run(Pod::plain(), &volumes);
+    let message = fs::read_to_string(run.join("message")).ok().map(|text| {
+        let entries: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let text = |entry: &Value, field: &str| entry[field].as_str().expect(field).to_owned();
+        entries.iter().map(|entry| (text(entry, "key"), text(entry, "value"))).collect()
+    });
+    Read { code: finished.code, stderr: finished.stderr, message, results }
+}
+
+/// Makes the step of our Task, and the names of its results.
+fn own_step(image: &str, extra: &[String]) -> Option<(Step, String)> {
+    let task = document("tekton/task/yadokari/0.1/yadokari.yaml")?["spec"].take();
+    let given = json!([{ "name": "IMAGE", "value": image }, { "name": "EXTRA_ARGS", "value": extra }]);
+    let mut values = parameters("params.", &task["params"], &given);
+    for workspace in list(&task["workspaces"]) {
+        let name = text(workspace, "name");
+        let place = if name == "source" { "/workspace/source" } else { "" };
+        values.insert(format!("workspaces.{name}.path"), vec![place.to_owned()]);
+    }
+    let names: Vec<&str> = list(&task["results"]).iter().map(|result| text(result, "name")).collect();
+    Some((pipelines_engines::step(&replaced(&task["steps"][0], &values, TEKTON), Vec::new()), names.join(",")))
+}
+
+#[test]
+fn forty_tags_leave_right_results_or_none_and_a_reason() {
+    if !Isolation::Container.allowed("pipelines: forty tags") {
+        return;
+    }
+    let (registry, workspace) = (Registry::plain(), workspace());
+    let name = "a-team-of-some-size/and-its/application";
+    let tags = |count: usize, kind: &str| -> Vec<String> {
+        let tag = |number| format!("--destination={}:{kind}-{number}", registry.repository(name));
+        (0..count).map(tag).collect()
+    };
+    // The kaniko Task declares two small results: any number of tags has room.
+    let image = registry.repository(&format!("{name}:kaniko"));
+    let own = ["--dockerfile=./Dockerfile", "--context=/workspace/source/./"].map(str::to_owned);
+    let last = [format!("--destination={image}"), "--digest-file=/tekton/results/IMAGE_DIGEST".to_owned()];
+    let step = Step {
+        command: Vec::new(),
+        arguments: [&tags(40, "kaniko")[..], &own, &last].concat(),
+        directory: Some("/workspace/source".to_owned()),
+        security: json!({ "runAsUser": 0 }),
+        mounts: Vec::new(),
+        environment: Vec::new(),
+    };
+    let read = under_tekton(step, &workspace, "IMAGE_DIGEST,IMAGE_URL", &[]);
+    assert_eq!(read.code, 0, "{}", read.stderr);
+    let digest = registry.digest(&format!("{name}:kaniko-39"));
+    let message = read.message.expect("a message");
+    assert_eq!((digest.as_ref(), digest.is_some()), (message.get("IMAGE_DIGEST"), true));
+
+    // Ours declares all destinations: what would not fit is refused before the build.
+    let image = registry.repository(&format!("{name}:ours"));
+    let Some((step, declared)) = own_step(&image, &tags(40, "ours")) else { return };
+    let read = under_tekton(step, &workspace, &declared, &[]);
+    assert_eq!(read.code, 72, "{}", read.stderr);
+    assert!(read.stderr.contains("sidecar-logs") && read.stderr.contains("--tekton-results-limit"), "{}", read.stderr);
+    let message = read.message.expect("a message");
+    assert_eq!(message.keys().collect::<Vec<_>>(), ["ERROR_KIND", "ERROR_MESSAGE"]);
+    assert_eq!(registry.digest(&format!("{name}:ours-0")), None, "it was built");
+
+    // A sidecar reads each result by itself, to the cluster's limit.
+    for (count, limit, code) in [(20, None, 0), (60, None, 72), (60, Some(16_384), 0)] {
+        let kind = format!("sidecar-{count}-{code}");
+        let image = registry.repository(&format!("{name}:{kind}"));
+        let limit = limit.map(|limit| format!("--tekton-results-limit={limit}"));
+        let extra: Vec<String> = tags(count, &kind).into_iter().chain(limit).collect();
+        let Some((step, declared)) = own_step(&image, &extra) else { return };
+        let read = under_tekton(step, &workspace, &declared, &["-result_from", "sidecar-logs"]);
+        assert_eq!(read.code, code, "{kind}: {}", read.stderr);
+        assert_eq!(read.message, Some(BTreeMap::new()), "{kind}");
+        let result = |name: &str| fs::read_to_string(read.results.join(name)).ok();
+        assert_eq!(result("IMAGE_DIGEST"), registry.digest(&format!("{name}:{kind}-0")), "{kind}");
+        match code {
+            0 => assert_eq!(result("IMAGES").map(|images| images.lines().count()), Some(count + 1), "{kind}"),
+            _ => {
+                assert!(read.stderr.contains("the result IMAGES"), "{kind}: {}", read.stderr);
+                assert_eq!((result("IMAGES"), result("ERROR_KIND").is_some()), (None, true), "{kind}");
+            }
+        }
     }
 }

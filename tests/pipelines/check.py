@@ -28,6 +28,12 @@ Loader.yaml_implicit_resolvers = {
 OURS = re.compile(r"^registry\.example\.com/yadokari/executor:\d+\.\d+\.\d+(-debug|-ci)?@sha256:[0-9a-f]{64}$")
 SUBSTITUTED = re.compile(r"\$\((params|tasks|steps|workspaces|context)\.|\{\{|\$\{\{")
 PLACES = ["tekton", "argo", "shipwright", "deploy", "cloudbuild", "examples"]
+# Source: tektoncd/hub, config.yaml.
+CATEGORIES = {
+    "Automation", "Build Tools", "CLI", "Cloud", "Code Quality", "Continuous Integration", "Deployment", "Developer Tools",
+    "Git", "Image Build", "Integration & Delivery", "Kubernetes", "Messaging", "Monitoring", "Networking", "Openshift",
+    "Publishing", "Security", "Storage", "Testing",
+}
 SHIPWRIGHT = {"shp-source-root", "shp-source-context", "shp-output-directory", "shp-output-image", "shp-output-insecure"}
 
 
@@ -167,25 +173,62 @@ def list_rules(document):
             yield f"{path}.args: a default stands behind further arguments"
 
 
+def step_rules(spec):
+    """What catlin warns of in steps; of an image that is a parameter it warns as well, which kaniko's Task has, too."""
+    defaults = {f"$(params.{one['name']})": one.get("default") for one in spec.get("params", [])}
+    for step in spec.get("steps", []):
+        image = defaults.get(step["image"], step["image"]) if step["image"] == "$(params.BUILDER_IMAGE)" else step["image"]
+        if not re.fullmatch(r"[a-z0-9-]+\.[a-z0-9.-]+(:\d+)?/[^:@]+:(?!latest@)[^:@]+@sha256:[0-9a-f]{64}", str(image)):
+            yield f"the image {image} lacks its registry, a tag or a digest"
+        for variable in step.get("env", []):
+            if "secretKeyRef" in variable.get("valueFrom", {}):
+                yield f"the variable {variable['name']} is a secret: catlin wants a file"
+        if "envFrom" in step:
+            yield "variables come from a secret or a ConfigMap: catlin wants files"
+
+
+def owner_rules(owners, hub):
+    """Who may approve changes, for the catalog's robot; who publishes, for Artifact Hub."""
+    for file in (owners, hub):
+        if not file.exists():
+            yield f"no {file.name} above it"
+            return
+    lists = documents(owners)[0]
+    if set(lists) != {"approvers", "reviewers"} or not all(isinstance(one, list) for one in lists.values()):
+        yield f"{owners.name} has other things than two lists, approvers and reviewers"
+    known = documents(hub)[0]
+    if set(known) - {"repositoryID", "owners", "ignore"}:
+        yield f"{hub.name} has what Artifact Hub does not read: {sorted(known)}"
+    if not all(set(one) == {"name", "email"} for one in known.get("owners", [])):
+        yield f"{hub.name}: an owner is a name and an email"
+    identity = known.get("repositoryID")
+    if identity is not None and not re.fullmatch(r"(?!0{8})[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", identity):
+        yield f"{hub.name}: {identity} is no id of a repository"
+
+
 def catalog_rules(path, document):
     """What the catalog's own check (catlin) refuses."""
     if document.get("kind") not in ("Task", "StepAction", "Pipeline") or {"samples", "tests"} & set(path.parts[-3:]):
         return
-    metadata = document["metadata"]
+    metadata, spec = document["metadata"], document["spec"]
     name, version = metadata["name"], metadata["labels"]["app.kubernetes.io/version"]
     if path.parts[-4:] != (document["kind"].lower(), name, version, f"{name}.yaml"):
         yield f"stands at {path}, not in {document['kind'].lower()}/{name}/{version}"
     for annotation in ("pipelines.minVersion", "categories", "tags", "displayName", "platforms"):
         if not metadata["annotations"].get(f"tekton.dev/{annotation}"):
             yield f"no annotation tekton.dev/{annotation}"
-    if not document["spec"].get("description"):
+    for category in metadata["annotations"].get("tekton.dev/categories", "").split(","):
+        if category.strip() not in CATEGORIES:
+            yield f"{category.strip()!r} is no category of the hub"
+    for platform in re.split("[ ,]+", metadata["annotations"].get("tekton.dev/platforms", "")):
+        if not re.fullmatch(r"[a-z0-9]+/[a-z0-9]+", platform):
+            yield f"the platform {platform!r} is not OS/ARCH"
+    if not spec.get("description"):
         yield "no description"
+    yield from step_rules(spec)
     if not path.with_name("README.md").exists():
         yield "no README.md beside it"
-    if not (path.parents[1] / "OWNERS").exists():
-        yield "no OWNERS above it"
-    if not (path.parents[2] / "artifacthub-repo.yml").exists():
-        yield "no artifacthub-repo.yml for its kind"
+    yield from owner_rules(path.parents[1] / "OWNERS", path.parents[2] / "artifacthub-repo.yml")
     if not path.with_name("tests").joinpath("run.yaml").exists():
         yield "no tests/run.yaml beside it"
 
