@@ -97,13 +97,25 @@ impl StageCache {
         Self { origin: "the stage it is based on", trail: Vec::new(), ..finished.cached.clone() }
     }
 
-    /// Goes on after a step that another stage did from the same state; `by` is what the step is called there, and `id`
-    /// here.
-    pub(super) fn follow(&mut self, other: Self, by: &StepId, id: &StepId) {
-        let mut trail = std::mem::take(&mut self.trail);
-        let known = other.trail.last().filter(|known| known.number == by.number).cloned();
-        trail.extend(known.map(|known| TrailStep { stage: id.stage.clone(), number: id.number, ..known }));
-        *self = Self { trail, ..other };
+    /// Returns what a step has changed; `before` is what [`Self::lengths`] said before it.
+    pub(super) fn since(&self, before: (usize, usize)) -> Self {
+        let (inline, trail) = (self.inline[before.0..].to_vec(), self.trail[before.1..].to_vec());
+        Self { state: self.state.clone(), origin: self.origin, has_missed: self.has_missed, inline, trail }
+    }
+
+    /// Returns how many steps are known.
+    pub(super) fn lengths(&self) -> (usize, usize) {
+        (self.inline.len(), self.trail.len())
+    }
+
+    /// Goes on after a step that another stage did from the same state, and which changed this there; `id` is what it is
+    /// called here.
+    pub(super) fn follow(&mut self, change: Self, id: &StepId) {
+        let Self { state, origin, has_missed, inline, trail } = change;
+        (self.state, self.origin, self.has_missed) = (state, origin, has_missed);
+        self.inline.extend(inline);
+        let here = |step| TrailStep { stage: id.stage.clone(), number: id.number, ..step };
+        self.trail.extend(trail.into_iter().map(here));
     }
 
     pub(super) fn advance(&mut self, effect: &CacheKey) {

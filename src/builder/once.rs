@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::image::Layer;
-use crate::oci::Platform;
-use crate::plan::{Action, BuildPlan, Stage, StageBase, Step};
+use crate::plan::{Action, BaseKey, BuildPlan, Stage, StageBase, Step};
 use crate::progress::{StepId, StepResult};
 
 use super::cached::StageCache;
@@ -49,7 +50,7 @@ struct Made {
     layer: Option<Layer>,
     /// When, as the history says it.
     created: Option<String>,
-    /// What the cache knows after it.
+    /// What it changed of what is known for the cache.
     cached: StageCache,
 }
 
@@ -68,7 +69,9 @@ impl Once {
     pub(super) fn new(plan: &BuildPlan) -> Self {
         let mut states = States::default();
         let mut ahead: Vec<Vec<Option<State>>> = Vec::with_capacity(plan.stages.len());
-        for stage in &plan.stages {
+        // One stage has nobody to share with.
+        let stages = if plan.stages.len() > 1 { &plan.stages[..] } else { &[] };
+        for stage in stages {
             let mut state = states.of_base(stage);
             let mut steps = Vec::with_capacity(stage.steps.len());
             for step in &stage.steps {
@@ -87,7 +90,7 @@ impl Once {
 
     /// Returns the state that the next step of a stage leads to, where other stages come to it as well.
     fn ahead(&self, progress: &Progress) -> Option<State> {
-        self.ahead[progress.id.0].get(progress.steps_done()).copied().flatten()
+        self.ahead.get(progress.id.0)?.get(progress.steps_done()).copied().flatten()
     }
 
     /// Takes a step where nobody has, and else waits for what comes of it.
@@ -111,9 +114,10 @@ impl Once {
 /// The states of a plan while they are numbered.
 #[derive(Default)]
 struct States<'a> {
-    bases: Vec<(&'a StageBase, &'a Platform, State)>,
-    /// What can be done in each state, and the state after it.
-    steps: Vec<Vec<(&'a Action, State)>>,
+    bases: HashMap<(Option<&'a BaseKey>, String), State>,
+    /// What can be done in each state, and the state after it; by a hash of its text, so that ten thousand stages of one base
+    /// are not compared each with each.
+    steps: HashMap<(State, u64), Vec<(&'a Action, State)>>,
     /// How many stages come to each.
     users: Vec<usize>,
     /// How each stage ends.
@@ -122,29 +126,31 @@ struct States<'a> {
 
 impl<'a> States<'a> {
     fn add(&mut self) -> State {
-        self.steps.push(Vec::new());
         self.users.push(0);
         State(self.users.len() - 1)
     }
 
     fn of_base(&mut self, stage: &'a Stage) -> State {
-        if let StageBase::Stage(base) = &stage.base {
-            return self.ends[base.0];
-        }
-        let known = self.bases.iter().find(|(base, platform, _)| (*base, *platform) == (&stage.base, &stage.platform));
-        if let Some((_, _, state)) = known {
+        let image = match &stage.base {
+            StageBase::Stage(base) => return self.ends[base.0],
+            StageBase::Image(key) => Some(key),
+            StageBase::Scratch => None,
+        };
+        let key = (image, stage.platform.to_string());
+        if let Some(state) = self.bases.get(&key) {
             return *state;
         }
         let state = self.add();
-        self.bases.push((&stage.base, &stage.platform, state));
+        self.bases.insert(key, state);
         state
     }
 
     fn after(&mut self, state: State, action: &'a Action) -> State {
-        let known = self.steps[state.0].iter().find(|(known, _)| *known == action).map(|(_, after)| *after);
-        let after = known.unwrap_or_else(|| {
+        let key = (state, xxh3_64(format!("{action:?}").as_bytes()));
+        let known = self.steps.get(&key).and_then(|list| list.iter().find(|(known, _)| *known == action));
+        let after = known.map(|(_, after)| *after).unwrap_or_else(|| {
             let after = self.add();
-            self.steps[state.0].push((action, after));
+            self.steps.entry(key).or_default().push((action, after));
             after
         });
         self.users[after.0] += 1;
@@ -162,7 +168,7 @@ impl Shared<'_> {
         let Made { step: by, result, layer, created, cached } = *made;
         self.adopt(progress, layer.as_ref())?;
         self.record(progress, step, layer.clone(), created);
-        progress.cached.follow(cached, &by, id);
+        progress.cached.follow(cached, id);
         if result.is_cached() {
             return Ok(Turn::Taken(result));
         }
@@ -170,17 +176,16 @@ impl Shared<'_> {
         Ok(Turn::Taken(StepResult::Alike { step: by, layer }))
     }
 
-    /// Says what came of a step that was this stage's turn, with the layer where it made one.
+    /// Says what came of a step that was this stage's turn, with the layer where it made one, and what it changed of what is
+    /// known for the cache.
     pub(super) fn made_once(
         &self,
         state: State,
         progress: &Progress,
-        id: &StepId,
-        (layer, result): (Option<&Layer>, &StepResult),
+        (id, result, layer, cached): (&StepId, StepResult, Option<Layer>, StageCache),
     ) {
         let created = progress.image.config.history.last().and_then(|line| line.created.clone());
-        let (step, result, layer, cached) = (id.clone(), result.clone(), layer.cloned(), progress.cached.clone());
-        let made = Made { step, result, layer, created, cached };
+        let made = Made { step: id.clone(), result, layer, created, cached };
         unpoisoned(&self.once.known).insert(state, Known::Made(Box::new(made)));
         self.once.changed.notify_all();
     }

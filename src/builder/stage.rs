@@ -324,8 +324,10 @@ impl Shared<'_> {
                 (result, miss)
             }
             Turn::Mine(state) => {
+                let before = progress.cached.lengths();
                 let (layer, result, miss) = self.find_or_do(progress, step, id)?;
-                self.made_once(state, progress, id, (layer.as_ref(), &result));
+                let cached = progress.cached.since(before);
+                self.made_once(state, progress, (id, result.clone(), layer, cached));
                 (result, miss)
             }
             Turn::Taken(result) => (result, None),

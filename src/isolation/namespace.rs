@@ -10,12 +10,12 @@ use super::directories::{Directories, files};
 use super::enter::Inside;
 use super::ids::Ids;
 use super::planned::plan;
-use super::ports;
 use super::protocol::{Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
 use super::turns::Turns;
 use super::{Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, rights};
+use super::{nodes, ports};
 use crate::rootfs::Rootfs;
 
 /// The backend.
@@ -90,7 +90,8 @@ impl Isolation for Namespace {
     }
 
     fn explain(&self, output: &[u8]) -> Option<String> {
-        ports::explain(&String::from_utf8_lossy(output))
+        let text = String::from_utf8_lossy(output);
+        ports::explain(&text).or_else(|| nodes::explain(&text))
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {

@@ -11,3 +11,13 @@ pub(super) const LINKS: [(&str, &str); 4] = [
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
 ];
+
+/// Says why a command could not make a device in a user namespace, where that is what its output tells.
+pub(super) fn explain(output: &str) -> Option<String> {
+    let is_refused = |line: &str| line.contains("mknod") && line.contains("Operation not permitted");
+    output.lines().any(is_refused).then(|| {
+        "in a user namespace the kernel makes no devices; use --isolation mediated, where they are files of the image, or \
+         container or chroot with the capability MKNOD"
+            .to_owned()
+    })
+}

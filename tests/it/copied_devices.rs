@@ -62,3 +62,18 @@ fn a_device_that_is_copied_is_in_the_layer_whichever_way_it_came() {
         assert!(text("/seen").contains("pipe"), "{name}: {}", text("/seen"));
     }
 }
+
+#[test]
+fn a_device_that_run_may_not_make_is_explained() {
+    if !Isolation::Namespace.allowed("devices that RUN makes") {
+        return;
+    }
+    let source = source("FROM $BASE\nRUN mknod /made c 1 3\n", &[]);
+    let build = Executor::new(Isolation::Namespace, source.path()).only_layout().run().expect(1);
+    assert!(build.stderr.contains("in a user namespace the kernel makes no devices"), "{}", build.stderr);
+    let mut executor = Executor::new(Isolation::Mediated, source.path());
+    if Isolation::Mediated.allowed("devices that RUN makes, mediated") {
+        let listing = Listing::of(&executor.only_layout().run().expect(0).image());
+        assert_eq!(listing.0["/made"].text, "char 0644 0:0 1:3");
+    }
+}
