@@ -9,6 +9,7 @@ fn main() {
     println!("cargo:rerun-if-changed=src/sys/loader");
     println!("cargo:rerun-if-changed=build.rs");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    tell_who_we_are(&variable);
     let target = variable("TARGET");
     if !target.starts_with("x86_64-") {
         return;
@@ -31,4 +32,15 @@ fn main() {
     command.arg("-o").arg(&output).arg("src/sys/loader/main.rs");
     let status = command.status().expect("rustc runs");
     assert!(status.success(), "the loader does not compile");
+}
+
+/// Tells the binary its commit, target and compiler. The commit is what `YADOKARI_COMMIT` says: whoever builds a release
+/// sets it; a commit that was found here would be that of the first build, and not that of the last.
+fn tell_who_we_are(variable: &dyn Fn(&str) -> String) {
+    println!("cargo:rerun-if-env-changed=YADOKARI_COMMIT");
+    let given = Some(variable("YADOKARI_COMMIT")).filter(|commit| !commit.is_empty());
+    println!("cargo:rustc-env=YADOKARI_COMMIT={}", given.unwrap_or_else(|| "unknown".to_owned()));
+    println!("cargo:rustc-env=YADOKARI_TARGET={}", variable("TARGET"));
+    let asked = Command::new(variable("RUSTC")).arg("--version").output().expect("rustc runs");
+    println!("cargo:rustc-env=YADOKARI_COMPILER={}", String::from_utf8_lossy(&asked.stdout).trim());
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use yadokari::builder;
 use yadokari::cli::args::{self, Args, Invocation};
 use yadokari::cli::commands;
+use yadokari::cli::doctor;
 use yadokari::cli::env::Environment;
 use yadokari::cli::exit::{self, Failure};
 use yadokari::cli::report::{Finished, Report, Settings};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let result = match invocation {
         Ok(Invocation::Print(text)) => commands::print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),
+        Ok(Invocation::Try(args)) => return doctor::try_isolation(&args, &words),
         Ok(Invocation::Command(command)) => return commands::run(&command),
         Ok(Invocation::Build(args)) => return run(&args, &words),
         Err(failure) => Err(failure),

@@ -13,7 +13,7 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
 use super::signals::{LastWords, Signals};
-use super::{auth, cache, check, index, login, plan, push, services, warm};
+use super::{args, auth, cache, check, doctor, index, login, plan, push, services, warm};
 use crate::isolation::Cancel;
 use crate::place::Places;
 use crate::request::ResultFiles;
@@ -55,9 +55,22 @@ pub fn run(command: &Command) -> ExitCode {
             let report = report(&args.messages);
             report.conclude(auth::run(args, &environment, &report))
         }
+        Command::Doctor(args) => {
+            let report = report(&args.messages);
+            report.conclude(doctor::run(args, &environment, &report))
+        }
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));
             report.conclude(login::run(args, &environment, &report))
+        }
+        Command::Version(args) => {
+            let report = Report::to_standard_error(Settings::before_flags(&environment, false));
+            report.conclude(doctor::version(args))
+        }
+        Command::Man(args) => {
+            let report = Report::to_standard_error(Settings::before_flags(&environment, false));
+            let written = args::manual(&args.directory);
+            report.conclude(written.map_err(|error| Failure::from_error(Kind::Output, &error)))
         }
     }
 }

@@ -59,6 +59,7 @@ pub use enter::{Entered, Ground, enter};
 pub use error::Error;
 pub use ids::outer_user;
 pub use init::init_main;
+pub use mountinfo::kind_at as file_system;
 pub use pod_files::WrittenFile;
 pub use process::{
     Abilities, Access, Confidential, Environment, Exit, Mount, MountSource, Mounting, Network, Obstacle, Process,

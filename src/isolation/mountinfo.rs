@@ -22,6 +22,14 @@ pub(super) fn read() -> std::io::Result<Vec<Mounted>> {
     Ok(parse(&std::fs::read("/proc/self/mountinfo")?))
 }
 
+/// Returns the type of the file system that a path is on, as `mount` names it.
+pub fn kind_at(path: &Path) -> Option<String> {
+    let mounts = read().ok()?;
+    // Of mounts on one another, the last one is seen.
+    let above = mounts.into_iter().filter(|mount| path.starts_with(&mount.target));
+    above.max_by_key(|mount| mount.target.components().count()).map(|mount| mount.kind)
+}
+
 /// Finds the mounts in the text of a mountinfo file; a line that is not of its form is left out.
 pub(super) fn parse(text: &[u8]) -> Vec<Mounted> {
     text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()

@@ -34,6 +34,7 @@ mod credentials_clouds;
 mod debian;
 mod differential;
 mod differential_cache;
+mod doctor;
 mod errors;
 mod exit_codes;
 mod faults;

@@ -9,6 +9,7 @@ mod build;
 mod cache;
 mod commands;
 mod credentials;
+mod doctor;
 mod export;
 mod image;
 mod index;
@@ -40,6 +41,7 @@ pub use cache::{
 };
 pub use commands::{CompletionArgs, LoginArgs, PushArgs};
 pub use credentials::{AuthAction, AuthArgs, CredentialArgs};
+pub use doctor::{DoctorArgs, ManArgs, TryArgs, VersionArgs};
 pub use export::ExportArgs;
 pub use image::ImageArgs;
 pub use index::IndexArgs;
@@ -73,6 +75,8 @@ pub enum Invocation {
     Command(Command),
     /// Write a text to standard output and end well: help, version.
     Print(String),
+    /// Open one isolation and tell how that went; only `doctor` asks for this.
+    Try(TryArgs),
     /// Be the first process inside a RUN's isolation; only the executor itself asks for this.
     Init,
 }
@@ -96,6 +100,12 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Tell which credentials are used.
     Auth(Box<AuthArgs>),
+    /// Tell what the pod allows.
+    Doctor(Box<DoctorArgs>),
+    /// Tell who we are.
+    Version(VersionArgs),
+    /// Write manual pages.
+    Man(ManArgs),
 }
 
 /// The flags of a build, as typed.
@@ -178,7 +188,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Word {
     /// Prints the version.
-    Version,
+    Version(VersionArgs),
     /// Joins images of several platforms into one index and pushes it.
     Index(Box<IndexArgs>),
     /// Pushes an image that is in a file or a directory.
@@ -189,6 +199,10 @@ enum Word {
     Warmer(Box<WarmerArgs>),
     /// Tells which credentials are used for a repository, and why not others.
     Auth(Box<AuthArgs>),
+    /// Tells what this pod allows: isolations, rights, disks, memory, credentials.
+    Doctor(Box<DoctorArgs>),
+    /// Writes manual pages.
+    Man(ManArgs),
     /// Prints a script that completes commands and flags in a shell.
     Completion(CompletionArgs),
     /// Lists and collects a cache.
@@ -200,6 +214,9 @@ enum Word {
     /// Prepares the isolation of one RUN; started by the executor itself.
     #[command(hide = true)]
     Init,
+    /// Opens one isolation and tells how that went; started by `doctor`.
+    #[command(hide = true)]
+    Try(TryArgs),
 }
 
 /// Reads the words of the command line, the first of which is the program's name; returns them as they are once
@@ -232,7 +249,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
     Ok(match command {
         None if args.limits.dryrun => Invocation::Command(Command::Plan(Box::new(PlanArgs::dry_run(args)))),
         None => Invocation::Build(Box::new(args)),
-        Some(Word::Version) => Invocation::Print(format!("yadokari {}\n", env!("CARGO_PKG_VERSION"))),
+        Some(Word::Version(args)) => Invocation::Command(Command::Version(args)),
+        Some(Word::Doctor(args)) => Invocation::Command(Command::Doctor(args)),
+        Some(Word::Man(args)) => Invocation::Command(Command::Man(args)),
+        Some(Word::Try(args)) => Invocation::Try(args),
         Some(Word::Completion(args)) => Invocation::Print(completion(args.shell)),
         Some(Word::Index(args)) => Invocation::Command(Command::Index(args)),
         Some(Word::Push(args)) => Invocation::Command(Command::Push(args)),
@@ -250,6 +270,17 @@ fn completion(shell: clap_complete::Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), env!("CARGO_PKG_NAME"), &mut script);
     String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Writes manual pages into a directory: `yadokari.1`, and one of each command.
+///
+/// # Errors
+/// When the directory or a file in it cannot be written.
+pub fn manual(directory: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let mut command = command();
+    command.build();
+    clap_mangen::generate_to(command, directory)
 }
 
 /// Tells whether the words ask for JSON messages, for errors that leave no parsed flags to ask.

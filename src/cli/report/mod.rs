@@ -27,6 +27,7 @@ pub(super) use settings::PRINT_PLAN;
 pub use settings::{Form, Settings};
 pub use summary::Finished;
 pub(super) use summary::pushed;
+pub(super) use units::bytes;
 
 use super::exit::Failure;
 use super::request::Warning;
@@ -53,9 +54,8 @@ struct State {
 }
 
 impl Report {
-    /// Makes a report that prints to standard error; for debug and trace also what `tracing` says.
+    /// Makes a report that prints to standard error.
     pub fn to_standard_error(settings: Settings) -> Self {
-        settings.trace();
         Self::new(settings, Box::new(io::stderr()), Timestamp::now)
     }
 

@@ -1,10 +1,5 @@
 //! How messages look, as flags and terminal decide.
 
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-
 use crate::cli::args::{Args, LogFormat, MessageArgs, Verbosity, boolean};
 use crate::cli::env::Environment;
 use crate::request::TraceContext;
@@ -59,7 +54,7 @@ impl Settings {
             LogFormat::Json => Form::Json,
         };
         let verbosity = args.verbosity;
-        // From debug on, `tracing` writes between our lines and would tear the progress line.
+        // Whoever wants more than the usual lines wants them to stay.
         let progress = terminal.capable && args.log_format == LogFormat::Auto && verbosity == Verbosity::Info;
         Self { verbosity, form, timestamps: args.log_timestamp, progress, plan: false, trace: environment.trace }
     }
@@ -79,24 +74,5 @@ impl Settings {
             plan: false,
             trace: environment.trace,
         }
-    }
-
-    /// Sends what `tracing` says to standard error, for debug and trace. Only our own words: what an HTTP
-    /// library traces may hold credentials.
-    pub(super) fn trace(self) {
-        let level = match self.verbosity {
-            Verbosity::Error | Verbosity::Warn | Verbosity::Info => return,
-            Verbosity::Debug => LevelFilter::DEBUG,
-            Verbosity::Trace => LevelFilter::TRACE,
-        };
-        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.form == Form::Colour);
-        let layer = match (self.form, self.timestamps) {
-            (Form::Json, _) => layer.json().boxed(),
-            (Form::Text | Form::Colour, true) => layer.boxed(),
-            (Form::Text | Form::Colour, false) => layer.without_time().boxed(),
-        };
-        let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
-        // Fails only when there is a subscriber already, which then is the caller's choice.
-        let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
     }
 }

@@ -144,7 +144,7 @@ pub(super) fn snapshot_mode(name: SnapshotModeName) -> SnapshotMode {
     }
 }
 
-pub(super) fn isolation(name: IsolationName) -> IsolationChoice {
+pub(in crate::cli) fn isolation(name: IsolationName) -> IsolationChoice {
     match name {
         IsolationName::Auto => IsolationChoice::Auto,
         IsolationName::Namespace => IsolationChoice::Namespace,
@@ -155,7 +155,7 @@ pub(super) fn isolation(name: IsolationName) -> IsolationChoice {
 }
 
 /// Names the run's own directory below the one that flag or environment give.
-pub(super) fn state_directory(given: Option<&Path>, environment: &Environment) -> PathBuf {
+pub(in crate::cli) fn state_directory(given: Option<&Path>, environment: &Environment) -> PathBuf {
     let directories = &environment.directories;
     let base = given.filter(|path| !path.as_os_str().is_empty()).unwrap_or(&directories.state);
     absolute(base, &directories.working).join(format!("{PREFIX}{}", environment.moment.token))

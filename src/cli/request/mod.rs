@@ -32,6 +32,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use build::{isolation as isolation_choice, state_directory};
 pub(super) use cache::{cache_place, prune_limits};
 pub use index::resolve_index;
 pub use network::Network;

@@ -70,8 +70,10 @@ fn build_of(dockerfile: &str, args: &WarmerArgs, environment: &Environment) -> R
     words.extend(args.custom_platform.iter().map(|platform| format!("--custom-platform={platform}")));
     match parse(words.into_iter().map(OsString::from))? {
         Invocation::Command(Command::Plan(plan)) => Ok(resolve(&plan.build, environment)?.request),
-        Invocation::Build(_) | Invocation::Command(_) | Invocation::Print(_) | Invocation::Init => {
-            Err(UsageError::Missing { message: "the warmer's --dockerfile is no path" }.into())
-        }
+        Invocation::Build(_)
+        | Invocation::Command(_)
+        | Invocation::Print(_)
+        | Invocation::Init
+        | Invocation::Try(_) => Err(UsageError::Missing { message: "the warmer's --dockerfile is no path" }.into()),
     }
 }

@@ -228,6 +228,34 @@ impl Credentials {
         Self::load(sources, None)
     }
 
+    /// Lists the sources that are there, in the order in which they are asked, and for whom they have something. No secret
+    /// is among it, and nobody is asked.
+    pub fn overview(&self) -> Vec<(String, String)> {
+        let documents = self.0.documents.iter().filter_map(|document| {
+            let has = match &document.state {
+                document::State::Absent => return None,
+                document::State::Unreadable(why) => format!("is not ours to read: {why}"),
+                document::State::Read(contents) => {
+                    let known = contents.known();
+                    let known = if known.is_empty() { "no registry".to_owned() } else { known.join(", ") };
+                    let store =
+                        contents.store.as_ref().map(|store| format!("; and the store docker-credential-{store}"));
+                    format!("has {known}{}", store.unwrap_or_default())
+                }
+            };
+            Some((document.name.clone(), has))
+        });
+        let logins = self.0.logins.iter().map(|login| {
+            let source = match &login.names {
+                Names::Registry(registry) => format!("variables for {registry}"),
+                Names::Variable(host) => format!("KANIKO_{host}_USER"),
+            };
+            (source, format!("has user `{}`", login.user))
+        });
+        let keychains = self.0.keychains.iter().map(|keychain| (keychain.to_string(), "asked when needed".to_owned()));
+        documents.chain(logins).chain(keychains).collect()
+    }
+
     /// Asks the helpers and clouds of these repositories now, and none of them again before [`Credentials::unseal`].
     pub(super) async fn seal(&self, references: &[Reference]) {
         for reference in references {
