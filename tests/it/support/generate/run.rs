@@ -90,7 +90,7 @@ impl Generator<'_> {
         let target = format!("/bind-{number}");
         if self.stage.has_first && self.random.one_in(3) {
             let source = self.random.pick(&["/home", "/etc", "/usr/share"]);
-            let show = format!("(cd {target}; {SHOW}) > /bound-{number}");
+            let show = format!("(cd {target} || exit; {SHOW}) > /bound-{number}");
             return self.each(
                 &format!("RUN --mount=from=first,source={source},target={target} {show}"),
                 &format!(
@@ -102,7 +102,7 @@ impl Generator<'_> {
         let (kind, show) = if self.random.one_in(2) {
             (Kind::File, format!("(stat -c '%F %a %u:%g' {target}; cat {target}) > /bound-{number}"))
         } else {
-            (Kind::Directory, format!("(cd {target}; {SHOW}) > /bound-{number}"))
+            (Kind::Directory, format!("(cd {target} || exit; {SHOW}) > /bound-{number}"))
         };
         // A flag's value ends at a space.
         let mut path = self.context.plain(self.random, kind);
