@@ -17,7 +17,9 @@ pub(super) const CONTAINER: &str = "it needs `securityContext: {runAsUser: 0, re
 pub(super) const CHROOT: &str = "it needs `securityContext: {runAsUser: 0, capabilities: {add: [SYS_CHROOT, CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SETGID]}}`";
 
 /// For `mediated` isolation.
-pub(super) const MEDIATED: &str = "it needs a seccomp profile that allows seccomp with a listener, ptrace and     process_vm_readv (`seccompProfile: {type: RuntimeDefault}` of containerd, CRI-O and Docker does), and a node where     kernel.yama.ptrace_scope is 0 or 1; else use --isolation namespace or container";
+pub(super) const MEDIATED: &str = "it needs a seccomp profile that allows seccomp with a listener, ptrace and \
+    process_vm_readv (`seccompProfile: {type: RuntimeDefault}` of containerd, CRI-O and Docker does), and a node where \
+    kernel.yama.ptrace_scope is 0 or 1; else use --isolation namespace or container";
 
 /// Where nothing is allowed.
 pub(super) const ANY: &str = "the least that a pod must give is `seccompProfile: {type: RuntimeDefault}` on a node with \

@@ -121,6 +121,39 @@ pub(crate) fn compiled(name: &str) -> Vec<u8> {
     fs::read(scratch.join(name)).expect("it was made")
 }
 
+/// debootstrap does so in RUN. A pod without CAP_SYS_CHROOT has a profile that refuses the call before anybody is asked.
+#[test]
+fn a_run_changes_its_root() {
+    let text = "FROM $BASE\nRUN mkdir -p /r/bin /r/d && cp /bin/busybox /r/bin/ && ln -s busybox /r/bin/sh && \
+        ln -s /d /r/to-d && ln -s ../../../bin /r/d/up && \
+        chroot /r /bin/sh -c 'pwd; cd /d; pwd; cd ../..; pwd; cd /to-d; pwd -P; test ! -e /etc/passwd; test -e /d/up/busybox; \
+            echo x >/to-d/made; cd /; test ! -e ../etc/passwd; exec /bin/busybox chroot . /bin/busybox true' | tr '\\n' ' ' >/told\n\
+        USER 1000\nRUN ! chroot /r /bin/sh -c true\n";
+    let source = source(text, &[]);
+    let [expected, found] = [Isolation::Container, Isolation::Mediated].map(|isolation| {
+        let mut executor = Executor::in_pod(isolation, Pod::plain(), source.path());
+        isolation.allowed("mediated: chroot").then(|| {
+            let build = executor.only_layout().run().expect(0);
+            Listing::of(&build.image()).changes_from(&Listing::default())
+        })
+    });
+    assert_eq!(expected, found);
+    assert!(found.is_none_or(|found| found.contains("/told file") && found.contains("\"/ /d / /d \"")), "{expected:?}");
+}
+
+#[test]
+fn a_run_that_fails_is_told_which_calls_were_refused() {
+    if !Isolation::Mediated.allowed("mediated: refused calls") {
+        return;
+    }
+    let source = source("FROM $BASE\nCOPY --chmod=755 traces /traces\nRUN /traces\n", &[]);
+    source.file("context/traces", compiled("traces"));
+    let run = build(Pod::restricted(), &source).expect(1);
+    // The pod's own profile refuses others before the supervisor is asked.
+    let told = run.stderr.lines().find(|line| line.contains("mediated isolation has refused"));
+    assert!(told.is_some_and(|told| told.contains("ptrace (")), "{}", run.stderr);
+}
+
 /// `YADOKARI_TEST_SEEDS=100..200` makes those sequences instead of the few that every run of the suite makes.
 #[test]
 fn random_calls_give_what_the_kernel_gives() {

@@ -117,10 +117,8 @@ const NOTIFIED: &[i64] = &[
 const UNKNOWN: &[i64] = &[
     libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
-    libc::SYS_inotify_add_watch,
     libc::SYS_fanotify_mark,
     libc::SYS_fanotify_init,
-    libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
     libc::SYS_mount_setattr,
@@ -141,7 +139,6 @@ const UNKNOWN: &[i64] = &[
 
 /// Not for RUN: they reach other processes.
 const REFUSED: &[i64] = &[
-    libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
@@ -154,7 +151,6 @@ const REFUSED: &[i64] = &[
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_quotactl,
-    libc::SYS_pivot_root,
     libc::SYS_mq_open,
     libc::SYS_mq_unlink,
 ];
@@ -178,6 +174,18 @@ const WITH_TOKEN: &[i64] = &[
     libc::SYS_sendmsg,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
+    libc::SYS_inotify_add_watch,
+];
+
+/// Refused with this error, and notified only so that a RUN that fails can name them.
+pub(in crate::isolation) const TOLD: &[(i64, &str, i32)] = &[
+    (libc::SYS_ptrace, "ptrace", libc::EPERM),
+    (libc::SYS_io_uring_setup, "io_uring_setup", libc::ENOSYS),
+    (libc::SYS_mount, "mount", libc::EPERM),
+    (libc::SYS_umount2, "umount2", libc::EPERM),
+    (libc::SYS_pivot_root, "pivot_root", libc::EPERM),
+    (libc::SYS_unshare, "unshare", libc::EPERM),
+    (libc::SYS_setns, "setns", libc::EPERM),
 ];
 
 const NOTIFY: Rule = Rule::Always(Verdict::Notify);
@@ -214,6 +222,7 @@ pub(in crate::isolation) fn program(terms: Terms) -> Vec<Instruction> {
     for (numbers, verdict) in verdicts {
         numbers.iter().for_each(|number| set(*number, Rule::Always(verdict)));
     }
+    TOLD.iter().for_each(|(number, ..)| set(*number, NOTIFY));
     OF_A_PROCESS.iter().for_each(|number| set(*number, listed(0, &[0], YES, Verdict::Notify)));
     WITH_TOKEN.iter().for_each(|number| set(*number, with_token(terms.token)));
     for (number, rule) in special(terms) {

@@ -23,7 +23,7 @@ impl Supervisor {
     /// Finds a file whose attributes are to be changed.
     fn find_to_change(&self, call: &Call, start: &Start, look: Look) -> Result<Option<(Found, Stat)>, Errno> {
         let found = self.find(call, &call.who, start, look)?;
-        let real = rustix::fs::fstat(&found.at)?;
+        let real = found.real()?;
         if found.is_made_up() || !self.view.is_ours(&real) || self.is_without_place(&found, &real) {
             return Ok(None);
         }
@@ -134,7 +134,7 @@ impl Supervisor {
 
     pub(super) fn set_times(&self, call: &Call, start: &Start, look: Look, times: Option<Timestamps>) -> Outcome {
         let found = self.find(call, &call.who, start, look)?;
-        let real = rustix::fs::fstat(&found.at)?;
+        let real = found.real()?;
         if !self.view.is_ours(&real) || found.is_made_up() {
             return Self::foreign(call);
         }
@@ -159,7 +159,7 @@ impl Supervisor {
     pub(super) fn truncate(&self, call: &Call) -> Outcome {
         let start = Start::Directory(call.task.as_raw());
         let found = self.find(call, &call.who, &start, Look::following(call.argument(0)))?;
-        let stat = self.view.stat(&found.at)?;
+        let stat = self.view.stat_of(&found)?;
         match kind(&stat) {
             libc::S_IFREG if !found.is_made_up() => {}
             libc::S_IFDIR => return Err(Errno::ISDIR),
@@ -169,7 +169,7 @@ impl Supervisor {
             return Err(Errno::ACCESS);
         }
         self.view.check_writable(&found)?;
-        self.written(&call.who, &rustix::fs::fstat(&found.at)?);
+        self.written(&call.who, &found.real()?);
         let file = reopen(&found.at, OFlags::WRONLY)?;
         rustix::fs::ftruncate(&file, call.argument(1))?;
         Ok(Answer::Value(0))
@@ -246,7 +246,7 @@ impl Supervisor {
     pub(super) fn get_attribute(&self, call: &Call, start: &Start, look: Look) -> Outcome {
         let name = read_name(call)?;
         let found = self.find(call, &call.who, start, look)?;
-        let real = rustix::fs::fstat(&found.at)?;
+        let real = found.real()?;
         let value = if is_for_root(&name) {
             self.view.owners.row(inode(&real)).attributes.remove(&name).ok_or(Errno::NODATA)?
         } else {
@@ -260,7 +260,7 @@ impl Supervisor {
 
     pub(super) fn list_attributes(&self, call: &Call, start: &Start, look: Look) -> Outcome {
         let found = self.find(call, &call.who, start, look)?;
-        let real = rustix::fs::fstat(&found.at)?;
+        let real = found.real()?;
         let mut list = Vec::new();
         if !is_link(&real) {
             let mut names = Vec::with_capacity(VALUE_MAX);

@@ -156,7 +156,7 @@ impl Supervisor {
 
     /// Opens a file that is to be executed; who the process is then.
     fn open_program(&self, call: &Call, found: &Found) -> Result<(OwnedFd, Credentials), Errno> {
-        let real = rustix::fs::fstat(&found.at)?;
+        let real = found.real()?;
         let (told, row) = self.view.told(real);
         if kind(&told) != libc::S_IFREG || !call.who.may(told.st_uid, told.st_gid, told.st_mode, 1) {
             return Err(Errno::ACCESS);
@@ -173,7 +173,7 @@ impl Supervisor {
 
     fn open_interpreter(&self, call: &Call, path: &OsStr) -> Result<OwnedFd, Errno> {
         let found = self.find_program(call, &Start::Directory(call.task.as_raw()), path)?;
-        if kind(&rustix::fs::fstat(&found.at)?) != libc::S_IFREG {
+        if kind(&found.real()?) != libc::S_IFREG {
             return Err(Errno::ACCESS);
         }
         reopen(&found.at, OFlags::RDONLY)

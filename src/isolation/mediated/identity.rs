@@ -39,7 +39,7 @@ impl Supervisor {
         self.become_(call, new)
     }
 
-    fn become_(&self, call: &Call, new: Credentials) -> Outcome {
+    pub(super) fn become_(&self, call: &Call, new: Credentials) -> Outcome {
         self.view.people.borrow_mut().with(call.label, new)?.put_on(call.task)?;
         Ok(Answer::Value(0))
     }

@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
-use super::people::{Credentials, Ids};
+use super::people::{Credentials, Ids, SYS_CHROOT};
 use super::processes;
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::{Call, PATH_MAX};
@@ -70,7 +72,7 @@ impl Supervisor {
 
     /// Returns what RUN is told of what it has found.
     pub(super) fn look_at(&self, call: &Call, found: &Found) -> Result<Stat, Errno> {
-        let mut stat = self.view.stat(&found.at)?;
+        let mut stat = self.view.stat_of(found)?;
         if let Some(shown) = self.shown_device(&stat) {
             return Ok(shown);
         }
@@ -116,9 +118,9 @@ impl Supervisor {
             return Err(Errno::INVAL);
         }
         let as_it_is = AtFlags::from_bits_retain(flags).contains(AtFlags::EACCESS);
-        let who = if as_it_is { (*call.who).clone() } else { as_real_user(&call.who) };
+        let who = if as_it_is { Rc::clone(&call.who) } else { as_real_user(&call.who) };
         let found = self.find(call, &who, start, look)?;
-        let stat = self.view.stat(&found.at)?;
+        let stat = self.view.stat_of(&found)?;
         if mode & 2 != 0 {
             self.view.check_writable(&found)?;
         }
@@ -130,14 +132,15 @@ impl Supervisor {
     }
 
     pub(super) fn read_link(&self, call: &Call, start: &Start, path: u64, [to, size]: [u64; 2]) -> Outcome {
-        if call.read_path(path)?.is_empty() {
+        let path = call.read_path(path)?;
+        if path.is_empty() {
             return self.read_opened_link(call, start, [to, size]);
         }
-        let found = self.find(call, &call.who, start, Look::at_link(path))?;
+        let Where::There(found) = self.view.find(&call.who, start, &path, false)? else { return Err(Errno::NOENT) };
         let text = if let Some(Special::Process(path)) = &found.special {
             processes::link_text(&self.view, path)?
         } else {
-            if !is_link(&rustix::fs::fstat(&found.at)?) {
+            if !is_link(&found.real()?) {
                 return Err(Errno::INVAL);
             }
             OsStr::from_bytes(rustix::fs::readlinkat(&found.at, "", Vec::new())?.as_bytes()).to_owned()
@@ -172,7 +175,12 @@ impl Supervisor {
 
     pub(super) fn working_directory(&self, call: &Call) -> Outcome {
         let path = Start::Directory(call.task.as_raw()).place(&self.view)?;
-        let mut text = path.into_os_string().into_encoded_bytes();
+        let shown = match path.strip_prefix(&call.who.root) {
+            Ok(below) => Path::new("/").join(below),
+            // Source: getcwd(2).
+            Err(_) => Path::new("(unreachable)/").join(path.strip_prefix("/").unwrap_or(&path)),
+        };
+        let mut text = shown.into_os_string().into_encoded_bytes();
         text.push(0);
         let size = usize::try_from(call.argument(1)).unwrap_or(usize::MAX);
         if text.len() > size {
@@ -186,7 +194,7 @@ impl Supervisor {
     pub(super) fn change_directory(&mut self, call: &Call) -> Outcome {
         let start = Start::Directory(call.task.as_raw());
         let found = self.find(call, &call.who, &start, Look::following(call.argument(0)))?;
-        let stat = self.view.stat(&found.at)?;
+        let stat = self.view.stat_of(&found)?;
         if !super::view::is_directory(&stat) {
             return Err(Errno::NOTDIR);
         }
@@ -195,6 +203,24 @@ impl Supervisor {
         }
         let directory = super::view::reopen(&found.at, OFlags::RDONLY | OFlags::DIRECTORY)?;
         self.enter_directory(call, &directory)
+    }
+
+    /// chroot(2): only paths know of it, since the task's own root is the pod's.
+    pub(super) fn change_root(&self, call: &Call) -> Outcome {
+        let start = Start::Directory(call.task.as_raw());
+        let found = self.find(call, &call.who, &start, Look::following(call.argument(0)))?;
+        let stat = self.view.stat_of(&found)?;
+        if !super::view::is_directory(&stat) {
+            return Err(Errno::NOTDIR);
+        }
+        if !call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 1) {
+            return Err(Errno::ACCESS);
+        }
+        if !call.who.can(SYS_CHROOT) {
+            return Err(Errno::PERM);
+        }
+        let root = super::view::real_path(&found.at).and_then(|path| self.view.inside(&path)).ok_or(Errno::NOENT)?;
+        self.become_(call, Credentials { root, ..(*call.who).clone() })
     }
 }
 
@@ -209,9 +235,13 @@ fn put_text(call: &Call, text: &[u8], [to, size]: [u64; 2]) -> Outcome {
 }
 
 /// Returns who a process is by its real ids, as access(2) asks.
-fn as_real_user(who: &Credentials) -> Credentials {
+fn as_real_user(who: &Rc<Credentials>) -> Rc<Credentials> {
     let ids = |ids: Ids| Ids { files: ids.real, ..ids };
-    let mut who = Credentials { user: ids(who.user), group: ids(who.group), ..who.clone() };
-    who.capabilities.effective = if who.user.real == 0 { who.capabilities.permitted } else { 0 };
-    who
+    let effective = if who.user.real == 0 { who.capabilities.permitted } else { 0 };
+    if ids(who.user) == who.user && ids(who.group) == who.group && who.capabilities.effective == effective {
+        return Rc::clone(who);
+    }
+    let mut who = Credentials { user: ids(who.user), group: ids(who.group), ..(**who).clone() };
+    who.capabilities.effective = effective;
+    Rc::new(who)
 }

@@ -35,8 +35,7 @@ pub(super) fn child(at: &OwnedFd, path: &Path, name: &OsStr) -> Result<Child, Er
     }
     stand_in(at, &real, name)?;
     let found = rustix::fs::openat(at, name, PLACE, Mode::empty())?;
-    let special = (!metadata.is_dir()).then_some(Special::System(real));
-    Ok(Child::Here(Found { at: found, special }))
+    Ok(Child::Here(if metadata.is_dir() { found.into() } else { Found::special(found, Special::System(real)) }))
 }
 
 /// Puts something of the same kind into our directory.

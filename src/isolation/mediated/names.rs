@@ -68,7 +68,7 @@ impl Supervisor {
             Where::There(_) => return Err(Errno::NOTDIR),
             Where::Missing { .. } => return Err(Errno::NOENT),
         };
-        let stat = self.view.stat(&parent.at)?;
+        let stat = self.view.stat_of(&parent)?;
         if !is_directory(&stat) {
             return Err(Errno::NOTDIR);
         }
@@ -111,7 +111,7 @@ impl Supervisor {
     /// Fails where a process may neither make nor remove anything in a directory.
     pub(super) fn check_change(&self, who: &Credentials, parent: &Found) -> Result<(), Errno> {
         self.view.check_writable(parent)?;
-        let stat = self.view.stat(&parent.at)?;
+        let stat = self.view.stat_of(parent)?;
         let is_plain = || matches!(self.view.mounts[self.view.mount_of(&parent.at)].kind, super::view::Kind::Plain);
         if who.may(stat.st_uid, stat.st_gid, stat.st_mode, TO_CHANGE) && is_plain() {
             Ok(())
@@ -213,7 +213,7 @@ impl Supervisor {
     /// linkat(2) of what was found to a new name.
     pub(super) fn link(&self, call: &Call, old: &Found, start: &Start, path: u64) -> Outcome {
         let named = self.vacant_name(call, start, &call.read_path(path)?, false)?;
-        let stat = rustix::fs::fstat(&old.at)?;
+        let stat = old.real()?;
         if old.is_made_up() || stat.st_nlink > 0 && self.view.mount_of(&old.at) != self.view.mount_of(&named.parent.at)
         {
             return Err(Errno::XDEV);

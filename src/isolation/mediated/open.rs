@@ -100,7 +100,7 @@ impl Supervisor {
         {
             return self.open_special(&found, special, wanted);
         }
-        let real = rustix::fs::fstat(&found.at)?;
+        let real = found.real()?;
         let (told, row) = self.view.told(real);
         if wanted.flags.contains(OFlags::DIRECTORY) && !is_directory(&real) {
             return Err(Errno::NOTDIR);
@@ -131,7 +131,7 @@ impl Supervisor {
                 hand(reopen(&found.at, wanted.on_existing().difference(OFlags::NOATIME))?, wanted)
             }
             _ => {
-                if wanted.writes() {
+                if wanted.writes() && kind(&real) == libc::S_IFREG {
                     self.written(&call.who, &real);
                 }
                 hand(reopen(&found.at, wanted.on_existing())?, wanted)
@@ -206,7 +206,7 @@ impl Supervisor {
         if parent.special.is_some() {
             return Err(Errno::OPNOTSUPP);
         }
-        if !is_directory(&rustix::fs::fstat(&parent.at)?) {
+        if !is_directory(&parent.real()?) {
             return Err(Errno::NOTDIR);
         }
         self.check_change(&call.who, &parent)?;
@@ -221,7 +221,7 @@ impl Supervisor {
     /// Gives a place that is not opened. The kernel gives no such descriptor away, so that the task opens it itself where
     /// nothing else will do.
     fn open_place(&mut self, call: &Call, found: Found, wanted: Wanted) -> Outcome {
-        let stat = rustix::fs::fstat(&found.at)?;
+        let stat = found.real()?;
         if wanted.flags.contains(OFlags::DIRECTORY) && !is_directory(&stat) {
             return Err(Errno::NOTDIR);
         }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -24,6 +25,7 @@ pub(super) const FSETID: u32 = 4;
 pub(super) const SETGID: u32 = 6;
 pub(super) const SETUID: u32 = 7;
 pub(super) const SETPCAP: u32 = 8;
+pub(super) const SYS_CHROOT: u32 = 18;
 pub(super) const MKNOD: u32 = 27;
 pub(super) const SETFCAP: u32 = 31;
 /// The last that there is.
@@ -69,6 +71,8 @@ pub(super) struct Credentials {
     pub(super) capabilities: Capabilities,
     /// `PR_SET_KEEPCAPS`.
     pub(super) keeps: bool,
+    /// Where its root is in RUN's; `/` before any chroot(2).
+    pub(super) root: PathBuf,
 }
 
 impl Credentials {
@@ -78,12 +82,17 @@ impl Credentials {
         groups.sort_unstable();
         let own = if uid == 0 { bounding } else { 0 };
         let capabilities = Capabilities { permitted: own, effective: own, bounding, ..Capabilities::default() };
-        Self { user: Ids::all(uid), group: Ids::all(gid), groups, capabilities, keeps: false }
+        Self { user: Ids::all(uid), group: Ids::all(gid), groups, capabilities, keeps: false, root: "/".into() }
     }
 
     /// Tells whether a capability is in effect.
     pub(super) fn can(&self, capability: u32) -> bool {
         self.capabilities.effective >> capability & 1 != 0
+    }
+
+    /// Tells whether its root is another than RUN's.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.root != Path::new("/")
     }
 
     /// Tells whether every directory can be searched and read.

@@ -158,7 +158,7 @@ pub(super) fn child(view: &View, at: &OwnedFd, path: &Path, name: &OsStr) -> Res
     }
     make_file(at, text)?;
     let found = rustix::fs::openat(at, name, PLACE, Mode::empty())?;
-    Ok(Child::Here(Found { at: found, special: Some(Special::Process(inside.join(name))) }))
+    Ok(Child::Here(Found::special(found, Special::Process(inside.join(name)))))
 }
 
 fn directory(at: &OwnedFd, name: &OsStr) -> Result<Child, Errno> {

@@ -16,9 +16,11 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::kin;
+use super::look::Look;
 use super::open::Wanted;
 use super::supervisor::{Answer, Outcome, Supervisor, errno};
 use super::task::Call;
+use super::view::Start;
 use crate::sys::Error;
 use crate::sys::page::Shared;
 use crate::sys::process::Pid;
@@ -326,5 +328,25 @@ impl Supervisor {
         let flags = wanted.flags & OFlags::CLOEXEC | OFlags::PATH | OFlags::NOFOLLOW;
         let arguments = [u64::from(number.unsigned_abs()), address, flags.bits().into(), 0, 0, self.token];
         self.rewrite_with(call, libc::SYS_openat, arguments, Finish::Place(place), Some(number))
+    }
+
+    /// inotify_add_watch(2): the task watches what a descriptor leads to that it is lent.
+    pub(super) fn watch(&mut self, call: &Call) -> Outcome {
+        let (socket, mask) = (call.argument(0), call.unsigned(2));
+        let start = Start::Directory(call.task.as_raw());
+        let look = Look { follow: mask & libc::IN_DONT_FOLLOW == 0, ..Look::following(call.argument(1)) };
+        let found = self.find(call, &call.who, &start, look)?;
+        let stat = self.view.stat_of(&found)?;
+        let is_watched = matches!(stat.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR) && !found.is_made_up();
+        if !is_watched || !call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 4) {
+            return Err(Errno::ACCESS);
+        }
+        let file = super::view::reopen(&found.at, OFlags::RDONLY)?;
+        let number = self.listener.insert(call.id, file.as_fd(), true).map_err(errno)?;
+        let path = format!("/proc/thread-self/fd/{number}\0");
+        let (place, address) = self.pages.put(|_| path.into_bytes())?;
+        let mask = u64::from(mask & !libc::IN_DONT_FOLLOW);
+        let arguments = [socket, address, mask, 0, 0, self.token];
+        self.rewrite_with(call, libc::SYS_inotify_add_watch, arguments, Finish::Place(place), Some(number))
     }
 }

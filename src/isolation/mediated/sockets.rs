@@ -108,7 +108,7 @@ impl Supervisor {
     fn reach(&mut self, call: &Call, path: &OsStr) -> Result<(String, Vec<u8>), Errno> {
         let start = Start::Directory(call.task.as_raw());
         let Where::There(found) = self.view.find(&call.who, &start, path, true)? else { return Err(Errno::NOENT) };
-        let stat = self.view.stat(&found.at)?;
+        let stat = self.view.stat_of(&found)?;
         if !call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 2) {
             return Err(Errno::ACCESS);
         }

@@ -19,7 +19,7 @@ use super::rewrite::{Pages, Rewritten};
 use super::sockets::Sockets;
 use super::task::{Call, number};
 use super::view::{Start, View};
-use crate::isolation::filter::mediated::PRCTL;
+use crate::isolation::filter::mediated::{PRCTL, TOLD};
 use crate::sys::notify::{Listener, Notification};
 use crate::sys::process::Pid;
 
@@ -258,17 +258,20 @@ impl Supervisor {
             libc::SYS_getsockname | libc::SYS_getpeername => self.socket_name(call),
             libc::SYS_getsockopt => self.peer(call),
             libc::SYS_memfd_create => self.memory_file(call),
-            libc::SYS_chroot => self.refuse("chroot"),
+            libc::SYS_chroot => self.change_root(call),
             libc::SYS_setfsuid | libc::SYS_setfsgid => self.identity(call),
             libc::SYS_getuid..=libc::SYS_getresgid => self.identity(call),
-            _ => Err(Errno::NOSYS),
+            libc::SYS_inotify_add_watch => self.watch(call),
+            number => self.refuse(number),
         }
     }
 
-    /// Refuses a call for what it is.
-    fn refuse(&mut self, name: &'static str) -> Outcome {
+    /// Refuses a call for what it is, and counts those that a failed RUN is to be told of.
+    fn refuse(&mut self, number: i64) -> Outcome {
+        let told = TOLD.iter().find(|(told, ..)| *told == number);
+        let Some((_, name, errno)) = told else { return Err(Errno::NOSYS) };
         *self.refused.entry(name).or_default() += 1;
-        Err(Errno::PERM)
+        Err(Errno::from_raw_os_error(*errno))
     }
 
     /// memfd_create(2): never one that the kernel would execute by itself.

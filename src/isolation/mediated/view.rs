@@ -5,7 +5,7 @@
 //! *Invariant: what is opened here lies in the root or in a mount; that the kernel never follows a link of RUN's out of
 //! them is seen to by `openat2` and by going name by name.*
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -76,6 +76,8 @@ pub(super) struct Found {
     pub(super) at: OwnedFd,
     /// What it is where it is no file of a disk, and so no path leads to it.
     pub(super) special: Option<Special>,
+    /// What the disk tells of it, once it was asked for.
+    known: OnceCell<Box<Stat>>,
 }
 
 /// A file that is made when it is read.
@@ -99,6 +101,19 @@ pub(super) enum Where {
 }
 
 impl Found {
+    pub(super) fn special(at: OwnedFd, special: Special) -> Self {
+        Self { special: Some(special), ..Self::from(at) }
+    }
+
+    /// Returns what the disk tells of it; asked for once, however many look.
+    pub(super) fn real(&self) -> Result<Stat, Errno> {
+        if let Some(stat) = self.known.get() {
+            return Ok(**stat);
+        }
+        let stat = rustix::fs::fstat(&self.at)?;
+        Ok(**self.known.get_or_init(|| Box::new(stat)))
+    }
+
     /// Tells whether it is a file that is made when it is read, and so has nothing to change.
     pub(super) fn is_made_up(&self) -> bool {
         self.special.as_ref().is_some_and(|special| *special != Special::Descriptor)
@@ -107,7 +122,7 @@ impl Found {
 
 impl From<OwnedFd> for Found {
     fn from(at: OwnedFd) -> Self {
-        Self { at, special: None }
+        Self { at, special: None, known: OnceCell::new() }
     }
 }
 
@@ -141,6 +156,11 @@ impl View {
         Ok(self.told(rustix::fs::fstat(at)?).0)
     }
 
+    /// Returns what RUN is told of something that was found.
+    pub(super) fn stat_of(&self, found: &Found) -> Result<Stat, Errno> {
+        Ok(self.told(found.real()?).0)
+    }
+
     /// Returns what RUN is told of a file of which the disk tells `stat`, and its row.
     pub(super) fn told(&self, mut stat: Stat) -> (Stat, Row) {
         let row = self.owners.row(inode(&stat));
@@ -172,6 +192,7 @@ impl View {
             return Err(Errno::NOENT);
         }
         if who.passes()
+            && !who.is_elsewhere()
             && let Some(found) = self.find_at_once(start, path, follow)?
         {
             return Ok(found);
@@ -197,10 +218,13 @@ impl View {
         let from = from.as_ref().map_or(self.root(), AsFd::as_fd);
         let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
         match openat2(from, path, last, resolve) {
-            Ok(at) if self.is_visible(&at)? => Ok(Some(Where::There(at.into()))),
+            Ok(at) => {
+                let found = Found::from(at);
+                Ok(self.is_visible(&found)?.then_some(Where::There(found)))
+            }
             Err(Errno::NOENT) => self.find_parent_at_once(from, path, resolve),
             Err(Errno::ACCESS) => Err(Errno::ACCESS),
-            Ok(_) | Err(_) => Ok(None),
+            Err(_) => Ok(None),
         }
     }
 
@@ -218,28 +242,29 @@ impl View {
         let Ok(parent) = openat2(from, parent, PLACE.difference(OFlags::NOFOLLOW) | OFlags::DIRECTORY, resolve) else {
             return Ok(None);
         };
+        let parent = Found::from(parent);
         if !self.is_visible(&parent)? {
             return Ok(None);
         }
-        match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(Some(Where::Missing { parent: parent.into(), name: name.to_owned() })),
+        match rustix::fs::statat(&parent.at, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(Some(Where::Missing { parent, name: name.to_owned() })),
             // A link that leads to nothing here may lead to a mount.
             Ok(_) | Err(_) => Ok(None),
         }
     }
 
     /// Tells whether what the kernel has found is what RUN sees there.
-    fn is_visible(&self, at: &OwnedFd) -> Result<bool, Errno> {
+    fn is_visible(&self, found: &Found) -> Result<bool, Errno> {
         if self.mounts.len() == 1 {
             return Ok(true);
         }
-        if self.crossings.contains_key(&inode(&rustix::fs::fstat(at)?)) {
+        if self.crossings.contains_key(&inode(&found.real()?)) {
             return Ok(false);
         }
         if self.covered.is_empty() {
             return Ok(true);
         }
-        let Some(path) = real_path(at) else { return Ok(false) };
+        let Some(path) = real_path(&found.at) else { return Ok(false) };
         let Ok(inside) = path.strip_prefix(&self.mounts[0].real) else { return Ok(true) };
         Ok(!self.covered.iter().any(|covered| inside.starts_with(covered.strip_prefix("/").unwrap_or(covered))))
     }

@@ -40,6 +40,7 @@ pub(super) enum Child {
 struct Walk<'a> {
     view: &'a View,
     who: &'a Credentials,
+    /// From RUN's root to where the walk is.
     levels: Vec<Level>,
     names: VecDeque<OsString>,
     links: usize,
@@ -52,15 +53,18 @@ struct Walk<'a> {
 pub(super) fn walk(view: &View, who: &Credentials, start: &Path, path: &OsStr, follow: bool) -> Result<Where, Errno> {
     let bytes = path.as_bytes();
     let directory = bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b".";
-    let mut levels = vec![level(&view.mounts[0])?];
-    if !bytes.starts_with(b"/") {
-        // Whoever stands in a directory needs no right to the way there.
-        let all = Credentials::new(0, 0, Vec::new(), u64::MAX);
-        let mut to_start = begin(view, &all, parts(start.as_os_str().as_bytes()).collect(), levels, true, true);
-        to_start.go()?;
-        levels = to_start.levels;
-    }
+    let from = if bytes.starts_with(b"/") { &who.root } else { start };
+    let levels = levels_to(view, from)?;
     begin(view, who, parts(bytes).collect(), levels, follow || directory, directory).go()
+}
+
+/// Goes to a directory that a process stands in or has as its root: it needs no right to the way there.
+fn levels_to(view: &View, place: &Path) -> Result<Vec<Level>, Errno> {
+    let levels = vec![level(&view.mounts[0])?];
+    let all = Credentials::new(0, 0, Vec::new(), u64::MAX);
+    let mut walk = begin(view, &all, parts(place.as_os_str().as_bytes()).collect(), levels, true, true);
+    walk.go()?;
+    Ok(walk.levels)
 }
 
 fn begin<'a>(
@@ -97,7 +101,7 @@ impl Walk<'_> {
                 continue;
             }
             if name == ".." {
-                if self.levels.len() > 1 {
+                if self.levels.len() > 1 && self.here_level().path != self.who.root {
                     self.levels.pop();
                 }
                 continue;
@@ -163,22 +167,21 @@ impl Walk<'_> {
     fn here(&self, name: &OsStr) -> Result<Found, Errno> {
         let here = self.here_level();
         let at = rustix::fs::openat(&here.at, name, PLACE, Mode::empty())?;
-        let special = match here.kind {
-            Kind::Processes => Some(Special::Process(below(&here.path, "/proc").join(name))),
-            Kind::Plain | Kind::System => None,
-        };
-        Ok(Found { at, special })
+        Ok(match here.kind {
+            Kind::Processes => Found::special(at, Special::Process(below(&here.path, "/proc").join(name))),
+            Kind::Plain | Kind::System => at.into(),
+        })
     }
 
     /// Goes into a directory; returns what is no directory, and ends the way.
     fn enter(&mut self, name: &OsStr, found: Found, is_last: bool) -> Result<Option<Found>, Errno> {
-        let stat = rustix::fs::fstat(&found.at)?;
+        let stat = found.real()?;
         let path = self.here_level().path.join(name);
         let (found, kind) = match self.view.crossing(&stat) {
             Some(mounted) => (rustix::io::fcntl_dupfd_cloexec(&mounted.root, 3)?.into(), mounted.kind),
             None => (found, self.here_level().kind),
         };
-        if is_directory(&rustix::fs::fstat(&found.at)?) {
+        if is_directory(&found.real()?) {
             self.levels.push(Level { at: found.at, path, kind });
             return Ok(None);
         }
@@ -195,7 +198,7 @@ impl Walk<'_> {
         }
         let bytes = text.as_bytes();
         if bytes.starts_with(b"/") {
-            self.levels.truncate(1);
+            self.levels = levels_to(self.view, &self.who.root)?;
         }
         self.directory |= self.names.is_empty() && bytes.ends_with(b"/");
         for name in parts(bytes).collect::<Vec<_>>().into_iter().rev() {
@@ -207,7 +210,7 @@ impl Walk<'_> {
     /// Goes on where a link of `/proc` leads, which no path may.
     fn jump(&mut self, at: OwnedFd, path: Option<PathBuf>, is_last: bool) -> Result<Option<Found>, Errno> {
         if !is_directory(&rustix::fs::fstat(at.as_fd())?) {
-            let found = Found { at, special: Some(Special::Descriptor) };
+            let found = Found::special(at, Special::Descriptor);
             return if is_last && !self.directory { Ok(Some(found)) } else { Err(Errno::NOTDIR) };
         }
         let Some(path) = path else { return if is_last { Ok(Some(at.into())) } else { Err(Errno::NOENT) } };

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -89,13 +90,16 @@ static void with_descriptor(const char *subject, int file, int flags) {
     struct stat root;
     // The root has no name by which the process could open it without reading it.
     if (flags & O_PATH && !fstat(file, &found) && !stat("/", &root) && found.st_ino == root.st_ino) return;
-    if (!(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY) tell("write", subject, write(file, "begin", 5));
+    if (!(flags & O_PATH) && (flags & O_ACCMODE) != O_RDONLY) {
+        tell("write", subject, write(file, "some text", 1 + below(9)));
+        if (below(3) == 0) tell("ftruncate", subject, ftruncate(file, below(100)));
+    }
     for (int i = below(4); i > 0; i--) {
         switch (below(9)) {
-        case 0: tell("write", subject, write(file, "some text", 1 + below(9))); break;
+        case 0: tell("fgetxattr", subject, fgetxattr(file, "user.two", NULL, 0)); break;
         case 1: tell("fchmod", subject, fchmod(file, mode)); break;
         case 2: tell("fchown", subject, fchown(file, below(3) ? (uid_t)-1 : id, id)); break;
-        case 3: tell("ftruncate", subject, ftruncate(file, below(100))); break;
+        case 3: tell("flistxattr", subject, flistxattr(file, NULL, 0)); break;
         case 4: show("fstat", subject, fstat(file, &found), &found); break;
         case 5: tell("fsetxattr", subject, fsetxattr(file, "user.two", "2", 1, 0)); break;
         case 6: tell("fremovexattr", subject, fremovexattr(file, "user.two")); break;
@@ -157,6 +161,26 @@ static void sockets(void) {
     close(here);
 }
 
+/* Watches files and directories; what else can be watched, mediation refuses. */
+static void watch(const char *subject, uint32_t mask) {
+    struct stat found;
+    int kind = mask & IN_DONT_FOLLOW ? lstat(subject, &found) : stat(subject, &found);
+    if (kind == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode)) return;
+    int queue = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    tell("inotify_add_watch", subject, inotify_add_watch(queue, subject, mask));
+    close(queue);
+}
+
+static void told_of_changes(void) {
+    union { struct inotify_event event; char bytes[512]; } told;
+    int queue = inotify_init1(IN_CLOEXEC);
+    tell("inotify_add_watch", "/w", inotify_add_watch(queue, "/w", IN_CREATE));
+    close(open("/w/new-file", O_CREAT | O_WRONLY, 0600));
+    long size = read(queue, &told, sizeof told);
+    say("told of %s", size > 0 ? told.event.name : "nothing");
+    close(queue);
+}
+
 static void one(void) {
     char text[600], value[300];
     struct stat found;
@@ -208,7 +232,10 @@ static void one(void) {
         snprintf(text, sizeof text, "%s %d", subject, number);
         tell("access", text, below(2) ? access(subject, number) : faccessat(AT_FDCWD, subject, number, AT_EACCESS));
         break;
-    case 25: tell("truncate", subject, truncate(subject, below(50))); break;
+    case 25:
+        if (below(2)) tell("truncate", subject, truncate(subject, below(50)));
+        else watch(subject, below(2) ? IN_MODIFY : IN_CREATE | IN_DONT_FOLLOW);
+        break;
     case 26: {
         static const int TYPES[] = {S_IFIFO, S_IFSOCK, S_IFREG, S_IFCHR, S_IFBLK};
         number = PICK(TYPES);
@@ -296,6 +323,7 @@ int main(int count, char **arguments) {
     }
     who = -1;
     list("/w");
+    told_of_changes();
     fflush(stdout);
     return 0;
 }
