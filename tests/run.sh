@@ -122,6 +122,8 @@ step format cargo fmt --check
 step clippy cargo clippy --quiet --all-targets -- -D warnings
 step unit env TMPDIR="$SCRATCH" cargo test --quiet --lib --bins
 step documentation cargo test --quiet --doc
+# Private items are documented, too: links to them lead somewhere.
+step rustdoc env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --no-deps --document-private-items
 step architecture cargo test --quiet --test architecture
 step integration cargo test --test it -- --test-threads="$threads"
 step skips skips

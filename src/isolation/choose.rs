@@ -68,7 +68,7 @@ impl Chosen {
     }
 }
 
-/// Opens the isolation that `options` and the system want. `ground` is what [`super::enter`] returned.
+/// Opens the isolation that `options` and the system want. `ground` is what [`super::enter()`] returned.
 ///
 /// Where nothing fits, the isolation that is returned gives the error when a root file system is asked for.
 /// An error here means that an earlier build's files cannot be put back, or that the build was cancelled.

@@ -1,6 +1,6 @@
 //! Where a root file system lives and how a process runs in it: `namespace`, `mediated`, `container`, `chroot`.
 //!
-//! Isolation has two moments. [`enter`] is called once, before the process has a second thread: it may
+//! Isolation has two moments. [`enter()`] is called once, before the process has a second thread: it may
 //! replace the process by itself inside a user namespace, so that unpack, COPY and snapshot already run with
 //! the right ids. [`Isolation::run`] is called per RUN: it spawns `init` (this same binary), which sets up
 //! mounts, root, user and limits, and then executes the command.

@@ -26,7 +26,7 @@ fn schemas() -> PathBuf {
     [beside, Path::new(ROOT).join("../../shared/schemas")].into_iter().find(|p| p.is_dir()).unwrap_or("none".into())
 }
 
-fn check(python: &str, repository: &Path, schemas: &Path) -> Finished {
+pub(crate) fn check(python: &str, repository: &Path, schemas: &Path) -> Finished {
     let script = Path::new(ROOT).join("tests/pipelines/check.py");
     process::run(Command::new(python).arg(script).arg(repository).arg(schemas), SHORT)
 }
@@ -133,7 +133,8 @@ fn one_line_sets_the_image_of_all_files() {
 
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
-    let pages = ["docs", "tekton", "argo", "shipwright", "cloudbuild"].map(|place| Path::new(ROOT).join(place));
+    let pages = ["docs", "tekton", "argo", "shipwright", "cloudbuild", ".github", "README.md", "ARCHITECTURE.md"]
+        .map(|place| Path::new(ROOT).join(place));
     let find = process::run(Command::new("find").args(&pages).args(["-name", "*.md"]), SHORT).success();
     let mut seen = 0;
     for page in find.lines().map(Path::new) {

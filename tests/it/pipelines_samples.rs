@@ -18,7 +18,7 @@ use crate::support::scratch::Scratch;
 use crate::support::source::source;
 
 /// Runs commands of a job, one after the other, in one container that has the sources at `place`; returns what they print.
-fn job(sources: &Scratch, place: &str, variables: &[(&str, &str)], commands: &[String]) -> String {
+pub(crate) fn job(sources: &Scratch, place: &str, variables: &[(&str, &str)], commands: &[String]) -> String {
     let mut pod = Pod::plain();
     // Where a volume of the system is, above the checkout.
     let above = Path::new(place).parent().expect("it is below a volume").display().to_string();
@@ -36,7 +36,7 @@ fn job(sources: &Scratch, place: &str, variables: &[(&str, &str)], commands: &[S
     finished.stdout
 }
 
-fn checkout() -> Scratch {
+pub(crate) fn checkout() -> Scratch {
     let sources = source("FROM $BASE\nCOPY file /file\nRUN cat /file > /ran\n", &[]);
     sources.file("file", "x\n");
     sources

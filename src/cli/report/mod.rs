@@ -1,7 +1,7 @@
 //! Everything that a user reads: events, the closing summary, the error.
 //!
 //! Knows how text and JSON lines look, and that RUN's output comes in pieces. Each event becomes one
-//! [`Line`](line::Line), which both forms print: they cannot tell different stories.
+//! [`line::Line`], which both forms print: they cannot tell different stories.
 //!
 //! *Invariant: all but a plan that was asked for goes to standard error; an error is printed once; no password in a URL is printed, but
 //! for what RUN itself writes.*
