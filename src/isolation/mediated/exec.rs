@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{MemfdFlags, OFlags};
+use rustix::fs::{MemfdFlags, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attributes::CAPABILITY;
@@ -20,6 +20,7 @@ use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::{Call, number};
 use super::view::{Found, Start, Where, kind, reopen};
 use crate::sys::Error;
+use crate::sys::process::Pid;
 
 /// The loader, as `build.rs` has made it.
 const LOADER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/loader"));
@@ -74,6 +75,15 @@ impl Loader {
         let _as_good_without = rustix::fs::fcntl_add_seals(&file, seals);
         let file = reopen(&file, OFlags::RDONLY).map_err(failed)?;
         Ok(Self { file, pending: HashMap::new(), loading: HashSet::new() })
+    }
+}
+
+impl Loader {
+    /// Tells whether a process executes the loader's file.
+    pub(super) fn is_executed_by(&self, task: Pid) -> bool {
+        let executed = rustix::fs::stat(format!("/proc/{task}/exe"));
+        let same = |executed: Stat, ours: Stat| (executed.st_dev, executed.st_ino) == (ours.st_dev, ours.st_ino);
+        executed.is_ok_and(|executed| rustix::fs::fstat(&self.file).is_ok_and(|ours| same(executed, ours)))
     }
 }
 
@@ -161,6 +171,9 @@ impl Supervisor {
         if kind(&told) != libc::S_IFREG || !call.who.may(told.st_uid, told.st_gid, told.st_mode, 1) {
             return Err(Errno::ACCESS);
         }
+        if is_memory(&found.at) {
+            return Err(Errno::ACCESS);
+        }
         let ours = self.view.is_ours(&real);
         let set = |bits: u32, id: u32| (ours && told.st_mode & bits == bits).then_some(id);
         let user = set(libc::S_ISUID, told.st_uid);
@@ -210,6 +223,12 @@ impl Supervisor {
         }
         Ok(Answer::Proceed)
     }
+}
+
+/// Tells whether a file is of memfd_create(2): such a file is not executed, whichever kernel it is.
+fn is_memory(at: &OwnedFd) -> bool {
+    rustix::fs::readlinkat(rustix::fs::CWD, super::view::again(at), Vec::new())
+        .is_ok_and(|path| path.as_bytes().starts_with(b"/memfd:"))
 }
 
 /// Writes down what the loader is told; none where there is no room for it.

@@ -207,7 +207,9 @@ impl Supervisor {
         // A thread that executes becomes the first of its process.
         let first = Pid::from_raw(kin::process_of(task.as_raw()));
         if matches!(rewritten.finish, Finish::Exec) && first != task {
-            if let Ok(Event::Call) = tracee::wait(first) {
+            if let Ok(Event::Call) = tracee::wait(first)
+                && self.end_unless_loader(first)
+            {
                 let _gone_already = tracee::release(first, None);
             }
             return;
@@ -244,7 +246,10 @@ impl Supervisor {
         let Ok(after) = tracee::registers(task) else { return self.give_back(&finish) };
         let result = after.result();
         if matches!(finish, Finish::Exec) && result == 0 {
-            return Self::let_go(task, &signals);
+            if self.end_unless_loader(task) {
+                Self::let_go(task, &signals);
+            }
+            return;
         }
         let result = self.conclude(&call, finish, result);
         if let Some(lent) = lent {
@@ -252,6 +257,20 @@ impl Supervisor {
         }
         let _gone_already = tracee::set_registers(task, registers.returning(result));
         Self::let_go(task, &signals);
+    }
+
+    /// Ends a process that has just executed something else than the loader, before its first instruction; tells whether it was
+    /// the loader.
+    ///
+    /// A thread with the same descriptors may have put another file under the number of the loader's. What the kernel loads by
+    /// itself may have memory of its own where the page of the supervisor belongs.
+    fn end_unless_loader(&self, task: Pid) -> bool {
+        let is_loader = self.loader.is_executed_by(task);
+        if !is_loader {
+            let _gone_already = nix::sys::signal::kill(task, Signal::SIGKILL);
+            let _gone_already = tracee::release(task, None);
+        }
+        is_loader
     }
 
     /// Lets a task go, with the signals that it has not got yet.

@@ -134,6 +134,41 @@ static void numbers(void) {
     }
 }
 
+static void *swap_descriptors(void *files) {
+    const int *const numbers = files;
+    for (;;) {
+        for (int number = 3; number < 12; number++) {
+            if (number != numbers[0] && number != numbers[1]) dup2(numbers[number % 2], number);
+        }
+        for (int number = 3; number < 12; number++) {
+            if (number != numbers[0] && number != numbers[1]) close(number);
+        }
+    }
+    return NULL;
+}
+
+/* Another thread puts a program of its own under the number of what the supervisor has the kernel execute. */
+static void swapped_programs(int memory) {
+    char *const arguments[] = {"true", "native", NULL};
+    for (int i = 0; i < 300; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            int files[2] = {fcntl(memory, F_DUPFD, 100), fcntl(open("/escape", O_RDONLY), F_DUPFD, 100)};
+            pthread_t thread;
+            alarm(10);
+            pthread_create(&thread, NULL, swap_descriptors, files);
+            execv("/bin/busybox", arguments);
+            _exit(99);
+        }
+        int status;
+        waitpid(child, &status, 0);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+            FAIL("a program was executed without the supervisor");
+            return;
+        }
+    }
+}
+
 /* The page that only the supervisor writes, found by its being there. */
 static void page(void) {
     char *const start = (char *)0x10000;
@@ -161,7 +196,8 @@ static void page(void) {
     if (child == 0) { syscall(SYS_execveat, memory, start, none, NULL, AT_EMPTY_PATH, 0); _exit(99); }
     int status;
     waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) FAIL("a program was executed without the supervisor");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) FAIL("a program was executed from memory");
+    swapped_programs(memory);
 }
 
 static char swapped[128];
