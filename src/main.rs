@@ -14,7 +14,7 @@ use yadokari::cli::exit::{self, Failure};
 use yadokari::cli::report::{Finished, Report, Settings};
 use yadokari::cli::request::{self, Resolved};
 use yadokari::cli::services;
-use yadokari::isolation::{self, Entered, Ground};
+use yadokari::isolation::{self, Entered, Ground, Wanted};
 use yadokari::outcome::BuildOutcome;
 use yadokari::sys;
 
@@ -49,7 +49,9 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
         Ok(resolved) => resolved,
         Err(failure) => return report.conclude(Err(failure)),
     };
-    let ground = match isolation::enter(resolved.request.isolation, words) {
+    let request = &resolved.request;
+    let (choice, state_directory, platforms) = (request.isolation, &*request.state_directory, &*request.platforms);
+    let ground = match isolation::enter(&Wanted { choice, state_directory, platforms }, words) {
         Entered::Ended(code) => return ExitCode::from(code),
         Entered::Stay(ground) => ground,
     };

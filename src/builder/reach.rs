@@ -30,7 +30,8 @@ pub(super) fn check(
     match (&request.cache.key, &request.cache.directory) {
         (Some(SecretSource::File(_)), _) => {
             let what = "a key of the cache in a file, where RUN can read it,".to_owned();
-            let hint = "give it in the variable YADOKARI_CACHE_KEY, or use namespace or chroot isolation".to_owned();
+            let hint =
+                "give it in the variable YADOKARI_CACHE_KEY, or use namespace, mediated or chroot isolation".to_owned();
             let unable = Error::Unable { what, isolation: isolation.abilities().isolation, hint };
             return Err(unable.at(step.span, None));
         }

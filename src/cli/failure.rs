@@ -109,7 +109,7 @@ fn describe(error: &Error) -> Failure {
 
 /// What to do about a mount that is in the image's way.
 const ELSEWHERE: &str = "mount it where the image has nothing (the context at /context, say, with --context=/context), or \
-    use --isolation chroot, in which RUN has no /proc, or namespace where the cluster allows it";
+    use --isolation mediated or namespace where the cluster allows them, or chroot, in which RUN has no /proc";
 
 fn with_hint(failure: Failure, hint: Option<&String>) -> Failure {
     match hint {

@@ -101,6 +101,7 @@ pub fn open(
     let options = isolation::Options {
         choice: request.isolation,
         state_directory: request.state_directory.clone(),
+        platforms: request.platforms.clone(),
         ignore_paths: request.ignore_paths.clone(),
         kept_paths: kept(request),
         confidential: confidential::files(resolved),

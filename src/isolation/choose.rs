@@ -12,10 +12,12 @@ use super::ids::Ids;
 #[cfg(target_arch = "x86_64")]
 use super::mediated::Mediated;
 use super::namespace::Namespace;
+use super::preference::Untried;
 use super::rights::{self, Reach};
 use super::{
     Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, mountinfo, remedy,
 };
+use crate::oci::Platform;
 use crate::progress::{Event, Reporter};
 use crate::request::IsolationChoice;
 use crate::rootfs::{Fidelity, Rootfs};
@@ -30,6 +32,8 @@ pub struct Options {
     /// The directory for everything temporary. Of the form `<name>-<token>`: `container` isolation also leaves
     /// alone what lies beside it under names that begin with `<name>-`.
     pub state_directory: PathBuf,
+    /// What the build is for: programs of platforms that are not the machine's own may have to be executed.
+    pub platforms: Vec<Platform>,
     /// Paths that no image gets anything at: `container` isolation leaves them alone.
     pub ignore_paths: Vec<PathBuf>,
     /// Paths of `/` that `container` isolation leaves alone, too, because they outlive the build.
@@ -76,20 +80,22 @@ impl Chosen {
 /// To be called before anything else is read from `/` (TLS roots, credentials): `container` isolation waits
 /// here for another build in the same container, and puts back what a killed one has left set aside.
 pub fn open(options: &Options, ground: Ground) -> Result<(Box<dyn Isolation>, Chosen), Error> {
-    let refused = match ground.0 {
+    let namespaces = match ground.0 {
         State::Inside(inside) => return Ok(open_namespace(options, inside)),
-        State::Refused(reason) => reason,
-        State::Outside => "not tried".to_owned(),
+        State::Refused(reason) if options.choice == IsolationChoice::Namespace => reason,
+        State::Refused(reason) => format!("namespaces are refused ({reason})"),
+        State::PassedOver(weakness) => weakness.to_owned(),
+        State::Outside => "namespaces were not tried".to_owned(),
     };
     match options.choice {
-        IsolationChoice::Namespace => Ok(unavailable("namespace", &refused, remedy::NAMESPACE)),
+        IsolationChoice::Namespace => Ok(unavailable("namespace", &namespaces, remedy::NAMESPACE)),
         IsolationChoice::Container => open_container(options, "asked for".to_owned(), true),
         IsolationChoice::Chroot => Ok(match chroot_is_possible() {
             Ok(()) => open_chroot(options, "asked for".to_owned()),
             Err(reason) => unavailable("chroot", &reason, remedy::CHROOT),
         }),
         IsolationChoice::Mediated => Ok(open_mediated(options, "asked for")),
-        IsolationChoice::Auto => open_next_best(options, &refused),
+        IsolationChoice::Auto => open_next_best(options, &namespaces),
     }
 }
 
@@ -174,28 +180,41 @@ fn open_mediated(_: &Options, _: &str) -> (Box<dyn Isolation>, Chosen) {
     unavailable("mediated", "it is built for x86-64 alone", remedy::MEDIATED)
 }
 
-fn open_next_best(options: &Options, refused: &str) -> Result<(Box<dyn Isolation>, Chosen), Error> {
-    let namespaces = format!("namespaces are refused ({refused})");
+/// Opens what `auto` takes where no namespaces were entered: `mediated`, `container`, `chroot`, in this order.
+fn open_next_best(options: &Options, namespaces: &str) -> Result<(Box<dyn Isolation>, Chosen), Error> {
+    let untried = Untried::find(&options.platforms);
+    let mediated = match &untried {
+        Some(untried) => untried.reason(),
+        None => match try_mediated(options, namespaces) {
+            Ok(opened) => return Ok(opened),
+            Err(reason) => format!("mediated isolation is not possible ({reason})"),
+        },
+    };
+    let others = format!("{namespaces}; {mediated}");
     let container = match (container_marker(options), missing_for_owners()) {
         (Some(marker), None) => {
-            return open_container(options, format!("{namespaces}; this is a container ({marker})"), false);
+            return open_container(options, format!("{others}; this is a container ({marker})"), false);
         }
         (None, _) => "this does not look like a container".to_owned(),
         (Some(_), Some(missing)) => missing,
     };
-    let others = format!("{namespaces}; not container isolation: {container}");
-    let (mediated, chosen) = open_mediated(options, &others);
-    if chosen.name == "mediated" {
-        return Ok((mediated, chosen));
+    let others = format!("{others}; not container isolation: {container}");
+    if let Some(Untried::Platform(_)) = untried
+        && let Ok(opened) = try_mediated(options, &others)
+    {
+        // Steps for the machine's own platform can run, and files need no program: better than chroot, or nothing.
+        return Ok(opened);
     }
-    let refused = chosen.reason;
     Ok(match chroot_is_possible() {
         Ok(()) => open_chroot(options, others),
-        Err(chroot) => {
-            let reasons = format!("{namespaces}; container: {container}; mediated: {refused}; chroot: {chroot}");
-            unavailable("any", &reasons, remedy::ANY)
-        }
+        Err(chroot) => unavailable("any", &format!("{others}; chroot: {chroot}"), remedy::ANY),
     })
+}
+
+/// Opens `mediated` isolation, or says why not.
+fn try_mediated(options: &Options, reason: &str) -> Result<(Box<dyn Isolation>, Chosen), String> {
+    let (isolation, chosen) = open_mediated(options, reason);
+    if chosen.name == "mediated" { Ok((isolation, chosen)) } else { Err(chosen.reason) }
 }
 
 /// Opens what `auto` takes where `container` isolation would hide files of the image, if that is possible.
@@ -354,6 +373,7 @@ mod tests {
         let options = Options {
             choice: IsolationChoice::Namespace,
             state_directory: PathBuf::from("/nonexistent"),
+            platforms: Vec::new(),
             ignore_paths: Vec::new(),
             kept_paths: Vec::new(),
             confidential: Vec::new(),

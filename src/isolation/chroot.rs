@@ -23,8 +23,8 @@ use crate::sys::process::CapabilitySet;
 
 /// What a command may have lacked.
 const WITHOUT: &str = "RUN has no /proc and no /sys in chroot isolation: what reads them (ps, df, `<(…)` of shells, \
-    scripts of Java packages) fails there; with --isolation namespace, where a pod allows it, and in container isolation \
-    it has them: for that, mount volumes where the image has nothing, the context at /context for example \
+    scripts of Java packages) fails there; with --isolation mediated or namespace, where a pod allows them, and in container \
+    isolation it has them: for that, mount volumes where the image has nothing, the context at /context for example \
     (--context=/context)";
 
 /// The backend.

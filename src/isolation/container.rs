@@ -347,7 +347,7 @@ impl Isolation for Container {
         let mount = named.or_else(beside)?;
         Some(format!(
             "{} is mounted in this container: RUN can neither remove, rename nor replace it, nor change what is \
-             read-only there; leave it out, or use --isolation chroot or namespace, where RUN does not see it",
+             read-only there; leave it out, or use --isolation mediated, namespace or chroot, where RUN does not see it",
             mount.display()
         ))
     }

@@ -15,6 +15,8 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::mount::MountFlags;
 
 use super::ids::{self, Ids};
+use super::preference;
+use crate::oci::Platform;
 use crate::request::IsolationChoice;
 use crate::sys::namespace::{Namespaces, unshare};
 use crate::sys::process::{Ended, Forked, Pid, Reaped, exit_now, fork};
@@ -25,6 +27,17 @@ pub(super) const PER_RUN: Namespaces = Namespaces::CLONE_NEWNS
     .union(Namespaces::CLONE_NEWPID)
     .union(Namespaces::CLONE_NEWIPC)
     .union(Namespaces::CLONE_NEWUTS);
+
+/// What decides which namespaces are entered.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Which isolation is asked for.
+    pub choice: IsolationChoice,
+    /// The directory for everything temporary, which need not be there.
+    pub state_directory: &'a Path,
+    /// What the build is for; none stands for the machine's own platform.
+    pub platforms: &'a [Platform],
+}
 
 /// How [`enter`] left the process.
 #[derive(Debug)]
@@ -45,6 +58,8 @@ pub(super) enum State {
     Outside,
     /// The namespaces were refused, for this reason.
     Refused(String),
+    /// The namespaces are weak, for this reason, and another isolation is there that was not asked for.
+    PassedOver(&'static str),
     /// In the namespaces.
     Inside(Inside),
 }
@@ -63,11 +78,14 @@ impl Ground {
     }
 }
 
-/// Moves the process into namespaces of its own where `choice` wants it and the system allows it.
+/// Moves the process into namespaces of its own where that is `wanted` and the system allows it.
+///
+/// Where no isolation is asked for by name, namespaces with a single id, or without a user namespace, are not entered if
+/// `mediated` isolation is possible.
 ///
 /// To be called by `main` before any thread is made, with the process's own `arguments` (all, from the
 /// program's name on). A refusal is no error yet: [`super::open`] tells it when a root file system is needed.
-pub fn enter(choice: IsolationChoice, arguments: &[OsString]) -> Entered {
+pub fn enter(wanted: &Wanted<'_>, arguments: &[OsString]) -> Entered {
     let ground = |state| Entered::Stay(Ground(state));
     let entered = match arguments.first().and_then(|name| decode(name.to_str()?)) {
         Some(inside) => {
@@ -75,10 +93,10 @@ pub fn enter(choice: IsolationChoice, arguments: &[OsString]) -> Entered {
             let _dies_later_then = process::die_with_parent();
             ground(State::Inside(inside))
         }
-        None => match choice {
-            IsolationChoice::Namespace | IsolationChoice::Auto => match enter_namespaces(arguments) {
+        None => match wanted.choice {
+            IsolationChoice::Namespace | IsolationChoice::Auto => match enter_namespaces(arguments, wanted) {
                 Ok(code) => Entered::Ended(code),
-                Err(reason) => ground(State::Refused(reason)),
+                Err(state) => ground(state),
             },
             IsolationChoice::Chroot | IsolationChoice::Container | IsolationChoice::Mediated => ground(State::Outside),
         },
@@ -113,16 +131,18 @@ fn decode(name: &str) -> Option<Inside> {
     Some(Inside { ids, fresh_proc: words.next()? == "proc=fresh" })
 }
 
-/// The child's words to its parent, one a line; no more words and the end of the pipe mean that it runs.
+/// The child's words to its parent, one a line; no more words and the end of the pipe mean that it runs. After these two
+/// it waits for an answer.
 const UNSHARED: &str = "unshared";
+const WITHOUT_USERS: &str = "without a user namespace";
 
-/// Forks and waits for the build. Returns the child's exit code, or why the namespaces are refused.
-fn enter_namespaces(arguments: &[OsString]) -> Result<u8, String> {
-    let pipe = |error: std::io::Error| sys::Error::from_io("pipe2()", &error).to_string();
+/// Forks and waits for the build. Returns the child's exit code, or where the process stands without it.
+fn enter_namespaces(arguments: &[OsString], wanted: &Wanted<'_>) -> Result<u8, State> {
+    let pipe = |error: std::io::Error| State::Refused(sys::Error::from_io("pipe2()", &error).to_string());
     let (words, say) = std::io::pipe().map_err(pipe)?;
     let (answers, answer) = std::io::pipe().map_err(pipe)?;
     let forwarded = forwarded_signals();
-    let before = signal::block(&forwarded).map_err(|error| error.to_string())?;
+    let before = signal::block(&forwarded).map_err(|error| State::Refused(error.to_string()))?;
     // A group of its own keeps Ctrl-C and `kill -TERM -<group>` from reaching the child twice, by the sender
     // and by us. With a terminal as input it would be stopped when it reads, and must share ours.
     let own_group = !rustix::termios::isatty(rustix::stdio::stdin());
@@ -138,37 +158,68 @@ fn enter_namespaces(arguments: &[OsString]) -> Result<u8, String> {
         Ok(Forked::Parent(child)) => child,
         Err(error) => {
             let _mask_is_as_before = signal::set_blocked(&before);
-            return Err(error.to_string());
+            return Err(State::Refused(error.to_string()));
         }
     };
     drop((say, answers));
-    match accompany(child, words, answer) {
-        Ok(()) => wait_and_forward(child, &forwarded, own_group).map_err(|error| error.to_string()),
-        Err(reason) => {
+    match accompany(child, words, answer, wanted) {
+        Ok(()) => wait_and_forward(child, &forwarded, own_group).map_err(|error| State::Refused(error.to_string())),
+        Err(state) => {
             let _gone_already = nix::sys::signal::kill(child, Signal::SIGKILL);
             let _gone_already = process::wait_for(child);
             let _mask_is_as_before = signal::set_blocked(&before);
-            Err(reason)
+            Err(state)
         }
     }
 }
 
-/// The parent's part until the child runs the build: it maps the ids and listens for a refusal.
-fn accompany(child: Pid, words: PipeReader, mut answer: PipeWriter) -> Result<(), String> {
+/// The parent's part until the child runs the build: it maps the ids, says whether they are enough, and listens for a
+/// refusal.
+fn accompany(child: Pid, words: PipeReader, mut answer: PipeWriter, wanted: &Wanted<'_>) -> Result<(), State> {
     let mut words = BufReader::new(words).lines();
-    let refused = |error: std::io::Error| format!("the process that was to build is lost ({error})");
+    let refused = |error: std::io::Error| State::Refused(format!("the process that was to build is lost ({error})"));
     while let Some(word) = words.next().transpose().map_err(refused)? {
-        if word != UNSHARED {
-            return Err(word);
+        let ids = match word.as_str() {
+            UNSHARED => ids::map(child).map_err(|error| State::Refused(error.to_string()))?,
+            WITHOUT_USERS => Ids::Own,
+            _ => return Err(State::Refused(word)),
+        };
+        if let Some(weakness) = weakness(ids).filter(|_| has_better(wanted)) {
+            return Err(State::PassedOver(weakness));
         }
-        let ids = match ids::map(child).map_err(|error| error.to_string())? {
+        let told = match ids {
             Ids::All => b'a',
             Ids::Subordinate => b's',
-            Ids::Single | Ids::Own => b'1',
+            Ids::Single => b'1',
+            Ids::Own => b'o',
         };
-        answer.write_all(&[ids]).map_err(refused)?;
+        answer.write_all(&[told]).map_err(refused)?;
     }
     Ok(())
+}
+
+/// Says what namespaces lack that have such ids.
+fn weakness(ids: Ids) -> Option<&'static str> {
+    match ids {
+        Ids::All | Ids::Subordinate => None,
+        Ids::Single => Some("namespaces would have one user id alone"),
+        Ids::Own => Some("user namespaces are refused, and root in the others would be the container's"),
+    }
+}
+
+/// Tells whether there is an isolation that `auto` takes before weak namespaces.
+fn has_better(wanted: &Wanted<'_>) -> bool {
+    if wanted.choice != IsolationChoice::Auto {
+        return false;
+    }
+    // In a process of its own: a trial that fails ends all that descends from who has made it.
+    match fork() {
+        Ok(Forked::Child) => {
+            exit_now(i32::from(preference::mediated(wanted.platforms, wanted.state_directory).is_err()))
+        }
+        Ok(Forked::Parent(child)) => matches!(process::wait_for(child), Ok(Ended::Exited(0))),
+        Err(_) => false,
+    }
 }
 
 /// The child's part. Returns only when something is refused, after having told the parent why.
@@ -186,21 +237,23 @@ fn become_child(arguments: &[OsString], mask: &SigSet, mut say: PipeWriter, mut 
 
 fn move_in(say: &mut PipeWriter, answers: &mut PipeReader) -> Result<Inside, String> {
     let lost = |error: std::io::Error| format!("the parent process is lost ({error})");
+    let mut ask = |word| {
+        writeln!(say, "{word}").map_err(lost)?;
+        let mut answer = [0];
+        answers.read_exact(&mut answer).map_err(lost)?;
+        Ok::<_, String>(match answer {
+            [b'a'] => Ids::All,
+            [b's'] => Ids::Subordinate,
+            [b'o'] => Ids::Own,
+            _ => Ids::Single,
+        })
+    };
     let ids = match unshare(Namespaces::CLONE_NEWUSER) {
-        Ok(()) => {
-            writeln!(say, "{UNSHARED}").map_err(lost)?;
-            let mut answer = [0];
-            answers.read_exact(&mut answer).map_err(lost)?;
-            match answer {
-                [b'a'] => Ids::All,
-                [b's'] => Ids::Subordinate,
-                _ => Ids::Single,
-            }
-        }
+        Ok(()) => ask(UNSHARED)?,
         // With CAP_SYS_ADMIN a mount namespace is to be had without a user namespace.
         Err(error) if process::capabilities().contains(process::CapabilitySet::SYS_ADMIN) => {
             unshare(Namespaces::CLONE_NEWNS).map_err(|also| format!("{error}, and {also}"))?;
-            Ids::Own
+            ask(WITHOUT_USERS)?
         }
         Err(error) => return Err(error.to_string()),
     };
@@ -355,7 +408,8 @@ mod tests {
     #[test]
     fn a_choice_without_namespaces_changes_nothing() {
         for choice in [IsolationChoice::Chroot, IsolationChoice::Container, IsolationChoice::Mediated] {
-            let Entered::Stay(ground) = enter(choice, &["yadokari".into()]) else { panic!("no child is made") };
+            let wanted = Wanted { choice, state_directory: Path::new("/nonexistent/state"), platforms: &[] };
+            let Entered::Stay(ground) = enter(&wanted, &["yadokari".into()]) else { panic!("no child is made") };
             assert_eq!(ground, Ground::none());
         }
     }

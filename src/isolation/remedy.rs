@@ -23,7 +23,7 @@ pub(super) const MEDIATED: &str = "it needs a seccomp profile that allows seccom
 
 /// Where nothing is allowed.
 pub(super) const ANY: &str = "the least that a pod must give is `seccompProfile: {type: RuntimeDefault}` on a node with \
-    Linux 5.19 or newer (mediated isolation), or `securityContext: {runAsUser: 0, capabilities: {add: [CHOWN, \
+    Linux 6.1 or newer (mediated isolation), or `securityContext: {runAsUser: 0, capabilities: {add: [CHOWN, \
     DAC_OVERRIDE, FOWNER, SETUID, SETGID]}}` (container isolation), or the right to make user namespaces; files alone \
     (COPY, ADD, no RUN) need nothing";
 

@@ -75,7 +75,7 @@ impl Owners {
     }
 
     /// Returns who files are made for, where the executor may choose.
-    pub(super) fn real(&self) -> Option<(u32, u32)> {
+    pub fn real(&self) -> Option<(u32, u32)> {
         self.real
     }
 

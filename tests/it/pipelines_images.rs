@@ -120,26 +120,28 @@ fn two_builds_and_a_shell_in_one_debug_container() {
     }
     let (registry, source) =
         (Registry::plain(), source("FROM $BASE\nRUN echo ran > /ran && rm -rf /busybox /bin/sh\n", &[]));
-    let mut pod = Pod::plain();
-    pod.mount(source.path(), "/source");
-    pod.add(&["--entrypoint=/busybox/sh"]);
-    let flags = format!(
-        "--context=/source/context --dockerfile=/source/Dockerfile --reproducible --insecure-registry={} --insecure-registry={}",
-        registry.address,
-        registry::shared().address
-    );
-    // What is known of base layers is kept for the next build, in the executor's own directory.
-    let list = "find / -xdev -not -path '/proc/*' -not -path '/sys/*' -not -path '/kaniko/yadokari-*' | sort";
-    let script = format!(
-        "{list} > /dev/shm/before && executor {flags} --destination={0}/app:1 && sh -c 'echo still here' && \
+    for isolation in ["auto", "container"] {
+        let mut pod = Pod::plain();
+        pod.mount(source.path(), "/source");
+        pod.add(&["--entrypoint=/busybox/sh"]);
+        let flags = format!(
+            "--isolation={isolation} --context=/source/context --dockerfile=/source/Dockerfile --reproducible --insecure-registry={} --insecure-registry={}",
+            registry.address,
+            registry::shared().address
+        );
+        // What is known of base layers is kept for the next build, in the executor's own directory.
+        let list = "find / -xdev -not -path '/proc/*' -not -path '/sys/*' -not -path '/kaniko/yadokari-*' | sort";
+        let script = format!(
+            "{list} > /dev/shm/before && executor {flags} --destination={0}/app:1 && sh -c 'echo still here' && \
          executor {flags} --destination={0}/app:2 && {list} > /dev/shm/after && diff /dev/shm/before /dev/shm/after",
-        registry.address
-    );
-    let finished = pod.start_image(&image("debug"), &["-c", &script]).wait(LONG);
-    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
-    assert_eq!(finished.stdout, "still here\n");
-    assert_eq!(registry.digest("app:1"), registry.digest("app:2"));
-    assert!(registry.digest("app:1").is_some());
+            registry.address
+        );
+        let finished = pod.start_image(&image("debug"), &["-c", &script]).wait(LONG);
+        assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+        assert_eq!(finished.stdout, "still here\n");
+        assert_eq!(registry.digest("app:1"), registry.digest("app:2"));
+        assert!(registry.digest("app:1").is_some());
+    }
 }
 
 #[test]
@@ -153,16 +155,18 @@ fn three_builds_at_a_time_in_one_debug_container() {
     pod.add(&["--entrypoint=/busybox/sh"]);
     let insecure =
         format!("--insecure-registry={} --insecure-registry={}", registry.address, registry::shared().address);
-    let build = format!(
-        "executor --context=/source/context --dockerfile=/source/Dockerfile --reproducible {insecure} \
+    for isolation in ["auto", "container"] {
+        let build = format!(
+            "executor --isolation={isolation} --context=/source/context --dockerfile=/source/Dockerfile --reproducible {insecure} \
          --destination={}/app:$number & pids=\"$pids $!\"",
-        registry.address
-    );
-    let script = format!("for number in 1 2 3; do {build}; done; for pid in $pids; do wait $pid || exit 1; done");
-    let finished = pod.start_image(&image("debug"), &["-c", &script]).wait(LONG);
-    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
-    let digests = ["app:1", "app:2", "app:3"].map(|name| registry.digest(name).expect("it was pushed"));
-    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+            registry.address
+        );
+        let script = format!("for number in 1 2 3; do {build}; done; for pid in $pids; do wait $pid || exit 1; done");
+        let finished = pod.start_image(&image("debug"), &["-c", &script]).wait(LONG);
+        assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+        let digests = ["app:1", "app:2", "app:3"].map(|name| registry.digest(name).expect("it was pushed"));
+        assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    }
 }
 
 /// Where Tekton has the results of a step that is called `build`.
@@ -348,14 +352,14 @@ fn the_step_of_the_task_runs_in_five_kinds_of_pods() {
     );
     let without = source("FROM $BASE\nCOPY --chown=7:7 file /file\nUSER 7\n", &[("file", "x\n")]);
     let rows = [
-        ("plain", task, &with_run, Pod::unconfined(), &[][..]),
-        ("runtime-default", task, &with_run, Pod::plain(), &[]),
-        ("user-namespace", task, &with_run, Pod::plain(), &IN_USER_NAMESPACE),
-        ("restricted", restricted, &with_run, Pod::strict(), &[]),
-        ("random-user", restricted, &with_run, Pod::strict(), &["--user=1000660000:0"]),
-        ("without-run", restricted, &without, Pod::strict(), &[]),
+        ("plain", task, &with_run, Pod::unconfined(), &[][..], "namespace"),
+        ("runtime-default", task, &with_run, Pod::plain(), &[], "mediated"),
+        ("user-namespace", task, &with_run, Pod::plain(), &IN_USER_NAMESPACE, "mediated"),
+        ("restricted", restricted, &with_run, Pod::strict(), &[], "mediated"),
+        ("random-user", restricted, &with_run, Pod::strict(), &["--user=1000660000:0"], "mediated"),
+        ("without-run", restricted, &without, Pod::strict(), &[], "mediated"),
     ];
-    for (name, file, source, kind, options) in rows {
+    for (name, file, source, kind, options, isolation) in rows {
         let insecure =
             [&registry.address, &registry::shared().address].map(|address| format!("--insecure-registry={address}"));
         let image = registry.repository(&format!("task:{name}"));
@@ -376,6 +380,8 @@ fn the_step_of_the_task_runs_in_five_kinds_of_pods() {
         let volumes = [(source.path(), "/workspace/source", false), (results.path(), "/tekton/results", true)];
         let finished = step.run(pod(kind, &all), &volumes);
         assert_eq!(finished.code, 0, "{name}:\n{}{}", finished.stdout, finished.stderr);
+        let taken = format!("isolation {isolation}: ");
+        assert!(finished.stderr.contains(&taken), "{name}: {}", finished.stderr);
         let read = |result: &str| std::fs::read_to_string(results.join(result)).ok();
         let digest = registry.digest(&format!("task:{name}")).expect("it was pushed");
         assert_eq!(read("IMAGE_DIGEST"), Some(digest.clone()), "{name}");

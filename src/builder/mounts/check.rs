@@ -58,7 +58,7 @@ impl Check<'_> {
         }
         if !run.hosts.is_empty() && self.abilities.mounting == Mounting::MovedBeside {
             let what = "an /etc/hosts of RUN's own (--add-host)";
-            let hint = "use --isolation namespace or chroot, or give the pod `hostAliases`";
+            let hint = "use --isolation namespace, mediated or chroot, or give the pod `hostAliases`";
             return Err(self.unable_with(what, hint));
         }
         if let Some(name) = run.hostname.as_ref().filter(|_| !is_mounted) {
@@ -119,7 +119,7 @@ impl Check<'_> {
     }
 
     fn unable(&self, what: &str) -> Error {
-        self.unable_with(what, "use --isolation namespace where the cluster allows it")
+        self.unable_with(what, "use --isolation namespace or mediated where the cluster allows it")
     }
 
     fn unable_with(&self, what: &str, hint: &str) -> Error {

@@ -8,8 +8,9 @@
 mod check;
 mod copies;
 mod kept;
+mod strangers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -25,7 +26,7 @@ use crate::oci::Digest;
 use crate::plan::{CacheMount, CopyFrom, Mounted, RunStep};
 use crate::progress::Event;
 use crate::request::BuildRequest;
-use crate::rootfs::{self, Contents, Snapshot, Tree};
+use crate::rootfs::{self, Contents, Snapshot};
 
 pub(in crate::builder) use check::check;
 pub(in crate::builder) use kept::{keep, pack};
@@ -56,6 +57,8 @@ pub struct RunServices {
     packed: Mutex<BTreeMap<CacheKey, Packed>>,
     /// Copies for read-only mounts that are kept for the next RUN, by what they are copies of.
     copies: Mutex<Vec<Copied>>,
+    /// The cache mounts whose files are the isolation's own by now.
+    taken_over: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// A copy for read-only mounts.
@@ -331,7 +334,7 @@ impl Preparation<'_, '_> {
             let (Some(tree), Some(directory)) = (opened.tree, opened.directory(path)?) else { return Ok(None) };
             // Files of a context belong to nobody: RUN sees them as root's.
             let below = directory.strip_prefix(tree.path()).unwrap_or(Path::new(""));
-            Ok(is_roots(tree, below)?.then_some(directory))
+            Ok(strangers::can_be_shown(tree, below, self.shared.services)?.then_some(directory))
         })?;
         self.prepared.shown.extend(found.iter().map(|_| self.reading.reader));
         Ok(found)
@@ -417,6 +420,9 @@ impl Preparation<'_, '_> {
             }
         };
         if self.mounting == Mounting::Mounted {
+            if unpoisoned(&services.taken_over).insert(data.clone()) {
+                strangers::take_over(&data, self.shared.services)?;
+            }
             return Ok(MountSource::Shared { source: inside(&data)?, read_only });
         }
         // A volume is another file system, from which nothing can be moved.
@@ -454,22 +460,6 @@ fn identity(cache: &CacheMount) -> Digest {
     };
     let owner = (owner.mode.unwrap_or(DIRECTORY), owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
     Digest::of(format!("{}:{id}\0{}:{from}\0{owner:?}", id.len(), from.len()).as_bytes())
-}
-
-/// Tells whether all that is at or below a path is owner 0's.
-fn is_roots(tree: &Tree, path: &Path) -> Result<bool, Error> {
-    let Some(stat) = tree.stat(path)? else { return Ok(false) };
-    if (stat.uid, stat.gid) != (0, 0) {
-        return Ok(false);
-    }
-    if stat.kind == rootfs::FileKind::Directory {
-        for name in tree.read_dir(path)? {
-            if !is_roots(tree, &path.join(name.as_os_str()))? {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
 }
 
 fn access(owner: MountOwner, mode: u32) -> Access {

@@ -14,7 +14,7 @@ use crate::cli::commands::print;
 use crate::cli::env::Environment;
 use crate::cli::request::{isolation_choice, state_directory};
 use crate::cli::state::StateDirectory;
-use crate::isolation::{self, Cancel, Entered, Error, Ground};
+use crate::isolation::{self, Cancel, Entered, Error, Ground, Wanted};
 use crate::request::IsolationChoice;
 
 /// How long one may take: `container` isolation waits for another build in the same container.
@@ -90,7 +90,8 @@ fn ended(child: &mut Child) -> io::Result<bool> {
 /// Opens one isolation and tells on standard output how that went; `words` are the process's own.
 pub fn run(args: &TryArgs, words: &[OsString]) -> ExitCode {
     let choice = isolation_choice(args.isolation);
-    let ground = match isolation::enter(choice, words) {
+    let directory = state_directory(args.state_dir.as_deref(), &Environment::read());
+    let ground = match isolation::enter(&Wanted { choice, state_directory: &directory, platforms: &[] }, words) {
         Entered::Ended(code) => return ExitCode::from(code),
         Entered::Stay(ground) => ground,
     };
@@ -117,6 +118,7 @@ fn open(args: &TryArgs, choice: IsolationChoice, ground: Ground) -> Result<Tried
     let options = isolation::Options {
         choice,
         state_directory: state.path().to_owned(),
+        platforms: Vec::new(),
         ignore_paths: Vec::new(),
         kept_paths: Vec::new(),
         confidential: Vec::new(),

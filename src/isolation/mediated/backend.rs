@@ -168,7 +168,9 @@ impl Isolation for Mediated {
     fn explain(&self, _output: &[u8]) -> Option<String> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         (!refused.is_empty()).then(|| {
-            format!("mediated isolation has refused {refused}; --isolation namespace, where a pod allows it, has them")
+            format!(
+                "mediated isolation has refused {refused}; --isolation namespace or container, where a pod allows it, may have them"
+            )
         })
     }
 

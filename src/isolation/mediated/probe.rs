@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use nix::errno::Errno;
 use rustix::fs::StatVfsMountFlags;
 
-use crate::sys::landlock;
+use crate::isolation::preference::version;
+use crate::sys::process::Pid;
+use crate::sys::{landlock, tracee};
 
 /// Source: linux/mm: what may be mapped at the least, where nothing else is said.
 const LEAST_ADDRESS: u64 = 0x1_0000;
@@ -31,9 +34,7 @@ pub(in crate::isolation) fn probe(state: &Path) -> Result<Allowed, String> {
         return Err(format!("{} is mounted noexec: --state-dir on a volume that is not", there.display()));
     }
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0_u32));
-    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    if version < (5, 19) {
+    if version(&release) < (5, 19) {
         return Err(format!(
             "the kernel is {release}, and 5.19 is the first whose notified calls no signal interrupts"
         ));
@@ -50,5 +51,19 @@ pub(in crate::isolation) fn probe(state: &Path) -> Result<Allowed, String> {
     if page > 0x1000_0000 {
         return Err(format!("vm.mmap_min_addr is {page} on this node, and programs are linked to addresses below"));
     }
+    if let Some((call, errno)) = refused() {
+        return Err(format!("this pod's seccomp profile refuses {call} ({errno})"));
+    }
     Ok(Allowed { page: page.max(LEAST_ADDRESS), landlock: landlock::version() })
+}
+
+/// Finds a call of the supervisor's that the pod refuses, by making it with nothing to do.
+fn refused() -> Option<(&'static str, Errno)> {
+    let (own, nobody) = (Pid::this(), Pid::from_raw(0));
+    let tried = [
+        ("ptrace", tracee::seize(nobody).err().filter(|errno| *errno != Errno::ESRCH)),
+        ("process_vm_readv", tracee::read(own, 0, &mut []).err()),
+        ("process_vm_writev", tracee::write(own, 0, &[]).err()),
+    ];
+    tried.into_iter().find_map(|(call, errno)| Some((call, errno?)))
 }
