@@ -193,8 +193,13 @@ fn commands() {
         Invocation::Print(text) => text,
         other => panic!("{other:?}"),
     };
-    assert_eq!(print(&["version"]), format!("yadokari {}\n", env!("CARGO_PKG_VERSION")));
-    assert_eq!(print(&["--version"]), print(&["version"]));
+    assert_eq!(print(&["--version"]), format!("yadokari {}\n", env!("CARGO_PKG_VERSION")));
+    for (words, expected) in [(&["version"] as &[&str], false), (&["version", "--verbose"], true)] {
+        match parsed(words).expect("parse") {
+            Invocation::Command(Command::Version(asked)) => assert_eq!(asked.verbose, expected),
+            other => panic!("{other:?}"),
+        }
+    }
     let help = print(&["--help"]);
     for text in ["--destination", "DOCKER_CONFIG", "--isolation", "version"] {
         assert!(help.contains(text), "{text} is not in the help");

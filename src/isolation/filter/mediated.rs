@@ -440,7 +440,8 @@ mod tests {
             (libc::SYS_fcntl, [0, 8, 1, 0, 0, 0], Verdict::NotPermitted),
             (libc::SYS_clone, [0x1000_0011, 0, 0, 0, 0, 0], Verdict::NotPermitted),
             (libc::SYS_clone3, [0; 6], Verdict::Unknown),
-            (libc::SYS_io_uring_setup, [0; 6], Verdict::Unknown),
+            (libc::SYS_io_uring_setup, [0; 6], Verdict::Notify),
+            (libc::SYS_io_uring_enter, [0; 6], Verdict::Unknown),
             (libc::SYS_read, [0; 6], Verdict::Allow),
         ] {
             assert_eq!(judge(number, arguments), expected, "{number} {arguments:?}");
