@@ -171,7 +171,7 @@ impl Supervisor {
         if kind(&told) != libc::S_IFREG || !call.who.may(told.st_uid, told.st_gid, told.st_mode, 1) {
             return Err(Errno::ACCESS);
         }
-        if is_memory(&found.at) {
+        if is_memory(&found.at) && !self.view.is_mounted(&real) {
             return Err(Errno::ACCESS);
         }
         let ours = self.view.is_ours(&real);
@@ -225,7 +225,7 @@ impl Supervisor {
     }
 }
 
-/// Tells whether a file is of memfd_create(2): such a file is not executed, whichever kernel it is.
+/// Tells whether a file is of memfd_create(2): such a file of RUN's is not executed, whichever kernel it is.
 fn is_memory(at: &OwnedFd) -> bool {
     rustix::fs::readlinkat(rustix::fs::CWD, super::view::again(at), Vec::new())
         .is_ok_and(|path| path.as_bytes().starts_with(b"/memfd:"))

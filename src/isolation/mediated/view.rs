@@ -274,6 +274,12 @@ impl View {
         self.crossings.get(&inode(stat)).and_then(|index| self.mounts.get(*index))
     }
 
+    /// Tells whether a file is itself what a mount shows, as the script of a heredoc is.
+    pub(super) fn is_mounted(&self, stat: &Stat) -> bool {
+        let is_it = |mount: &Mounted| rustix::fs::fstat(&mount.root).is_ok_and(|root| inode(&root) == inode(stat));
+        self.mounts.iter().any(is_it)
+    }
+
     /// Returns in which mount a file is, and its path from there; none for what is in none.
     pub(super) fn place_of(&self, real: &Path) -> Option<(usize, PathBuf)> {
         let within = |(index, mount): (usize, &Mounted)| {
