@@ -107,11 +107,13 @@ measure() {
 
 # Prints the seconds of the last step of a build, or of all its RUNs for the row `runs`.
 last_run() {
-    sed -n 's/^\[.*\] done in \([0-9.]* min \)\?\([0-9.]*\) s.*/\1 \2/p' "$WORK/log" |
-        awk -v all="$([ "$ROW" = runs ] && echo 1 || echo 0)" '
-            { last = NF == 3 ? 60 * $1 + $3 : $1 }
-            NR > 1 { sum += last }
-            END { print all ? sum : last }'
+    if [ "$ROW" = runs ]; then
+        sed -n 's/^\[.*\] done in \([0-9.]*\) s.*/\1/p' "$WORK/log" | awk 'NR > 1 { sum += $1 } END { print sum }'
+    else
+        # The summary has short steps without a layer, too.
+        sed -n 's/^ *\([0-9.]* min \)\?\([0-9.]*\) s  \[.*\] RUN .*/\1 \2/p' "$WORK/log" | tail -1 |
+            awk '{ print NF == 3 ? 60 * $1 + $3 : $1 }'
+    fi
 }
 
 median() {
