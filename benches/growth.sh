@@ -17,7 +17,8 @@ ROWS="copy-depth:250 copy-from-depth:250 unpack-depth:250 snapshot-depth:250 inv
 RUNS=${RUNS:-3}
 LIMIT=2.2
 
-say() { echo "growth.sh: $*" >&2; }
+# shellcheck source=benches/needs.sh
+. benches/needs.sh
 
 # Prints what makes up a Dockerfile: `$1` times the line `$2`, with its number for each `@`.
 lines() {
@@ -124,10 +125,7 @@ measure() {
     done | sort -n | head -1
 }
 
-if [ -z "${EXECUTOR-}" ]; then
-    cargo build --quiet --release
-    EXECUTOR=$PWD/target/x86_64-unknown-linux-gnu/release/yadokari
-fi
+need_executor
 for program in /usr/bin/time /bin/busybox; do
     [ -x $program ] || { say "please install what has $program (Debian: time, busybox-static)"; exit 1; }
 done

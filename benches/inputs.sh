@@ -1,5 +1,5 @@
 # The images and the build contexts that the benchmarks read: made once, from files of this machine, and kept in
-# target/benches. Sourced by run.sh, which sets CACHE and WORK and starts registries.
+# target/benches. Sourced by run.sh, which sets CACHE and WORK and starts registries; needs.sh comes before.
 # shellcheck shell=bash disable=SC2154 # CACHE and WORK are run.sh's
 
 BIG_FILES=94000
@@ -49,7 +49,7 @@ base_busybox() {
 base_debian() {
     say "making the base image debian: debootstrap"
     root=$WORK/inputs/root
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | head -1)
+    mirror=$(debian_mirror)
     debootstrap --variant=minbase bookworm "$root" "$mirror" >"$WORK/debootstrap.log" ||
         fail "debootstrap from $mirror: see $(tail -1 "$WORK/debootstrap.log")"
     rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log "$root"/dev/*

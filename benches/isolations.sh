@@ -19,25 +19,9 @@ RUNS=${RUNS:-3}
 ISOLATIONS=${ISOLATIONS:-container mediated}
 INSTALLED="openssh-client dbus sudo cron postgresql-common iputils-ping man-db nginx-light"
 SOURCE=https://static.crates.io/crates/tikv-jemalloc-sys/tikv-jemalloc-sys-0.6.0+5.3.0-1-ge13ca993e8ccb9ba9847cc330696e02839f328f7.crate
-export PATH="$PATH:/usr/sbin:/sbin"
 
-say() { echo "isolations.sh: $*" >&2; }
-
-fail() {
-    say "$@"
-    exit 1
-}
-
-install() {
-    for program in podman runc busybox debootstrap curl tar; do
-        command -v $program >/dev/null || missing=yes
-    done
-    [ -n "${missing-}" ] || return 0
-    say "installing $PACKAGES"
-    # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $PACKAGES >&2 ||
-        fail "please install these packages: $PACKAGES"
-}
+# shellcheck source=benches/needs.sh
+. benches/needs.sh
 
 # Makes what is missing. Whatever stands in INPUTS is whole: it is renamed into place.
 make_inputs() {
@@ -46,7 +30,7 @@ make_inputs() {
     mkdir -p "$INPUTS.partial/context/packages"
     cd "$INPUTS.partial"
     say "making the base image: debootstrap with a compiler"
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | head -1)
+    mirror=$(debian_mirror)
     debootstrap --variant=minbase --include=gcc,libc6-dev,make,findutils bookworm root "$mirror" >debootstrap.log ||
         fail "debootstrap from $mirror: see $(tail -1 debootstrap.log)"
     say "fetching packages"
@@ -143,21 +127,15 @@ make_pod() {
 }
 
 clean() {
-    awk -v work="$WORK/" 'index($2, work) == 1 { print $2 }' /proc/self/mounts | sort -r |
-        while read -r place; do umount -l "$place" 2>/dev/null || true; done
+    unmount_below "$WORK"
     rm -rf "$WORK"
 }
 
-install
+need "$PACKAGES" podman runc busybox debootstrap curl tar
 # shellcheck disable=SC2086 # a list of words
 [ $# -gt 0 ] || set -- $ROWS
-for row in "$@"; do
-    case " $ROWS " in *" $row "*) ;; *) fail "no row is called $row; there are: $ROWS" ;; esac
-done
-if [ -z "${EXECUTOR-}" ]; then
-    cargo build --quiet --release
-    EXECUTOR=$ROOT/target/x86_64-unknown-linux-gnu/release/yadokari
-fi
+check_rows "$@"
+need_executor
 PROFILE=$ROOT/tests/it/support/seccomp.json
 WORK=$(mktemp -d /dev/shm/yadokari.XXXXXX)
 trap clean EXIT

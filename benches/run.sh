@@ -23,27 +23,10 @@ ROWS="one-file app small-runs gigabyte three-files three-files-again many-files 
 RUNS=${RUNS:-3}
 BUILDERS=${BUILDERS:-yadokari buildah}
 BUILDAH_FLAGS=${BUILDAH_FLAGS:-}
-export PATH="$PATH:/usr/sbin:/sbin"
 export no_proxy="127.0.0.1,localhost" NO_PROXY="127.0.0.1,localhost"
 
-say() { echo "run.sh: $*" >&2; }
-
-fail() {
-    say "$@"
-    exit 1
-}
-
-install() {
-    for program in docker-registry busybox skopeo buildah debootstrap python3; do
-        command -v $program >/dev/null || missing=yes
-    done
-    [ -x /usr/bin/time ] || missing=yes
-    [ -n "${missing-}" ] || return 0
-    say "installing $PACKAGES"
-    # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $PACKAGES >&2 ||
-        fail "please install these packages: $PACKAGES"
-}
+# shellcheck source=benches/needs.sh
+. benches/needs.sh
 
 # Starts a registry with its data in `$1`, on a free port; sets REGISTRY.
 start_registry() {
@@ -104,8 +87,7 @@ clear_build() {
 
 # Removes what a builder keeps by itself.
 clear_builder() {
-    awk -v build="$WORK/build/" 'index($2, build) == 1 { print $2 }' /proc/self/mounts | sort -r |
-        while read -r place; do umount -l "$place" 2>/dev/null || true; done
+    unmount_below "$WORK/build"
     [ ! -e "$WORK/build" ] || find "$WORK/build" -mindepth 1 -maxdepth 1 ! -name registry -exec rm -rf {} +
 }
 
@@ -227,19 +209,14 @@ table_of_moved() {
 # shellcheck source=benches/inputs.sh
 . benches/inputs.sh
 
-install
+need "$PACKAGES" docker-registry busybox skopeo buildah debootstrap python3 /usr/bin/time
 # shellcheck disable=SC2086 # a list of words
 [ $# -gt 0 ] || set -- $ROWS
 for builder in $BUILDERS; do
     case $builder in yadokari | buildah) ;; *) fail "no builder is called $builder" ;; esac
 done
-for row in "$@"; do
-    case " $ROWS " in *" $row "*) ;; *) fail "no row is called $row; there are: $ROWS" ;; esac
-done
-if [ -z "${EXECUTOR-}" ]; then
-    cargo build --quiet --release
-    EXECUTOR=$ROOT/target/x86_64-unknown-linux-gnu/release/yadokari
-fi
+check_rows "$@"
+need_executor
 WORK=$(mktemp -d /dev/shm/yadokari-benches.XXXXXX)
 trap clean EXIT
 trap 'exit 130' INT

@@ -15,32 +15,16 @@ RELEASE=${RELEASE:-bookworm}
 ACCEL=${ACCEL:-tcg}
 CACHE=$PWD/target/kernels/$RELEASE
 PACKAGES="qemu-system-x86 seabios debootstrap busybox-static cpio gcc libc6-dev"
-export PATH="$PATH:/usr/sbin:/sbin"
 
-say() { echo "run.sh: $*" >&2; }
-
-fail() {
-    say "$@"
-    exit 1
-}
-
-install() {
-    for program in qemu-system-x86_64 debootstrap busybox cpio cc; do
-        command -v $program >/dev/null || missing=yes
-    done
-    [ -n "${missing-}" ] || return 0
-    say "installing $PACKAGES"
-    # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $PACKAGES >&2 ||
-        fail "please install these packages: $PACKAGES"
-}
+# shellcheck source=benches/needs.sh
+. benches/needs.sh
 
 # Makes the root of the machine and fetches its kernel, once.
 make_machine() {
     [ ! -e "$CACHE" ] || return 0
     rm -rf "$CACHE.partial"
     mkdir -p "$CACHE.partial"
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | head -1)
+    mirror=$(debian_mirror)
     say "making the machine: debootstrap $RELEASE"
     debootstrap --variant=minbase --include=apparmor,apparmor-utils,util-linux "$RELEASE" "$CACHE.partial/root" "$mirror" \
         >"$CACHE.partial/log" || fail "debootstrap from $mirror: see $(tail -1 "$CACHE.partial/log")"
@@ -76,11 +60,8 @@ pack_machine() {
     (cd "$CACHE/root" && find . -xdev -print0 | cpio --quiet -0 -o -H newc) | gzip -1 >"$CACHE/initramfs"
 }
 
-install
-if [ -z "${EXECUTOR-}" ]; then
-    cargo build --quiet --release
-    EXECUTOR=target/x86_64-unknown-linux-gnu/release/yadokari
-fi
+need "$PACKAGES" qemu-system-x86_64 debootstrap busybox cpio cc
+need_executor
 make_machine
 pack_machine
 exec qemu-system-x86_64 -M pc,accel="$ACCEL" -cpu max -smp 2 -m 3G -nographic -no-reboot -nic none \

@@ -171,7 +171,8 @@ impl Supervisor {
         if kind(&told) != libc::S_IFREG || !call.who.may(told.st_uid, told.st_gid, told.st_mode, 1) {
             return Err(Errno::ACCESS);
         }
-        if is_memory(&found.at) && !self.view.is_mounted(&real) {
+        // A file in memory has no name, and so no link.
+        if real.st_nlink == 0 && is_memory(&found.at) && !self.view.is_mounted(&real) {
             return Err(Errno::ACCESS);
         }
         let ours = self.view.is_ours(&real);

@@ -190,32 +190,27 @@ impl Supervisor {
         Ok(Answer::Value(text.len().try_into().unwrap_or_default()))
     }
 
-    /// Changes the working directory: the task does it itself, with a descriptor.
-    pub(super) fn change_directory(&mut self, call: &Call) -> Outcome {
+    /// Finds the directory that a call names, and that whoever makes it may enter.
+    fn find_to_enter(&self, call: &Call) -> Result<Found, Errno> {
         let start = Start::Directory(call.task.as_raw());
         let found = self.find(call, &call.who, &start, Look::following(call.argument(0)))?;
         let stat = self.view.stat_of(&found)?;
         if !super::view::is_directory(&stat) {
             return Err(Errno::NOTDIR);
         }
-        if !call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 1) {
-            return Err(Errno::ACCESS);
-        }
+        if call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 1) { Ok(found) } else { Err(Errno::ACCESS) }
+    }
+
+    /// Changes the working directory: the task does it itself, with a descriptor.
+    pub(super) fn change_directory(&mut self, call: &Call) -> Outcome {
+        let found = self.find_to_enter(call)?;
         let directory = super::view::reopen(&found.at, OFlags::RDONLY | OFlags::DIRECTORY)?;
         self.enter_directory(call, &directory)
     }
 
     /// chroot(2): only paths know of it, since the task's own root is the pod's.
     pub(super) fn change_root(&self, call: &Call) -> Outcome {
-        let start = Start::Directory(call.task.as_raw());
-        let found = self.find(call, &call.who, &start, Look::following(call.argument(0)))?;
-        let stat = self.view.stat_of(&found)?;
-        if !super::view::is_directory(&stat) {
-            return Err(Errno::NOTDIR);
-        }
-        if !call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 1) {
-            return Err(Errno::ACCESS);
-        }
+        let found = self.find_to_enter(call)?;
         if !call.who.can(SYS_CHROOT) {
             return Err(Errno::PERM);
         }

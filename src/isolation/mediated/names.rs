@@ -123,7 +123,7 @@ impl Supervisor {
     /// Fails where a name is not a process's to remove.
     fn check_removal(&self, who: &Credentials, named: &Named, stat: &Stat) -> Result<(), Errno> {
         self.check_change(who, &named.parent)?;
-        let directory = self.view.stat(&named.parent.at)?;
+        let directory = self.view.stat_of(&named.parent)?;
         let told = self.view.told(*stat).0;
         // Source: inode(7), the sticky bit.
         if directory.st_mode & libc::S_ISVTX != 0 && who.user.files != directory.st_uid && !owns(who, &told) {
@@ -136,11 +136,11 @@ impl Supervisor {
     pub(super) fn made(
         &self,
         who: &Credentials,
-        parent: impl AsFd,
+        parent: &Found,
         new: impl AsFd,
         mode: Option<u32>,
     ) -> Result<(), Errno> {
-        let (parent, stat) = (self.view.stat(parent)?, rustix::fs::fstat(new)?);
+        let (parent, stat) = (self.view.stat_of(parent)?, rustix::fs::fstat(new)?);
         let inherits = parent.st_mode & libc::S_ISGID != 0;
         let gid = if inherits { parent.st_gid } else { who.group.files };
         let mode = mode.map(|mode| match (inherits, is_directory(&stat)) {
@@ -160,7 +160,7 @@ impl Supervisor {
 
     fn made_by_name(&self, call: &Call, named: &Named, mode: Option<u32>) -> Outcome {
         let new = rustix::fs::openat(&named.parent.at, &named.name, PLACE, Mode::empty())?;
-        self.made(&call.who, &named.parent.at, &new, mode)?;
+        self.made(&call.who, &named.parent, &new, mode)?;
         Ok(Answer::Value(0))
     }
 
@@ -330,7 +330,7 @@ impl Supervisor {
             Some(true) if !exchanges && !is_directory(&stat) => return Err(Errno::ISDIR),
             _ => {}
         }
-        let parents = [rustix::fs::fstat(&old.parent.at)?, rustix::fs::fstat(&new.parent.at)?];
+        let parents = [old.parent.real()?, new.parent.real()?];
         let moves = inode(&parents[0]) != inode(&parents[1]);
         let moved = [Some(stat), replaced.filter(|_| exchanges)];
         for directory in moved.into_iter().flatten().filter(is_directory) {

@@ -188,17 +188,17 @@ impl Supervisor {
             | OFlags::CLOEXEC
             | OFlags::NOCTTY;
         let opened = rustix::fs::openat(&parent.at, name, flags, Mode::from_raw_mode(mode & 0o777 | 0o600))?;
-        self.made(&call.who, &parent.at, &opened, Some(mode))?;
-        self.made_for_writing(call, &opened, wanted)?;
-        hand(opened, wanted)
+        self.hand_new(call, parent, opened, mode, wanted)
     }
 
-    /// Takes from a new file what the first write would take.
-    fn made_for_writing(&self, call: &Call, opened: &OwnedFd, wanted: Wanted) -> Result<(), Errno> {
-        if wanted.flags & OFlags::ACCMODE != OFlags::RDONLY {
-            self.written(&call.who, &rustix::fs::fstat(opened)?);
+    /// Answers with a new file, after having taken from it what the first write would take.
+    fn hand_new(&self, call: &Call, parent: &Found, opened: OwnedFd, mode: u32, wanted: Wanted) -> Outcome {
+        self.made(&call.who, parent, &opened, Some(mode))?;
+        let has_set_id = mode & (libc::S_ISUID | libc::S_ISGID) != 0;
+        if has_set_id && wanted.flags & OFlags::ACCMODE != OFlags::RDONLY {
+            self.written(&call.who, &rustix::fs::fstat(&opened)?);
         }
-        Ok(())
+        hand(opened, wanted)
     }
 
     fn open_unnamed(&mut self, call: &Call, start: &Start, path: &OsStr, wanted: Wanted) -> Outcome {
@@ -213,9 +213,7 @@ impl Supervisor {
         let mode = wanted.mode & !call.label.umask;
         let flags = wanted.flags | OFlags::CLOEXEC;
         let opened = rustix::fs::open(again(&parent.at), flags, Mode::from_raw_mode(mode & 0o777 | 0o600))?;
-        self.made(&call.who, &parent.at, &opened, Some(mode))?;
-        self.made_for_writing(call, &opened, wanted)?;
-        hand(opened, wanted)
+        self.hand_new(call, &parent, opened, mode, wanted)
     }
 
     /// Gives a place that is not opened. The kernel gives no such descriptor away, so that the task opens it itself where

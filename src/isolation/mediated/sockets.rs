@@ -187,7 +187,7 @@ impl Supervisor {
         let named = rustix::fs::openat(directory, &name, PLACE, rustix::fs::Mode::empty()).and_then(|new| {
             let mode = 0o777 & !call.label.umask;
             rustix::fs::chmod(again(&new), rustix::fs::Mode::from_raw_mode(mode | 0o600))?;
-            self.made(&call.who, &parent.at, &new, Some(mode))?;
+            self.made(&call.who, &parent, &new, Some(mode))?;
             rustix::fs::renameat_with(directory, &name, &parent.at, &wanted, RenameFlags::NOREPLACE)
         });
         match named {
