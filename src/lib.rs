@@ -9,7 +9,7 @@
 //! | 6 | `builder` |
 //! | 5 | `plan`, `context`, `isolation`, `cache`, `output` |
 //! | 4 | `rootfs`, `registry` |
-//! | 3 | `image`, `cloud` |
+//! | 3 | `attest`, `image`, `cloud` |
 //! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
 //! | 1 | `progress`, `place` |
 //! | 0 | `causes`, `oci`, `sys` |
@@ -28,6 +28,7 @@ pub mod outcome;
 pub mod request;
 pub mod store;
 
+pub mod attest;
 pub mod cloud;
 pub mod image;
 

@@ -34,6 +34,19 @@ pub struct BuildOutcome {
     pub source: Option<SourceUsed>,
     /// The steps that were done, stage after stage.
     pub steps: Vec<StepDone>,
+    /// What was said about the image, and went where the image went.
+    pub attested: Vec<Attested>,
+}
+
+/// Documents about an image that were delivered with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attested {
+    /// What points to their manifest.
+    pub manifest: Descriptor,
+    /// The image that they are about.
+    pub subject: Digest,
+    /// Whether they stand beside the image in an index, and do not refer to it.
+    pub is_in_index: bool,
 }
 
 /// An index that was made of images.

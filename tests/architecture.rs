@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["causes", "oci", "sys"],
     &["place", "progress"],
     &["dockerfile", "http", "outcome", "request", "store"],
-    &["cloud", "image"],
+    &["attest", "cloud", "image"],
     &["registry", "rootfs"],
     &["cache", "context", "isolation", "output", "plan"],
     &["builder"],

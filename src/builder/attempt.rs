@@ -21,7 +21,7 @@ use crate::request::BuildRequest;
 
 use super::existing::BuildKey;
 use super::layers::{self, Unreadable};
-use super::{Error, Services, deliver, existing, mounts, origin, stage, volumes};
+use super::{Error, Services, attestations, deliver, existing, mounts, origin, stage, volumes};
 
 /// What is built.
 pub(super) struct Setting<'a> {
@@ -90,7 +90,7 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     // The container's own files come back before outputs are written among them.
     services.finish_isolation()?;
     let (image, form) = origin::marked(image, request, target_base, context);
-    let image = output::assemble(&image, &form)?;
+    let image = attestations::attached(output::assemble(&image, &form)?, setting, services)?;
     if request.outputs.iter().any(output::is_written_here) {
         for layer in &image.layers {
             let failure = |source| Error::Fetch { digest: layer.descriptor.digest.to_string(), source };

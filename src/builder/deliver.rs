@@ -4,7 +4,7 @@ use crate::oci::Reference;
 use crate::output::{self, Assembled, Delivery, Uploads};
 use crate::request::BuildRequest;
 
-use super::{Error, Services, layers};
+use super::{Error, Services, layers, platforms};
 
 /// Writes the outputs that are files, then finishes the push; returns the references that were pushed.
 pub(super) fn deliver(
@@ -16,7 +16,7 @@ pub(super) fn deliver(
     let needs_files = request.outputs.iter().any(output::needs_files);
     let files = needs_files.then(|| layers::inventory(services, &image.layers)).transpose()?;
     let open = |layer: &_| layers::open(services, layer, false);
-    let (files, is_part) = (files.as_ref(), request.platforms.len() > 1);
+    let (files, is_part) = (files.as_ref(), platforms::joins(request));
     let (reporter, places) = (&*services.reporter, &*services.places);
     let delivery = Delivery { image, files, open: &open, stop: services.stop(), is_part, reporter, places };
     output::write_files(&request.outputs, &delivery)?;

@@ -62,6 +62,8 @@ fn build_key(
     let single = request.snapshots == Snapshots::Single;
     let mut frames = Frames::new("build").with(settings.runs.hex()).with(single.to_string());
     frames = frames.with(request.cache.inline.to_string()).list(form(&request.form));
+    // What is said about an image is there with it.
+    frames = frames.option(request.attestations.is_wanted().then(|| format!("{:?}", request.attestations)));
     frames = frames.option(request.platform_is_asked.then(|| request.platform.to_string()));
     for (number, stage) in plan.stages.iter().enumerate() {
         let base = match &stage.base {
@@ -150,7 +152,10 @@ pub(super) fn find(
     key: Option<&BuildKey>,
     services: &Services,
 ) -> Result<Option<Existing>, Error> {
-    let Some(BuildKey { key, .. }) = key.filter(|_| request.cache.skip_existing) else { return Ok(None) };
+    let Some(BuildKey { key, .. }) = key.filter(|_| request.cache.skip_existing && !request.attestations.makes_index())
+    else {
+        return Ok(None);
+    };
     let destinations = output::registries(&request.outputs);
     // An archive or a layout is written of layers, which would have to be fetched: that is what a build does.
     if request.outputs.len() > destinations.len() {
@@ -216,6 +221,7 @@ impl Existing {
             context: context.origin.clone(),
             source: context.source().cloned(),
             steps: Vec::new(),
+            attested: Vec::new(),
         }
     }
 }

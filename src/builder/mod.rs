@@ -9,6 +9,7 @@ mod additions;
 mod again;
 mod ahead;
 mod attempt;
+mod attestations;
 mod bases;
 mod cached;
 mod copy;
@@ -247,6 +248,7 @@ fn build_context(
         context: context.origin.clone(),
         source: context.source().cloned(),
         steps,
+        attested: attestations::told(&image.attachments),
     }))
 }
 

@@ -1,12 +1,13 @@
-//! Several platforms: one build for each, after another, and an index that joins their images.
+//! Several platforms: one build for each, after another, and an index that joins their images; or one whose image has
+//! beside it what is said about it.
 //!
 //! The images are pushed by digest: a tag is only ever the index's, and appears when all images are there.
 //!
-//! *Invariant: with one platform nothing here does anything.*
+//! *Invariant: with one platform, beside whose image nothing stands in an index, nothing here does anything.*
 
 use crate::context::Context;
 use crate::oci::{Descriptor, Platform, Reference};
-use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::outcome::{Attested, BaseUsed, BuildOutcome};
 use crate::output::{self, Joined};
 use crate::plan::BuildPlan;
 use crate::progress::{Event, Phase};
@@ -20,7 +21,7 @@ pub(super) fn build(
     context: &Context,
     services: &mut Services,
 ) -> Result<Option<BuildOutcome>, Error> {
-    if request.platforms.len() < 2 {
+    if !joins(request) {
         return build_context(request, context, services);
     }
     let built = each(request, context, services)?;
@@ -29,11 +30,18 @@ pub(super) fn build(
         return Ok(None);
     }
     let images = built.iter().map(|one| Descriptor { platform: Some(one.platform.clone()), ..one.manifest.clone() });
-    let joined = output::of_platforms(images.collect());
+    let (beside, referrers) = built.iter().flat_map(|one| &one.attested).partition::<Vec<_>, _>(|one| one.is_in_index);
+    let all = |attested: Vec<&Attested>| attested.into_iter().map(|one| one.manifest.clone()).collect();
+    let joined = output::of_platforms(images.collect(), all(beside), all(referrers));
     let delivered = services.timed(Phase::Push, |services| {
         services.wait(output::deliver_joined(&joined, &request.outputs, &services.registry, &services.places))
     });
     Ok(outcome(built, joined, delivered??))
+}
+
+/// Tells whether what destinations point to is an index.
+pub(super) fn joins(request: &BuildRequest) -> bool {
+    request.platforms.len() > 1 || request.attestations.makes_index()
 }
 
 /// Says in the names of stages for which platform they are, where there are several.
@@ -50,8 +58,10 @@ pub(super) fn name_stages(request: &BuildRequest, plan: &mut BuildPlan) {
 fn each(request: &BuildRequest, context: &Context, services: &mut Services) -> Result<Vec<BuildOutcome>, Error> {
     let mut built = Vec::new();
     for (number, platform) in request.platforms.iter().enumerate() {
-        let note = format!("platform {platform}, {} of {}", number + 1, request.platforms.len());
-        services.reporter.report(Event::Note(&note));
+        if request.platforms.len() > 1 {
+            let note = format!("platform {platform}, {} of {}", number + 1, request.platforms.len());
+            services.reporter.report(Event::Note(&note));
+        }
         if number > 0 {
             // Root file systems and copies are those of another platform.
             services.finish_isolation()?;
@@ -85,6 +95,7 @@ fn outcome(built: Vec<BuildOutcome>, joined: Joined, pushed: Vec<Reference>) -> 
         outcome.layers += one.layers;
         outcome.base_layers += one.base_layers;
         outcome.steps.extend(one.steps);
+        outcome.attested.extend(one.attested);
         let is_new = |base: &BaseUsed| !outcome.bases.contains(base);
         let new: Vec<BaseUsed> = one.bases.into_iter().filter(is_new).collect();
         outcome.bases.extend(new);

@@ -30,8 +30,6 @@ const SEAL: &str = "dev.yadokari.cache.seal";
 /// The configuration of all entries: the smallest that is one.
 const CONFIG: &str =
     r#"{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
-/// Stands for the blob of an entry that has none: a manifest needs a layer. Source: OCI image-spec, manifest.md.
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// What the manifest of a cache mount says that it is.
 const MOUNT: &str = "application/vnd.yadokari.cache-mount.v1";
 /// How much a registry of the cache is worth: a build can do without it.
@@ -163,7 +161,7 @@ impl Repository {
         }
         let document = manifest.annotations.get(DOCUMENT).ok_or_else(|| refused("it says nothing"))?.clone();
         let code = manifest.annotations.get(SEAL).cloned();
-        let blob = manifest.layers.into_iter().find(|layer| layer.media_type != EMPTY);
+        let blob = manifest.layers.into_iter().find(|layer| layer.media_type != media_type::OCI_EMPTY);
         Ok(Some((digest, Kept { document, code, blob })))
     }
 
@@ -199,7 +197,8 @@ impl Repository {
     /// Brings a blob into the repository; returns it, and what it can be sent from again.
     fn keep(&self, blob: &Blob) -> Result<(Descriptor, Option<BlobSource>), Error> {
         match blob {
-            Blob::None => self.push(Bytes::from_static(b"{}"), EMPTY),
+            // A manifest needs a layer. Source: OCI image-spec, manifest.md.
+            Blob::None => self.push(Bytes::from_static(b"{}"), media_type::OCI_EMPTY),
             Blob::Bytes { media_type, bytes } => self.push(Bytes::copy_from_slice(bytes), media_type),
             Blob::Layer { descriptor, path, from: _ } if !path.exists() => {
                 match self.network.wait(self.network.client.blob_size(&self.repository, descriptor))? {
@@ -242,6 +241,7 @@ impl LayerCache for Repository {
             artifact_type: (name.kind == EntryKind::Mount).then(|| MOUNT.to_owned()),
             config,
             layers: vec![layer],
+            subject: None,
             annotations,
         };
         let (reference, bytes) = (self.reference(name), Bytes::from(manifest.to_bytes()));

@@ -209,7 +209,9 @@ pub(super) fn base_kind(error: &BaseError) -> Kind {
 
 pub(super) fn output_kind(error: &output::Error) -> Kind {
     match error {
-        output::Error::Registry(error) | output::Error::Partly { source: error, .. } => destination_kind(error),
+        output::Error::Registry(error)
+        | output::Error::Partly { source: error, .. }
+        | output::Error::Attachment { source: error, .. } => destination_kind(error),
         output::Error::Layer { source, .. } => fetch_kind(source),
         output::Error::Put { meaning, .. } => match meaning {
             Meaning::Transient => Kind::Transient,

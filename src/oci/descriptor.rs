@@ -27,6 +27,9 @@ pub struct Descriptor {
     /// Where else the content can be had (foreign layers).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// What an artifact is whose manifest this points to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
 }
 
 impl Descriptor {
@@ -39,6 +42,7 @@ impl Descriptor {
             annotations: BTreeMap::new(),
             platform: None,
             urls: Vec::new(),
+            artifact_type: None,
         }
     }
 

@@ -51,6 +51,9 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, lowest first.
     pub layers: Vec<Descriptor>,
+    /// The manifest that this one tells about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     /// Notes about the image.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -125,6 +128,7 @@ impl Manifest {
             artifact_type: wire.artifact_type().as_ref().map(ToString::to_string),
             config: descriptor(wire.config())?,
             layers: wire.layers().iter().map(descriptor).collect::<Result<_, _>>()?,
+            subject: wire.subject().as_ref().map(descriptor).transpose()?,
             annotations: annotations(wire.annotations().as_ref()),
         })
     }
@@ -190,6 +194,7 @@ fn descriptor(wire: &oci_spec::image::Descriptor) -> Result<Descriptor, Manifest
         annotations: annotations(wire.annotations().as_ref()),
         platform,
         urls: wire.urls().clone().unwrap_or_default(),
+        artifact_type: wire.artifact_type().as_ref().map(ToString::to_string),
     })
 }
 
@@ -213,6 +218,7 @@ mod tests {
             artifact_type: Some("application/vnd.example.thing".to_owned()),
             config: Descriptor::new(media_type::OCI_CONFIG, some_digest("c"), 1),
             layers: vec![Descriptor::new(media_type::OCI_LAYER_GZIP, some_digest("l"), 2)],
+            subject: Some(Descriptor::new(media_type::OCI_MANIFEST, some_digest("s"), 3)),
             annotations: [("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())].into(),
         };
         let bytes = manifest.to_bytes();

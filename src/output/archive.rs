@@ -10,12 +10,13 @@ use std::io::{self, Read, Write};
 
 use serde::Serialize;
 
-use crate::oci::{Digest, Reference};
+use crate::oci::{Descriptor, Digest, Reference};
 use crate::request::{ArchiveForm, Target};
 
 use super::layout::{self, LAYOUT};
 use super::staged::Staged;
-use super::{Assembled, Error, OpenLayer};
+use super::{Assembled, Error, Joined, OpenLayer, attached, descriptors, of_platforms};
+use crate::attest::{Attachment, Kind};
 use crate::place::Places;
 
 /// The unit of a tar file.
@@ -43,12 +44,25 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let mut tar = Tar { staged: Staged::create(target, places)? };
     tar.append_bytes("oci-layout", LAYOUT)?;
-    tar.append_bytes("index.json", &layout::index(&image.manifest, names, form).to_bytes())?;
+    let attachments = match form {
+        ArchiveForm::Oci => &*image.attachments,
+        ArchiveForm::Docker => &[],
+    };
+    let joined = beside(image, attachments);
+    let root = joined.as_ref().map_or(&image.manifest, |joined| &joined.index);
+    let referrers = descriptors(attachments, Kind::Referrer);
+    tar.append_bytes("index.json", &layout::index(root, names, &referrers, form).to_bytes())?;
+    if let Some(joined) = &joined {
+        tar.append_bytes(&blob(&joined.index.digest), &joined.bytes)?;
+    }
     if form == ArchiveForm::Docker {
         tar.append_bytes("manifest.json", &saved(image, names))?;
     }
     tar.append_bytes(&blob(&image.manifest.digest), &image.manifest_bytes)?;
     tar.append_bytes(&blob(&image.config.digest), &image.config_bytes)?;
+    for (descriptor, bytes) in attached::blobs(attachments) {
+        tar.append_bytes(&blob(&descriptor.digest), &bytes)?;
+    }
     let mut written = BTreeSet::new();
     for layer in &image.layers {
         let digest = &layer.descriptor.digest;
@@ -59,6 +73,13 @@ pub(super) fn write(
         }
     }
     tar.finish()
+}
+
+/// Returns the index of the image and of what stands beside it; none where nothing does.
+fn beside(image: &Assembled, attachments: &[Attachment]) -> Option<Joined> {
+    let in_index = descriptors(attachments, Kind::InIndex);
+    let own = Descriptor { platform: Some(image.platform.clone()), ..image.manifest.clone() };
+    (!in_index.is_empty()).then(|| of_platforms(vec![own], in_index, Vec::new()))
 }
 
 fn saved(image: &Assembled, names: &[Reference]) -> Vec<u8> {

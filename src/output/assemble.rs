@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::attest::Attachment;
 use crate::image::{Image, Layer};
 use crate::oci::{Descriptor, Manifest, Platform, media_type};
 use crate::request::{ImageForm, ImageFormat};
@@ -23,6 +24,8 @@ pub struct Assembled {
     pub manifest: Descriptor,
     /// What the image is for.
     pub platform: Platform,
+    /// What is said about it, and goes where it goes.
+    pub attachments: Vec<Attachment>,
 }
 
 impl Assembled {
@@ -54,13 +57,15 @@ pub fn assemble(image: &Image, form: &ImageForm) -> Result<Assembled, Error> {
         artifact_type: None,
         config: config.clone(),
         layers: layers.iter().map(|layer| layer.descriptor.clone()).collect(),
+        subject: None,
         annotations: form.annotations.clone(),
     };
     let manifest_bytes = Bytes::from(manifest.to_bytes());
     let mut manifest = Descriptor::of(manifest_type, &manifest_bytes);
     manifest.annotations.clone_from(&form.descriptor_annotations);
     let platform = image.config.platform.clone();
-    Ok(Assembled { layers, config_bytes, config, manifest_bytes, manifest, platform })
+    let attachments = Vec::new();
+    Ok(Assembled { layers, config_bytes, config, manifest_bytes, manifest, platform, attachments })
 }
 
 /// Checks, before anything is built, that the layers of a base have a name in the image's family.

@@ -50,6 +50,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A registry does not take what is said about an image.
+    #[error("cannot push what is said about {subject}; no tag leads to the image")]
+    Attachment {
+        /// The image's digest.
+        subject: String,
+        /// Why.
+        #[source]
+        source: registry::Error,
+    },
     /// An image cannot be read for an index.
     #[error("cannot use the image {reference}")]
     Part {

@@ -69,21 +69,25 @@ pub struct Joined {
     pub bytes: Bytes,
     /// Its images, each with its platform, in the order of the index.
     pub images: Vec<Descriptor>,
+    /// What refers to it or to its images, and does not stand in it.
+    pub referrers: Vec<Descriptor>,
 }
 
-/// Makes the index of images that were built for several platforms; each has its own.
-pub fn of_platforms(mut images: Vec<Descriptor>) -> Joined {
+/// Makes the index of images that were built for several platforms; each has its own. Behind them stands what is said
+/// about them, where that is to be `beside` them.
+pub fn of_platforms(mut images: Vec<Descriptor>, beside: Vec<Descriptor>, referrers: Vec<Descriptor>) -> Joined {
     let name = |image: &Descriptor| image.platform.as_ref().map(Platform::to_string).unwrap_or_default();
     images.sort_by_key(|image| (name(image), image.digest.to_string()));
-    let docker = images.iter().all(|image| image.media_type == media_type::DOCKER_MANIFEST);
+    let mut all = images.iter().chain(&beside);
+    let docker = all.all(|image| image.media_type == media_type::DOCKER_MANIFEST);
     let index = Index {
         schema_version: 2,
         media_type: if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX }.to_owned(),
-        manifests: images,
+        manifests: images.iter().cloned().chain(beside).collect(),
         annotations: std::collections::BTreeMap::new(),
     };
     let bytes = Bytes::from(index.to_bytes());
-    Joined { index: Descriptor::of(&index.media_type, &bytes), bytes, images: index.manifests }
+    Joined { index: Descriptor::of(&index.media_type, &bytes), bytes, images, referrers }
 }
 
 async fn part(reference: &Reference, client: &Client) -> Result<Part, Error> {
@@ -181,6 +185,7 @@ mod tests {
             artifact_type: None,
             config: Descriptor::of(media_type::OCI_CONFIG, b"{}"),
             layers: Vec::new(),
+            subject: None,
             annotations: BTreeMap::new(),
         };
         Part { from: from.with_digest(descriptor.digest.clone()), descriptor, manifest, bytes }

@@ -9,7 +9,7 @@ use crate::place::{Place, Places};
 use crate::request::ArchiveForm;
 use crate::store::Verified;
 
-use super::{Assembled, Error, Joined, OpenLayer};
+use super::{Assembled, Error, Joined, OpenLayer, attached};
 
 /// Few writes for large layers.
 const BUFFER: usize = 256 << 10;
@@ -44,7 +44,11 @@ pub(super) fn write_blobs(path: &Path, image: &Assembled, open: &OpenLayer<'_>, 
         draft.finish().map_err(failure)?;
     }
     blobs.file(image.config.digest.hex()).write(&image.config_bytes).map_err(failure)?;
-    blobs.file(image.manifest.digest.hex()).write(&image.manifest_bytes).map_err(failure)
+    blobs.file(image.manifest.digest.hex()).write(&image.manifest_bytes).map_err(failure)?;
+    for (descriptor, bytes) in attached::blobs(&image.attachments) {
+        blobs.file(descriptor.digest.hex()).write(&bytes).map_err(failure)?;
+    }
+    Ok(())
 }
 
 /// Tells whether a blob is there with the bytes of its name. The directory may be a checkout's: what it holds may be
@@ -60,11 +64,17 @@ fn is_whole(blob: &Place, digest: &Digest) -> io::Result<bool> {
 }
 
 /// Lets the layout have this image, whose blobs are there; an index that is there already is replaced.
-pub(super) fn write_index(path: &Path, image: &Descriptor, names: &[Reference], places: &Places) -> Result<(), Error> {
+pub(super) fn write_index(
+    path: &Path,
+    image: &Descriptor,
+    names: &[Reference],
+    referrers: &[Descriptor],
+    places: &Places,
+) -> Result<(), Error> {
     let failure = failure(path);
     let folder = places.folder(path).map_err(failure)?;
     folder.file("oci-layout").write(LAYOUT).map_err(failure)?;
-    folder.file("index.json").write(&index(image, names, ArchiveForm::Oci).to_bytes()).map_err(failure)
+    folder.file("index.json").write(&index(image, names, referrers, ArchiveForm::Oci).to_bytes()).map_err(failure)
 }
 
 fn failure(path: &Path) -> impl Fn(io::Error) -> Error + Copy + use<'_> {
@@ -76,14 +86,14 @@ pub(super) fn write_joined(path: &Path, joined: &Joined, names: &[Reference], pl
     let folder = places.folder(path).map_err(failure(path))?;
     let blob = folder.below("blobs/sha256").file(joined.index.digest.hex());
     blob.write(&joined.bytes).map_err(failure(path))?;
-    write_index(path, &joined.index, names, places)
+    write_index(path, &joined.index, names, &joined.referrers, places)
 }
 
-/// Returns the index of a layout with this one image, under each of its names.
+/// Returns the index of a layout with this one image, under each of its names, and with what refers to it, without any.
 ///
 /// OCI's readers look for a tag, and take two of the same for a fault: each stands there once, and `latest` where there
 /// is no name. Docker loads the image under each whole name, and without one where there is none.
-pub(super) fn index(image: &Descriptor, names: &[Reference], form: ArchiveForm) -> Index {
+pub(super) fn index(image: &Descriptor, names: &[Reference], referrers: &[Descriptor], form: ArchiveForm) -> Index {
     let mut manifests: Vec<Descriptor> = Vec::new();
     for name in names {
         let tag = name.tag.as_deref().unwrap_or(DEFAULT_TAG);
@@ -98,6 +108,7 @@ pub(super) fn index(image: &Descriptor, names: &[Reference], form: ArchiveForm) 
             ArchiveForm::Docker => image.clone(),
         });
     }
+    manifests.extend_from_slice(referrers);
     Index { schema_version: 2, media_type: media_type::OCI_INDEX.to_owned(), manifests, annotations: BTreeMap::new() }
 }
 

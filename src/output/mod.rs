@@ -6,6 +6,7 @@
 
 mod archive;
 mod assemble;
+mod attached;
 mod error;
 mod files;
 mod index;
@@ -18,14 +19,16 @@ mod upload;
 
 use std::path::PathBuf;
 
+use crate::attest::Kind;
 use crate::image::{Inventory, Layer, Stop};
 use crate::oci::Reference;
 use crate::place::Places;
 use crate::progress::{Event, Reporter};
 use crate::registry::Client;
-use crate::request::{Output, ResultFiles, Target};
+use crate::request::{ArchiveForm, Output, ResultFiles, Target};
 
 pub use assemble::{Assembled, assemble, check_layers};
+pub use attached::{descriptors, push_attachments};
 pub use error::Error;
 pub use index::{Joined, join, of_platforms};
 pub use packed::{Packed, open_packed, read_packed};
@@ -96,12 +99,22 @@ pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Er
             Output::Layout { path, names } => {
                 layout::write_blobs(path, image, open, places)?;
                 if !delivery.is_part {
-                    layout::write_index(path, &image.manifest, names, places)?;
+                    let referrers = descriptors(&image.attachments, Kind::Referrer);
+                    layout::write_index(path, &image.manifest, names, &referrers, places)?;
                 }
             }
-            Output::Archive { form, target, names } => archive::write(*form, target, names, image, open, places)?,
-            Output::Tar(target) => files::write_tar(target, delivery, files)?,
+            Output::Archive { form, target, names } => {
+                if *form == ArchiveForm::Docker {
+                    not_attested(delivery, "an archive in Docker's form");
+                }
+                archive::write(*form, target, names, image, open, places)?;
+            }
+            Output::Tar(target) => {
+                not_attested(delivery, "a tar of the files");
+                files::write_tar(target, delivery, files)?;
+            }
             Output::Directory { path, mode } => {
+                not_attested(delivery, "a directory of the files");
                 let warnings = files::write_directory(path, *mode, delivery, files)?;
                 for message in warnings.iter().map(ToString::to_string) {
                     delivery.reporter.report(Event::Warning { rule: "NotExported", line: None, message: &message });
@@ -110,6 +123,14 @@ pub fn write_files(outputs: &[Output], delivery: &Delivery<'_>) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Says of an output that it has no place for what is said about the image.
+fn not_attested(delivery: &Delivery<'_>, what: &str) {
+    if !delivery.image.attachments.is_empty() {
+        let message = format!("{what} has no place for attestations; other outputs have them");
+        delivery.reporter.report(Event::Warning { rule: "NotAttested", line: None, message: &message });
+    }
 }
 
 /// Lets every output of a build for several platforms, which has their images by now, point to their index; returns

@@ -12,7 +12,7 @@ use crate::progress::Reporter;
 use crate::registry::{self, BlobSource, Client};
 use crate::store::Store;
 
-use super::{Assembled, Error};
+use super::{Assembled, Error, push_attachments};
 
 /// Uploads to all destinations, under way. Dropped before the end, it stops them.
 pub struct Uploads {
@@ -82,7 +82,7 @@ impl Uploads {
 
     /// Brings all layers, the configuration and the manifest to every destination, and returns those references.
     ///
-    /// The manifest goes last, so that no tag ever points to an image that is not whole.
+    /// The manifest's tag goes last, so that none ever points to an image that is not whole, or without what is said about it.
     ///
     /// # Errors
     /// The first failure; other uploads are stopped.
@@ -97,14 +97,14 @@ impl Uploads {
         for repository in &self.shared.repositories {
             self.shared.deliver(repository, &config, &image.config, None).await?;
         }
-        point(&self.destinations, async |destination| {
-            let (bytes, media_type): (Bytes, _) = (image.manifest_bytes.clone(), &image.manifest.media_type);
-            let send = async |client: &Client, unknown: &[Digest]| {
-                self.shared.send_anew(client, destination, image, unknown).await
-            };
-            self.shared.client.push_manifest_of(destination, media_type, bytes, send).await.map(drop)
-        })
-        .await?;
+        if !image.attachments.is_empty() {
+            for repository in &self.shared.repositories {
+                let (direct, reporter) = (&self.shared.direct, &*self.shared.reporter);
+                self.shared.put(&repository.with_digest(image.manifest.digest.clone()), image).await?;
+                push_attachments(&image.attachments, repository, direct, reporter).await?;
+            }
+        }
+        point(&self.destinations, async |destination| self.shared.put(destination, image).await).await?;
         Ok(std::mem::take(&mut self.destinations))
     }
 }
@@ -132,6 +132,14 @@ impl Drop for Uploads {
 }
 
 impl Shared {
+    /// Puts the manifest under a name, or under its digest alone.
+    async fn put(&self, destination: &Reference, image: &Assembled) -> Result<(), Error> {
+        let (bytes, media_type): (Bytes, _) = (image.manifest_bytes.clone(), &image.manifest.media_type);
+        let send =
+            async |client: &Client, unknown: &[Digest]| self.send_anew(client, destination, image, unknown).await;
+        self.client.push_manifest_of(destination, media_type, bytes, send).await.map(drop)
+    }
+
     /// Sends those blobs of an image to a repository that it does not know, all where none is named.
     async fn send_anew(
         &self,

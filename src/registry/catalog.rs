@@ -90,7 +90,7 @@ impl Client {
 }
 
 /// Reads the URL of a `Link: <url>; rel="next"` header. Source: OCI distribution-spec, "Listing Tags".
-fn following(link: &str) -> Option<String> {
+pub(super) fn following(link: &str) -> Option<String> {
     let (url, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then(|| url.to_owned())
 }

@@ -278,6 +278,12 @@ impl Error {
         detail.contains("immutab") || detail.contains("tag_immutable")
     }
 
+    /// Tells whether a registry does not take a manifest because of what kind of manifest it is: with a subject, with a
+    /// type of its own, with a configuration that is none. By its status, which is all that they have in common.
+    pub fn is_refused_artifact(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if matches!(status.as_u16(), 400 | 404 | 405 | 415 | 422 | 501))
+    }
+
     /// Makes of the answer to a manifest what it says: that the registry does not know a blob.
     ///
     /// Source: OCI distribution-spec, "Error Codes": MANIFEST_BLOB_UNKNOWN, and by some BLOB_UNKNOWN.

@@ -21,6 +21,7 @@ mod mirrors;
 mod pull;
 mod push;
 mod read;
+mod referrers;
 mod registries_conf;
 mod source;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use mirrors::{Mirror, MirrorError, Mirrors, Pulls, Rule, Scope};
 pub use pull::Resolved;
 pub use push::Pushed;
 pub use read::read_blocking;
+pub use referrers::Listed;
 pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use source::BlobSource;
 

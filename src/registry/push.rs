@@ -126,11 +126,20 @@ impl Client {
         bytes: Bytes,
         send: impl AsyncFn(&Self, &[Digest]) -> Result<(), E>,
     ) -> Result<Digest, E> {
+        self.until_known(async || self.push_manifest(to, media_type, bytes.clone()).await, send).await
+    }
+
+    /// Puts a manifest as `put` does it, again after its blobs were sent again where the registry does not know them.
+    pub(super) async fn until_known<T, E: From<Error>>(
+        &self,
+        put: impl AsyncFn() -> Result<T, Error>,
+        send: impl AsyncFn(&Self, &[Digest]) -> Result<(), E>,
+    ) -> Result<T, E> {
         // What is sent between two attempts takes its own time.
         let retry = Retry { attempts: MANIFEST_ATTEMPTS, total: Duration::from_secs(3600), ..self.0.agent.retry() };
         let mut attempts = self.0.agent.attempts(retry);
         loop {
-            match self.push_manifest(to, media_type, bytes.clone()).await {
+            match put().await {
                 Err(Error::BlobUnknown { at, url, status, detail, unknown }) => {
                     let error = Error::BlobUnknown { at, url, status, detail, unknown: unknown.clone() };
                     if !attempts.again(&error.in_short(), None).await {
@@ -168,11 +177,7 @@ impl Client {
         if known.status().is_success() && announced_digest(&known).as_ref() == Some(&digest) {
             return Ok(digest);
         }
-        let content_type = HeaderValue::from_str(media_type)
-            .map_err(|_| target.protocol(format!("`{media_type}` is not a media type")))?;
-        let mut call = target.call(Method::PUT, target.url(&format!("manifests/{identifier}"))?);
-        call.body = bytes;
-        let call = call.header(CONTENT_TYPE, content_type);
+        let call = put_call(&target, identifier, media_type, bytes)?;
         let response = target.send(call.clone()).await?;
         let response = match target.expect(response, &[200, 201, 202]).await {
             Err(error) if self.0.options.ignore_immutable_tags && error.is_immutable_tag() => {
@@ -234,6 +239,15 @@ impl Client {
         let reference = to.with_digest(descriptor.digest.clone());
         self.target(&reference, Purpose::Push, "push the blob", from).await
     }
+}
+
+/// Makes the request that puts a manifest.
+pub(super) fn put_call(target: &Target, identifier: &str, media_type: &str, bytes: Bytes) -> Result<Call, Error> {
+    let content_type = HeaderValue::from_str(media_type)
+        .map_err(|_| target.protocol(format!("`{media_type}` is not a media type")))?;
+    let mut call = target.call(Method::PUT, target.url(&format!("manifests/{identifier}"))?);
+    call.body = bytes;
+    Ok(call.header(CONTENT_TYPE, content_type))
 }
 
 /// What became of an attempt to mount.

@@ -2,6 +2,7 @@
 //!
 //! Knows no flag names, no environment variables and no clap types; defaults are already applied.
 
+mod attestations;
 mod cache;
 mod git;
 
@@ -10,6 +11,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use attestations::{AttestationFormat, AttestationRequest, Provenance};
 pub use cache::{CacheRequest, CachedSteps, part_of};
 
 use crate::oci::{Digest, Platform, Reference};
@@ -89,6 +91,8 @@ pub struct BuildRequest {
     pub state_directory: PathBuf,
     /// Where the image goes.
     pub outputs: Vec<Output>,
+    /// What is said about it, and where that goes.
+    pub attestations: AttestationRequest,
     /// Whether the right to push is checked before anything is built.
     pub check_push: bool,
     /// Which files tell about it.

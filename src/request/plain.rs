@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
-    BuildRequest, CacheRequest, Compression, ContextSource, DockerfileSource, ImageForm, IsolationChoice, ResultFiles,
-    RunSettings, SnapshotMode, Snapshots,
+    AttestationRequest, BuildRequest, CacheRequest, Compression, ContextSource, DockerfileSource, ImageForm,
+    IsolationChoice, ResultFiles, RunSettings, SnapshotMode, Snapshots,
 };
 use crate::oci::Platform;
 
@@ -45,6 +45,7 @@ impl BuildRequest {
             cache: CacheRequest::default(),
             state_directory: PathBuf::from("/state"),
             outputs: Vec::new(),
+            attestations: AttestationRequest::default(),
             check_push: true,
             results: ResultFiles::default(),
         }

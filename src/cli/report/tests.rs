@@ -104,6 +104,7 @@ fn outcome() -> BuildOutcome {
         context: None,
         source: None,
         steps: Vec::new(),
+        attested: Vec::new(),
     }
 }
 

@@ -230,6 +230,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         cache,
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
         outputs: outputs.images,
+        attestations: crate::request::AttestationRequest::default(),
         check_push: network.check_push_permission,
         results: outputs.results,
     };

@@ -53,8 +53,15 @@ pub(super) fn read(place: &Place, store: &Store) -> Result<Packed, Error> {
     let config = Descriptor::of(media_type::OCI_CONFIG, &config_bytes);
     blobs.push((config.clone(), BlobSource::Bytes(config_bytes)));
     let media_type = media_type::OCI_MANIFEST.to_owned();
-    let manifest =
-        Manifest { schema_version: 2, media_type, artifact_type: None, config, layers, annotations: BTreeMap::new() };
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type,
+        artifact_type: None,
+        config,
+        layers,
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
     let root_bytes = Bytes::from(manifest.to_bytes());
     let root = Descriptor::of(media_type::OCI_MANIFEST, &root_bytes);
     Ok(Packed { root, root_bytes, parts: Vec::new(), blobs })

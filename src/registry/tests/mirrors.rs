@@ -18,6 +18,7 @@ async fn image_server(authorization: &'static str) -> Server {
         artifact_type: None,
         config: Descriptor::of(media_type::OCI_CONFIG, CONFIG),
         layers: vec![layer(LAYER)],
+        subject: None,
         annotations: BTreeMap::new(),
     };
     let manifest = manifest.to_bytes();

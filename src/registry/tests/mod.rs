@@ -2,6 +2,7 @@
 
 mod mirrors;
 mod real;
+mod referrers;
 mod scripted;
 
 use std::sync::Arc;

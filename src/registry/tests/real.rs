@@ -86,6 +86,7 @@ async fn push_image(client: &Client, to: &Reference, layer_bytes: &[u8]) -> Dige
         artifact_type: None,
         config: config_descriptor,
         layers: vec![layer_descriptor],
+        subject: None,
         annotations: BTreeMap::new(),
     };
     client.push_manifest(to, media_type::OCI_MANIFEST, manifest.to_bytes().into()).await.expect("pushed")

@@ -1,0 +1,44 @@
+//! What is said about an image, and where that goes.
+
+/// What is said about an image, and where that goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttestationRequest {
+    /// How one finds it when one has the image.
+    pub format: AttestationFormat,
+    /// Whether it is told how the image came to be, and how much of that.
+    pub provenance: Provenance,
+}
+
+impl AttestationRequest {
+    /// Tells whether anything is said about the image.
+    pub fn is_wanted(&self) -> bool {
+        self.provenance != Provenance::Off
+    }
+
+    /// Tells whether the image becomes a part of an index, in which what is said stands beside it.
+    pub fn makes_index(&self) -> bool {
+        self.format == AttestationFormat::Index && self.is_wanted()
+    }
+}
+
+/// How one finds what is said about an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttestationFormat {
+    /// Each document refers to the image; the image's digest is what it was without.
+    #[default]
+    Referrer,
+    /// They stand beside the image in an index, as BuildKit puts them; the digest is the index's.
+    Index,
+}
+
+/// How much is told of how an image came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Provenance {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Sources and settings; no values of build arguments.
+    Min,
+    /// All, with the Dockerfile's text and the values of build arguments.
+    Max,
+}
