@@ -117,11 +117,7 @@ pub struct Services {
 impl Services {
     /// Opens a directory in the isolation's workspace, whose files belong to whom the isolation says.
     fn tree(&self, path: &Path) -> Result<Tree, crate::rootfs::Error> {
-        let tree = Tree::open(path)?;
-        Ok(match self.isolation.owners() {
-            Some(owners) => tree.with_owners(owners),
-            None => tree,
-        })
+        self.isolation.tree(path)
     }
 
     /// Opens such a directory as a root file system.

@@ -9,10 +9,11 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::Error;
 use crate::image::Timestamp;
-use crate::rootfs::{Device, Devices, FileKind, HoleWriter, Tree};
+use crate::rootfs::{Device, FileKind, HoleWriter, Nodes, Tree};
 
 /// What an entry counts beside its content, so that a flood of empty files meets the limit too.
 const ENTRY_COST: u64 = 512;
@@ -25,8 +26,6 @@ pub(super) struct Writer {
     used: u64,
     /// Paths that are directories for sure, and no links on the way to them.
     directories: HashSet<PathBuf>,
-    /// Devices that may not be made here.
-    devices: Devices,
     /// What directories get at the end, when nothing is written in them any more.
     pending: Vec<(PathBuf, u16, Timestamp)>,
     buffer: Vec<u8>,
@@ -57,8 +56,8 @@ impl Writer {
     pub(super) fn existing(path: &Path, limit: u64) -> Result<Self, Error> {
         let directories = HashSet::from([PathBuf::new()]);
         let buffer = vec![0; BUFFER];
-        let (tree, devices, pending, modified) = (Tree::open(path)?, Devices::new(), Vec::new(), None);
-        Ok(Self { tree, limit, used: 0, directories, devices, pending, buffer, modified })
+        let tree = Tree::open(path)?.with_nodes(Arc::new(Nodes::default()));
+        Ok(Self { tree, limit, used: 0, directories, pending: Vec::new(), buffer, modified: None })
     }
 
     /// Puts a directory there, or gives one that is there these attributes.
@@ -103,10 +102,7 @@ impl Writer {
     pub(super) fn device(&mut self, path: &Path, attributes: Attributes, device: Device) -> Result<(), Error> {
         self.count(path, ENTRY_COST)?;
         let (directory, name) = self.place(path, attributes.mtime)?;
-        if directory.create_device(&name, device.block, device.major, device.minor).is_err() {
-            directory.create_file(&name)?;
-            self.devices.insert(path.to_owned(), device);
-        }
+        directory.create_device(&name, device)?;
         directory.set_mode(&name, permissions(attributes.mode))?;
         directory.set_mtime(&name, attributes.mtime)?;
         Ok(())
@@ -151,9 +147,6 @@ impl Writer {
         let (directory, name) = self.place(path, attributes.mtime)?;
         let (from, old) = self.tree.parent(target)?;
         directory.create_link(&name, &from, &old)?;
-        if let Some(device) = self.devices.get(target).copied() {
-            self.devices.insert(path.to_owned(), device);
-        }
         if kind != FileKind::Symlink {
             directory.set_mode(&name, permissions(attributes.mode))?;
             directory.set_mtime(&name, attributes.mtime)?;
@@ -181,7 +174,7 @@ impl Writer {
                 Some(_) | None => {}
             }
         }
-        Ok(self.tree.with_devices(self.devices))
+        Ok(self.tree)
     }
 
     /// Opens the directory that `path` stands in, and removes what is at `path`.
@@ -200,7 +193,6 @@ impl Writer {
                 self.directories.retain(|known| !known.starts_with(path));
             }
             directory.remove_tree(&name)?;
-            self.devices.retain(|known, _| !known.starts_with(path));
         }
         Ok((directory, name))
     }

@@ -20,7 +20,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Gid, Uid};
 
 use super::descendants::{self, PATIENCE};
-use super::protocol::{Place, Reply, Spec, receive, send};
+use super::mknod::{Asker, Maker};
+use super::protocol::{self, Place, Reply, Spec, receive, send};
 use super::{Exit, Network, Process, enter, filter, limits, ports, surroundings};
 use crate::sys::namespace::{Namespaces, loopback_up, unshare};
 use crate::sys::process::{self, CapabilitySet, Ended, Forked, Pid, Reaped, exit_now, fork};
@@ -48,7 +49,7 @@ pub fn init_main() -> ExitCode {
     };
     let result = match &spec.place {
         Place::Namespace { .. } => lead_into_namespaces(&spec),
-        Place::Chroot { .. } | Place::Here => watch_over(&spec).map(|()| ExitCode::SUCCESS),
+        Place::Chroot { .. } | Place::Here => watch_over(&spec, None).map(|()| ExitCode::SUCCESS),
         #[cfg(target_arch = "x86_64")]
         Place::Mediated(ground) => super::mediated::watch_over(&spec, ground).map(|()| ExitCode::SUCCESS),
     };
@@ -72,27 +73,39 @@ fn lead_into_namespaces(spec: &Spec) -> Result<ExitCode, sys::Error> {
         Network::Host => Namespaces::empty(),
         Network::None => Namespaces::CLONE_NEWNET,
     };
+    let devices = match &spec.place {
+        Place::Namespace { scratch, has_nodes: true, .. } => Some(Maker::prepare(&protocol::devices(scratch))?),
+        _ => None,
+    };
+    let (maker, asker) = devices.unzip();
     unshare(enter::PER_RUN | network)?;
     if spec.process.network == Network::None {
         ports::open_all();
     }
     match fork()? {
         Forked::Child => {
-            let result = process::die_with_parent().and_then(|()| watch_over(spec));
+            drop(maker);
+            let result = process::die_with_parent().and_then(|()| watch_over(spec, asker));
             if let Err(error) = &result {
                 tell(&Reply::Failed(error.to_string()));
             }
             exit_now(i32::from(result.is_err()));
         }
         Forked::Parent(first) => {
-            process::wait_for(first)?;
+            drop(asker);
+            match maker {
+                Some(maker) => maker.serve(first)?,
+                None => drop(process::wait_for(first)?),
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 /// Sets the surroundings up, starts the process, waits for its end and ends what it left.
-fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
+///
+/// `asker`: by whom it has devices made.
+fn watch_over(spec: &Spec, asker: Option<Asker>) -> Result<(), sys::Error> {
     // Its descriptors and its memory are not for RUN, which may have the same user id.
     process::forbid_inspection()?;
     let own_pid_namespace = matches!(spec.place, Place::Namespace { .. });
@@ -100,8 +113,8 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
         process::adopt_orphans()?;
     }
     let nothing = nothing_to_read()?;
-    if let Place::Namespace { root, mounts, memory } = &spec.place {
-        surroundings::make(root, mounts, memory, &spec.process)?;
+    if let Place::Namespace { root, mounts, scratch, .. } = &spec.place {
+        surroundings::make(root, mounts, &protocol::memory(scratch), &spec.process)?;
     }
     if spec.process.network == Network::None {
         loopback_up()?;
@@ -111,13 +124,13 @@ fn watch_over(spec: &Spec) -> Result<(), sys::Error> {
     let child = match fork()? {
         Forked::Child => {
             drop(trouble);
-            let reply = start(spec, &nothing);
+            let reply = start(spec, &nothing, asker.as_ref());
             let _init_is_gone = send(&teller, &reply);
             exit_now(NOT_EXECUTABLE);
         }
         Forked::Parent(child) => child,
     };
-    drop((teller, nothing));
+    drop((teller, nothing, asker));
     let mut text = Vec::new();
     // The end of the pipe without a word is exec, which closes it.
     trouble.read_to_end(&mut text).map_err(|error| sys::Error::from_io("read(pipe of the process)", &error))?;
@@ -218,14 +231,14 @@ pub(super) fn end_descendants(session: Pid) -> Result<bool, sys::Error> {
 }
 
 /// The last steps in the process itself. Returns only when they fail, with what to tell.
-fn start(spec: &Spec, nothing: &OwnedFd) -> Reply {
-    match become_process(spec, nothing) {
+fn start(spec: &Spec, nothing: &OwnedFd, asker: Option<&Asker>) -> Reply {
+    match become_process(spec, nothing, asker) {
         Ok(never) => match never {},
         Err(reply) => reply,
     }
 }
 
-fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infallible, Reply> {
+fn become_process(spec: &Spec, nothing: &OwnedFd, asker: Option<&Asker>) -> Result<std::convert::Infallible, Reply> {
     let failed = |error: sys::Error| Reply::Failed(error.to_string());
     let process = &spec.process;
     let of = |call: &'static str| move |errno: rustix::io::Errno| failed(sys::Error::from_io(call, &errno.into()));
@@ -242,6 +255,9 @@ fn become_process(spec: &Spec, nothing: &OwnedFd) -> Result<std::convert::Infall
     let is_admin = process::capabilities().contains(CapabilitySet::SYS_ADMIN);
     if is_admin {
         filter::install().map_err(failed)?;
+        if let Some(asker) = asker {
+            asker.ask();
+        }
     }
     let dropped = process::keep_capabilities(CapabilitySet::from_bits_retain(spec.capabilities)).map_err(failed)?;
     if !dropped && matches!(spec.place, Place::Chroot { .. }) {

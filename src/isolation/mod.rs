@@ -31,6 +31,7 @@ mod limits;
 #[cfg(target_arch = "x86_64")]
 mod mediated;
 mod mirror;
+mod mknod;
 mod mountinfo;
 mod moves;
 mod namespace;
@@ -73,7 +74,7 @@ use std::sync::Arc;
 use host_files::HostFiles;
 
 use crate::progress::Stream;
-use crate::rootfs::{Owners, Rootfs};
+use crate::rootfs::{self, Owners, Rootfs, Tree};
 
 /// A place for root file systems, and a way to run processes in them; stages on several threads share it.
 pub trait Isolation: Send + Sync {
@@ -124,6 +125,11 @@ pub trait Isolation: Send + Sync {
     /// the end.
     fn explain(&self, _output: &[u8]) -> Option<String> {
         None
+    }
+
+    /// Opens a directory in the workspace, with what tells of its files what the disk cannot say.
+    fn tree(&self, path: &Path) -> Result<Tree, rootfs::Error> {
+        Tree::open(path)
     }
 
     /// Returns the table of who owns files, where the disk cannot say it: of root file systems and of what is mounted.

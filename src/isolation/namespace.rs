@@ -3,20 +3,23 @@
 //!
 //! *Invariant: RUN sees its root file system and what [`Process`] names, and nothing else of the executor.*
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::directories::{Directories, files};
 use super::enter::Inside;
 use super::ids::Ids;
 use super::planned::plan;
-use super::protocol::{Place, Spec};
+use super::protocol::{self, Place, Spec};
 use super::stubs::Stubs;
 use super::supervise::supervise;
 use super::turns::Turns;
 use super::{Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mounting, Process, Stream, rights};
-use super::{nodes, ports};
-use crate::rootfs::Rootfs;
+use super::{mknod, nodes, ports};
+use crate::rootfs::{self, Nodes, Rootfs, Tree, born};
 
 /// The backend.
 #[derive(Debug)]
@@ -26,12 +29,28 @@ pub(super) struct Namespace {
     host_files: HostFiles,
     turns: Turns,
     cancel: Cancel,
+    /// Devices that the kernel makes none of here.
+    nodes: Arc<Nodes>,
 }
 
 impl Namespace {
     /// Prepares for root file systems below `state`; touches nothing yet.
     pub(super) fn new(state: &Path, inside: Inside, host_files: HostFiles, cancel: Cancel) -> Self {
-        Self { directories: Directories::new(state), inside, host_files, turns: Turns::default(), cancel }
+        Self {
+            directories: Directories::new(state),
+            inside,
+            host_files,
+            turns: Turns::default(),
+            cancel,
+            nodes: Arc::default(),
+        }
+    }
+
+    /// Tells whether devices in the directory at `path` are files that stand for them.
+    fn has_nodes(&self, path: &Path) -> bool {
+        let directory = fs::File::open(path);
+        self.inside.ids != Ids::Own
+            && directory.is_ok_and(|directory| born(directory.as_fd(), OsStr::new("")).is_some())
     }
 
     /// Returns the process as it can be in a namespace with these ids.
@@ -56,7 +75,8 @@ impl Namespace {
 
 impl Isolation for Namespace {
     fn rootfs(&self, stage: usize, _tell: &dyn Fn(&str)) -> Result<Rootfs, Error> {
-        self.directories.rootfs(stage)
+        let rootfs = self.directories.rootfs(stage)?;
+        Ok(Rootfs { tree: self.tree(&rootfs.path)?, ..rootfs })
     }
 
     fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
@@ -65,12 +85,20 @@ impl Isolation for Namespace {
         let alone = process.confidential && !self.inside.fresh_proc;
         let _turn = self.turns.take(alone, &self.cancel)?;
         let scratch = self.directories.scratch()?;
-        let memory = scratch.join("memory");
+        let memory = protocol::memory(&scratch);
         fs::create_dir(&memory).map_err(files("making", &memory))?;
+        let has_nodes = self.has_nodes(&rootfs.path);
         let mut stubs = Stubs::new(&rootfs.path);
         let result = plan(&self.host_files, &mut stubs, &process, &scratch).and_then(|mounts| {
-            let place = Place::Namespace { root: rootfs.path.clone(), mounts, memory: memory.clone() };
-            supervise(&Spec { process, place, capabilities: rights::CAPABILITIES.bits() }, &self.cancel, output)
+            let (root, scratch) = (rootfs.path.clone(), scratch.as_path());
+            let place = Place::Namespace { root, mounts, scratch: scratch.to_owned(), has_nodes };
+            let spec = Spec { process, place, capabilities: rights::CAPABILITIES.bits() };
+            let exit = supervise(&spec, &self.cancel, output)?;
+            if has_nodes {
+                let devices = protocol::devices(scratch);
+                mknod::take_over(&devices, &self.nodes).map_err(files("reading", &devices))?;
+            }
+            Ok(exit)
         });
         let cleared = stubs.remove().and(self.directories.remove(&scratch));
         let exit = result?;
@@ -92,6 +120,11 @@ impl Isolation for Namespace {
     fn explain(&self, output: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(output);
         ports::explain(&text).or_else(|| nodes::explain(&text))
+    }
+
+    fn tree(&self, path: &Path) -> Result<Tree, rootfs::Error> {
+        let tree = Tree::open(path)?;
+        Ok(if self.has_nodes(path) { tree.with_nodes(Arc::clone(&self.nodes)) } else { tree })
     }
 
     fn workspace(&self) -> Result<PathBuf, Error> {

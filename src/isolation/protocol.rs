@@ -4,7 +4,7 @@
 //! standard ones has to survive exec. The end of the executor's direction means: end everything now.
 
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +30,12 @@ pub(super) enum Place {
         root: PathBuf,
         /// What to mount, in this order, before the root is changed.
         mounts: Vec<Planned>,
-        /// An empty directory where files that are kept in memory can be mounted from.
+        /// A directory of this RUN. In it, `memory` is an empty directory where files that are kept in memory can be mounted
+        /// from, and `devices` is where devices are written down that RUN makes.
         #[serde(with = "super::process::path_bytes")]
-        memory: PathBuf,
+        scratch: PathBuf,
+        /// Whether the kernel makes no devices, and files stand for them.
+        has_nodes: bool,
     },
     /// Only another root directory.
     Chroot {
@@ -44,6 +47,16 @@ pub(super) enum Place {
     /// A root behind a supervisor.
     #[cfg(target_arch = "x86_64")]
     Mediated(super::mediated::Ground),
+}
+
+/// Returns the file in a RUN's scratch directory where the devices are written down that it makes.
+pub(super) fn devices(scratch: &Path) -> PathBuf {
+    scratch.join("devices")
+}
+
+/// Returns the directory in a RUN's scratch directory where files that are kept in memory can be mounted from.
+pub(super) fn memory(scratch: &Path) -> PathBuf {
+    scratch.join("memory")
 }
 
 /// One thing to mount.

@@ -91,9 +91,8 @@ impl<'a> Descent<'a> {
 
     /// Returns what is known about `path`, a symbolic link itself where it is one; none where nothing is there.
     pub fn stat(&mut self, path: &Path) -> Result<Option<Stat>, Error> {
-        let tree = self.tree;
         let found = match self.parent(path) {
-            Ok((parent, name)) => parent.directory.stat(name).map(|stat| stat.map(|stat| tree.told(path, stat))),
+            Ok((parent, name)) => parent.directory.stat(name),
             Err(Error::NoName { .. }) => self.directory(path).map(|root| Some(root.stat)),
             Err(error) => Err(error),
         };

@@ -14,8 +14,9 @@ use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, RawDir, Statx, Statx
 use rustix::io::Errno;
 
 use super::nest::Nest;
+use super::nodes::born;
 use super::owners::mode_on_disk;
-use super::{Device, Error, Owners};
+use super::{Device, Error, Nodes, Owners};
 use crate::image::Timestamp;
 
 /// The room for a part of a directory's listing, in bytes; on the heap, since directories nest.
@@ -86,13 +87,35 @@ impl Stat {
     }
 }
 
+/// What tells of files what the disk cannot say.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Beside {
+    /// Nothing: the disk says all.
+    #[default]
+    Nothing,
+    /// Who owns them, and all else that is root's to set.
+    Owners(Arc<Owners>),
+    /// Which of them are devices.
+    Nodes(Arc<Nodes>),
+}
+
+impl Beside {
+    /// Returns what is told of the file `name` of which the disk tells `stat`.
+    pub(super) fn tell(&self, stat: Stat, directory: BorrowedFd<'_>, name: &OsStr) -> Stat {
+        match self {
+            Self::Nothing => stat,
+            Self::Owners(owners) => owners.tell(stat),
+            Self::Nodes(nodes) => nodes.tell(stat, || born(directory, name)),
+        }
+    }
+}
+
 /// An open directory.
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
     path: PathBuf,
-    /// Who owns what is in it, where the disk cannot say it.
-    owners: Option<Arc<Owners>>,
+    beside: Beside,
 }
 
 /// A name in a directory.
@@ -111,17 +134,20 @@ impl Name {
 }
 
 impl Directory {
-    pub(super) fn new(fd: OwnedFd, path: PathBuf, owners: Option<Arc<Owners>>) -> Self {
-        Self { fd, path, owners }
+    pub(super) fn new(fd: OwnedFd, path: PathBuf, beside: Beside) -> Self {
+        Self { fd, path, beside }
     }
 
     /// Returns the table of owners, where the disk cannot say them.
     pub(super) fn owners(&self) -> Option<&Owners> {
-        self.owners.as_deref()
+        match &self.beside {
+            Beside::Owners(owners) => Some(owners),
+            Beside::Nothing | Beside::Nodes(_) => None,
+        }
     }
 
-    fn told(&self, stat: Stat) -> Stat {
-        self.owners.as_ref().map_or(stat, |owners| owners.tell(stat))
+    fn told(&self, name: &OsStr, stat: Stat) -> Stat {
+        self.beside.tell(stat, self.fd.as_fd(), name)
     }
 
     /// Returns what the disk itself tells of `name`.
@@ -137,7 +163,7 @@ impl Directory {
 
     /// Takes note of a new file: it has no row of an old one, and belongs to who works with it.
     fn made(&self, name: &OsStr) -> Result<(), Error> {
-        let Some(owners) = &self.owners else { return Ok(()) };
+        let Some(owners) = self.owners() else { return Ok(()) };
         owners.forget(self.inode(name)?);
         owners.real().map_or(Ok(()), |(uid, gid)| self.chown(name, uid, gid))
     }
@@ -154,13 +180,13 @@ impl Directory {
     /// Returns what is known about this directory itself.
     pub fn stat_self(&self) -> Result<Stat, Error> {
         let found = statx(self.fd.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH);
-        found.map(|stat| self.told(stat)).map_err(self.error("statx", ""))
+        found.map(|stat| self.told(OsStr::new(""), stat)).map_err(self.error("statx", ""))
     }
 
     /// Returns what is known about `name`; none where it does not exist.
     pub fn stat(&self, name: &OsStr) -> Result<Option<Stat>, Error> {
         match statx(self.fd.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(self.told(stat))),
+            Ok(stat) => Ok(Some(self.told(name, stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(self.error("statx", name)(errno)),
         }
@@ -188,13 +214,13 @@ impl Directory {
     pub fn open_directory(&self, name: &OsStr) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).map_err(self.error("openat", name))?;
-        Ok(Self { fd, path: self.path.join(name), owners: self.owners.clone() })
+        Ok(Self { fd, path: self.path.join(name), beside: self.beside.clone() })
     }
 
     /// Opens the same directory once more.
     pub(super) fn try_clone(&self) -> Result<Self, Error> {
         let fd = self.fd.try_clone().map_err(|source| Error::Call { call: "dup", path: self.path.clone(), source })?;
-        Ok(Self { fd, path: self.path.clone(), owners: self.owners.clone() })
+        Ok(Self { fd, path: self.path.clone(), beside: self.beside.clone() })
     }
 
     /// Opens the directory that this one is in. Where that is may have changed since this one was opened, and `path` does
@@ -202,7 +228,7 @@ impl Directory {
     pub(super) fn open_parent(&self) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, "..", flags, Mode::empty()).map_err(self.error("openat", ".."))?;
-        Ok(Self { fd, path: PathBuf::new(), owners: self.owners.clone() })
+        Ok(Self { fd, path: PathBuf::new(), beside: self.beside.clone() })
     }
 
     /// Returns the same directory with this path for messages.
@@ -248,15 +274,24 @@ impl Directory {
         self.node(name, FileType::Fifo, 0)
     }
 
-    /// Creates a character or block device, readable and writable for its owner only.
-    pub fn create_device(&self, name: &OsStr, block: bool, major: u32, minor: u32) -> Result<(), Error> {
-        if let Some(owners) = &self.owners {
-            self.create_file(name)?;
-            owners.change(self.inode(name)?, |row| row.device = Some(Device { block, major, minor }));
-            return Ok(());
+    /// Creates a character or block device, readable and writable for its owner only; where there is a table for it and the
+    /// kernel allows none, a file that stands for it.
+    pub fn create_device(&self, name: &OsStr, device: Device) -> Result<(), Error> {
+        let kind = if device.block { FileType::BlockDevice } else { FileType::CharacterDevice };
+        let node = || self.node(name, kind, rustix::fs::makedev(device.major, device.minor));
+        match &self.beside {
+            Beside::Nothing => node(),
+            Beside::Owners(owners) => {
+                self.create_file(name)?;
+                owners.change(self.inode(name)?, |row| row.device = Some(device));
+                Ok(())
+            }
+            Beside::Nodes(nodes) => node().or_else(|_| {
+                self.create_file(name)?;
+                nodes.add(self.inode(name)?, born(self.fd.as_fd(), name), device);
+                Ok(())
+            }),
         }
-        let kind = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
-        self.node(name, kind, rustix::fs::makedev(major, minor))
     }
 
     fn node(&self, name: &OsStr, kind: FileType, device: Dev) -> Result<(), Error> {
@@ -277,7 +312,7 @@ impl Directory {
 
     /// Sets owner and group.
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), Error> {
-        let Some(owners) = &self.owners else { return self.chown(name, uid, gid) };
+        let Some(owners) = self.owners() else { return self.chown(name, uid, gid) };
         let stat = self.on_disk(name)?;
         owners.change(stat.inode, |row| (row.uid, row.gid) = (uid, gid));
         // What was made by other means than this type.
@@ -296,7 +331,7 @@ impl Directory {
     /// Before Linux 6.6 no call sets a mode without following a link; nothing but us works in a tree while it
     /// is unpacked, so what was no link a moment ago is none now.
     pub fn set_mode(&self, name: &OsStr, mode: u16) -> Result<(), Error> {
-        let Some(owners) = &self.owners else { return self.chmod(name, mode) };
+        let Some(owners) = self.owners() else { return self.chmod(name, mode) };
         let stat = self.on_disk(name)?;
         let real = mode_on_disk(stat.kind, mode);
         owners.change(stat.inode, |row| row.mode = (real != mode).then_some(mode));

@@ -4,7 +4,6 @@
 //!
 //! *Invariant: no path given here, and no symbolic link in the tree, leads outside of it.*
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -15,9 +14,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::directory::{open_for_reading, statx};
+use super::directory::{Beside, open_for_reading, statx};
 use super::resolve::{MAX_LINKS, Resolver};
-use super::{Descent, Directory, Error, FileKind, Name, Owners, Stat, Xattrs};
+use super::{Descent, Directory, Error, FileKind, Name, Nodes, Owners, Stat, Xattrs};
 
 /// A directory by descriptor; every lookup is confined to it.
 ///
@@ -27,14 +26,8 @@ pub struct Tree {
     root: OwnedFd,
     path: PathBuf,
     resolver: Resolver,
-    devices: Arc<Devices>,
-    /// Who owns its files, where the disk cannot say it.
-    owners: Option<Arc<Owners>>,
+    beside: Beside,
 }
-
-/// Devices that could not be made where a tree is, by real path. They stand there as empty files, and
-/// [`Tree::stat`] tells what they are.
-pub type Devices = BTreeMap<PathBuf, Device>;
 
 /// A device as data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,43 +47,39 @@ impl Tree {
         let root = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
             .map_err(|errno| Error::call("openat", path, "", errno))?;
         let resolver = Resolver::probe(root.as_fd());
-        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default(), owners: None })
+        Ok(Self { root, path: path.to_owned(), resolver, beside: Beside::Nothing })
     }
 
-    /// Returns the same tree, with devices that could not be made in it.
+    /// Returns the same tree; devices that the kernel makes none of stand in it as files.
     #[must_use]
-    pub fn with_devices(self, devices: Devices) -> Self {
-        Self { devices: Arc::new(devices), ..self }
+    pub fn with_nodes(self, nodes: Arc<Nodes>) -> Self {
+        Self { beside: Beside::Nodes(nodes), ..self }
     }
 
     /// Returns the same tree, whose files' owners are in a table.
     #[must_use]
     pub fn with_owners(self, owners: Arc<Owners>) -> Self {
-        Self { owners: Some(owners), ..self }
+        Self { beside: Beside::Owners(owners), ..self }
     }
 
     /// Makes a tree of an open directory; `path` is for messages.
     pub fn of(root: OwnedFd, path: &Path) -> Result<Self, Error> {
         let resolver = Resolver::probe(root.as_fd());
-        Ok(Self { root, path: path.to_owned(), resolver, devices: Arc::default(), owners: None })
+        Ok(Self { root, path: path.to_owned(), resolver, beside: Beside::Nothing })
     }
 
     /// Opens the same directory once more.
     pub fn try_clone(&self) -> Result<Self, Error> {
         let root =
             self.root.try_clone().map_err(|source| Error::Call { call: "dup", path: self.path.clone(), source })?;
-        let (path, devices) = (self.path.clone(), Arc::clone(&self.devices));
-        Ok(Self { root, path, resolver: self.resolver, devices, owners: self.owners.clone() })
+        Ok(Self { root, path: self.path.clone(), resolver: self.resolver, beside: self.beside.clone() })
     }
 
     /// Returns a tree whose root is the directory `path` of this one.
     pub fn below(&self, path: &Path) -> Result<Self, Error> {
         let root = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
-        let below =
-            |(device, what): (&PathBuf, &Device)| Some((device.strip_prefix(relative(path)).ok()?.to_owned(), *what));
-        let devices = Arc::new(self.devices.iter().filter_map(below).collect());
-        let owners = self.owners.clone();
-        Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver, devices, owners })
+        let beside = self.beside.clone();
+        Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver, beside })
     }
 
     /// Returns where the tree was opened.
@@ -101,7 +90,7 @@ impl Tree {
     /// Opens a directory, following symbolic links.
     pub fn directory(&self, path: &Path) -> Result<Directory, Error> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
-        Ok(Directory::new(fd, self.path.join(relative(path)), self.owners.clone()))
+        Ok(Directory::new(fd, self.path.join(relative(path)), self.beside.clone()))
     }
 
     /// Opens the directory in which the last component of `path` stands, and returns that component.
@@ -112,16 +101,7 @@ impl Tree {
 
     /// Returns what is known about `path`, a symbolic link itself where it is one; none where nothing is there.
     pub fn stat(&self, path: &Path) -> Result<Option<Stat>, Error> {
-        let found = self.stat_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
-        Ok(found.map(|stat| self.told(path, stat)))
-    }
-
-    /// Returns what is told of what is at a path without links: it may be a device that could not be made.
-    pub(super) fn told(&self, path: &Path, stat: Stat) -> Stat {
-        match self.devices.get(relative(path)) {
-            Some(device) => stat.of_device(device),
-            None => stat,
-        }
+        self.stat_at(path, OFlags::PATH | OFlags::NOFOLLOW)
     }
 
     /// Returns what is known about the file that `path` leads to; none where nothing is there.
@@ -253,7 +233,7 @@ impl Tree {
             Err(errno) => return Err(self.error("openat2", path)(errno)),
         };
         let stat = statx(fd.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH).map_err(self.error("statx", path))?;
-        Ok(Some(self.owners.as_ref().map_or(stat, |owners| owners.tell(stat))))
+        Ok(Some(self.beside.tell(stat, fd.as_fd(), OsStr::new(""))))
     }
 
     fn open_at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {

@@ -22,7 +22,9 @@ use super::directory::timestamps;
 use super::snapshot::order;
 use super::warning::Warnings;
 use super::xattr::is_foreign;
-use super::{Contents, Directory, Error, Exclusions, FileKind, HoleWriter, Inode, Omission, Rootfs, Warning, Xattrs};
+use super::{
+    Contents, Device, Directory, Error, Exclusions, FileKind, HoleWriter, Inode, Omission, Rootfs, Warning, Xattrs,
+};
 use crate::image::whiteout::{Whiteout, classify};
 use crate::image::{Content, Entry, EntryKind, LayerReader, Timestamp};
 
@@ -135,8 +137,12 @@ impl Unpacker<'_> {
             EntryKind::Directory => return self.directory(&place, entry),
             EntryKind::Symlink { target } => self.create(&place, |at| at.create_symlink(name, target))?,
             EntryKind::Fifo => self.create(&place, |at| at.create_fifo(name))?,
-            EntryKind::CharacterDevice { major, minor } => self.device(&place, false, *major, *minor)?,
-            EntryKind::BlockDevice { major, minor } => self.device(&place, true, *major, *minor)?,
+            EntryKind::CharacterDevice { major, minor } => {
+                self.device(&place, Device { block: false, major: *major, minor: *minor })?
+            }
+            EntryKind::BlockDevice { major, minor } => {
+                self.device(&place, Device { block: true, major: *major, minor: *minor })?
+            }
         };
         if created {
             let is_link = matches!(entry.kind, EntryKind::Symlink { .. });
@@ -276,8 +282,8 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn device(&mut self, place: &Place<'_>, block: bool, major: u32, minor: u32) -> Result<bool, Error> {
-        match self.create(place, |at| at.create_device(place.name, block, major, minor)) {
+    fn device(&mut self, place: &Place<'_>, device: Device) -> Result<bool, Error> {
+        match self.create(place, |at| at.create_device(place.name, device)) {
             // In a user namespace, and for 0/0 in an overlay, where that means a removal.
             Err(error) if error.is_one_of(&[Errno::PERM]) => {
                 self.warnings.add(Omission::Device, place.path);

@@ -14,7 +14,6 @@ pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
-#[cfg(target_arch = "x86_64")]
 pub mod notify;
 #[cfg(target_arch = "x86_64")]
 pub mod page;

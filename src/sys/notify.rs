@@ -35,7 +35,8 @@ const SYNC_WAKE_UP: u64 = 1;
 const SET_FLAGS: libc::Ioctl = 0x4008_2104_u32 as libc::Ioctl;
 
 /// Installs a program for this thread and all that it starts, for good, and sends the listener where its notified calls
-/// arrive through `socket`. The process must have forbidden itself new privileges. The message that carries the listener
+/// arrive through `socket`. The process must have CAP_SYS_ADMIN in its user namespace, or have forbidden itself new
+/// privileges. The message that carries the listener
 /// has `token` as its last argument, by which the program allows it.
 ///
 /// A call that was received is no longer interrupted by signals that do not kill (Linux 5.19 and newer).

@@ -5,6 +5,7 @@ use std::fs;
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::listing::Listing;
+use crate::support::pod::Pod;
 use crate::support::source::source;
 
 #[test]
@@ -64,16 +65,56 @@ fn a_device_that_is_copied_is_in_the_layer_whichever_way_it_came() {
 }
 
 #[test]
-fn a_device_that_run_may_not_make_is_explained() {
-    if !Isolation::Namespace.allowed("devices that RUN makes") {
+fn a_device_that_run_makes_is_data_of_the_layer() {
+    let text = "FROM $BASE AS first
+RUN umask 027 && mknod /made c 1 3 && mknod -m 640 /block b 7 200 && mkdir -p /d/e && cd /d && mknod e/old c 5 1 && \
+    chown 5:6 e/old && mv e/old e/moved && ln e/moved linked && mknod pipe p
+RUN ! mknod /made c 1 3 && ! mknod /nowhere/made c 1 3 && mknod /gone c 1 3 && rm /gone && echo x > /gone && \
+    chmod 604 /made && rm /d/e/moved
+RUN mkdir -p /other/bin /other/lib && cp /bin/busybox /other/bin/ && { chroot /other /bin/busybox mknod /inside c 1 5 || \
+    mknod /other/inside c 1 5; }
+USER 1000
+RUN ! mknod /tmp/made c 1 3 && test ! -e /tmp/made
+USER 0
+FROM scratch
+COPY --from=first /made /other/inside /d /copied/
+";
+    let source = source(text, &[]);
+    for isolation in Isolation::ALL.into_iter().filter(|isolation| isolation.allowed("devices that RUN makes")) {
+        let build = Executor::new(isolation, source.path()).only_layout().run().expect(0);
+        let whole = Executor::new(isolation, source.path()).only_layout().add(&["--target=first"]).run().expect(0);
+        let (copied, whole) = (Listing::of(&build.image()), Listing::of(&whole.image()));
+        let name = isolation.name();
+        let changed_root = !build.stderr.contains("can't change root directory");
+        assert!(changed_root || isolation == Isolation::Chroot, "{name}: {}", build.stderr);
+        for (listing, path, expected) in [
+            (&whole, "/made", "char 0604 0:0 1:3"),
+            (&whole, "/block", "block 0640 0:0 7:200"),
+            (&whole, "/d/linked", "char 0640 5:6 5:1"),
+            (&whole, "/d/pipe", "fifo 0640 0:0"),
+            (&whole, "/other/inside", "char 0644 0:0 1:5"),
+            (&copied, "/copied/made", "char 0604 0:0 1:3"),
+            (&copied, "/copied/inside", "char 0644 0:0 1:5"),
+            (&copied, "/copied/linked", "char 0640 5:6 5:1"),
+        ] {
+            let found = listing.0.get(path).map(|line| line.text.clone()).unwrap_or_default();
+            assert_eq!(found, expected, "{name} {path}: {}", build.stderr);
+        }
+        assert!(whole.0["/gone"].text.starts_with("file"), "{name}: {}", whole.0["/gone"].text);
+        assert!(!whole.0.contains_key("/d/e/moved"), "{name}");
+    }
+}
+
+#[test]
+fn a_device_is_made_where_run_sees_the_container_s_processes() {
+    if !Isolation::Namespace.allowed("devices that RUN makes in a pod") {
         return;
     }
-    let source = source("FROM $BASE\nRUN mknod /made c 1 3\n", &[]);
-    let build = Executor::new(Isolation::Namespace, source.path()).only_layout().run().expect(1);
-    assert!(build.stderr.contains("in a user namespace the kernel makes no devices"), "{}", build.stderr);
-    let mut executor = Executor::new(Isolation::Mediated, source.path());
-    if Isolation::Mediated.allowed("devices that RUN makes, mediated") {
-        let listing = Listing::of(&executor.only_layout().run().expect(0).image());
-        assert_eq!(listing.0["/made"].text, "char 0644 0:0 1:3");
+    let source = source("FROM $BASE\nRUN mkdir /d && cd /d && mknod made c 1 3 && mknod ../above b 7 1\n", &[]);
+    let mut executor = Executor::in_pod(Isolation::Namespace, Pod::unshare_allowed(), source.path());
+    let build = executor.only_layout().run().expect(0);
+    let listing = Listing::of(&build.image());
+    for (path, expected) in [("/d/made", "char 0644 0:0 1:3"), ("/above", "block 0644 0:0 7:1")] {
+        assert_eq!(listing.0[path].text, expected, "{}", build.stderr);
     }
 }

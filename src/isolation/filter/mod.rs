@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod mediated;
+pub(super) mod nodes;
 mod table;
 
 use std::collections::BTreeMap;

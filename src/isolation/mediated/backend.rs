@@ -16,7 +16,7 @@ use crate::isolation::{
     Abilities, Cancel, Capacity, Error, Exit, HostFiles, Isolation, Mount, MountSource, Mounting, Process, Stream,
     rights,
 };
-use crate::rootfs::{Owners, Rootfs};
+use crate::rootfs::{self, Owners, Rootfs, Tree};
 
 /// Who supervisor and tasks are, where the executor is root: a user that no image and no node has a use for.
 const OTHER: (u32, u32) = (65532, 65532);
@@ -126,7 +126,7 @@ impl Isolation for Mediated {
     fn rootfs(&self, stage: usize, _tell: &dyn Fn(&str)) -> Result<Rootfs, Error> {
         let rootfs = self.directories.rootfs(stage)?;
         self.give(&rootfs.path)?;
-        Ok(Rootfs { tree: rootfs.tree.with_owners(Arc::clone(&self.owners)), ..rootfs })
+        Ok(Rootfs { tree: self.tree(&rootfs.path)?, ..rootfs })
     }
 
     fn run(&self, rootfs: &Rootfs, process: &Process, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, Error> {
@@ -172,6 +172,10 @@ impl Isolation for Mediated {
                 "mediated isolation has refused {refused}; --isolation namespace or container, where a pod allows it, may have them"
             )
         })
+    }
+
+    fn tree(&self, path: &Path) -> Result<Tree, rootfs::Error> {
+        Ok(Tree::open(path)?.with_owners(Arc::clone(&self.owners)))
     }
 
     fn owners(&self) -> Option<Arc<Owners>> {
