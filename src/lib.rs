@@ -7,8 +7,8 @@
 //! |---|---|
 //! | 7 | `cli` |
 //! | 6 | `builder` |
-//! | 5 | `plan`, `context`, `isolation`, `cache`, `output` |
-//! | 4 | `rootfs`, `registry` |
+//! | 5 | `plan`, `context`, `isolation`, `cache`, `output`, `trust` |
+//! | 4 | `rootfs`, `registry`, `signing` |
 //! | 3 | `attest`, `image`, `cloud` |
 //! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
 //! | 1 | `progress`, `place` |
@@ -34,12 +34,14 @@ pub mod image;
 
 pub mod registry;
 pub mod rootfs;
+pub mod signing;
 
 pub mod cache;
 pub mod context;
 pub mod isolation;
 pub mod output;
 pub mod plan;
+pub mod trust;
 
 pub mod builder;
 

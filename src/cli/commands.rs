@@ -13,7 +13,7 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
 use super::signals::{LastWords, Signals};
-use super::{args, auth, cache, check, doctor, index, login, plan, push, services, warm};
+use super::{args, auth, cache, check, doctor, index, login, plan, push, services, sign, verify, warm};
 use crate::isolation::Cancel;
 use crate::place::Places;
 use crate::request::ResultFiles;
@@ -58,6 +58,14 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Doctor(args) => {
             let report = report(&args.messages);
             report.conclude(doctor::run(args, &environment, &report))
+        }
+        Command::Sign(args) => {
+            let report = report(&args.messages);
+            report.conclude(sign::run(args, &environment, &report))
+        }
+        Command::Verify(args) => {
+            let report = report(&args.messages);
+            report.conclude(verify::run(args, &environment, &report))
         }
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));

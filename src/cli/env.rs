@@ -74,6 +74,7 @@ pub const VARIABLES: &[Variable] = &[
         name: "YADOKARI_CACHE_KEY",
         effect: "key that entries of the cache are sealed with, if no file is given",
     },
+    Variable { name: "COSIGN_PASSWORD", effect: "password of the key that signs, if no file is given" },
     Variable { name: "KANIKO_NO_PUSH", effect: "true or false; overrides --no-push" },
     Variable { name: "KANIKO_PRINT_PLAN", effect: "true or false; true is --print-plan" },
     Variable { name: "KANIKO_REGISTRY_MIRROR", effect: "one more --registry-mirror" },
@@ -345,6 +346,7 @@ mod tests {
             ("PATH", "/a:/b", |e| format!("{:?}", e.directories.programs), "[\"/a\", \"/b\"]"),
             ("KANIKO_DIR", "/k", |e| format!("{:?}", e.directories.state), "\"/k\""),
             ("YADOKARI_CACHE_KEY", "k", |e| format!("{:?}", e.value("YADOKARI_CACHE_KEY")), "Ok(Some(\"k\"))"),
+            ("COSIGN_PASSWORD", "k", |e| format!("{:?}", e.variable("COSIGN_PASSWORD")), "Ok(Some(\"k\"))"),
             ("KANIKO_NO_PUSH", "true", |e| format!("{:?}", e.variable("KANIKO_NO_PUSH")), "Ok(Some(\"true\"))"),
             ("KANIKO_PRINT_PLAN", "1", |e| format!("{:?}", e.variable("KANIKO_PRINT_PLAN")), "Ok(Some(\"1\"))"),
             (

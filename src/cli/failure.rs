@@ -11,7 +11,7 @@ use crate::dockerfile::Span;
 use crate::http::Meaning;
 use crate::isolation::{self, Exit};
 use crate::registry;
-use crate::{builder, image, output, rootfs};
+use crate::{builder, image, output, rootfs, trust};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
@@ -204,6 +204,24 @@ pub(super) fn base_kind(error: &BaseError) -> Kind {
         BaseError::Registry(error) => registry_kind(error),
         BaseError::Store(_) => Kind::Disk,
         BaseError::Layer { source, .. } => fetch_kind(source),
+    }
+}
+
+impl From<trust::Error> for Failure {
+    fn from(error: trust::Error) -> Self {
+        Self::from_error(trust_kind(&error), &error)
+    }
+}
+
+/// Which kind a failure of signatures is.
+fn trust_kind(error: &trust::Error) -> Kind {
+    match error {
+        trust::Error::Registry(error) => registry_kind(error),
+        trust::Error::Key(_) => Kind::Usage,
+        trust::Error::Manifest { .. }
+        | trust::Error::Unfit { .. }
+        | trust::Error::NoImage { .. }
+        | trust::Error::Unsigned { .. } => Kind::Dockerfile,
     }
 }
 

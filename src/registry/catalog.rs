@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use super::host::Purpose;
+use super::host::{Purpose, Wanted};
+use super::mirrors::Place;
 use super::pull::{manifest, manifest_call};
 use super::{Client, Error};
-use crate::http::{Method, Url};
+use crate::http::{Method, Retry, Url};
 use crate::oci::{Descriptor, Digest, Reference};
 
 /// How many tags are asked for at a time.
@@ -20,12 +21,27 @@ impl Client {
     /// # Errors
     /// [`Error`]; of kind `Invalid` when the bytes are not what a digest says.
     pub async fn manifest(&self, reference: &Reference) -> Result<Option<(Bytes, Digest)>, Error> {
-        let target = self.target(reference, Purpose::Pull, "pull the manifest of", None).await?;
-        match manifest(&target, reference.identifier(), reference.digest.as_ref()).await {
-            Ok((bytes, digest, _)) => Ok(Some((bytes, digest))),
-            Err(error) if error.kind() == super::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let mut places = self.places(reference);
+        loop {
+            let (place, retry) = places.next()?;
+            match self.manifest_at(&place, retry).await {
+                Ok((bytes, digest, _)) => {
+                    places.answered(&place);
+                    return Ok(Some((bytes, digest)));
+                }
+                Err(error) => match places.failed(&place, error) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == super::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                },
+            }
         }
+    }
+
+    async fn manifest_at(&self, place: &Place, retry: Retry) -> Result<(Bytes, Digest, String), Error> {
+        let wanted = Wanted { purpose: Purpose::Pull, operation: "pull the manifest of", retry };
+        let target = self.target_as(place, wanted, None).await?;
+        manifest(&target, place.reference.identifier(), place.reference.digest.as_ref()).await
     }
 
     /// Returns the size in bytes that a repository says a blob has; none where it has no such blob.

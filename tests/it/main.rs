@@ -69,6 +69,7 @@ mod results;
 mod run_mounts;
 mod run_ports;
 mod secrets;
+mod signing;
 mod stages_alike;
 mod support;
 mod transport;

@@ -25,6 +25,7 @@ mod registry;
 mod repeated;
 mod results;
 mod run;
+mod signing;
 mod values;
 mod warmer;
 mod words;
@@ -53,6 +54,7 @@ pub use preview::{CheckArgs, FindingsFormatName, PlanArgs, PlanFormatName};
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub use run::{CacheMountArgs, NetworkName, RunArgs};
+pub use signing::{SignArgs, SigningArgs, VerifyArgs};
 pub(super) use values::boolean;
 pub use values::{
     CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
@@ -88,6 +90,10 @@ pub enum Command {
     Index(Box<IndexArgs>),
     /// Push an image that is in a file.
     Push(Box<PushArgs>),
+    /// Sign images.
+    Sign(Box<SignArgs>),
+    /// Tell whether an image is signed.
+    Verify(Box<VerifyArgs>),
     /// Keep a password.
     Login(LoginArgs),
     /// Bring base images.
@@ -193,6 +199,10 @@ enum Word {
     Index(Box<IndexArgs>),
     /// Pushes an image that is in a file or a directory.
     Push(Box<PushArgs>),
+    /// Signs images that are in a registry.
+    Sign(Box<SignArgs>),
+    /// Tells whether an image is signed by whom it must be.
+    Verify(Box<VerifyArgs>),
     /// Keeps a user's password for a registry in Docker's config.json.
     Login(LoginArgs),
     /// Brings base images into a directory, for builds with the same --cache-dir.
@@ -259,6 +269,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Some(Word::Cache(args)) => Invocation::Command(Command::Cache(args)),
         Some(Word::Check(args)) => Invocation::Command(Command::Check(Box::new(args.without_destination()))),
         Some(Word::Plan(args)) => Invocation::Command(Command::Plan(Box::new(args.without_destination()))),
+        Some(Word::Sign(args)) => Invocation::Command(Command::Sign(args)),
+        Some(Word::Verify(args)) => Invocation::Command(Command::Verify(args)),
         Some(Word::Login(args)) => Invocation::Command(Command::Login(args)),
         Some(Word::Warmer(args)) => Invocation::Command(Command::Warm(args)),
         Some(Word::Auth(args)) => Invocation::Command(Command::Auth(args)),
@@ -298,6 +310,11 @@ pub fn asks_for_json(words: &[OsString]) -> bool {
 /// elsewhere. [`words::expand`] has joined what may be joined.
 fn command() -> clap::Command {
     CommandLine::command().mut_args(with_value).mut_subcommands(|command| {
+        // Nothing else has a key there.
+        let command = match command.get_name() {
+            "sign" => command.mut_arg("sign_key", |arg| arg.visible_alias("key")),
+            _ => command,
+        };
         let own = |command: clap::Command| command.args_override_self(true).mut_args(with_value);
         own(command).mut_subcommands(own)
     })

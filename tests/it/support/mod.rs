@@ -24,6 +24,7 @@ pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod scripted;
+pub(crate) mod signatures;
 pub(crate) mod skips;
 pub(crate) mod source;
 pub(crate) mod steps;

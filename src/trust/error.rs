@@ -1,0 +1,62 @@
+//! What can go wrong with signatures in a registry.
+
+use crate::oci::ManifestError;
+use crate::oci::Reference;
+use crate::registry;
+use crate::signing::{KeyError, Refusal};
+
+/// Signatures that cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry does not do what is asked.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// What stands where signatures are kept is none.
+    #[error("the signatures in {reference} cannot be read")]
+    Manifest {
+        /// Where.
+        reference: String,
+        /// Why.
+        #[source]
+        source: ManifestError,
+    },
+    /// There is something else than a list of signatures, or too much.
+    #[error("the signatures in {reference} cannot be read: {reason}")]
+    Unfit {
+        /// Where.
+        reference: String,
+        /// What it is.
+        reason: String,
+    },
+    /// The key does not sign.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No signature holds.
+    #[error("{image} is not signed by whom it must be: {reason}")]
+    Unsigned {
+        /// The image, by digest.
+        image: String,
+        /// What there is.
+        reason: String,
+    },
+    /// There is no such image.
+    #[error("there is no image {reference}")]
+    NoImage {
+        /// Its name.
+        reference: String,
+    },
+}
+
+impl Error {
+    /// Says that none of the signatures of an image holds, and why.
+    pub fn unsigned(image: &Reference, refused: &[Refusal]) -> Self {
+        let mut reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        reasons.dedup();
+        let reason = match &*reasons {
+            [] => "it has no signature".to_owned(),
+            [one] if refused.len() == 1 => format!("it has one signature, and {one}"),
+            several => format!("it has {} signatures: {}", refused.len(), several.join("; ")),
+        };
+        Self::Unsigned { image: image.to_string(), reason }
+    }
+}

@@ -1,0 +1,21 @@
+//! Trust: the signatures that registries hold of images, and which of them an image needs.
+//!
+//! Knows where signatures are kept beside an image, and what a policy asks of it. Does not know what makes a signature hold
+//! (`signing` does), nor which images a build uses.
+//!
+//! *Invariant: what is read of a registry is bounded, and counts only once a signature over the image's own digest holds.*
+
+mod classic;
+mod error;
+
+pub use classic::{Attached, attach, judge, signatures};
+pub use error::Error;
+
+use crate::oci::{Digest, Reference};
+
+/// The form in which cosign names what belongs to an image: `sha256-<hex>.sig`.
+/// Source: cosign's SIGNATURE_SPEC.md, "Discovery".
+fn tag(repository: &Reference, image: &Digest, suffix: &str) -> Reference {
+    let tag = format!("{}.{suffix}", image.as_str().replace(':', "-"));
+    Reference { tag: Some(tag), digest: None, ..repository.clone() }
+}
