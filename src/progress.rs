@@ -4,10 +4,15 @@
 //!
 //! *Invariant: an event carries facts (digest, bytes, durations), never a formatted sentence with a secret in it.*
 
+mod activity;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::oci::Digest;
+
+pub use activity::{Activity, Moving, Reading};
 
 /// Receives events; called from any thread, in the order in which things happen on that thread.
 pub trait Reporter: Send + Sync {
@@ -81,13 +86,15 @@ pub struct Miss {
     pub since: Option<i64>,
 }
 
-/// A part of the work whose time the summary tells.
+/// A part of the work: what is going on, and what the summary tells the time of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Bringing the context here and reading the Dockerfile.
     Context,
     /// Asking registries for manifests and configurations, and whether we may push.
     Resolve,
+    /// Bringing blobs of bases here.
+    Pull,
     /// Reading the tar headers of base layers.
     Index,
     /// Setting aside what stands in the container's own root, clearing that, and putting back.
@@ -100,6 +107,8 @@ pub enum Phase {
     Snapshot,
     /// Writing the layers of COPY and ADD.
     Copy,
+    /// Writing the image into files.
+    Write,
     /// Sending blobs and manifests.
     Push,
     /// Waiting until the cache has what was made.
@@ -204,6 +213,11 @@ pub enum Event<'a> {
         /// How long it took.
         elapsed: Duration,
     },
+    /// Something began that may take its time.
+    Began {
+        /// What, and how far it is.
+        activity: &'a Arc<Activity>,
+    },
     /// A layer of a base was downloaded, or a part of it.
     Pulled {
         /// The layer.
@@ -229,6 +243,26 @@ pub enum Event<'a> {
         /// How long.
         elapsed: Duration,
     },
+}
+
+impl Phase {
+    /// Returns its name, as the summary and programs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Context => "context",
+            Self::Resolve => "resolve",
+            Self::Pull => "pull",
+            Self::Index => "index",
+            Self::SetAside => "set aside",
+            Self::Unpack => "unpack",
+            Self::Run => "run",
+            Self::Snapshot => "snapshot",
+            Self::Copy => "copy",
+            Self::Write => "write",
+            Self::Push => "push",
+            Self::Cache => "cache",
+        }
+    }
 }
 
 /// A reporter that says nothing.

@@ -12,7 +12,6 @@ use crate::context::{self, Checkout, Download};
 use crate::image::Timestamp;
 use crate::oci::Digest;
 use crate::plan::{Action, BuildPlan, CopySource, CopyStep};
-use crate::progress::StepId;
 use crate::request::{BuildRequest, GitSource};
 use crate::store::Verified;
 
@@ -118,7 +117,7 @@ impl Additions {
         for (place, step) in copies(plan) {
             let (stage, number) = place;
             let planned = &plan.stages[stage];
-            let id = StepId { stage: planned.name.clone(), number: number + 1, total: planned.steps.len() };
+            let id = planned.step_id(number);
             let fetched = self.of_step(step, request, services);
             fetched.map_err(|error| error.at(planned.steps[number].span, Some(&id)))?;
         }

@@ -49,7 +49,10 @@ pub(super) fn each_tar(
             let tar = match spool {
                 // It comes into the store, and is read there when all of it is right.
                 Some(spool) if is_lent(layer) => spool.ended().and_then(|()| layers::open_tar(services, layer)),
-                Some(spool) => layers::tar(Box::new(Follower { spool: Arc::clone(spool), offset: 0 }), layer),
+                Some(spool) => {
+                    let blob = Box::new(Follower { spool: Arc::clone(spool), offset: 0 });
+                    layers::unpacking(services, blob, layer)
+                }
                 None => layers::open_tar(services, layer),
             };
             let digest = || layer.descriptor.digest.to_string();

@@ -2,6 +2,7 @@
 
 use crate::oci::Reference;
 use crate::output::{self, Assembled, Delivery, Uploads};
+use crate::progress::Phase;
 use crate::request::BuildRequest;
 
 use super::{Error, Services, layers, platforms};
@@ -15,7 +16,10 @@ pub(super) fn deliver(
 ) -> Result<Vec<Reference>, Error> {
     let needs_files = request.outputs.iter().any(output::needs_files);
     let files = needs_files.then(|| layers::inventory(services, &image.layers)).transpose()?;
-    let open = |layer: &_| layers::open(services, layer, false);
+    let open = |layer: &_| {
+        let blob = layers::open(services, layer, false)?;
+        Ok(Box::new(layers::moving(services, Phase::Write, layer).reading(blob)) as _)
+    };
     let (files, is_part) = (files.as_ref(), platforms::joins(request));
     let (reporter, places) = (&*services.reporter, &*services.places);
     let delivery = Delivery { image, files, open: &open, stop: services.stop(), is_part, reporter, places };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::image::{self, Accounts, Inventory, Layer, LayerInventory, LayerWriter, Timestamp};
 use crate::plan::{CopyFrom, CopyStep, StageId, WorkdirStep};
-use crate::progress::{Event, Phase};
+use crate::progress::{Activity, Event, Phase, StepId};
 use crate::rootfs::{Descent, Exclusions, FileKind, Tree};
 
 use super::additions::Added;
@@ -53,6 +53,8 @@ pub(super) struct Copying<'a> {
     pub(super) observer: Option<Observer<'a>>,
     /// The earlier steps that have copied from the same place.
     pub(super) before: &'a [Copied],
+    /// For which step it is; none for a mount's.
+    pub(super) id: Option<&'a StepId>,
 }
 
 impl Shared<'_> {
@@ -146,7 +148,9 @@ impl Shared<'_> {
     ) -> Result<Option<Layer>, Error> {
         let spool = self.scratch("copy", progress.id)?;
         let before = self.copied_before(progress, step);
-        let copying = Copying { step, owner, ignored: &self.ignored, spool: &spool, observer, before: &before };
+        let id = &self.step_id(progress);
+        let (ignored, before, id) = (&self.ignored, &*before, Some(id));
+        let copying = Copying { step, owner, ignored, spool: &spool, observer, before, id };
         let mut nothing = Inventory::new();
         let files = if step.is_apart() { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
@@ -166,7 +170,7 @@ impl Shared<'_> {
         files: &mut Inventory,
         mut writer: LayerWriter,
     ) -> Result<Option<(Layer, LayerInventory)>, Error> {
-        let Copying { step, owner, ignored, spool, observer, before } = *copying;
+        let Copying { step, owner, ignored, spool, observer, before, id } = *copying;
         let layers = before.iter().map(|copied| copied.layer).collect();
         let mut draft = Draft::new(files, ignored, self.now()).after(layers, self.request.epoch);
         let source = &opened.source;
@@ -195,6 +199,10 @@ impl Shared<'_> {
         }
         let wanted = draft.wanted();
         let services = self.services;
+        if let Some(id) = id {
+            let copying = Activity::new(Phase::Copy, "").of(Some(draft.size())).for_step(id);
+            writer = writer.telling(copying.begin(&*services.reporter));
+        }
         let mut open = |number: u32| layers::open(services, &opened.layers[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &wanted, spool, &services.stop())?;
         draft.write(

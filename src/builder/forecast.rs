@@ -87,7 +87,7 @@ impl Walk<'_> {
             if self.shared.services.cancel.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let step_id = StepId { stage: stage.name.clone(), number: number + 1, total: stage.steps.len() };
+            let step_id = stage.step_id(number);
             let forecast = self.step(&mut progress, step, &step_id, &mut unknown);
             let is_done = forecast.as_ref().is_some_and(|forecast| !matches!(forecast.expected, Expected::Hit { .. }));
             if is_done && missed.is_none() {

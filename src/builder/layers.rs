@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use crate::causes;
 use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
 use crate::isolation::Cancel;
-use crate::oci::Digest;
-use crate::progress::{Event, Reporter};
+use crate::oci::{Descriptor, Digest};
+use crate::progress::{Activity, Event, Moving, Phase, Reporter};
 use crate::registry;
 use crate::store::{BlobWriter, Store, Verified};
 
@@ -85,14 +85,26 @@ pub(super) struct Unreadable {
 
 /// Opens a layer's tar stream.
 pub(super) fn open_tar(services: &Services, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
-    let tar = tar(open(services, layer, services.keep_layers)?, layer)?;
+    let blob = open(services, layer, services.keep_layers)?;
+    let tar = unpacking(services, blob, layer)?;
     // Few compressed bytes may become very many.
     Ok(Box::new(interruptible(services, tar)))
 }
 
-/// Makes the tar stream of a layer's blob, decompressed by a thread of its own that reads a little ahead.
-pub(super) fn tar(blob: Box<dyn Read + Send>, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
+/// Makes the tar stream of a layer's blob that is unpacked, decompressed by a thread of its own that reads a little ahead.
+pub(super) fn unpacking(
+    services: &Services,
+    blob: Box<dyn Read + Send>,
+    layer: &Layer,
+) -> io::Result<Box<dyn Read + Send>> {
+    let blob = Box::new(moving(services, Phase::Unpack, layer).reading(blob));
     Ok(Box::new(read_ahead(uncompressed(blob, layer)?)?))
+}
+
+/// Begins something with the bytes of a layer.
+pub(super) fn moving(services: &Services, phase: Phase, layer: &Layer) -> Moving {
+    let Descriptor { digest, size, .. } = &layer.descriptor;
+    Activity::new(phase, digest.short()).of(Some(*size)).begin(&*services.reporter)
 }
 
 /// Decompresses a layer's blob; the read that reaches its end fails where the image's configuration names other bytes.
@@ -146,6 +158,7 @@ fn layer_inventory(services: &Services, layer: &Layer) -> Result<LayerInventory,
     }
     let fetch = |source| Error::Fetch { digest: digest.to_string(), source };
     let blob = open(services, layer, services.keep_layers).map_err(fetch)?;
+    let blob = Box::new(moving(services, Phase::Index, layer).reading(blob));
     let tar = interruptible(services, uncompressed(blob, layer).map_err(fetch)?);
     let read = LayerInventory::read_tar(tar).map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
     keep_inventory(services, digest, &read);

@@ -42,7 +42,7 @@ mod witness;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -60,7 +60,7 @@ use crate::output::results::Facts;
 use crate::output::{self, Uploads};
 use crate::place::Places;
 use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopySource, Listing, Stage, StageBase};
-use crate::progress::{Event, Phase, Reporter};
+use crate::progress::{Activity, Event, Phase, Reporter};
 use crate::registry::Client;
 use crate::request::BuildRequest;
 use crate::rootfs::{Fidelity, Rootfs, Tree};
@@ -372,9 +372,9 @@ impl Services {
 
     /// Reports how long something took.
     fn timed<T>(&self, phase: Phase, work: impl FnOnce(&Self) -> T) -> T {
-        let start = Instant::now();
+        let going_on = Activity::new(phase, "").begin(&*self.reporter);
         let result = work(self);
-        self.reporter.report(Event::Spent { phase, elapsed: start.elapsed() });
+        self.reporter.report(Event::Spent { phase, elapsed: going_on.elapsed() });
         result
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use crate::image::{
     Credentials, Entry, EntryKind, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter,
@@ -12,7 +11,7 @@ use crate::image::{
 use crate::isolation::{Environment, Exit, Network, Process, Resources, User, WrittenFile};
 use crate::oci::Platform;
 use crate::plan::RunStep;
-use crate::progress::{Event, Phase, StepId, Stream};
+use crate::progress::{Activity, Event, Phase, StepId, Stream};
 use crate::request::RunNetwork;
 use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
 
@@ -143,7 +142,7 @@ impl Shared<'_> {
         }
         let looked = prepared.look_again(witness);
         executed.and(prepared.finish(self)).and(looked)?;
-        let start = Instant::now();
+        let looking = Activity::new(Phase::Snapshot, "").for_step(id).begin(&*self.services.reporter);
         let changes = snapshot.changes(&live.rootfs, mode)?;
         let written = self.services.isolation.written();
         if changes.is_empty() && written.is_empty() {
@@ -152,14 +151,15 @@ impl Shared<'_> {
             return Ok(None);
         }
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
-        let mut writer = writer.until(self.services.stop());
+        let packing = Activity::new(Phase::Snapshot, "layer").of(Some(changes.size())).for_step(id);
+        let mut writer = writer.until(self.services.stop()).telling(packing.begin(&*self.services.reporter));
         let mut contents = Contents::default();
         let warnings = rootfs::pack(&live.rootfs, &changes, &mut writer, &mut contents)?;
         report(self.services, &warnings);
         written.iter().try_for_each(|file| append(&mut writer, file))?;
         live.snapshot = Some(changes.into_snapshot(&contents));
         let (layer, inventory) = writer.finish()?;
-        self.services.reporter.report(Event::Spent { phase: Phase::Snapshot, elapsed: start.elapsed() });
+        self.services.reporter.report(Event::Spent { phase: Phase::Snapshot, elapsed: looking.elapsed() });
         // The disk has these changes already: only what is known of the image learns of them.
         self.added(progress, &layer, &inventory)?;
         progress.live = Some(live);

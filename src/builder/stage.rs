@@ -218,6 +218,11 @@ impl Shared<'_> {
         self.finished[id.0].get().expect("a stage begins after those that it needs")
     }
 
+    /// Returns which step is being done.
+    pub(super) fn step_id(&self, progress: &Progress) -> StepId {
+        self.plan.stages[progress.id.0].step_id(progress.done)
+    }
+
     /// Tells whether a RUN will see the files that a stage has now, or that its current step makes.
     pub(super) fn is_seen_by_run(&self, progress: &Progress) -> bool {
         self.seen_by_runs[progress.id.0].is_some_and(|steps| progress.done < steps)
@@ -263,7 +268,7 @@ impl Shared<'_> {
             Snapshots::Single => Some(self.begin_single(&mut progress)?),
         };
         for (number, step) in stage.steps.iter().enumerate() {
-            let step_id = StepId { stage: stage.name.clone(), number: number + 1, total: stage.steps.len() };
+            let step_id = stage.step_id(number);
             self.build_step(&mut progress, step, &step_id).map_err(|error| error.at(step.span, Some(&step_id)))?;
         }
         if self.request.materialize && id.0 + 1 == self.plan.stages.len() && progress.live.is_none() {

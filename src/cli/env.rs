@@ -89,7 +89,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "UPSTREAM_CLIENT_TYPE", effect: "caller's name for the User-Agent" },
     Variable { name: "TRACEPARENT", effect: "the caller's trace (W3C), told in JSON messages and metadata" },
     Variable { name: "NO_COLOR", effect: "no colours when set, unless --log-format=color" },
-    Variable { name: "TERM", effect: "neither colours nor a progress line when it is dumb" },
+    Variable { name: "TERM", effect: "neither colours nor rows of progress when it is dumb" },
     Variable { name: "TMPDIR", effect: "where the state directory goes when /kaniko is not writable" },
     Variable { name: "container", effect: "says that this is a container (podman, systemd)" },
     Variable { name: "KUBERNETES_SERVICE_HOST", effect: "says that this is a container (Kubernetes)" },

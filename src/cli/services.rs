@@ -14,7 +14,7 @@ use super::confidential;
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
 use super::progress_file::ProgressFile;
-use super::report::Report;
+use super::report::{Report, Ticker};
 use super::request::{Network, Resolved, Warning};
 use super::signals::{LastWords, Signals};
 use super::state::StateDirectory;
@@ -56,6 +56,8 @@ pub fn with<T>(
     let cancel = Cancel::new().map_err(|error| system(&error))?;
     let last_words = last_words(resolved, report);
     let signals = Signals::watch(cancel.clone(), resolved.timeout, last_words).map_err(|error| system(&error))?;
+    // After the signals are watched, as are all threads that are made.
+    let _ticker = Ticker::start(report);
     let disk = |error| Failure::from_error(Kind::Disk, &error);
     let state = StateDirectory::create(&resolved.request.state_directory).map_err(disk)?;
     // After the signals are watched: a thread made before would take one itself, and end the process.

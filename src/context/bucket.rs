@@ -13,6 +13,7 @@ use super::writer::{Attributes, Writer};
 use super::{Error, ErrorKind, Fetched, Means};
 use crate::http::download;
 use crate::image::Timestamp;
+use crate::progress::{Activity, Phase};
 use crate::request::ObjectSource;
 use crate::rootfs::Tree;
 
@@ -71,6 +72,8 @@ fn write_all(
     }
     let attributes =
         |object: &Object| Attributes { mode: MODE, mtime: Timestamp { seconds: object.modified, nanoseconds: 0 } };
+    let total = objects.iter().fold(0_u64, |sum, object| sum.saturating_add(object.size));
+    let fetching = Activity::new(Phase::Context, what).of(Some(total)).begin(means.reporter);
     for group in objects.chunks(TOGETHER) {
         let small: Vec<&Object> = group.iter().filter(|object| object.size <= SMALL && !is_directory(object)).collect();
         let remotes: Vec<Remote> = small.iter().map(|object| remote(&object.name)).collect();
@@ -96,6 +99,7 @@ fn write_all(
             let written = writer.file(Path::new(&object.name), attributes(object), &mut body.by_ref());
             body.finish(&remote, written, means)?;
         }
+        fetching.advance(group.iter().fold(0, |sum, object| sum.saturating_add(object.size)));
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::http::download::{self, Download, MakeCall};
 use crate::http::parse_date;
 use crate::image::Timestamp;
 use crate::oci::{Digest, Hasher};
+use crate::progress::{Activity, Phase};
 use crate::registry::read_blocking;
 
 /// How often a whole archive is fetched where it cannot be continued.
@@ -109,7 +110,7 @@ impl Remote {
     pub(super) fn open<'m>(&self, means: &'m Means<'_>) -> Result<Body<'m>, Error> {
         let opened = means.wait(download::open(means.agent, self.make.clone()))?;
         let download = opened.map_err(|source| self.failed(source))?;
-        Ok(Body::new(download, means))
+        Ok(Body::new(&self.what, download, means))
     }
 
     pub(super) fn failed(&self, source: download::Error) -> Error {
@@ -132,7 +133,8 @@ pub(super) struct Body<'m> {
 struct Failed;
 
 impl<'m> Body<'m> {
-    fn new(download: Download, means: &'m Means<'_>) -> Self {
+    fn new(what: &str, download: Download, means: &'m Means<'_>) -> Self {
+        let moving = Activity::new(Phase::Context, what).of(download.size()).begin(means.reporter);
         let modified = download.header("last-modified").and_then(moment);
         let failure = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&failure);
@@ -142,7 +144,7 @@ impl<'m> Body<'m> {
                 Failed
             })
         });
-        let reader = Box::new(read_blocking(stream, means.runtime));
+        let reader = Box::new(moving.reading(read_blocking(stream, means.runtime)));
         Self { modified, reader, failure, hasher: Hasher::new(), is_cancelled: &*means.is_cancelled }
     }
 

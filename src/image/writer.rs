@@ -18,6 +18,7 @@ use super::path::normalized;
 use super::reader::retried;
 use super::stored::{Fault, Output};
 use super::{Entry, EntryKind, Error, Layer, Stop, Timestamp, go_on, pax, whiteout};
+use crate::progress::Moving;
 use crate::request::Compression;
 use crate::store::Store;
 
@@ -30,6 +31,8 @@ pub struct LayerWriter {
     inventory: LayerInventory,
     records: Vec<u8>,
     stop: Option<Stop>,
+    /// Is told the bytes of files that are written.
+    moving: Option<Moving>,
 }
 
 impl LayerWriter {
@@ -40,13 +43,19 @@ impl LayerWriter {
     pub fn new(store: &Store, compression: Compression, epoch: Option<i64>) -> Result<Self, Error> {
         let output = Output::new(store, compression)?;
         let inventory = LayerInventory::default();
-        Ok(Self { output, epoch, fractions: false, inventory, records: Vec::new(), stop: None })
+        Ok(Self { output, epoch, fractions: false, inventory, records: Vec::new(), stop: None, moving: None })
     }
 
     /// Makes writing fail once it is to end: a file may be as long as no disk is.
     #[must_use]
     pub fn until(self, stop: Stop) -> Self {
         Self { stop: Some(stop), ..self }
+    }
+
+    /// Tells how many bytes of files are written.
+    #[must_use]
+    pub fn telling(self, moving: Moving) -> Self {
+        Self { moving: Some(moving), ..self }
     }
 
     /// Writes times as they are, for what is no layer of an image: programs compare those in their caches.
@@ -155,6 +164,9 @@ impl LayerWriter {
                 return Err(changed("fewer"));
             }
             left -= count as u64;
+            if let Some(moving) = &self.moving {
+                moving.advance(count as u64);
+            }
         }
         // One byte more tells whether the file has grown.
         if retried(|| content.read(&mut [0])).map_err(failed)? > 0 {

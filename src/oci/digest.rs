@@ -38,6 +38,11 @@ impl Digest {
         &self.0["sha256:".len()..]
     }
 
+    /// Returns what a person compares: `sha256:` and twelve digits.
+    pub fn short(&self) -> &str {
+        &self.0[.."sha256:".len() + 12]
+    }
+
     /// Returns the whole text, `sha256:…`.
     pub fn as_str(&self) -> &str {
         &self.0

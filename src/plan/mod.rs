@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use crate::dockerfile::{Dockerfile, Span, Warning};
 use crate::image::Image;
 use crate::oci::{ContainerConfig, Digest, ImageConfig, Platform, Reference};
+use crate::progress::StepId;
 use crate::request::{BuildRequest, GitSource, HttpsSource};
 
 pub use chmod::{Chmod, Clause};
@@ -75,6 +76,11 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Returns what the step with this number, from 0, is called.
+    pub fn step_id(&self, number: usize) -> StepId {
+        StepId { stage: self.name.clone(), number: number + 1, total: self.steps.len() }
+    }
+
     /// Returns the stages that must be done before this one.
     pub fn inputs(&self) -> BTreeSet<StageId> {
         let base = match self.base {

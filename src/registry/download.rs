@@ -13,6 +13,7 @@ use super::error::At;
 use super::host::Target;
 use crate::http::{Attempts, HeaderName, HeaderValue, Method, Response, StatusCode};
 use crate::oci::{Descriptor, Digest, Hasher};
+use crate::progress::Moving;
 
 /// How often one blob may be continued, however well it goes in between.
 const MOST_RESUMES: u32 = 1000;
@@ -21,12 +22,16 @@ const MOST_RESUMES: u32 = 1000;
 pub struct BlobStream(BoxStream<'static, Result<Bytes, Error>>);
 
 impl BlobStream {
-    pub(super) fn new(download: Download, permit: OwnedSemaphorePermit) -> Self {
-        let state = Some((download, permit));
+    /// Hands on what `download` gives; `moving` is told how far that is.
+    pub(super) fn new(download: Download, permit: OwnedSemaphorePermit, moving: Moving) -> Self {
+        let state = Some((download, permit, moving));
         Self(Box::pin(stream::unfold(state, async |state| {
-            let (mut download, permit) = state?;
+            let (mut download, permit, moving) = state?;
             match download.next().await {
-                Ok(Some(piece)) => Some((Ok(piece), Some((download, permit)))),
+                Ok(Some(piece)) => {
+                    moving.advance(piece.len() as u64);
+                    Some((Ok(piece), Some((download, permit, moving))))
+                }
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
             }

@@ -11,6 +11,7 @@ use crate::http::{Call, HeaderName, HeaderValue, Method, Response, Retry};
 use crate::oci::{
     Descriptor, Digest, Document, ImageConfig, Index, LARGEST_DOCUMENT, Manifest, Platform, Reference, from_json,
 };
+use crate::progress::{Activity, Phase};
 
 /// Source: OCI distribution-spec, "Pushing Manifests": registries take at least 4 MiB.
 const LARGEST_MANIFEST: usize = 4 << 20;
@@ -140,8 +141,10 @@ impl Client {
     /// [`Error`] when the registry refuses; the stream's items carry later ones.
     pub async fn blob(&self, repository: &Reference, descriptor: &Descriptor) -> Result<BlobStream, Error> {
         let permit = self.0.pulls.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let Descriptor { digest, size, .. } = descriptor;
+        let pulling = Activity::new(Phase::Pull, digest.short()).of(Some(*size)).begin(&*self.0.reporter);
         let download = self.open(repository, descriptor, 0).await?;
-        Ok(BlobStream::new(download, permit))
+        Ok(BlobStream::new(download, permit, pulling))
     }
 
     /// Opens a blob at the first place that gives it.

@@ -20,6 +20,7 @@ use super::push::exists;
 use super::source::{Body, Source};
 use crate::http::{self, Attempts, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
 use crate::oci::Descriptor;
+use crate::progress::{Activity, Moving, Phase};
 
 /// An upload session at the registry; ended there when it is dropped unfinished.
 pub(super) struct Upload {
@@ -89,11 +90,14 @@ pub(super) async fn run(
     descriptor: &Descriptor,
     session: Option<Upload>,
 ) -> Result<u64, Error> {
+    let (subject, size) = (format!("{} to {}", descriptor.digest.short(), target.reference.name()), descriptor.size);
+    let moving = Activity::new(Phase::Push, subject).of(Some(size)).begin(&*target.client.0.reporter);
     let mut sending = Sending {
         target,
         source,
         descriptor,
         sent: Arc::new(AtomicU64::new(0)),
+        moving: Arc::new(moving),
         attempts: target.client.0.agent.attempts(target.retry),
         most: 0,
         pieces: Pieces::AfterFailure,
@@ -161,6 +165,7 @@ struct Sending<'a> {
     source: &'a Source,
     descriptor: &'a Descriptor,
     sent: Arc<AtomicU64>,
+    moving: Arc<Moving>,
     attempts: Attempts,
     /// The most bytes that any session had: only more than that is progress.
     most: u64,
@@ -255,6 +260,7 @@ impl Sending<'_> {
         let call = self.target.authorised(call.header(CONTENT_TYPE, octets)).await.map_err(Outcome::Refused)?;
         let body = self.source.stream(offset, length, &self.target.at).await.map_err(Outcome::Refused)?;
         let broken = Arc::new(Mutex::new(None));
+        self.moving.set(offset);
         let body = self.watched(body, broken.clone());
         let result = self.target.client.0.agent.send_stream(&call, (length, body), self.attempts.limit()).await;
         if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -269,9 +275,10 @@ impl Sending<'_> {
 
     /// Counts what is sent, and keeps the source's own error, which the HTTP client would bury.
     fn watched(&self, body: Body, broken: Arc<Mutex<Option<Error>>>) -> Body {
-        let sent = self.sent.clone();
+        let (sent, moving) = (self.sent.clone(), Arc::clone(&self.moving));
         body.map(move |item| match item {
             Ok(piece) => {
+                moving.advance(piece.len() as u64);
                 sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 Ok(piece)
             }

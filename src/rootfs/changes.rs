@@ -48,6 +48,22 @@ impl Changes {
         self.entries.is_empty()
     }
 
+    /// Returns how many bytes the files have that were added or modified; names of one file count each.
+    pub fn size(&self) -> u64 {
+        let mut changed = self.entries.iter().filter(|change| change.kind != ChangeKind::Removed).peekable();
+        let mut size = 0_u64;
+        // Both are in the same order.
+        for index in 0..self.after.len() {
+            if changed.next_if(|change| change.path == self.after.path(index)).is_some()
+                && let Some(node) = self.after.node(index)
+                && node.stat.kind == FileKind::Regular
+            {
+                size = size.saturating_add(node.stat.size);
+            }
+        }
+        size
+    }
+
     /// Returns the state after the changes, as what later changes are compared to. `contents` tells what
     /// packing has read.
     pub fn into_snapshot(self, contents: &Contents) -> Snapshot {

@@ -59,6 +59,7 @@ mod pipelines_results;
 mod pipelines_samples;
 mod pod;
 mod pod_volumes;
+mod progress;
 mod push;
 mod readback;
 mod registries_conf;

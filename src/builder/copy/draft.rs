@@ -343,6 +343,14 @@ impl<'a> Draft<'a> {
         self.plan.wanted()
     }
 
+    /// Returns how many bytes its files have, at most: names of one file count each.
+    pub(in crate::builder) fn size(&self) -> u64 {
+        self.planned().fold(0, |sum, (entry, ..)| match entry.kind {
+            EntryKind::File { size } => sum.saturating_add(size),
+            _ => sum,
+        })
+    }
+
     /// Writes the layer.
     pub(in crate::builder) fn write(&self, writer: &mut LayerWriter, places: &Places<'_>) -> Result<(), Error> {
         self.plan.write(self.files, writer, places)

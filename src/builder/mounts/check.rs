@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::isolation::{Abilities, Isolation, Mounting};
-use crate::plan::{BuildPlan, Mount, Mounted, RunStep, Stage, Step};
-use crate::progress::{Event, Reporter, StepId};
+use crate::plan::{BuildPlan, Mount, Mounted, RunStep, Step};
+use crate::progress::{Event, Reporter};
 use crate::request::{RunNetwork, RunSettings};
 
 use super::{Error, RunServices};
@@ -28,15 +28,11 @@ pub(in crate::builder) fn check(
     for stage in &plan.stages {
         for (number, step) in stage.steps.iter().enumerate() {
             if let crate::plan::Action::Run(run) = &step.action {
-                check.run(run, step).map_err(|error| error.at(step.span, Some(&id(stage, number))))?;
+                check.run(run, step).map_err(|error| error.at(step.span, Some(&stage.step_id(number))))?;
             }
         }
     }
     Ok(())
-}
-
-fn id(stage: &Stage, number: usize) -> StepId {
-    StepId { stage: stage.name.clone(), number: number + 1, total: stage.steps.len() }
 }
 
 struct Check<'a> {

@@ -101,7 +101,8 @@ impl Shared<'_> {
         let store = Store::open(&blobs)?;
         let step = CopyStep::plain(from.clone(), literal(path), "/content");
         let nothing = Exclusions::default();
-        let copying = Copying { step: &step, owner: None, ignored: &nothing, spool: &spool, observer, before: &[] };
+        let (owner, before, id) = (None, &[][..], None);
+        let copying = Copying { step: &step, owner, ignored: &nothing, spool: &spool, observer, before, id };
         let (entry, layer) = self.with_source(from, |opened: &Opened<'_>| {
             let entry = opened.source.find(path)?;
             let writer = LayerWriter::new(&store, Compression::Uncompressed, None)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values::{self, IsolationName, LogFormat, SnapshotModeName, Verbosity};
+use super::values::{self, IsolationName, LogFormat, ProgressName, SnapshotModeName, Verbosity};
 
 /// What is built.
 #[derive(Debug, Args)]
@@ -122,6 +122,12 @@ pub struct MessageArgs {
     /// The form of messages; all of them go to standard error.
     #[arg(long, value_name = "FORMAT", default_value = "auto", ignore_case = true)]
     pub log_format: LogFormat,
+    /// How progress is shown.
+    ///
+    /// `auto` shows what is going on below the log on a terminal, and elsewhere with a line whenever there was none for
+    /// ten seconds.
+    #[arg(long, value_name = "HOW", default_value = "auto", ignore_case = true)]
+    pub progress: ProgressName,
     /// Print the plan to standard output before the build: stages, bases with digests, steps.
     #[arg(long)]
     pub print_plan: bool,

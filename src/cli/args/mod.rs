@@ -58,7 +58,7 @@ pub use signing::{SignArgs, SigningArgs, VerifyArgs};
 pub(super) use values::boolean;
 pub use values::{
     CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
-    SnapshotModeName, Verbosity,
+    ProgressName, SnapshotModeName, Verbosity,
 };
 pub use warmer::{BaseArgs, WarmerArgs};
 

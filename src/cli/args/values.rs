@@ -28,7 +28,7 @@ pub enum Verbosity {
 /// The form of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Colours and a progress line on a terminal, plain text elsewhere.
+    /// Colours and what is going on on a terminal, plain text elsewhere.
     Auto,
     /// Plain text.
     Text,
@@ -36,6 +36,23 @@ pub enum LogFormat {
     Color,
     /// One JSON object a line.
     Json,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressName {
+    /// Rows that change on a terminal, lines elsewhere.
+    Auto,
+    /// Rows that change, whatever standard error is.
+    Tty,
+    /// Lines.
+    Plain,
+    /// One JSON object a line, as --log-format=json.
+    #[value(alias = "rawjson")]
+    Json,
+    /// Nothing but errors.
+    #[value(alias = "none")]
+    Quiet,
 }
 
 /// The names of compressions.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::going::Row;
 use super::units;
 use crate::cli::args::Verbosity;
 use crate::oci::Digest;
@@ -137,12 +138,12 @@ pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elap
     let (level, message, mut facts) = match result {
         StepResult::Layer { digest, size } => (
             Verbosity::Info,
-            format!("done in {took}: layer {}, {}", short(digest), units::bytes(*size)),
+            format!("done in {took}: layer {}, {}", digest.short(), units::bytes(*size)),
             json!({ "result": "layer", "digest": digest, "size": size }),
         ),
         StepResult::Cached { digest, size } => (
             Verbosity::Info,
-            format!("Using caching version of cmd: {text} (CACHED: {}, {})", short(digest), units::bytes(*size)),
+            format!("Using caching version of cmd: {text} (CACHED: {}, {})", digest.short(), units::bytes(*size)),
             json!({ "result": "cached", "digest": digest, "size": size }),
         ),
         StepResult::CachedNoLayer => (
@@ -154,7 +155,7 @@ pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elap
             let by = step_name(step);
             let (made, facts) = match layer {
                 Some((digest, size)) => (
-                    format!("layer {}, {}", short(digest), units::bytes(*size)),
+                    format!("layer {}, {}", digest.short(), units::bytes(*size)),
                     json!({ "result": "shared", "with": by, "digest": digest, "size": size }),
                 ),
                 None => ("no layer".to_owned(), json!({ "result": "shared", "with": by })),
@@ -185,6 +186,16 @@ pub(super) fn missed(step: &StepId, miss: &Miss) -> Line {
     Line::new(Verbosity::Info, "cache_miss", message, facts).of_step(step)
 }
 
+/// Tells how far something is that has taken its time.
+pub(super) fn progress(row: &Row) -> Line {
+    Line { prefix: row.step.clone(), ..Line::new(Verbosity::Info, "progress", row.text(), row.facts()) }
+}
+
+/// Says that there is more going on than is told.
+pub(super) fn more(rows: usize) -> Line {
+    Line::new(Verbosity::Info, "progress", format!("and {rows} more"), json!({ "more": rows }))
+}
+
 pub(super) fn build_key(key: &str) -> Line {
     Line::new(Verbosity::Info, "build_key", format!("build key {key}"), json!({ "key": key }))
 }
@@ -195,12 +206,7 @@ pub(super) fn pushed(repository: &str, digest: &Digest, size: u64, delivery: Del
         Delivery::Mounted => (Verbosity::Debug, "mounted", "mounted into"),
         Delivery::Existed => (Verbosity::Debug, "existed", "already in"),
     };
-    let message = format!("{} ({}) {how} {repository}", short(digest), units::bytes(size));
+    let message = format!("{} ({}) {how} {repository}", digest.short(), units::bytes(size));
     let facts = json!({ "repository": repository, "digest": digest, "size": size, "delivery": word });
     Line::new(level, "blob_pushed", message, facts)
-}
-
-/// Cuts a digest to what a person compares.
-fn short(digest: &Digest) -> String {
-    format!("sha256:{}", &digest.hex()[..12])
 }

@@ -7,13 +7,15 @@
 //! for what RUN itself writes.*
 
 mod failure;
+mod going;
 mod json;
 mod line;
+mod live;
 mod output;
 mod settings;
 mod summary;
 mod text;
-mod transfer;
+mod ticker;
 pub(super) mod units;
 
 use std::fmt;
@@ -27,21 +29,27 @@ pub(super) use settings::PRINT_PLAN;
 pub use settings::{Form, Settings};
 pub use summary::Finished;
 pub(super) use summary::pushed;
+pub(super) use ticker::Ticker;
 pub(super) use units::bytes;
 
 use super::exit::Failure;
 use super::request::Warning;
 use crate::http::redact_within;
 use crate::progress::{Event, Reporter, StepId, StepResult, Stream};
+use going::{Going, LastLine, QUIET};
 use line::Line;
+use live::{Live, Size};
 use output::Steps;
 use summary::Tally;
-use transfer::Transfer;
+
+/// How many rows a log gets at once.
+const ROWS: usize = 5;
 
 /// Prints what happens.
 pub struct Report {
     settings: Settings,
     clock: fn() -> Timestamp,
+    size: fn() -> Size,
     state: Mutex<State>,
 }
 
@@ -50,18 +58,24 @@ struct State {
     out: Box<dyn Write + Send>,
     tally: Tally,
     steps: Steps,
-    transfer: Transfer,
+    going: Going,
+    live: Live,
+    last: LastLine,
+    /// Whether all is said.
+    is_over: bool,
 }
 
 impl Report {
     /// Makes a report that prints to standard error.
     pub fn to_standard_error(settings: Settings) -> Self {
-        Self::new(settings, Box::new(io::stderr()), Timestamp::now)
+        Self::new(settings, Box::new(io::stderr()), Timestamp::now, live::size_of_standard_error)
     }
 
-    fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp) -> Self {
-        let state = State { out, tally: Tally::default(), steps: Steps::default(), transfer: Transfer::default() };
-        Self { settings, clock, state: Mutex::new(state) }
+    fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp, size: fn() -> Size) -> Self {
+        let (tally, steps, going) = (Tally::default(), Steps::default(), Going::default());
+        let (live, last) = (Live::default(), LastLine::default());
+        let state = State { out, tally, steps, going, live, last, is_over: false };
+        Self { settings, clock, size, state: Mutex::new(state) }
     }
 
     /// Prints what is worth knowing of flags.
@@ -81,6 +95,7 @@ impl Report {
     /// Prints the summary of a build that went well.
     pub fn finished(&self, finished: &Finished<'_>) {
         let mut state = self.state();
+        state.is_over = true;
         let lines = state.tally.summary(finished, self.settings.form == Form::Json);
         for line in &lines {
             self.print(&mut state, line);
@@ -106,6 +121,7 @@ impl Report {
         for line in &rest {
             self.print(&mut state, line);
         }
+        state.is_over = true;
         let tail = state.steps.tail_of(failure, self.settings.verbosity);
         self.print(&mut state, &failure::line(failure, &tail));
     }
@@ -135,10 +151,11 @@ impl Report {
             Form::Json => json::render(line, (self.clock)(), self.settings.trace),
             Form::Text | Form::Colour => {
                 let time = self.settings.timestamps.then(|| (self.clock)());
-                state.transfer.erase() + &text::render(line, self.settings.form == Form::Colour, time)
+                self.erased(state) + &text::render(line, self.settings.form == Form::Colour, time)
             }
         };
         state.steps.printed(line);
+        state.last = LastLine::default();
         // Nobody is left to tell when standard error is closed, and the build is worth finishing.
         let _ = state.out.write_all(text.as_bytes());
     }
@@ -152,10 +169,27 @@ impl Report {
         }
     }
 
-    fn refresh(&self, state: &mut State) {
-        if self.settings.progress
-            && let Some(text) = state.transfer.refresh()
-        {
+    /// Returns what takes the live view away.
+    fn erased(&self, state: &mut State) -> String {
+        if self.settings.live { state.live.erase((self.size)()) } else { String::new() }
+    }
+
+    /// Shows what is going on: live, or with lines where none was printed for a while.
+    fn tick(&self) {
+        let state = &mut *self.state();
+        if state.is_over || (!self.settings.live && state.last.0.elapsed() < QUIET) {
+            return;
+        }
+        let rows = state.going.rows(&state.steps);
+        if !self.settings.live {
+            for row in rows.iter().take(ROWS) {
+                self.print(state, &line::progress(row));
+            }
+            if rows.len() > ROWS {
+                self.print(state, &line::more(rows.len() - ROWS));
+            }
+        } else if state.live.is_due() {
+            let text = state.live.draw(&state.tally.head(), &rows, (self.size)());
             let _ = state.out.write_all(text.as_bytes()).and_then(|()| state.out.flush());
         }
     }
@@ -194,21 +228,17 @@ impl Reporter for Report {
             }
             Event::Output { step, stream, bytes } => return self.step_output(step, stream, bytes),
             Event::StepFinished { step, result, elapsed } => return self.step_finished(step, result, elapsed),
-            Event::Pulled { digest, bytes } => {
-                let mut state = self.state();
-                state.tally.pulled(digest, bytes);
-                state.transfer.pulled(bytes);
-                return self.refresh(&mut state);
-            }
+            Event::Pulled { digest, bytes } => return self.state().tally.pulled(digest, bytes),
             Event::Pushed { repository, digest, size, delivery } => {
                 let mut state = self.state();
                 state.tally.pushed(size, delivery);
-                state.transfer.pushed(size, delivery);
-                self.print(&mut state, &line::pushed(repository, digest, size, delivery));
-                return self.refresh(&mut state);
+                return self.print(&mut state, &line::pushed(repository, digest, size, delivery));
             }
-            // Each step says itself how many there are in its stage.
-            Event::Planned { steps: _, plan } => return self.print_plan(plan),
+            Event::Planned { steps, plan } => {
+                self.state().tally.planned(steps);
+                return self.print_plan(plan);
+            }
+            Event::Began { activity } => return self.state().going.began(activity),
             Event::BuildKey { key, is_asked } => {
                 if is_asked {
                     // Whoever closed standard output does not want it any more.

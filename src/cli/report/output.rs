@@ -3,6 +3,7 @@
 //! *Invariant: bounded memory, whatever a RUN writes: a line is cut, and only a few are kept.*
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::line::{self, Line, Look};
 use crate::cli::args::Verbosity;
@@ -11,6 +12,8 @@ use crate::progress::{StepId, Stream};
 
 /// The longest line that is kept together, in bytes.
 const LONGEST_LINE: usize = 16 * 1024;
+/// The longest unfinished line that is shown, in characters.
+const LONGEST_UNFINISHED: usize = 100;
 /// How many lines the error repeats.
 const TAIL: usize = 20;
 
@@ -26,6 +29,7 @@ pub(super) struct Steps {
 struct Active {
     step: StepId,
     text: String,
+    begun: Instant,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     tail: VecDeque<String>,
@@ -33,7 +37,14 @@ struct Active {
 
 impl Active {
     fn new(step: &StepId, text: String) -> Self {
-        Self { step: step.clone(), text, stdout: Vec::new(), stderr: Vec::new(), tail: VecDeque::new() }
+        Self {
+            step: step.clone(),
+            text,
+            begun: Instant::now(),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            tail: VecDeque::new(),
+        }
     }
 
     fn pending(&mut self, stream: Stream) -> &mut Vec<u8> {
@@ -53,6 +64,15 @@ impl Active {
         }
         self.tail.push_back(text.clone());
         line::output(&self.step, stream, text)
+    }
+
+    /// Returns what stands on the line that is not ended, if it was written over: that is how programs show progress.
+    fn unfinished(&self) -> Option<String> {
+        let pending = [&self.stderr, &self.stdout].into_iter().find(|pending| pending.contains(&b'\r'))?;
+        let text = String::from_utf8_lossy(pending);
+        let last = text.trim_end_matches('\r').rsplit('\r').next()?;
+        let shown = plain(last);
+        (!shown.is_empty()).then(|| super::going::cut(&shown, LONGEST_UNFINISHED))
     }
 
     fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Line> {
@@ -133,6 +153,12 @@ impl Steps {
         };
     }
 
+    /// Returns the steps at work: each with its instruction, when it began, and what RUN has written without ending the
+    /// line, as a terminal would show it.
+    pub(super) fn going(&self) -> impl Iterator<Item = (&StepId, &str, Instant, Option<String>)> {
+        self.active.iter().map(|active| (&active.step, &*active.text, active.begun, active.unfinished()))
+    }
+
     /// Returns the last line that the RUN that failed wrote and that is not empty.
     pub(super) fn last_of(&self, failure: &Failure) -> Option<String> {
         let lines = self.failed(failure)?.tail.iter().rev();
@@ -153,6 +179,25 @@ impl Steps {
         let above = self.bottom.as_ref().map_or(0, |(_, count)| *count);
         if verbosity >= Verbosity::Info && above >= tail.len() { Vec::new() } else { tail }
     }
+}
+
+/// Takes out of a text what only a terminal understands.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            // A control sequence, up to its letter.
+            '\x1b' => {
+                if characters.next() == Some('[') {
+                    let _letter = characters.find(|c| ('@'..='~').contains(c));
+                }
+            }
+            control if control.is_control() => {}
+            other => plain.push(other),
+        }
+    }
+    plain.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -176,6 +221,18 @@ mod tests {
         assert_eq!(texts, ["ab", "c", "30%", ""]);
         let (text, rest) = steps.finish(&step());
         assert_eq!((text.as_str(), rest[0].message.as_str()), ("RUN x", "end"));
+    }
+
+    #[test]
+    fn a_line_that_is_written_over_is_shown_before_it_ends() {
+        let mut steps = Steps::default();
+        steps.start(&step(), "RUN curl".to_owned());
+        let mut shown = Vec::new();
+        for piece in ["loading", "\r 10%", "\r\x1b[32m 20%\x1b[0m |##  |\r", "\rdone\n"] {
+            steps.output(&step(), Stream::Stderr, piece.as_bytes());
+            shown.extend(steps.going().map(|(.., unfinished)| unfinished));
+        }
+        assert_eq!(shown, [None, Some("10%".to_owned()), Some("20% |##  |".to_owned()), None]);
     }
 
     #[test]

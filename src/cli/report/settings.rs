@@ -1,6 +1,6 @@
 //! How messages look, as flags and terminal decide.
 
-use crate::cli::args::{Args, LogFormat, MessageArgs, Verbosity, boolean};
+use crate::cli::args::{Args, LogFormat, MessageArgs, ProgressName, Verbosity, boolean};
 use crate::cli::env::Environment;
 use crate::request::TraceContext;
 
@@ -16,8 +16,8 @@ pub struct Settings {
     pub form: Form,
     /// Whether lines of text begin with the time; JSON lines always have it.
     pub timestamps: bool,
-    /// Whether one line at the bottom shows what is being transferred.
-    pub progress: bool,
+    /// Whether rows at the bottom show what is going on.
+    pub live: bool,
     /// Whether the plan goes to standard output.
     pub plan: bool,
     /// The trace that JSON lines name.
@@ -47,16 +47,25 @@ impl Settings {
     /// Decides on the look.
     pub fn resolve(args: &MessageArgs, environment: &Environment) -> Self {
         let terminal = environment.terminal;
-        let form = match args.log_format {
-            LogFormat::Auto if terminal.colours => Form::Colour,
-            LogFormat::Auto | LogFormat::Text => Form::Text,
-            LogFormat::Color => Form::Colour,
-            LogFormat::Json => Form::Json,
+        let form = match (args.log_format, args.progress) {
+            (LogFormat::Json, _) | (LogFormat::Auto, ProgressName::Json) => Form::Json,
+            (LogFormat::Color, _) => Form::Colour,
+            (LogFormat::Auto, ProgressName::Auto | ProgressName::Tty) if terminal.colours => Form::Colour,
+            (LogFormat::Auto | LogFormat::Text, _) => Form::Text,
         };
-        let verbosity = args.verbosity;
+        let verbosity = match args.progress {
+            ProgressName::Quiet => Verbosity::Error,
+            _ => args.verbosity,
+        };
         // Whoever wants more than the usual lines wants them to stay.
-        let progress = terminal.capable && args.log_format == LogFormat::Auto && verbosity == Verbosity::Info;
-        Self { verbosity, form, timestamps: args.log_timestamp, progress, plan: false, trace: environment.trace }
+        let live = match args.progress {
+            ProgressName::Auto => {
+                terminal.capable && args.log_format == LogFormat::Auto && verbosity == Verbosity::Info
+            }
+            ProgressName::Tty => form != Form::Json,
+            ProgressName::Plain | ProgressName::Json | ProgressName::Quiet => false,
+        };
+        Self { verbosity, form, timestamps: args.log_timestamp, live, plan: false, trace: environment.trace }
     }
 
     /// Returns the look of an error before, or in spite of, the flags.
@@ -66,13 +75,6 @@ impl Settings {
             false if environment.terminal.colours => Form::Colour,
             false => Form::Text,
         };
-        Self {
-            verbosity: Verbosity::Info,
-            form,
-            timestamps: false,
-            progress: false,
-            plan: false,
-            trace: environment.trace,
-        }
+        Self { verbosity: Verbosity::Info, form, timestamps: false, live: false, plan: false, trace: environment.trace }
     }
 }

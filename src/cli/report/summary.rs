@@ -1,7 +1,7 @@
 //! What a build came to: counted from the events, told at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -25,8 +25,11 @@ pub struct Finished<'a> {
 }
 
 /// What was counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
+    begun: Instant,
+    /// How many steps there are in all.
+    planned: usize,
     /// In the order in which they were done.
     steps: BTreeMap<usize, Step>,
     places: HashMap<StepId, usize>,
@@ -54,7 +57,40 @@ struct Count {
     bytes: u64,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            planned: 0,
+            steps: BTreeMap::new(),
+            places: HashMap::new(),
+            phases: BTreeMap::new(),
+            pulled: 0,
+            pulled_layers: BTreeSet::new(),
+            uploaded: Count::default(),
+            mounted: Count::default(),
+            existed: Count::default(),
+        }
+    }
+}
+
 impl Tally {
+    pub(super) fn planned(&mut self, steps: usize) {
+        self.planned = steps;
+    }
+
+    /// Says in one line how far all of it is.
+    pub(super) fn head(&self) -> String {
+        let steps = match self.planned {
+            0 => String::new(),
+            planned => format!(", {} of {planned} steps", self.steps.len().min(planned)),
+        };
+        let moved = [("pulled", self.pulled), ("pushed", self.uploaded.bytes)];
+        let moved = moved.iter().filter(|(_, size)| *size > 0);
+        let moved: String = moved.map(|(word, size)| format!(", {word} {}", units::bytes(*size))).collect();
+        format!("{}{steps}{moved}", units::rough(self.begun.elapsed()))
+    }
+
     pub(super) fn step(&mut self, step: &StepId, text: String, result: &StepResult, elapsed: Duration) {
         let cached = result.is_cached();
         let saved = match result {
@@ -146,11 +182,8 @@ impl Tally {
     }
 
     fn phase_times(&self) -> String {
-        let times: Vec<String> = self
-            .phases
-            .iter()
-            .map(|(phase, time)| format!("{} {}", phase_name(*phase), units::duration(*time)))
-            .collect();
+        let times: Vec<String> =
+            self.phases.iter().map(|(phase, time)| format!("{} {}", phase.name(), units::duration(*time))).collect();
         if times.is_empty() { String::new() } else { format!(" ({})", times.join(", ")) }
     }
 
@@ -172,7 +205,7 @@ impl Tally {
         let phases: serde_json::Map<String, Value> = self
             .phases
             .iter()
-            .map(|(phase, time)| (phase_name(*phase).to_owned(), units::milliseconds(*time).into()))
+            .map(|(phase, time)| (phase.name().to_owned(), units::milliseconds(*time).into()))
             .collect();
         json!({
             "digest": finished.outcome.manifest.digest,
@@ -198,19 +231,4 @@ pub(in crate::cli) fn pushed(reference: &Reference, digest: &Digest) -> String {
 
 fn blobs(count: Count) -> String {
     format!("{} {}", count.blobs, if count.blobs == 1 { "blob" } else { "blobs" })
-}
-
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Context => "context",
-        Phase::Resolve => "resolve",
-        Phase::Index => "index",
-        Phase::SetAside => "set aside",
-        Phase::Unpack => "unpack",
-        Phase::Run => "run",
-        Phase::Snapshot => "snapshot",
-        Phase::Copy => "copy",
-        Phase::Push => "push",
-        Phase::Cache => "cache",
-    }
 }

@@ -8,7 +8,7 @@ use crate::cli::args::Verbosity;
 use crate::cli::exit::{Kind, Place};
 use crate::oci::{Descriptor, Digest, Platform};
 use crate::outcome::BuildOutcome;
-use crate::progress::{Delivery, Phase};
+use crate::progress::{Activity, Delivery, Phase};
 
 /// A writer that tests can read.
 #[derive(Clone, Default)]
@@ -30,21 +30,14 @@ impl Shared {
     }
 }
 
-const PLAIN: Settings = Settings {
-    verbosity: Verbosity::Info,
-    form: Form::Text,
-    timestamps: false,
-    progress: false,
-    plan: false,
-    trace: None,
-};
+const PLAIN: Settings =
+    Settings { verbosity: Verbosity::Info, form: Form::Text, timestamps: false, live: false, plan: false, trace: None };
 const JSON: Settings = Settings { form: Form::Json, ..PLAIN };
 
 fn report(settings: Settings) -> (Report, Shared) {
     let out = Shared::default();
-    let report = Report::new(settings, Box::new(out.clone()), || {
-        Timestamp::from_second(1_700_000_000).expect("a time that exists")
-    });
+    let clock = || Timestamp::from_second(1_700_000_000).expect("a time that exists");
+    let report = Report::new(settings, Box::new(out.clone()), clock, || Size { columns: 40, rows: 24 });
     (report, out)
 }
 
@@ -242,11 +235,50 @@ fn colours_and_times_only_where_asked_for() {
 }
 
 #[test]
-fn a_terminal_has_one_line_for_transfers() {
-    let (report, out) = report(Settings { progress: true, ..PLAIN });
-    report.report(Event::Pulled { digest: &digest("base"), bytes: 1500 });
+fn a_terminal_shows_what_is_going_on_below_the_log() {
+    let (report, out) = report(Settings { live: true, ..PLAIN });
+    let pulling = Activity::new(Phase::Pull, "sha256:012345").of(Some(3000)).begin(&report);
+    pulling.advance(1500);
+    report.tick();
+    let shown = out.text();
+    assert!(shown.contains("pull sha256:012345") && shown.contains(" 50%") && !shown.contains('\x1b'), "{shown}");
     report.report(Event::Note("next"));
-    assert_eq!(out.text(), "\r\x1b[Kpulled 1.5 kB\r\x1b[Knext\n");
+    assert!(out.text().ends_with("\r\x1b[2A\x1b[Jnext\n"), "{:?}", out.text());
+    drop(pulling);
+    std::thread::sleep(live::INTERVAL);
+    report.tick();
+    assert!(out.text().ends_with("next\n"), "{:?}", out.text());
+}
+
+#[test]
+fn a_log_has_a_line_where_there_was_none_for_a_while() {
+    for settings in [PLAIN, JSON] {
+        let (report, out) = report(settings);
+        let first = step("app", 1);
+        report.report(Event::StepStarted { step: &first, text: "RUN curl example.com" });
+        report.report(Event::Output { step: &first, stream: Stream::Stderr, bytes: b" 1%\r 2%" });
+        let copying = Activity::new(Phase::Copy, "").of(Some(400)).for_step(&step("app", 2)).begin(&report);
+        report.report(Event::StepStarted { step: &step("app", 2), text: "COPY a /b" });
+        copying.advance(100);
+        let begun = out.text();
+        report.tick();
+        assert_eq!(out.text(), begun, "too soon");
+        report.state().last.0 -= QUIET;
+        report.tick();
+        let told = out.text().split_off(begun.len());
+        if settings.form == Form::Json {
+            let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+            assert_eq!(lines.len(), 2);
+            assert_eq!((&lines[0]["event"], &lines[0]["what"]), (&"progress".into(), &"RUN curl example.com".into()));
+            assert_eq!((&lines[1]["done"], &lines[1]["total"]), (&100.into(), &400.into()));
+        } else {
+            let expected = "[app 1/3] RUN curl example.com: 0 s so far; 2%\n\
+                            [app 2/3] COPY a /b: copy 100 B of 400 B (25%), 0 s so far\n";
+            assert_eq!(told, expected);
+        }
+        report.tick();
+        assert_eq!(out.text().len(), begun.len() + told.len(), "told once");
+    }
 }
 
 #[test]

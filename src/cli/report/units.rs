@@ -28,6 +28,15 @@ pub(super) fn duration(elapsed: Duration) -> String {
     }
 }
 
+/// Writes a duration that is not over yet: `12 s`, `2 min 3 s`, `1 h 5 min`.
+pub(super) fn rough(elapsed: Duration) -> String {
+    match elapsed.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
 /// Returns whole milliseconds, for programs.
 pub(super) fn milliseconds(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
@@ -57,6 +66,9 @@ mod tests {
     fn durations_have_few_digits() {
         for (milliseconds, text) in [(4, "0.00 s"), (40, "0.04 s"), (12_340, "12.3 s"), (123_456, "2 min 3 s")] {
             assert_eq!(duration(Duration::from_millis(milliseconds)), text);
+        }
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (75, "1 min 15 s"), (3900, "1 h 5 min")] {
+            assert_eq!(rough(Duration::from_secs(seconds)), text);
         }
     }
 }

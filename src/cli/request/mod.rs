@@ -41,7 +41,7 @@ pub use push::resolve_push;
 pub(super) use results::TEKTON_RESULTS;
 pub use warm::{WarmRequest, resolve_warm};
 
-use super::args::Args;
+use super::args::{Args, LogFormat, MessageArgs, ProgressName};
 use super::env::{Environment, NotText};
 use super::exit::{Failure, Kind};
 use super::report::Settings;
@@ -163,6 +163,16 @@ pub enum UsageError {
     },
 }
 
+/// Refuses two flags that ask for different forms of messages.
+fn messages(args: &MessageArgs) -> Result<(), UsageError> {
+    let reason = match (args.progress, args.log_format) {
+        (ProgressName::Json, LogFormat::Text | LogFormat::Color) => "one asks for JSON, and the other for text",
+        (ProgressName::Tty, LogFormat::Json) => "rows that change are text",
+        _ => return Ok(()),
+    };
+    Err(UsageError::Conflict { first: "--progress", second: "--log-format", reason: reason.to_owned() })
+}
+
 impl From<UsageError> for Failure {
     fn from(error: UsageError) -> Self {
         let failure = Failure::from_error(Kind::Usage, &error);
@@ -183,6 +193,7 @@ impl From<UsageError> for Failure {
 /// # Errors
 /// [`UsageError`] for values that cannot be used, flags that exclude each other, and what is not there yet.
 pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, UsageError> {
+    messages(&args.messages)?;
     let mut warnings: Vec<Warning> = legacy::warnings(&args.legacy, environment).into_iter().collect();
     let mut given = run::build_arg_files(&args.run.build_arg_file, environment)?;
     given.extend_from_slice(&args.input.build_arg);

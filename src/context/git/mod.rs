@@ -25,7 +25,7 @@ use git2::{FetchOptions, Oid, Remote, RemoteCallbacks, Repository};
 
 use super::writer::Writer;
 use super::{Error, ErrorKind, Fetched, Means, below};
-use crate::progress::Event;
+use crate::progress::{Activity, Event, Phase};
 use crate::request::GitSource;
 use crate::rootfs::Tree;
 use crate::sys;
@@ -176,9 +176,13 @@ fn run_fetch(
     depth: Option<u32>,
     means: &Means<'_>,
 ) -> Result<(), Error> {
+    let fetching = Activity::new(Phase::Context, session.address.shown()).begin(means.reporter);
     let received = session::with(session, || {
         let mut callbacks = RemoteCallbacks::new();
-        callbacks.transfer_progress(|_| !(means.is_cancelled)());
+        callbacks.transfer_progress(|received| {
+            fetching.set(received.received_bytes() as u64);
+            !(means.is_cancelled)()
+        });
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).download_tags(git2::AutotagOption::None).update_fetchhead(false);
         // libgit2 has no shallow fetch from a directory; there all is at hand anyway.

@@ -26,6 +26,8 @@ pub(crate) mod scratch;
 pub(crate) mod scripted;
 pub(crate) mod signatures;
 pub(crate) mod skips;
+pub(crate) mod slow;
 pub(crate) mod source;
 pub(crate) mod steps;
+pub(crate) mod terminal;
 pub(crate) mod web;
