@@ -4,7 +4,9 @@ use crate::dockerfile::{Dockerfile, suggest};
 use crate::image::{Image, Layer, LayerContent};
 use crate::oci::{Descriptor, DiffId, ImageConfig};
 use crate::plan::{self, Base, BaseKey, Bases, BuildPlan, Extent, Planned};
+use crate::registry::Resolved;
 use crate::request::BuildRequest;
+use crate::trust::{Candidate, Policy};
 
 use super::{Error, Services, layout};
 
@@ -82,6 +84,7 @@ fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result
     let bad = |reason: String| Error::BadBase { reference: reference.clone(), reason };
     let platform = key.platform.parse().map_err(|error| bad(format!("{error}")))?;
     if let Some(path) = &key.layout {
+        services.policy.iter().try_for_each(|policy| policy.check_layout(path))?;
         return layout::resolve(path, &key.reference, &platform, &services.store).map_err(bad);
     }
     let resolved = match services.base_images.find(&key.reference, &platform) {
@@ -92,12 +95,26 @@ fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result
             resolved.map_err(|source| Error::Base { reference: reference.clone(), source })?
         }
     };
+    if let Some(policy) = &services.policy {
+        check(policy, &resolved, request.offline, services)?;
+    }
     services.base_images.lend(&resolved.manifest, &services.store);
     let pinned = key.reference.with_digest(resolved.named());
     let manifest = resolved.digest.clone();
     let content = LayerContent::Remote(key.reference.clone());
     let image = image(resolved.manifest.layers, resolved.config, &content).map_err(bad)?;
     Ok(Base { pinned, manifest, image })
+}
+
+/// Checks that an image meets the policy, before anything of it but its documents is fetched.
+fn check(policy: &Policy, image: &Resolved, offline: bool, services: &Services) -> Result<(), Error> {
+    if offline {
+        return Ok(policy.check_offline(&image.reference)?);
+    }
+    let mut digests = vec![image.named(), image.digest.clone()];
+    digests.dedup();
+    let image = Candidate { reference: &image.reference, digests };
+    Ok(services.wait(policy.check(&image, &services.registry))??)
 }
 
 /// Joins the manifest's layers with the configuration's digests.

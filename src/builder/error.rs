@@ -8,7 +8,7 @@ use crate::dockerfile::{ParseError, Span};
 use crate::isolation::Exit;
 use crate::oci::Digest;
 use crate::progress::StepId;
-use crate::{cache, context, image, isolation, output, plan, registry, rootfs, store};
+use crate::{cache, context, image, isolation, output, plan, registry, rootfs, store, trust};
 
 /// A build that failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,9 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// An image does not meet the policy, or that cannot be found out.
+    #[error(transparent)]
+    Untrusted(#[from] trust::Error),
     /// A layer of a base cannot be read.
     #[error("cannot read layer {digest}")]
     Layer {

@@ -65,6 +65,7 @@ use crate::registry::Client;
 use crate::request::BuildRequest;
 use crate::rootfs::{Fidelity, Rootfs, Tree};
 use crate::store::Store;
+use crate::trust::Policy;
 
 pub use additions::Additions;
 pub use copy::Error as CopyError;
@@ -90,6 +91,8 @@ pub struct Services {
     pub store: Store,
     /// Base images that a warmer brought.
     pub base_images: BaseImages,
+    /// What base images must meet, if anything.
+    pub policy: Option<Policy>,
     /// What earlier builds made of steps.
     pub cache: Arc<Cache>,
     /// What earlier builds know of base layers.

@@ -43,6 +43,8 @@ pub enum Kind {
     Dockerfile,
     /// A registry refused us.
     Denied,
+    /// An image is not signed by whom it must be.
+    Untrusted,
     /// SIGTERM.
     Terminated,
     /// SIGINT.
@@ -53,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Run,
         Self::Bug,
         Self::System,
@@ -63,6 +65,7 @@ impl Kind {
         Self::Transient,
         Self::Dockerfile,
         Self::Denied,
+        Self::Untrusted,
         Self::Terminated,
         Self::Interrupted,
         Self::Timeout,
@@ -80,6 +83,7 @@ impl Kind {
             Self::Transient => 75,
             Self::Dockerfile => 76,
             Self::Denied => 77,
+            Self::Untrusted => 78,
             Self::Terminated => 143,
             Self::Interrupted => 130,
             // That of timeout(1).
@@ -99,6 +103,7 @@ impl Kind {
             Self::Transient => "transient",
             Self::Dockerfile => "dockerfile",
             Self::Denied => "denied",
+            Self::Untrusted => "untrusted",
             Self::Terminated => "terminated",
             Self::Interrupted => "interrupted",
             Self::Timeout => "timeout",
@@ -269,7 +274,7 @@ mod tests {
             assert!(!codes.contains(&taken), "{taken} is somebody else's");
         }
         codes.sort_unstable();
-        assert_eq!(codes, [70, 71, 72, 73, 74, 75, 76, 77, 124, 130, 143]);
+        assert_eq!(codes, [70, 71, 72, 73, 74, 75, 76, 77, 78, 124, 130, 143]);
         let mut names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         names.sort_unstable();
         names.dedup();

@@ -87,6 +87,8 @@ fn describe(error: &Error) -> Failure {
         }
         Error::Tampered { .. } => of_kind(Kind::Dockerfile)
             .hint("in this isolation RUN can reach the files of the executor, and must leave them alone"),
+        Error::Untrusted(error) if trust_kind(error) == Kind::Untrusted => of_kind(Kind::Untrusted).hint(UNTRUSTED),
+        Error::Untrusted(error) => of_kind(trust_kind(error)),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
         Error::Copy(error) => {
@@ -209,9 +211,18 @@ pub(super) fn base_kind(error: &BaseError) -> Kind {
 
 impl From<trust::Error> for Failure {
     fn from(error: trust::Error) -> Self {
-        Self::from_error(trust_kind(&error), &error)
+        let kind = trust_kind(&error);
+        let failure = Self::from_error(kind, &error);
+        match kind {
+            Kind::Untrusted => failure.hint(UNTRUSTED),
+            _ => failure,
+        }
     }
 }
+
+/// What to do about an image that is not signed by whom it must be.
+const UNTRUSTED: &str = "use an image that is, let its owner sign it (`yadokari sign IMAGE@DIGEST --key FILE`), or change what \
+    is asked for";
 
 /// Which kind a failure of signatures is.
 fn trust_kind(error: &trust::Error) -> Kind {
@@ -220,8 +231,9 @@ fn trust_kind(error: &trust::Error) -> Kind {
         trust::Error::Key(_) => Kind::Usage,
         trust::Error::Manifest { .. }
         | trust::Error::Unfit { .. }
-        | trust::Error::NoImage { .. }
-        | trust::Error::Unsigned { .. } => Kind::Dockerfile,
+        | trust::Error::Unsigned { .. }
+        | trust::Error::Untrusted { .. } => Kind::Untrusted,
+        trust::Error::NoImage { .. } => Kind::Dockerfile,
     }
 }
 

@@ -163,6 +163,7 @@ fn assemble(
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
         base_images: BaseImages::new(&request.base_images),
+        policy: request.base_policy.as_deref().map(super::signing::policy).transpose()?,
         cache: Arc::clone(&cache),
         inventories: known.shared(cache),
         isolation,

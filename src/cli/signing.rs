@@ -10,9 +10,12 @@ use super::exit::{Failure, Kind};
 use super::request::UsageError;
 use crate::place;
 use crate::signing::{KeyError, PrivateKey, PublicKey};
+use crate::trust::Policy;
 
 /// Keys are shorter.
 const LARGEST_KEY: u64 = 64 << 10;
+/// Policies are shorter, keys in them included.
+const LARGEST_POLICY: u64 = 8 << 20;
 
 /// Reads the key that signs; none where none is asked for.
 ///
@@ -33,6 +36,23 @@ pub(super) fn key(args: &SigningArgs, environment: &Environment) -> Result<Optio
 /// [`Failure`] of kind usage when one cannot be read or used.
 pub(super) fn public_key(flag: &str, path: &Path) -> Result<PublicKey, Failure> {
     PublicKey::from_pem(&read(flag, path)?).map_err(|error| unusable(flag, path, &error))
+}
+
+/// Reads the policy of base images. The keys that it names are relative to it.
+///
+/// # Errors
+/// [`Failure`] of kind usage when it or a key that it names cannot be read or used.
+pub(super) fn policy(path: &Path) -> Result<Policy, Failure> {
+    let text = place::read_anywhere(path, LARGEST_POLICY);
+    let failed = |error: &dyn std::error::Error| {
+        let failure = Failure::from_error(Kind::Usage, error);
+        let message = format!("--verify-base: {} cannot be used: {}", path.display(), failure.message);
+        Failure { message, ..failure }
+    };
+    let text = text.map_err(|error| failed(&error))?;
+    let directory = path.parent().unwrap_or(path);
+    let read = |key: &Path| place::read_anywhere(&directory.join(key), LARGEST_KEY);
+    Policy::parse(&text, &read).map_err(|error| failed(&error))
 }
 
 /// Returns the password: without the end of the line that editors write.

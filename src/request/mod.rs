@@ -73,6 +73,8 @@ pub struct BuildRequest {
     pub ignore_paths: Vec<PathBuf>,
     /// The directory that a warmer fills with base images; it need not be there.
     pub base_images: PathBuf,
+    /// The policy that base images must meet, if there is one.
+    pub base_policy: Option<PathBuf>,
     /// Whether nothing may use the network.
     pub offline: bool,
     /// Whether the last stage is unpacked at its end even if no step of it needs that.

@@ -36,6 +36,7 @@ impl BuildRequest {
             compression: Compression::Uncompressed,
             ignore_paths: Vec::new(),
             base_images: PathBuf::from("/cache"),
+            base_policy: None,
             offline: false,
             materialize: false,
             isolation: IsolationChoice::Auto,

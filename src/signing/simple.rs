@@ -31,6 +31,17 @@ pub enum Trust {
     Keys(Vec<PublicKey>),
 }
 
+impl std::fmt::Display for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Keys(keys) => {
+                let names: Vec<String> = keys.iter().map(|key| format!("the key {}", key.fingerprint())).collect();
+                f.write_str(&names.join(" or "))
+            }
+        }
+    }
+}
+
 /// A signature that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {

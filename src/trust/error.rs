@@ -39,6 +39,16 @@ pub enum Error {
         /// What there is.
         reason: String,
     },
+    /// An image does not meet the rule that a policy has for it.
+    #[error("{image} is not trusted: by the rule `{rule}` {reason}")]
+    Untrusted {
+        /// The image.
+        image: String,
+        /// The rule's scope.
+        rule: String,
+        /// What is missing.
+        reason: String,
+    },
     /// There is no such image.
     #[error("there is no image {reference}")]
     NoImage {
@@ -50,13 +60,17 @@ pub enum Error {
 impl Error {
     /// Says that none of the signatures of an image holds, and why.
     pub fn unsigned(image: &Reference, refused: &[Refusal]) -> Self {
-        let mut reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
-        reasons.dedup();
-        let reason = match &*reasons {
-            [] => "it has no signature".to_owned(),
-            [one] if refused.len() == 1 => format!("it has one signature, and {one}"),
-            several => format!("it has {} signatures: {}", refused.len(), several.join("; ")),
-        };
-        Self::Unsigned { image: image.to_string(), reason }
+        Self::Unsigned { image: image.to_string(), reason: found(refused) }
+    }
+}
+
+/// Says what signatures there are that do not hold.
+pub(super) fn found(refused: &[Refusal]) -> String {
+    let mut reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    reasons.dedup();
+    match &*reasons {
+        [] => "it has no signature".to_owned(),
+        [one] if refused.len() == 1 => format!("it has one signature, and {one}"),
+        several => format!("it has {} signatures: {}", refused.len(), several.join("; ")),
     }
 }

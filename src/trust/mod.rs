@@ -5,11 +5,17 @@
 //!
 //! *Invariant: what is read of a registry is bounded, and counts only once a signature over the image's own digest holds.*
 
+mod check;
 mod classic;
 mod error;
+mod identity;
+mod policy;
 
+pub use check::Candidate;
 pub use classic::{Attached, attach, judge, signatures};
 pub use error::Error;
+pub use identity::Identity;
+pub use policy::{Policy, PolicyError, Requirement, Rule};
 
 use crate::oci::{Digest, Reference};
 

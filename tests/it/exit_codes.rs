@@ -57,6 +57,10 @@ const CAUSES: &[(&str, Proof)] = &[
             )
         }),
     ),
+    (
+        "an image does not meet the rules of `--verify-base`",
+        In("tests/it/signing.rs", "bases_that_do_not_meet_the_policy_end_the_build_before_anything_runs"),
+    ),
     ("a link-local address, or a redirect to this machine", Here(|| everybody("https", "169.254.169.254", &[]))),
     ("a redirect to plain HTTP", In("tests/it/attacks/network.rs", "no_redirect_lowers_the_scheme")),
     // A push and a result are refused by a server that does not know the place: that is another cause.

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::executor::Executor;
+use crate::support::isolation::Isolation;
 use crate::support::pod::EXECUTOR;
 use crate::support::process::{self, Finished, SHORT};
 use crate::support::registry::{Registry, base64};
@@ -87,7 +89,7 @@ fn signatures_by_every_kind_of_key_verify_with_openssl_and_here() {
     }
     let (_, stranger) = ecdsa(&scratch, "stranger");
     let refused = run(&registry, &["verify", &name, "--key", &stranger], &[]);
-    expect(&refused, 76, "it has 5 signatures: it was made with another key");
+    expect(&refused, 78, "it has 5 signatures: it was made with another key");
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn skopeo_reads_our_signature_under_its_policy_and_we_read_that_of_skopeo() {
     let theirs = scratch.file("cosign.pub", COSIGN_PUBLIC).display().to_string();
     let name = registry.repository("theirs:1");
     expect(&run(&registry, &["verify", &name, "--key", &theirs], &[]), 0, "is signed by the key sha256:");
-    expect(&run(&registry, &["verify", &name, "--key", &public], &[]), 76, "another key");
+    expect(&run(&registry, &["verify", &name, "--key", &public], &[]), 78, "another key");
     // Ours stands beside theirs, and both are read.
     expect(&run(&registry, &["sign", &name, "--key", &private], &[]), 0, "is signed");
     expect(&run(&registry, &["verify", &name, "--key", &public], &[]), 0, "is signed");
@@ -168,14 +170,14 @@ fn a_signature_that_was_changed_or_moved_does_not_hold() {
     let (private, public) = ecdsa(&scratch, "key");
     let (one, two) = (registry.repository("app:1"), registry.repository("app:2"));
     let verify = |name: &str| run(&registry, &["verify", name, "--key", &public], &[]);
-    expect(&verify(&one), 76, "it has no signature");
+    expect(&verify(&one), 78, "it has no signature");
     expect(&run(&registry, &["sign", &one, "--key", &private], &[]), 0, "is signed");
     let place = format!("app:{}", tag(&digest, "sig"));
     let (manifest, blobs) = kept(&registry, &place, &scratch, "kept");
 
     // The signature of one image under the tag of another.
     put_back(&registry, &format!("app:{}", tag(&other, "sig")), &blobs, &manifest);
-    expect(&verify(&two), 76, &format!("it is a signature of {digest}"));
+    expect(&verify(&two), 78, &format!("it is a signature of {digest}"));
 
     // A payload that names the other image, under the old signature.
     let layer = manifest["layers"][0]["digest"].as_str().expect("a digest");
@@ -187,7 +189,7 @@ fn a_signature_that_was_changed_or_moved_does_not_hold() {
     let mut changed = manifest.clone();
     changed["layers"][0]["digest"] = format!("sha256:{hex}").into();
     put_back(&registry, &format!("app:{}", tag(&other, "sig")), &blobs, &changed);
-    expect(&verify(&two), 76, "what it signs was changed");
+    expect(&verify(&two), 78, "what it signs was changed");
 
     // Something else than a signature, none at all, and very many.
     for (value, text) in [
@@ -202,13 +204,13 @@ fn a_signature_that_was_changed_or_moved_does_not_hold() {
             value => annotations["dev.cosignproject.cosign/signature"] = value,
         }
         put_back(&registry, &place, &blobs, &changed);
-        expect(&verify(&one), 76, text);
+        expect(&verify(&one), 78, text);
     }
     let mut changed = manifest.clone();
     let layer = changed["layers"][0].clone();
     changed["layers"] = vec![layer; 65].into();
     put_back(&registry, &place, &blobs, &changed);
-    expect(&verify(&one), 76, "more than 64");
+    expect(&verify(&one), 78, "more than 64");
     put_back(&registry, &place, &blobs, &manifest);
     expect(&verify(&one), 0, "is signed");
 }
@@ -246,4 +248,83 @@ fn a_signature_that_openssl_made_verifies_here() {
     manifest["layers"].as_array_mut().expect("layers").push(layer);
     put_back(&registry, &place, &blobs, &manifest);
     expect(&run(&registry, &["verify", &name, "--key", &public], &[]), 0, "as registry.example.com/theirs:2");
+}
+
+/// Makes a build that names images in every way there is, and a file that its RUN would leave.
+fn uses(base: &str, copied: &str) -> Scratch {
+    let dockerfile = format!(
+        "FROM {base} AS base\nFROM $BASE\nCOPY --from=base /file /a\nCOPY --from={copied} /file /b\nRUN echo must not \"run\"\n"
+    );
+    crate::support::source::source(&dockerfile, &[])
+}
+
+#[test]
+fn bases_that_do_not_meet_the_policy_end_the_build_before_anything_runs() {
+    let (registry, scratch) = (Registry::plain(), Scratch::new("policy"));
+    for (name, content) in [("signed:1", "one"), ("other:1", "two"), ("foreign:1", "three"), ("exact:1", "four")] {
+        image(&registry, name, content);
+    }
+    let (private, public) = ecdsa(&scratch, "key");
+    let (stranger, _) = ecdsa(&scratch, "stranger");
+    for (name, key) in [("signed:1", &private), ("exact:1", &private), ("foreign:1", &stranger)] {
+        expect(&run(&registry, &["sign", &registry.repository(name), "--key", key], &[]), 0, "is signed");
+    }
+    let key = base64(&fs::read_to_string(&public).expect("a key"));
+    let base = crate::support::bases::base("BASE").reference;
+    let wanted =
+        serde_json::json!([{"type": "sigstoreSigned", "keyData": key, "signedIdentity": {"type": "matchRepository"}}]);
+    let policy = serde_json::json!({
+        "default": [{"type": "reject"}],
+        "transports": {"docker": {
+            base.trim_end_matches(":latest"): [{"type": "insecureAcceptAnything"}],
+            registry.address.clone(): wanted,
+            registry.repository("exact"): [{"type": "sigstoreSigned", "keyData": key}],
+        }},
+    })
+    .to_string();
+    let [signed, other, foreign, exact] =
+        ["signed:1", "other:1", "foreign:1", "exact:1"].map(|name| registry.repository(name));
+    let second = Registry::plain();
+    image(&second, "app:1", "one");
+    let elsewhere = second.repository("app:1");
+    let unsigned = "it must be signed by the key sha256:";
+    let rule = format!("by the rule `{}`", registry.address);
+    let rows = [
+        (uses(&signed, &signed), vec![], 0, vec![]),
+        (uses(&other, &signed), vec![], 78, vec![&*other, &rule, unsigned, "it has no signature", "Dockerfile:1"]),
+        (uses(&signed, &foreign), vec![], 78, vec![&*foreign, &rule, "another key", "Dockerfile:4"]),
+        (
+            crate::support::source::source("FROM $BASE\nRUN --mount=from=x,target=/x echo must not \"run\"\n", &[]),
+            vec![format!("--build-context=x=docker-image://{other}")],
+            78,
+            vec![&*other, "it has no signature"],
+        ),
+        (
+            uses(&elsewhere, &signed),
+            vec![format!("--insecure-registry={}", second.address)],
+            78,
+            vec![&*elsewhere, "by the rule `default` nothing is accepted there"],
+        ),
+        (uses(&exact, &signed), vec![], 78, vec![&*exact, "must be as", "matchRepository"]),
+    ];
+    for isolation in Isolation::ALL {
+        if !isolation.allowed("signing: a policy of bases") {
+            continue;
+        }
+        for (source, more, code, texts) in &rows {
+            let mut executor = Executor::new(isolation, source.path());
+            executor.only_layout().add(&[&format!("--insecure-registry={}", registry.address)]);
+            let policy = executor.credential("policy.json", &policy);
+            executor.add(&[&format!("--verify-base={policy}")]).output("--metadata-file", "metadata");
+            executor.add(&more.iter().map(String::as_str).collect::<Vec<_>>());
+            let build = executor.run().expect(*code);
+            for text in texts {
+                assert!(build.stderr.contains(text), "{}: no `{text}` in\n{}", isolation.name(), build.stderr);
+            }
+            if *code == 78 {
+                assert!(!build.stderr.contains("must not run\n"), "the RUN ran:\n{}", build.stderr);
+                assert!(build.result("metadata").is_some_and(|text| text.contains("\"untrusted\"")));
+            }
+        }
+    }
 }

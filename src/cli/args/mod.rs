@@ -54,7 +54,7 @@ pub use preview::{CheckArgs, FindingsFormatName, PlanArgs, PlanFormatName};
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub use run::{CacheMountArgs, NetworkName, RunArgs};
-pub use signing::{SignArgs, SigningArgs, VerifyArgs};
+pub use signing::{SignArgs, SigningArgs, TrustArgs, VerifyArgs};
 pub(super) use values::boolean;
 pub use values::{
     CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
@@ -147,6 +147,9 @@ pub struct Args {
     /// Where base images are.
     #[command(flatten)]
     pub bases: BaseArgs,
+    /// Which of them may be used.
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// What does nothing.
     #[command(flatten)]
     pub legacy: LegacyArgs,

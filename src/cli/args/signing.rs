@@ -18,6 +18,18 @@ pub struct SigningArgs {
     pub sign_key_password_file: Option<PathBuf>,
 }
 
+/// Which images may be used.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Signing")]
+pub struct TrustArgs {
+    /// Use only images that meet the rules in this file, which is in the form of containers-policy.json(5).
+    ///
+    /// Before anything runs, every image that the Dockerfile or a named context brings is checked: for FROM, COPY --from
+    /// and RUN --mount alike.
+    #[arg(long, value_name = "POLICY", value_parser = values::path)]
+    pub verify_base: Option<PathBuf>,
+}
+
 /// Signs images that are in a registry.
 ///
 /// The signature goes beside the image, in the form of cosign: under the tag `sha256-….sig`. A tag is signed as what it
@@ -43,7 +55,7 @@ pub struct SignArgs {
 
 /// Tells whether an image is signed by whom it must be.
 ///
-/// Ends with 0 where a signature holds, and with 76 where none does.
+/// Ends with 0 where a signature holds, and with 78 where none does.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// The image, `[registry/]repository@digest` or with a tag.

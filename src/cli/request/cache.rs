@@ -96,6 +96,11 @@ pub(super) fn base_images(args: &Args, environment: &Environment) -> PathBuf {
     absolute(given.unwrap_or(Path::new(BASE_IMAGES)), &environment.directories.working)
 }
 
+pub(super) fn base_policy(args: &Args, environment: &Environment) -> Option<PathBuf> {
+    let given = args.trust.verify_base.as_deref().filter(|path| !path.as_os_str().is_empty());
+    given.map(|path| absolute(path, &environment.directories.working))
+}
+
 /// Where a cache is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Place {

@@ -232,6 +232,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         form,
         ignore_paths: ignore_paths(args)?,
         base_images: cache::base_images(args, environment),
+        base_policy: cache::base_policy(args, environment),
         offline: args.limits.offline,
         materialize: args.build.materialize,
         isolation: build::isolation(args.build.isolation),

@@ -1,0 +1,104 @@
+//! Whether an image meets the rule that a policy has for it.
+
+use std::path::Path;
+
+use super::policy::{Policy, Requirement, Rule};
+use super::{Error, judge, signatures};
+use crate::oci::{Digest, Reference};
+use crate::registry::Client;
+use crate::signing::{Refusal, Signed, Trust};
+
+/// An image that is about to be used.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// Its name, as the user wrote it.
+    pub reference: &'a Reference,
+    /// What the name leads to: the index if there is one, and the image. A signature of either counts.
+    pub digests: Vec<Digest>,
+}
+
+impl Policy {
+    /// Checks an image of a registry.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] when it does not meet its rule; another one when the registry cannot be asked.
+    pub async fn check(&self, image: &Candidate<'_>, client: &Client) -> Result<(), Error> {
+        let rule = self.rule(image.reference);
+        for requirement in rule.requirements {
+            let met = match requirement {
+                Requirement::Anything => Ok(()),
+                Requirement::Reject => Err("nothing is accepted there".to_owned()),
+                Requirement::Unsupported(what) => Err(cannot_check(what)),
+                Requirement::Signed { by, identity } => {
+                    let (holding, refused) = holding(image, by, client).await?;
+                    let is_meant = |signed: &Signed| identity.admits(image.reference, &signed.payload.name);
+                    match holding.iter().any(is_meant) {
+                        true => Ok(()),
+                        false => Err(unmet(by, &holding, &refused, &identity.wanted(image.reference))),
+                    }
+                }
+            };
+            met.map_err(|reason| untrusted(&image.reference.to_string(), rule, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Checks an OCI layout, which has no place for signatures.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] when it does not meet its rule.
+    pub fn check_layout(&self, path: &Path) -> Result<(), Error> {
+        let image = format!("oci-layout://{}", path.display());
+        Self::check_without(self.rule_of_layout(path), &image, "a layout has none")
+    }
+
+    /// Checks an image whose registry may not be asked.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] when it does not meet its rule.
+    pub fn check_offline(&self, image: &Reference) -> Result<(), Error> {
+        let why = "signatures are in registries, where nothing may go";
+        Self::check_without(self.rule(image), &image.to_string(), why)
+    }
+
+    fn check_without(rule: Rule<'_>, image: &str, why: &str) -> Result<(), Error> {
+        let reason = rule.requirements.iter().find_map(|requirement| match requirement {
+            Requirement::Anything => None,
+            Requirement::Reject => Some("nothing is accepted there".to_owned()),
+            Requirement::Unsupported(what) => Some(cannot_check(what)),
+            Requirement::Signed { .. } => Some(format!("it must be signed, and {why}")),
+        });
+        match reason {
+            None => Ok(()),
+            Some(reason) => Err(untrusted(image, rule, reason)),
+        }
+    }
+}
+
+fn cannot_check(what: &str) -> String {
+    format!("it asks for {what}, which is not supported here")
+}
+
+fn untrusted(image: &str, rule: Rule<'_>, reason: String) -> Error {
+    Error::Untrusted { image: image.to_owned(), rule: rule.name.to_owned(), reason }
+}
+
+/// Reads the signatures of an image and of its index, and judges them.
+async fn holding(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result<(Vec<Signed>, Vec<Refusal>), Error> {
+    let (mut holding, mut refused) = (Vec::new(), Vec::new());
+    for digest in &image.digests {
+        let found = signatures(client, image.reference, digest).await?;
+        let (more, others) = judge(&found, digest, trust);
+        holding.extend(more);
+        refused.extend(others);
+    }
+    Ok((holding, refused))
+}
+
+/// Says what is missing.
+fn unmet(by: &Trust, holding: &[Signed], refused: &[Refusal], wanted: &str) -> String {
+    if let Some(signed) = holding.first() {
+        return format!("it is signed by {}, but as {}, and must be as {wanted}", signed.by, signed.payload.name);
+    }
+    format!("it must be signed by {by}, and {}", super::error::found(refused))
+}
