@@ -9,7 +9,7 @@
 //! | 6 | `builder` |
 //! | 5 | `plan`, `context`, `isolation`, `cache`, `output`, `trust` |
 //! | 4 | `rootfs`, `registry`, `signing` |
-//! | 3 | `attest`, `image`, `cloud` |
+//! | 3 | `attest`, `image`, `cloud`, `sbom` |
 //! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
 //! | 1 | `progress`, `place` |
 //! | 0 | `causes`, `oci`, `sys` |
@@ -31,6 +31,7 @@ pub mod store;
 pub mod attest;
 pub mod cloud;
 pub mod image;
+pub mod sbom;
 
 pub mod registry;
 pub mod rootfs;

@@ -36,6 +36,8 @@ pub struct BuildOutcome {
     pub steps: Vec<StepDone>,
     /// What was said about the image, and went where the image went.
     pub attested: Vec<Attested>,
+    /// The documents of what is installed, one for each image, where that was asked for.
+    pub sboms: Vec<String>,
 }
 
 /// Documents about an image that were delivered with it.

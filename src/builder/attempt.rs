@@ -21,6 +21,7 @@ use crate::request::BuildRequest;
 
 use super::existing::BuildKey;
 use super::layers::{self, Unreadable};
+use super::sbom::{self, Document};
 use super::{Error, Services, attestations, deliver, existing, mounts, origin, stage, volumes};
 
 /// What is built.
@@ -40,6 +41,8 @@ pub(super) struct Delivered {
     pub(super) image: Assembled,
     pub(super) steps: Vec<StepDone>,
     pub(super) pushed: Vec<Reference>,
+    /// What is installed in the image, where that was asked for.
+    pub(super) sbom: Option<Document>,
 }
 
 /// Builds all stages, and delivers the image.
@@ -90,7 +93,9 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     // The container's own files come back before outputs are written among them.
     services.finish_isolation()?;
     let (image, form) = origin::marked(image, request, target_base, context);
-    let image = attestations::attached(output::assemble(&image, &form)?, setting, services)?;
+    let assembled = output::assemble(&image, &form)?;
+    let sbom = sbom::document(&image, &assembled.manifest.digest, request, services)?;
+    let image = attestations::attached(assembled, setting, services)?;
     if request.outputs.iter().any(output::is_written_here) {
         for layer in &image.layers {
             let failure = |source| Error::Fetch { digest: layer.descriptor.digest.to_string(), source };
@@ -99,5 +104,5 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     }
     let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
     existing::tag(&image, build_key, &pushed, services)?;
-    Ok(Delivered { image, steps, pushed })
+    Ok(Delivered { image, steps, pushed, sbom })
 }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::cache::CacheKey;
 use crate::cache::key::{Frames, Part, Parts};
 use crate::context::Context;
-use crate::oci::{Descriptor, Digest, Reference};
+use crate::image::{Image, Layer, LayerContent};
+use crate::oci::{Descriptor, DiffId, Digest, Reference};
 use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output;
 use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopyStep, Stage, StageBase, StageId};
@@ -187,19 +188,31 @@ pub(super) fn find(
     let manifest = Descriptor::of(&media_type, &bytes);
     let note = format!("already built: {} has the key {key}", manifest.digest);
     services.reporter.report(Event::Note(&note));
-    let platform = resolved.config.platform;
-    Ok(Some(Existing { manifest, document: resolved.manifest, platform, pushed: destinations }))
+    Ok(Some(Existing { manifest, document: resolved.manifest, config: resolved.config, pushed: destinations }))
 }
 
 /// An image that was found.
 pub(super) struct Existing {
     pub(super) manifest: Descriptor,
     pub(super) document: crate::oci::Manifest,
-    platform: crate::oci::Platform,
+    config: crate::oci::ImageConfig,
     pub(super) pushed: Vec<Reference>,
 }
 
 impl Existing {
+    /// Returns it as an image, whose layers are in the registry.
+    pub(super) fn image(&self) -> Image {
+        let place = |reference: &Reference| LayerContent::Remote(Reference { tag: None, ..reference.clone() });
+        let content = self.pushed.first().map_or(LayerContent::Stored, place);
+        let layers = self.document.layers.iter().zip(&self.config.rootfs.diff_ids);
+        let layer = |(descriptor, diff_id): (&Descriptor, &DiffId)| Layer {
+            descriptor: descriptor.clone(),
+            diff_id: diff_id.clone(),
+            content: content.clone(),
+        };
+        Image { config: self.config.clone(), layers: layers.map(layer).collect() }
+    }
+
     /// Tells about it as about an image that was built.
     pub(super) fn outcome(
         self,
@@ -215,13 +228,14 @@ impl Existing {
             config: self.document.config,
             images: Vec::new(),
             base_layers: base.map_or(0, |(_, base)| base.image.layers.len()),
-            platform: self.platform,
+            platform: self.config.platform,
             pushed: self.pushed,
             bases,
             context: context.origin.clone(),
             source: context.source().cloned(),
             steps: Vec::new(),
             attested: Vec::new(),
+            sboms: Vec::new(),
         }
     }
 }

@@ -154,7 +154,7 @@ impl Shared<'_> {
         let mut nothing = Inventory::new();
         let files = if step.is_apart() { &mut nothing } else { progress.files.get_or_insert_with(Inventory::new) };
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
-        let writer = writer.until(self.services.stop());
+        let writer = writer.until(self.services.stop()).watched(self.watch());
         let copied = self.write_copy(&copying, opened, files, writer)?;
         remove_scratch(&spool)?;
         let Some((layer, inventory)) = copied else { return Ok(None) };
@@ -243,6 +243,12 @@ impl Shared<'_> {
             live.unpack(self.services, layer, is_seen)?;
         }
         Ok(())
+    }
+
+    /// Returns who looks at the files of a layer that is written, if anybody does. What it finds is kept where a later build
+    /// may find the layer.
+    pub(super) fn watch(&self) -> Option<Box<dyn image::Watch>> {
+        self.services.packages.watch(None, self.caching.is_on)
     }
 
     /// Returns the time of files that the build itself makes.

@@ -123,13 +123,22 @@ pub struct OtherContent {
 
 /// Finds out which files an image holds: from earlier builds, or from the headers of its layers, several at a time.
 pub(super) fn inventory(services: &Services, layers: &[Layer]) -> Result<Inventory, Error> {
+    read_inventory(services, layers, false)
+}
+
+/// Finds out the same, and what is recorded in the layers as installed, which `services.packages` knows then.
+pub(super) fn inventory_with_packages(services: &Services, layers: &[Layer]) -> Result<Inventory, Error> {
+    read_inventory(services, layers, true)
+}
+
+fn read_inventory(services: &Services, layers: &[Layer], with_packages: bool) -> Result<Inventory, Error> {
     let found: Vec<Mutex<Option<Result<LayerInventory, Error>>>> = layers.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());
     std::thread::scope(|scope| {
         let work = || {
             while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < layers.len()) {
-                let result = layer_inventory(services, &layers[number]);
+                let result = layer_inventory(services, &layers[number], with_packages);
                 *unpoisoned(&found[number]) = Some(result);
             }
         };
@@ -151,16 +160,19 @@ pub(super) fn inventory(services: &Services, layers: &[Layer]) -> Result<Invento
     Ok(inventory)
 }
 
-fn layer_inventory(services: &Services, layer: &Layer) -> Result<LayerInventory, Error> {
+fn layer_inventory(services: &Services, layer: &Layer, with_packages: bool) -> Result<LayerInventory, Error> {
     let digest = &layer.descriptor.digest;
-    if let Some(known) = services.inventories.get(digest) {
+    let is_enough = !with_packages || services.packages.knows(digest);
+    if let Some(known) = services.inventories.get(digest).filter(|_| is_enough) {
         return Ok(known);
     }
     let fetch = |source| Error::Fetch { digest: digest.to_string(), source };
     let blob = open(services, layer, services.keep_layers).map_err(fetch)?;
     let blob = Box::new(moving(services, Phase::Index, layer).reading(blob));
     let tar = interruptible(services, uncompressed(blob, layer).map_err(fetch)?);
-    let read = LayerInventory::read_tar(tar).map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
+    let watch = services.packages.watch(Some(digest), true);
+    let read = LayerInventory::read_watched(tar, watch)
+        .map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
     keep_inventory(services, digest, &read);
     Ok(read)
 }

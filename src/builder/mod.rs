@@ -27,11 +27,13 @@ mod lint;
 mod mounts;
 mod once;
 mod origin;
+mod packages;
 mod platforms;
 mod preview;
 mod reach;
 mod recompress;
 mod run;
+mod sbom;
 mod schedule;
 mod seals;
 mod single;
@@ -73,6 +75,7 @@ pub use error::{Error, Place};
 pub use forecast::{Expected, Forecast};
 pub use layers::{Fetching, OtherContent};
 pub use mounts::RunServices;
+pub use packages::Packages;
 pub use preview::{Checked, Preview, check, previews};
 
 /// The services that a build uses, opened once.
@@ -97,6 +100,8 @@ pub struct Services {
     pub cache: Arc<Cache>,
     /// What earlier builds know of base layers.
     pub inventories: Inventories,
+    /// What is found in layers as installed, where that is asked for.
+    pub packages: Packages,
     /// Holds root file systems and runs processes.
     pub isolation: Box<dyn Isolation>,
     /// What RUNs may ask for.
@@ -222,7 +227,9 @@ fn build_context(
         return Ok(None);
     }
     if let Some(existing) = existing::find(request, build_key.as_ref(), services)? {
-        return Ok(Some(existing.outcome(context, target_base.as_ref(), used)));
+        let sbom = sbom::document(&existing.image(), &existing.manifest.digest, request, services)?;
+        let outcome = existing.outcome(context, target_base.as_ref(), used);
+        return Ok(Some(BuildOutcome { sboms: sbom.iter().map(sbom::Document::text).collect(), ..outcome }));
     }
     recompress::force(request, services, target_base.as_ref(), &mut bases)?;
     services.keep_layers = keeps_layers(request, &plan, &destinations, &bases);
@@ -233,7 +240,7 @@ fn build_context(
     let has_layers = delivered.as_ref().map(|delivered| &*delivered.pushed).unwrap_or_default();
     services.timed(Phase::Cache, |services| services.cache.finish(has_layers));
     services.timed(Phase::Cache, mounts::keep);
-    let Delivered { image, steps, pushed } = delivered?;
+    let Delivered { image, steps, pushed, sbom } = delivered?;
     Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),
         config: image.config.clone(),
@@ -248,6 +255,7 @@ fn build_context(
         source: context.source().cloned(),
         steps,
         attested: attestations::told(&image.attachments),
+        sboms: sbom.iter().map(sbom::Document::text).collect(),
     }))
 }
 

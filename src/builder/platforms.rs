@@ -96,6 +96,7 @@ fn outcome(built: Vec<BuildOutcome>, joined: Joined, pushed: Vec<Reference>) -> 
         outcome.base_layers += one.base_layers;
         outcome.steps.extend(one.steps);
         outcome.attested.extend(one.attested);
+        outcome.sboms.extend(one.sboms);
         let is_new = |base: &BaseUsed| !outcome.bases.contains(base);
         let new: Vec<BaseUsed> = one.bases.into_iter().filter(is_new).collect();
         outcome.bases.extend(new);

@@ -47,16 +47,18 @@ impl Live {
     ) -> Result<LayerInventory, Error> {
         let digest = || layer.descriptor.digest.to_string();
         let tar = layers::open_tar(services, layer).map_err(|source| Error::Fetch { digest: digest(), source })?;
-        self.unpack_tar(services, tar, is_seen)
+        self.unpack_tar(services, layer, tar, is_seen)
     }
 
     fn unpack_tar(
         &mut self,
         services: &Services,
+        layer: &Layer,
         tar: Box<dyn Read + Send>,
         is_seen: bool,
     ) -> Result<LayerInventory, Error> {
-        let mut reader = LayerReader::recording(tar).until(services.stop());
+        let watch = services.packages.watch(Some(&layer.descriptor.digest), true);
+        let mut reader = LayerReader::new(tar).watched(watch).until(services.stop());
         let warnings = rootfs::unpack(&mut self.rootfs, &mut reader, services.fidelity, &mut self.contents)?;
         self.stale = true;
         report(services, &warnings);
@@ -152,7 +154,8 @@ impl Shared<'_> {
         }
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
         let packing = Activity::new(Phase::Snapshot, "layer").of(Some(changes.size())).for_step(id);
-        let mut writer = writer.until(self.services.stop()).telling(packing.begin(&*self.services.reporter));
+        let mut writer =
+            writer.until(self.services.stop()).telling(packing.begin(&*self.services.reporter)).watched(self.watch());
         let mut contents = Contents::default();
         let warnings = rootfs::pack(&live.rootfs, &changes, &mut writer, &mut contents)?;
         report(self.services, &warnings);
@@ -177,7 +180,7 @@ impl Shared<'_> {
         self.services.timed(Phase::Unpack, |services| {
             let all = &progress.image.layers;
             ahead::each_tar(services, all, &mut |number, tar| {
-                let inventory = live.unpack_tar(services, tar, is_seen)?;
+                let inventory = live.unpack_tar(services, &all[number], tar, is_seen)?;
                 if progress.files.is_none() {
                     files.apply(u32::try_from(number).unwrap_or(u32::MAX), &inventory)?;
                 }

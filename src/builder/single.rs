@@ -38,7 +38,7 @@ impl Shared<'_> {
         let mut open = |number: u32| layers::open(services, &all[number as usize], services.keep_layers);
         let contents = image::extract(&mut open, &plan.wanted(), &spool, &services.stop())?;
         let writer = LayerWriter::new(&services.store, self.request.compression, self.request.epoch)?;
-        let mut writer = writer.until(services.stop());
+        let mut writer = writer.until(services.stop()).watched(self.watch());
         for path in &removed {
             writer.whiteout(path)?;
         }

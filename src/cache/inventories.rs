@@ -1,4 +1,4 @@
-//! Which files layers hold, by the layer's digest: in a directory of this machine, and in what builds share.
+//! Which files layers hold and what these record as installed, by the layer's digest: in a directory of this machine, and in what builds share.
 //!
 //! A list decides where COPY puts files, so it must be the layer's own. The directory is one user's alone, which is asked
 //! of its descriptor. Where RUN is root in the executor's own root, even that directory is within its reach: there the
@@ -7,7 +7,7 @@
 //! ```text
 //! yadokari inventory of a layer 1
 //! <the layer's digest>
-//! <the list>                       as `LayerInventory` writes it
+//! <the list>                       as `LayerInventory` or `LayerPackages` writes it
 //! <a code over all of it>          64 hexadecimal digits
 //! ```
 //!
@@ -29,11 +29,60 @@ use super::seal::{Code, Key};
 use super::{Cache, Error};
 use crate::image::LayerInventory;
 use crate::oci::Digest;
+use crate::sbom::LayerPackages;
 
-/// Begins each file; its number changes with the form.
-const MAGIC: &str = "yadokari inventory of a layer 1";
-/// What the codes of these files are about.
-const USE: &str = "yadokari inventory 1";
+/// What is kept of a layer.
+trait List: Sized {
+    /// Begins each file; its number changes with the form.
+    const MAGIC: &'static str;
+    /// What the codes of these files are about.
+    const USE: &'static str;
+    /// What the names of these files end in.
+    const ENDING: &'static str;
+
+    fn read(input: &mut impl Read) -> Option<Self>;
+
+    fn write(&self, output: &mut impl Write) -> io::Result<()>;
+
+    fn name(layer: &Digest) -> String {
+        format!("{}{}", layer.hex(), Self::ENDING)
+    }
+
+    fn head(layer: &Digest) -> Vec<u8> {
+        format!("{}\n{layer}\n", Self::MAGIC).into_bytes()
+    }
+}
+
+impl List for LayerInventory {
+    const MAGIC: &'static str = "yadokari inventory of a layer 1";
+    const USE: &'static str = "yadokari inventory 1";
+    const ENDING: &'static str = "";
+
+    fn read(input: &mut impl Read) -> Option<Self> {
+        Self::read_from(input).ok()
+    }
+
+    fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        self.write_to(output).map_err(io::Error::other)
+    }
+}
+
+impl List for LayerPackages {
+    const MAGIC: &'static str = "yadokari packages of a layer 1";
+    const USE: &'static str = "yadokari packages 1";
+    const ENDING: &'static str = ".packages";
+
+    fn read(input: &mut impl Read) -> Option<Self> {
+        let mut bytes = Vec::new();
+        input.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+        Self::from_bytes(&bytes).ok()
+    }
+
+    fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        output.write_all(&self.to_bytes())
+    }
+}
+
 const CODE_LENGTH: u64 = 64;
 /// Where nobody else can write, a code is only there to find damage: the key is known.
 const NO_SECRET: [u8; 32] = [0; 32];
@@ -86,10 +135,19 @@ impl Inventories {
 
     /// Returns the inventory of a layer, if it is known.
     pub fn get(&self, layer: &Digest) -> Option<LayerInventory> {
+        self.find(layer, |shared| shared.inventory(layer))
+    }
+
+    /// Returns what was found in a layer, if it is known.
+    pub fn packages(&self, layer: &Digest) -> Option<LayerPackages> {
+        self.find(layer, |shared| shared.packages(layer))
+    }
+
+    fn find<L: List>(&self, layer: &Digest, shared: impl FnOnce(&Cache) -> Option<L>) -> Option<L> {
         if let Some(known) = self.read(layer) {
             return Some(known);
         }
-        let shared = self.shared.as_ref()?.inventory(layer)?;
+        let shared = shared(self.shared.as_ref()?)?;
         // Looked for here first by the next stage; that it cannot be kept costs only that.
         let _ = self.keep(layer, &shared);
         Some(shared)
@@ -106,11 +164,22 @@ impl Inventories {
         self.keep(layer, inventory)
     }
 
-    fn read(&self, layer: &Digest) -> Option<LayerInventory> {
+    /// Keeps what was found in a layer.
+    ///
+    /// # Errors
+    /// As [`Inventories::put`].
+    pub fn put_packages(&self, layer: &Digest, packages: &LayerPackages) -> Result<(), Error> {
+        if let Some(shared) = &self.shared {
+            shared.keep_packages(layer, packages);
+        }
+        self.keep(layer, packages)
+    }
+
+    fn read<L: List>(&self, layer: &Digest) -> Option<L> {
         // One that cannot be read is one that is not there: it is made anew from the layer.
         let directory = self.directory().ok()?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, layer.hex(), flags, Mode::empty()).ok()?;
+        let file = rustix::fs::openat(directory, L::name(layer), flags, Mode::empty()).ok()?;
         let stat = rustix::fs::fstat(&file).ok()?;
         if !is_file(&stat) {
             return None;
@@ -122,31 +191,32 @@ impl Inventories {
         Some(read)
     }
 
-    fn parse(&self, mut file: &File, size: u64, layer: &Digest) -> Option<LayerInventory> {
-        let head = head(layer);
+    fn parse<L: List>(&self, mut file: &File, size: u64, layer: &Digest) -> Option<L> {
+        let head = L::head(layer);
         let length = size.checked_sub(head.len() as u64 + CODE_LENGTH)?;
         let mut found = vec![0; head.len()];
         file.read_exact(&mut found).ok()?;
         if found != head {
             return None;
         }
-        let mut list = Coded { inner: file.take(length), code: self.code(layer) };
-        let inventory = LayerInventory::read_from(&mut list).ok()?;
+        let mut list = Coded { inner: file.take(length), code: self.code::<L>(layer) };
+        let found = L::read(&mut list)?;
         let Coded { inner, code } = list;
         let mut digits = String::new();
         inner.into_inner().take(CODE_LENGTH).read_to_string(&mut digits).ok()?;
-        code.is(&digits).then_some(inventory)
+        code.is(&digits).then_some(found)
     }
 
-    fn keep(&self, layer: &Digest, inventory: &LayerInventory) -> Result<(), Error> {
-        let path = self.directory.join(layer.hex());
+    fn keep<L: List>(&self, layer: &Digest, list: &L) -> Result<(), Error> {
+        let name = L::name(layer);
+        let path = self.directory.join(&name);
         let failure = |source| Error::Write { path: path.clone(), source };
         let directory = self.directory().map_err(|error| failure(io::Error::other(error)))?;
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".{}.{}-{number}.tmp", layer.hex(), self.token);
-        let written = self.write(directory, &temporary, layer, inventory).and_then(|()| {
-            rustix::fs::renameat(directory, &temporary, directory, layer.hex()).map_err(io::Error::from)
-        });
+        let temporary = format!(".{name}.{}-{number}.tmp", self.token);
+        let written = self
+            .write(directory, &temporary, layer, list)
+            .and_then(|()| rustix::fs::renameat(directory, &temporary, directory, &name).map_err(io::Error::from));
         if written.is_err() {
             // The error that made it useless is told; that it could not be removed adds nothing.
             let _ = rustix::fs::unlinkat(directory, &temporary, AtFlags::empty());
@@ -154,20 +224,20 @@ impl Inventories {
         written.map_err(failure)
     }
 
-    fn write(&self, directory: &OwnedFd, name: &str, layer: &Digest, inventory: &LayerInventory) -> io::Result<()> {
+    fn write<L: List>(&self, directory: &OwnedFd, name: &str, layer: &Digest, list: &L) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?;
         let mut output = BufWriter::new(File::from(file));
-        output.write_all(&head(layer))?;
-        let mut list = Coded { inner: output, code: self.code(layer) };
-        inventory.write_to(&mut list).map_err(io::Error::other)?;
-        let Coded { inner: mut output, code } = list;
+        output.write_all(&L::head(layer))?;
+        let mut coded = Coded { inner: output, code: self.code::<L>(layer) };
+        list.write(&mut coded)?;
+        let Coded { inner: mut output, code } = coded;
         output.write_all(code.finish().as_bytes())?;
         output.flush()
     }
 
-    fn code(&self, layer: &Digest) -> Code {
-        self.key.code(USE).with(layer.as_str().as_bytes())
+    fn code<L: List>(&self, layer: &Digest) -> Code {
+        self.key.code(L::USE).with(layer.as_str().as_bytes())
     }
 
     /// Returns the directory, opened, if it is this user's alone.
@@ -227,10 +297,6 @@ impl Inventories {
     }
 }
 
-fn head(layer: &Digest) -> Vec<u8> {
-    format!("{MAGIC}\n{layer}\n").into_bytes()
-}
-
 fn is_file(stat: &Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
 }
@@ -288,7 +354,7 @@ mod tests {
         fs::copy(path(&layer), path(&other)).expect("copies");
         assert!(inventories.get(&other).is_none(), "it is another layer's");
         let whole = fs::read(path(&layer)).expect("reads");
-        for at in [0, MAGIC.len() + 20, whole.len() - 70, whole.len() - 1] {
+        for at in [0, LayerInventory::MAGIC.len() + 20, whole.len() - 70, whole.len() - 1] {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(path(&layer), bytes).expect("damages");

@@ -98,6 +98,8 @@ pub enum EntryKind {
     Image,
     /// The files of a layer, by the layer's digest.
     Inventory,
+    /// What is recorded in a layer as installed, by the layer's digest.
+    Packages,
     /// What the steps of a build depended on, by what the build is called.
     Trail,
     /// The files of a cache mount, by all that makes it what it is.
@@ -105,13 +107,14 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    const ALL: [Self; 5] = [Self::Step, Self::Image, Self::Inventory, Self::Trail, Self::Mount];
+    const ALL: [Self; 6] = [Self::Step, Self::Image, Self::Inventory, Self::Packages, Self::Trail, Self::Mount];
 
     fn name(self) -> &'static str {
         match self {
             Self::Step => "step",
             Self::Image => "image",
             Self::Inventory => "inventory",
+            Self::Packages => "packages",
             Self::Trail => "trail",
             Self::Mount => "mount",
         }

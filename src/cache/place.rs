@@ -25,7 +25,7 @@ pub enum Place {
 pub struct Listed {
     /// Its name.
     pub name: EntryName,
-    /// When it was made, in seconds since 1970; none for inventories and trails, which do not say.
+    /// When it was made, in seconds since 1970; none for lists of layers and trails, which do not say.
     pub made: Option<i64>,
     /// When it was used last, in seconds since 1970, where the place knows that.
     pub used: Option<i64>,

@@ -3,8 +3,9 @@
 //! *Invariant: no failure of a store reaches the build. A store that fails is told once and asked no more; an entry that
 //! is not right is told, and taken for missing.*
 
+mod lists;
+
 use std::collections::{HashMap, HashSet};
-use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,14 +19,11 @@ use super::trail::{self, TracedPart};
 use super::{Blob, CacheKey, Entry, EntryKind, EntryName, Error, InlineStep, Kept, LayerCache, Lend, Seal, Trail};
 use crate::causes;
 use crate::http::redact_within;
-use crate::image::{Layer, LayerContent, LayerInventory};
+use crate::image::{Layer, LayerContent};
 use crate::oci::{Descriptor, Digest, Reference, media_type};
 use crate::progress::{Event, Reporter};
 use crate::store::Store;
 
-/// Inventories are larger only where something is wrong.
-const LARGEST_INVENTORY: u64 = 512 << 20;
-const INVENTORY_TYPE: &str = "application/vnd.yadokari.inventory.v1+zstd";
 const TRAIL_TYPE: &str = "application/vnd.yadokari.trail.v1+json";
 
 /// How many entries are kept in a store at a time.
@@ -267,31 +265,6 @@ impl Cache {
 
     fn loans(&self) -> MutexGuard<'_, Loans> {
         self.loans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the inventory of a layer, if a store has it.
-    pub fn inventory(&self, layer: &Digest) -> Option<LayerInventory> {
-        let name = EntryName { kind: EntryKind::Inventory, hex: layer.hex().to_owned() };
-        let bytes = self.blob(&name)?;
-        let mut plain = Vec::new();
-        let decoder = zstd::Decoder::new(&*bytes).ok()?;
-        decoder.take(LARGEST_INVENTORY).read_to_end(&mut plain).ok()?;
-        LayerInventory::read_from(&mut &*plain).ok()
-    }
-
-    /// Keeps the inventory of a layer.
-    pub fn keep_inventory(&self, layer: &Digest, inventory: &LayerInventory) {
-        if !self.tiers.iter().any(|tier| tier.is_written()) {
-            return;
-        }
-        let mut plain = Vec::new();
-        // Only a failing disk could fail here, and this is memory.
-        let written = inventory.write_to(&mut plain).is_ok();
-        if let (true, Ok(bytes)) = (written, zstd::encode_all(&*plain, 0)) {
-            let name = EntryName { kind: EntryKind::Inventory, hex: layer.hex().to_owned() };
-            let blob = Blob::Bytes { media_type: INVENTORY_TYPE, bytes };
-            self.keep(&Put { name, document: "{}".to_owned(), blob });
-        }
     }
 
     /// Returns what a step depends on, as it may be kept in a trail.

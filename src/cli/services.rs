@@ -18,7 +18,7 @@ use super::report::{Report, Ticker};
 use super::request::{Network, Resolved, Warning};
 use super::signals::{LastWords, Signals};
 use super::state::StateDirectory;
-use crate::builder::{Additions, Failed, Fetching, Services};
+use crate::builder::{Additions, Failed, Fetching, Packages, Services};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Key, MountRepository, Repository, Seal};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
@@ -155,6 +155,7 @@ fn assemble(
     let cache = Arc::new(cache(request, &network, key.as_ref()));
     let mounts = mounts(request, &network, key.as_ref());
     let known = inventories(request, &*isolation).map_err(|error| Failure::from_error(Kind::System, &error))?;
+    let known = known.shared(Arc::clone(&cache));
     Ok(Services {
         agent,
         access: resolved.network.context.clone(),
@@ -164,8 +165,9 @@ fn assemble(
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
         base_images: BaseImages::new(&request.base_images),
         policy: request.base_policy.as_deref().map(super::signing::policy).transpose()?,
-        cache: Arc::clone(&cache),
-        inventories: known.shared(cache),
+        cache,
+        packages: Packages::new(request, &known, &reporter),
+        inventories: known,
         isolation,
         run: super::run_services::open(&request.run, mounts, &token(request), &resolved.working)?,
         fidelity,

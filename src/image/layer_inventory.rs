@@ -7,17 +7,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::accounts::AccountFile;
+use super::watch::Watch;
 use super::{Entry, EntryKind, Error, LayerReader, Timestamp, decompressed};
 
 /// Stands at the beginning of a kept inventory; its number changes with the format.
 const MAGIC: &[u8] = b"yadokari inventory 1\n";
+
+/// How much of a file's content is looked at at a time.
+const PIECE: usize = 64 << 10;
 
 /// A layer whose list of files is larger than this is refused: about five million files.
 const LARGEST: usize = 256 << 20;
@@ -55,14 +59,19 @@ impl LayerInventory {
     /// # Errors
     /// As [`LayerInventory::read`].
     pub fn read_tar(tar: impl Read) -> Result<Self, Error> {
-        let mut reader = LayerReader::recording(tar);
+        Self::read_watched(tar, None)
+    }
+
+    /// Reads the entries of a layer from its stream as it is, to its end, and lets somebody look at the files.
+    ///
+    /// # Errors
+    /// As [`LayerInventory::read`].
+    pub fn read_watched(tar: impl Read, watch: Option<Box<dyn Watch>>) -> Result<Self, Error> {
+        let mut reader = LayerReader::new(tar).watched(watch);
+        let mut buffer = vec![0; PIECE];
         while let Some((entry, mut content)) = reader.next_entry()? {
-            if let EntryKind::File { size } = entry.kind
-                && AccountFile::of(&entry.path, size).is_some()
-            {
-                let read = io::copy(&mut content, &mut io::sink());
-                read.map_err(|source| Error::Content { path: entry.path, source })?;
-            }
+            let read = content.read_wanted(&mut buffer);
+            read.map_err(|source| Error::Content { path: entry.path, source })?;
         }
         Ok(reader.into_inventory())
     }

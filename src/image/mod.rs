@@ -19,6 +19,7 @@ pub use layer_inventory::{Entries, LayerInventory};
 pub use reader::{Content, LONGEST_META, LayerReader};
 pub use stored::{compress_layer, is_compressed_as};
 pub use trail::Trail;
+pub use watch::Watch;
 pub use whiteout::Whiteout;
 pub use writer::LayerWriter;
 
@@ -51,6 +52,7 @@ mod record;
 mod sparse;
 mod stored;
 mod trail;
+mod watch;
 pub mod whiteout;
 mod writer;
 

@@ -17,6 +17,7 @@ use super::layer_inventory::LayerInventory;
 use super::path::{Names, PATH_MAX};
 use super::record::Record;
 use super::sparse::{self, Form, Holes, MapInData, SparseMap};
+use super::watch::Watch;
 use super::{Entry, EntryKind, Error, Stop, Timestamp, go_on, pax};
 
 /// The most that PAX records or a long name may take, in bytes.
@@ -58,21 +59,16 @@ impl<R: Read> LayerReader<R> {
         Self { names: Names::Rooted, ..Self::new(reader) }
     }
 
-    /// Reads from `reader`, and makes the layer's inventory on the way.
-    pub fn recording(reader: R) -> Self {
-        Self { record: Some(Record::default()), ..Self::new(reader) }
-    }
-
     /// Makes reading fail once it is to end: holes are as long as their header says, whatever is in the stream.
     #[must_use]
     pub fn until(self, stop: Stop) -> Self {
         Self { stop: Some(stop), ..self }
     }
 
-    /// Makes the inventory of what is read on the way.
+    /// Makes the inventory of what is read on the way, and lets somebody, if anybody is given, look at the contents of files.
     #[must_use]
-    pub fn recorded(self) -> Self {
-        Self { record: Some(Record::default()), ..self }
+    pub fn watched(self, watch: Option<Box<dyn Watch>>) -> Self {
+        Self { record: Some(self.record.unwrap_or_default().watched(watch)), ..self }
     }
 
     /// Returns the inventory of what was read; empty where it was not recorded.
@@ -289,6 +285,12 @@ impl<R: Read> Read for Content<'_, R> {
 }
 
 impl<R: Read> Content<'_, R> {
+    /// Reads as much as those want who take note of it.
+    pub(super) fn read_wanted(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        while self.reader.record.as_ref().is_some_and(Record::wants_content) && self.read(buffer)? > 0 {}
+        Ok(())
+    }
+
     fn read_next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         go_on(self.reader.stop.as_ref())?;
         let Some(holes) = &mut self.reader.sparse else { return self.reader.read_stored(buffer) };

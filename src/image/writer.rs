@@ -17,6 +17,7 @@ use super::layer_inventory::LayerInventory;
 use super::path::normalized;
 use super::reader::retried;
 use super::stored::{Fault, Output};
+use super::watch::{Watch, Watched};
 use super::{Entry, EntryKind, Error, Layer, Stop, Timestamp, go_on, pax, whiteout};
 use crate::progress::Moving;
 use crate::request::Compression;
@@ -33,6 +34,7 @@ pub struct LayerWriter {
     stop: Option<Stop>,
     /// Is told the bytes of files that are written.
     moving: Option<Moving>,
+    watched: Watched,
 }
 
 impl LayerWriter {
@@ -43,7 +45,8 @@ impl LayerWriter {
     pub fn new(store: &Store, compression: Compression, epoch: Option<i64>) -> Result<Self, Error> {
         let output = Output::new(store, compression)?;
         let inventory = LayerInventory::default();
-        Ok(Self { output, epoch, fractions: false, inventory, records: Vec::new(), stop: None, moving: None })
+        let (records, watched) = (Vec::new(), Watched::default());
+        Ok(Self { output, epoch, fractions: false, inventory, records, stop: None, moving: None, watched })
     }
 
     /// Makes writing fail once it is to end: a file may be as long as no disk is.
@@ -56,6 +59,12 @@ impl LayerWriter {
     #[must_use]
     pub fn telling(self, moving: Moving) -> Self {
         Self { moving: Some(moving), ..self }
+    }
+
+    /// Lets somebody look at the files that are written.
+    #[must_use]
+    pub fn watched(self, watch: Option<Box<dyn Watch>>) -> Self {
+        Self { watched: Watched::by(watch), ..self }
     }
 
     /// Writes times as they are, for what is no layer of an image: programs compare those in their caches.
@@ -83,13 +92,16 @@ impl LayerWriter {
         let entry = Entry { mtime: if self.fractions { mtime } else { mtime.whole() }, ..entry.clone() };
         self.header(&entry)?;
         if let EntryKind::File { size } = entry.kind {
-            match AccountFile::of(&entry.path, size) {
-                Some(file) => {
-                    let mut bytes = Vec::new();
-                    self.content(&entry.path, size, &mut Tee { content, copy: &mut bytes })?;
-                    self.inventory.keep_account(file, bytes);
-                }
-                None => self.content(&entry.path, size, content)?,
+            let mut watched = std::mem::take(&mut self.watched);
+            let account = AccountFile::of(&entry.path, size);
+            let mut bytes = Vec::new();
+            let copy = account.map(|_| &mut bytes);
+            let written = self.content(&entry.path, size, &mut Tee { content, copy, watched: &mut watched });
+            watched.end();
+            self.watched = watched;
+            written?;
+            if let Some(file) = account {
+                self.inventory.keep_account(file, bytes);
             }
         }
         Ok(())
@@ -119,6 +131,7 @@ impl LayerWriter {
     pub fn finish(mut self) -> Result<(Layer, LayerInventory), Error> {
         self.output.write(&[0; 2 * BLOCK])?;
         let layer = self.output.finish()?;
+        self.watched.finish(Some(&layer.descriptor.digest));
         self.inventory.shrink();
         Ok((layer, self.inventory))
     }
@@ -146,6 +159,7 @@ impl LayerWriter {
             self.output.pad(self.records.len() as u64)?;
         }
         self.output.write(header.as_bytes())?;
+        self.watched.entry(self.inventory.len(), entry);
         self.inventory.push(entry)?;
         Ok(())
     }
@@ -341,16 +355,20 @@ pub(super) fn meta_header(path: &Path, length: usize) -> Header {
     header
 }
 
-/// Copies what is read.
+/// Copies what is read, and shows it to those who watch.
 struct Tee<'a> {
     content: &'a mut dyn Read,
-    copy: &'a mut Vec<u8>,
+    copy: Option<&'a mut Vec<u8>>,
+    watched: &'a mut Watched,
 }
 
 impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.content.read(buffer)?;
-        self.copy.extend_from_slice(&buffer[..count]);
+        if let Some(copy) = &mut self.copy {
+            copy.extend_from_slice(&buffer[..count]);
+        }
+        self.watched.content(&buffer[..count]);
         Ok(count)
     }
 }

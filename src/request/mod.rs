@@ -20,10 +20,12 @@ mod output;
 #[cfg(any(test, fuzzing))]
 mod plain;
 mod run;
+mod sbom;
 mod tekton;
 
 pub use output::{ArchiveForm, DirectoryMode, ImageForm, ImageFormat, OriginMarks, Output, Target};
 pub use run::{CacheMounts, Host, LimitedResource, ResourceLimit, RunNetwork, RunSettings, SecretSource};
+pub use sbom::SbomForm;
 pub use tekton::{TektonLimit, TektonStep, message_room};
 
 /// Everything that decides a build and where its results go.
@@ -95,6 +97,8 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// What is said about it, and where that goes.
     pub attestations: AttestationRequest,
+    /// Whether it is told what is installed in the image, and in which form.
+    pub sbom: Option<SbomForm>,
     /// Whether the right to push is checked before anything is built.
     pub check_push: bool,
     /// Which files tell about it.
@@ -270,6 +274,8 @@ pub struct ResultFiles {
     pub values: Vec<ValueFile>,
     /// Values that are sent elsewhere, before any file is written.
     pub puts: Vec<ValuePut>,
+    /// What is installed: a file for each platform, in the order of these.
+    pub sboms: Vec<PathBuf>,
     /// Everything, as JSON; also written for a build that fails.
     pub metadata: Option<MetadataFile>,
     /// Tekton's directory of results, a file for each.

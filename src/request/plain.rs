@@ -47,6 +47,7 @@ impl BuildRequest {
             state_directory: PathBuf::from("/state"),
             outputs: Vec::new(),
             attestations: AttestationRequest::default(),
+            sbom: None,
             check_push: true,
             results: ResultFiles::default(),
         }

@@ -159,7 +159,7 @@ fn bring(services: &Services, layer: &Layer, room: &Path) -> Result<Store, Unusa
 fn unpack(services: &Services, store: &Store, layer: &Layer, directory: &Path) -> Result<Snapshot, Unusable> {
     let blob = store.read(&layer.descriptor.digest)?;
     let tar = decompressed(layers::interruptible(services, blob))?;
-    let mut reader = LayerReader::strict(tar).recorded();
+    let mut reader = LayerReader::strict(tar).watched(None);
     let mut rootfs = services.files(directory)?;
     let mut contents = Contents::default();
     let warnings = rootfs::unpack(&mut rootfs, &mut reader, services.fidelity, &mut contents)?;

@@ -25,6 +25,7 @@ mod registry;
 mod repeated;
 mod results;
 mod run;
+mod sbom;
 mod signing;
 mod values;
 mod warmer;
@@ -54,6 +55,7 @@ pub use preview::{CheckArgs, FindingsFormatName, PlanArgs, PlanFormatName};
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub use run::{CacheMountArgs, NetworkName, RunArgs};
+pub use sbom::{SbomArgs, SbomName};
 pub use signing::{SignArgs, SigningArgs, TrustArgs, VerifyArgs};
 pub(super) use values::boolean;
 pub use values::{
@@ -129,6 +131,9 @@ pub struct Args {
     /// Which files tell about it.
     #[command(flatten)]
     pub results: ResultArgs,
+    /// What is told of what is in the image.
+    #[command(flatten)]
+    pub sbom: SbomArgs,
     /// What the image looks like.
     #[command(flatten)]
     pub image: ImageArgs,

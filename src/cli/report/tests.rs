@@ -98,6 +98,7 @@ fn outcome() -> BuildOutcome {
         source: None,
         steps: Vec::new(),
         attested: Vec::new(),
+        sboms: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ mod pairs;
 mod push;
 mod results;
 mod run;
+mod sbom;
 mod tekton;
 mod warm;
 
@@ -199,12 +200,13 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     given.extend_from_slice(&args.input.build_arg);
     let build_args = pairs::build_args(&given, environment, &mut warnings)?;
     let times = build::times(args, environment, build_args)?;
-    let outputs = output::outputs(args, environment)?;
+    let mut outputs = output::outputs(args, environment)?;
     let input = &args.input;
     let sources = context::sources(input, &times.build_args, environment)?;
     let (target, also_targets) = build::targets(&input.target);
     let platforms = build::platforms(input.custom_platform.as_deref())?;
     build::check_outputs(&platforms, &outputs.images)?;
+    outputs.results.sboms = sbom::files(outputs.sbom, &platforms);
     let mut network = network::network(&args.registry, environment)?;
     network.http.offline = args.limits.offline;
     let (compression, form) = form::form(args, outputs.says, &outputs.images, &platforms)?;
@@ -243,6 +245,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
         outputs: outputs.images,
         attestations: crate::request::AttestationRequest::default(),
+        sbom: sbom::form(&args.sbom)?,
         check_push: network.check_push_permission,
         results: outputs.results,
     };

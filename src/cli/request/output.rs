@@ -1,6 +1,6 @@
 //! Flags for where the image goes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::export::{self, Says};
 use super::results::{self, Named, output_path};
@@ -19,6 +19,8 @@ pub(super) struct Outputs {
     pub(super) images: Vec<Output>,
     pub(super) says: Vec<Says>,
     pub(super) results: ResultFiles,
+    /// Where it is written what is installed in the image.
+    pub(super) sbom: Option<PathBuf>,
 }
 
 pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs, UsageError> {
@@ -43,6 +45,8 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
         named.push(("--tar-path", path.clone()));
     }
     named.extend(exports.iter().filter_map(|export| export.path.clone()).map(|path| (export::FLAG, path)));
+    let sbom = output_path("--sbom-path", args.sbom.sbom_path.as_deref(), working)?;
+    named.extend(sbom.clone().map(|path| ("--sbom-path", path)));
     let mut results = results::results(&args.results, environment, named)?;
     results.named = results::named(&args.results, &output.destination)?.map(|named| match output.push_by_digest {
         true => by_digest(named),
@@ -64,7 +68,7 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
         images.retain(|output| !is_push(output));
     }
     check_standard_output(&images, prints_plan(args, environment)?, environment)?;
-    Ok(Outputs { images, says, results })
+    Ok(Outputs { images, says, results, sbom })
 }
 
 /// Takes the tags away, and what is then twice.

@@ -33,6 +33,7 @@ pub(super) fn begin(results: &ResultFiles, places: &mut Places) -> Result<(), Er
     let single = results.values.iter().map(|file| &file.path);
     let mut own: Vec<PathBuf> = single
         .chain(results.metadata.iter().map(|file| &file.path))
+        .chain(&results.sboms)
         .chain(&results.tekton_artifacts)
         .chain(&results.dotenv)
         .cloned()
@@ -92,6 +93,14 @@ pub fn write_results(
     places: &Places,
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
+    for (path, document) in results.sboms.iter().zip(&outcome.sboms) {
+        if let Err(error) = put(places, path, document.as_bytes()) {
+            // The error that made them useless is told; that one could not be put back adds nothing.
+            let _ = restore(places);
+            return Err(error);
+        }
+        reporter.report(Event::Note(&format!("what is installed: {}", path.display())));
+    }
     write(&outcome.into(), &|| metadata::image(outcome), (results, places), reporter)
 }
 
