@@ -69,6 +69,7 @@ mod reproducible;
 mod results;
 mod run_mounts;
 mod run_ports;
+mod sbom;
 mod secrets;
 mod signing;
 mod stages_alike;
