@@ -66,8 +66,10 @@ pub enum StepResult {
         /// The compressed layer's digest, and its size in bytes; none where it made none.
         layer: Option<(Digest, u64)>,
     },
-    /// It changed nothing but the configuration.
+    /// It was done, and changed no file.
     NoLayer,
+    /// It is of the configuration alone.
+    Configured,
 }
 
 impl StepResult {
@@ -126,6 +128,25 @@ pub enum Delivery {
     Existed,
 }
 
+/// A request and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The request's method.
+    pub method: &'a str,
+    /// The URL, redacted.
+    pub url: &'a str,
+    /// The status of the answer, or why there is none.
+    pub answer: Result<u16, &'a str>,
+    /// Headers of the answer that tell what happened, without secrets.
+    pub headers: &'a [(&'static str, String)],
+    /// How long it took until the answer began.
+    pub elapsed: Duration,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// Where the credential is from; none where there was none.
+    pub credential: Option<&'a str>,
+}
+
 /// Something that happened.
 #[derive(Clone)]
 pub enum Event<'a> {
@@ -151,6 +172,22 @@ pub enum Event<'a> {
         /// How many there may be.
         attempts: u32,
     },
+    /// A request was answered, or got no answer.
+    Exchange(&'a Exchange<'a>),
+    /// Something was decided that changes what is done.
+    Decided {
+        /// About what: `isolation`, `cache`, `layer`.
+        about: &'a str,
+        /// What, and why.
+        text: &'a str,
+    },
+    /// A detail of how something is done.
+    Detail {
+        /// Of what: `run`.
+        about: &'a str,
+        /// Which.
+        text: &'a str,
+    },
     /// Another side is silent, and is waited for.
     Silence {
         /// What is waited for.
@@ -164,6 +201,8 @@ pub enum Event<'a> {
     Planned {
         /// How many steps all stages have together.
         steps: usize,
+        /// How many stages of the Dockerfile are left out, because the target does not need them.
+        skipped: usize,
         /// The plan as text.
         plan: &'a dyn fmt::Display,
     },

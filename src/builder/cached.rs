@@ -142,6 +142,8 @@ impl Shared<'_> {
         let parts = self.parts(progress, step, &inputs);
         self.is_as_asked(&witness);
         let (key, alias) = (parts.key(), None);
+        let text = format!("[{} {}/{}] has the key {}, of {parts}", id.stage, id.number, id.total, &key.hex()[..12]);
+        self.services.reporter.report(Event::Decided { about: "cache", text: &text });
         let mut sought = Sought { parts, inputs, witness, key, alias, is_kept, hit: None, miss: None };
         if is_kept {
             self.look_up(progress, step, id, &mut sought);

@@ -164,8 +164,10 @@ fn layer_inventory(services: &Services, layer: &Layer, with_packages: bool) -> R
     let digest = &layer.descriptor.digest;
     let is_enough = !with_packages || services.packages.knows(digest);
     if let Some(known) = services.inventories.get(digest).filter(|_| is_enough) {
+        decided(services, &format!("{} is not read: an earlier build has kept which files it holds", digest.short()));
         return Ok(known);
     }
+    decided(services, &format!("{} is read for which files it holds; nothing is unpacked", digest.short()));
     let fetch = |source| Error::Fetch { digest: digest.to_string(), source };
     let blob = open(services, layer, services.keep_layers).map_err(fetch)?;
     let blob = Box::new(moving(services, Phase::Index, layer).reading(blob));
@@ -175,6 +177,11 @@ fn layer_inventory(services: &Services, layer: &Layer, with_packages: bool) -> R
         .map_err(|source| Error::Layer { digest: digest.to_string(), source })?;
     keep_inventory(services, digest, &read);
     Ok(read)
+}
+
+/// Tells what was decided about a layer.
+pub(super) fn decided(services: &Services, text: &str) {
+    services.reporter.report(Event::Decided { about: "layer", text });
 }
 
 /// Keeps an inventory for later builds; that it cannot be kept is worth a warning, not a failure.

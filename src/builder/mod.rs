@@ -213,6 +213,7 @@ fn build_context(
         Ok::<_, Error>(planned)
     })?;
     check_context(&plan, context)?;
+    copy::check_sources(&plan, context)?;
     volumes::settle(&plan, services)?;
     let target_base = origin::target_base(&plan, &bases);
     let used = bases_used(&bases, target_base.as_ref());
@@ -221,7 +222,8 @@ fn build_context(
     reach::check(&plan, request, &*services.isolation, &*services.reporter)?;
     recompress::check(request, target_base.as_ref())?;
     let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
-    services.reporter.report(Event::Planned { steps, plan: &Listing { plan: &plan, bases: &bases } });
+    let skipped = dockerfile.stages.len().saturating_sub(plan.stages.len());
+    services.reporter.report(Event::Planned { steps, skipped, plan: &Listing { plan: &plan, bases: &bases } });
     let build_key = existing::key_if_asked(request, &plan, &bases, context, services)?;
     if request.cache.print_key {
         return Ok(None);
@@ -284,8 +286,7 @@ pub(super) fn check_context(plan: &BuildPlan, context: &Context) -> Result<(), E
         other => other.sources().contains(&&CopyFrom::Context),
     };
     if plan.stages.iter().flat_map(|stage| &stage.steps).any(|step| reads(&step.action)) {
-        let (path, source) = (path.clone(), std::io::ErrorKind::NotFound.into());
-        return Err(context::Error::Open { path, source }.into());
+        return Err(context::Error::NoContext { path: path.clone() }.into());
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::image::{
     Credentials, Entry, EntryKind, Inventory, Layer, LayerContent, LayerInventory, LayerReader, LayerWriter,
@@ -14,6 +15,7 @@ use crate::plan::RunStep;
 use crate::progress::{Activity, Event, Phase, StepId, Stream};
 use crate::request::RunNetwork;
 use crate::rootfs::{self, Contents, Rootfs, Snapshot, Tree};
+use crate::sys::control_groups::Groups;
 
 use super::stage::{Progress, Shared};
 use super::witness::Witness;
@@ -132,6 +134,7 @@ impl Shared<'_> {
         process.mounts = std::mem::take(&mut prepared.mounts);
         process.resources.shared_memory = self.request.run.shared_memory;
         process.resources.limits.clone_from(&self.request.run.limits);
+        self.services.reporter.report(Event::Detail { about: "run", text: &described(&process) });
         for (name, value) in std::mem::take(&mut prepared.variables) {
             set(&mut process.environment.0, name, value);
         }
@@ -175,8 +178,13 @@ impl Shared<'_> {
         let mut rootfs = self.services.room(|isolation| isolation.rootfs(progress.id.0, &tell))?;
         rootfs.excluded.extend(self.request.ignore_paths.iter().cloned());
         let mut live = Live { rootfs, snapshot: None, contents: Contents::default(), stale: false };
+        let start = Instant::now();
         let mut files = Inventory::new();
         let is_seen = self.is_seen_by_run(progress);
+        for layer in &progress.image.layers {
+            let text = format!("{} is unpacked: a step needs the files on disk", layer.descriptor.digest.short());
+            layers::decided(self.services, &text);
+        }
         self.services.timed(Phase::Unpack, |services| {
             let all = &progress.image.layers;
             ahead::each_tar(services, all, &mut |number, tar| {
@@ -190,6 +198,7 @@ impl Shared<'_> {
                 Ok(())
             })
         })?;
+        progress.base_took += start.elapsed();
         progress.files.get_or_insert(files);
         Ok(live)
     }
@@ -202,10 +211,17 @@ impl Shared<'_> {
             end.extend_from_slice(bytes);
             end.drain(..end.len().saturating_sub(END));
         };
+        let groups = Groups::of_this_process();
+        let killed = groups.killed_for_memory();
         let exit = self.services.timed(Phase::Run, |services| services.isolation.run(rootfs, process, &mut output))?;
         match exit {
             Exit::Status(0) => Ok(()),
-            Exit::Status(_) | Exit::Signal(_) => Err(Error::Run { exit, hint: self.services.isolation.explain(&end) }),
+            Exit::Status(_) | Exit::Signal(_) => {
+                let hint = out_of_memory(&groups, killed)
+                    .or_else(|| full(&rootfs.tree))
+                    .or_else(|| self.services.isolation.explain(&end));
+                Err(Error::Run { exit, hint })
+            }
         }
     }
 }
@@ -262,6 +278,48 @@ fn process(step: &RunStep, credentials: &Credentials, directory: PathBuf) -> Pro
         hosts: step.hosts.clone(),
         resources: Resources::default(),
     }
+}
+
+/// Says how a process is run, but for its command and variables: they may hold secrets.
+fn described(process: &Process) -> String {
+    let User { uid, gid, groups } = &process.user;
+    let mounts: Vec<String> = process.mounts.iter().map(|mount| mount.target.display().to_string()).collect();
+    let mounts = if mounts.is_empty() { "none".to_owned() } else { mounts.join(", ") };
+    let network = match process.network {
+        Network::Host => "the host's",
+        Network::None => "none",
+    };
+    format!(
+        "user {uid}:{gid}, groups {groups:?}, directory {}, {} variables, network {network}, mounts: {mounts}",
+        process.directory.display(),
+        process.environment.0.len(),
+    )
+}
+
+/// Says that the kernel has killed for memory since it had killed so many.
+fn out_of_memory(groups: &Groups, before: Option<u64>) -> Option<String> {
+    groups.killed_for_memory().zip(before).filter(|(now, before)| now > before)?;
+    let limit = match groups.memory_limit() {
+        Some(limit) => format!("the limit of {} MiB", limit >> 20),
+        None => "all memory of the node".to_owned(),
+    };
+    Some(format!(
+        "killed by the kernel: {limit} was used up; give the container more with `resources: {{limits: {{memory: …}}}}`, or \
+         let the command use less"
+    ))
+}
+
+/// How little is left of a disk that is full.
+const NEARLY_NOTHING: u64 = 1 << 20;
+
+/// Says that the disk is full that a command has written to.
+fn full(tree: &Tree) -> Option<String> {
+    let free = tree.free_space().filter(|free| *free < NEARLY_NOTHING)?;
+    Some(format!(
+        "the disk of RUN's files, {}, is full ({free} bytes are left): give --state-dir a larger one, or the pod more \
+         ephemeral storage",
+        tree.path().display()
+    ))
 }
 
 /// Sets a variable; one that exists keeps its place.

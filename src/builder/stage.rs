@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::image::{Image, Inventory, Layer};
@@ -80,6 +80,8 @@ pub(super) struct Progress {
     pub(super) copied: Vec<Copied>,
     /// How many steps are done.
     done: usize,
+    /// How long the step that is being done has waited for the files of the base.
+    pub(super) base_took: Duration,
     steps: Vec<StepDone>,
 }
 
@@ -137,7 +139,7 @@ fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
 
 impl Finished {
     fn new(progress: Progress) -> Self {
-        let Progress { id: _, image, files, live, cached, copied, done: _, steps } = progress;
+        let Progress { id: _, image, files, live, cached, copied, done: _, base_took: _, steps } = progress;
         let (files, live) = (Mutex::new(files.map(Arc::new)), Mutex::new(live.map(Arc::new)));
         Self { image, cached, copied, steps, files, live }
     }
@@ -223,6 +225,21 @@ impl Shared<'_> {
         self.plan.stages[progress.id.0].step_id(progress.done)
     }
 
+    /// Says what a stage is based on: an image with the digest that its name has now.
+    fn base_text(&self, base: &StageBase) -> String {
+        match base {
+            StageBase::Scratch => "scratch".to_owned(),
+            StageBase::Image(key) => {
+                let pinned = self.bases.get(key).and_then(|base| base.pinned.digest.as_ref());
+                match pinned.filter(|_| key.reference.digest.is_none()) {
+                    Some(digest) => format!("{}@{digest}", key.reference),
+                    None => key.reference.to_string(),
+                }
+            }
+            StageBase::Stage(id) => self.plan.stages[id.0].name.clone(),
+        }
+    }
+
     /// Tells whether a RUN will see the files that a stage has now, or that its current step makes.
     pub(super) fn is_seen_by_run(&self, progress: &Progress) -> bool {
         self.seen_by_runs[progress.id.0].is_some_and(|steps| progress.done < steps)
@@ -259,7 +276,7 @@ impl Shared<'_> {
 
     fn build_steps(&self, id: StageId) -> Result<Finished, Error> {
         let stage = &self.plan.stages[id.0];
-        let base = base_text(&stage.base, self.plan);
+        let base = self.base_text(&stage.base);
         self.services.reporter.report(Event::StageStarted { stage: &stage.name, base: &base });
         let mut progress = self.begin(id, stage).map_err(|error| error.at(stage.span, None))?;
         self.upload(id, &progress.image.layers.clone());
@@ -313,7 +330,7 @@ impl Shared<'_> {
             StageBase::Stage(base) => self.finished(*base).copied.clone(),
             StageBase::Scratch | StageBase::Image(_) => Vec::new(),
         };
-        Ok(Progress { id, image, files, live, cached, copied, done: 0, steps: Vec::new() })
+        Ok(Progress { id, image, files, live, cached, copied, done: 0, base_took: Duration::ZERO, steps: Vec::new() })
     }
 
     fn build_step(&self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(), Error> {
@@ -342,7 +359,8 @@ impl Shared<'_> {
             progress.copied.push(Copied { layer, stage: progress.id, step: progress.done });
         }
         progress.done += 1;
-        let elapsed = start.elapsed();
+        // What the base took to come here is told by itself: the same step may be the second tomorrow.
+        let elapsed = start.elapsed().saturating_sub(std::mem::take(&mut progress.base_took));
         self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });
         let (line, text) = (step.span.first_line, step.text.clone());
         progress.steps.push(StepDone { step: id.clone(), line, text, result, miss, elapsed });
@@ -451,18 +469,11 @@ impl Shared<'_> {
             progress.live = Some(self.unpack(progress)?);
         }
         if progress.files.is_none() {
-            let layers = &progress.image.layers;
+            let (layers, start) = (&progress.image.layers, Instant::now());
             progress.files = Some(self.services.timed(Phase::Index, |services| layers::inventory(services, layers))?);
+            progress.base_took += start.elapsed();
         }
         Ok(progress.files.get_or_insert_with(Inventory::new))
-    }
-}
-
-fn base_text(base: &StageBase, plan: &BuildPlan) -> String {
-    match base {
-        StageBase::Scratch => "scratch".to_owned(),
-        StageBase::Image(key) => key.reference.to_string(),
-        StageBase::Stage(id) => plan.stages[id.0].name.clone(),
     }
 }
 

@@ -133,6 +133,21 @@ pub struct Parts {
     parts: Vec<Part>,
 }
 
+impl std::fmt::Display for Parts {
+    /// Names the parts, each with the beginning of its digest: what differs between two builds shows.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, part) in self.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", part.name)?;
+            // A digest of what an instruction says could tell a build argument to whoever tries some.
+            if !part.is_said {
+                write!(f, " {}", &part.digest.hex()[..12])?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Parts {
     /// Starts a list for one kind of result.
     pub fn new(kind: &'static str) -> Self {

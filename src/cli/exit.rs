@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use serde_json::json;
 
 use crate::causes;
-use crate::http::redact_within;
+use crate::http::{is_of_client, redact_within};
 use crate::output::{self, FailureFacts};
 use crate::place::Places;
 use crate::progress::StepId;
@@ -158,10 +158,16 @@ impl Failure {
     pub fn from_error(kind: Kind, error: &dyn Error) -> Self {
         let mut failure = Self::new(kind, error.to_string());
         for cause in causes::behind(error) {
+            // What the HTTP client's layers say in between tells nobody anything.
+            let is_of_client = is_of_client(cause);
+            let cause = if is_of_client { causes::of(cause).last().unwrap_or(cause) } else { cause };
             let text = redact_within(&cause.to_string());
             // A wrapper that only repeats what it wraps tells nothing.
             if failure.causes.last().unwrap_or(&failure.message) != &text {
                 failure.causes.push(text);
+            }
+            if is_of_client {
+                break;
             }
         }
         failure

@@ -1,6 +1,7 @@
 //! From the errors of a build to what a user is told: kind, exit code, place, causes, hints.
 
 use std::io::ErrorKind;
+use std::path::Component;
 
 use super::exit::{Failure, Kind, Place};
 use crate::builder::{CopyError, Error, Failed};
@@ -22,9 +23,10 @@ impl From<Failed> for Failure {
         let mut failure = describe(error);
         if is_full(error) {
             failure = Failure { kind: Kind::Disk, exit_code: Kind::Disk.exit_code(), ..failure };
-            failure = failure.hint(
-                "no space is left on the device: give --state-dir a larger one, or the output, if that is what is full",
-            );
+            failure = failure.hint(full(error));
+        }
+        if let Some(advice) = advice(error) {
+            failure = failure.hint(advice);
         }
         failure = with_hint(failure, place.and_then(|place| place.hint.as_ref()));
         let span = place.map(|place| place.span).or_else(|| own_span(error));
@@ -44,6 +46,50 @@ fn is_full(error: &Error) -> bool {
     let is_full = |io: &std::io::Error| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     causes::of(error).any(|cause| cause.downcast_ref().is_some_and(is_full))
 }
+
+/// Says whose disk is full.
+fn full(error: &Error) -> String {
+    match error {
+        Error::Output(output::Error::Write { path, .. }) => {
+            format!("the disk of the output {} is full: make room there, or write it elsewhere", path.display())
+        }
+        Error::Output(output::Error::Files { .. } | output::Error::Rootfs(_)) => {
+            "the disk of an output is full: make room there, or write it elsewhere".to_owned()
+        }
+        _ => {
+            "the disk of the executor's own files is full, where layers and root file systems are: give --state-dir a \
+              larger one, or the pod more ephemeral storage"
+                .to_owned()
+        }
+    }
+}
+
+/// Says what to do about what has happened, whoever has met it.
+fn advice(error: &Error) -> Option<String> {
+    let is_too_many = |error: &registry::Error| matches!(error, registry::Error::Status { status, .. } if status.as_u16() == TOO_MANY_REQUESTS);
+    let of_output = match error {
+        Error::Output(output::Error::Registry(error)) => Some(error),
+        _ => None,
+    };
+    let mut of_registry = of_output.into_iter().chain(causes::of(error).filter_map(|cause| cause.downcast_ref()));
+    if of_registry.any(is_too_many) {
+        let advice = "the registry limits how much is asked of it: log in (anonymous users get least), pull through a \
+                      mirror (--registry-mirror, --registry-map), or bring the bases once with `yadokari warmer`";
+        return Some(advice.to_owned());
+    }
+    let Error::Context(error) = error else { return None };
+    let advice = match error {
+        context::Error::NoContext { .. } => "--context names it; without the flag it is /workspace/",
+        context::Error::DockerfileIsDirectory { .. } => {
+            "--dockerfile names a file; as a context, the directory is --context"
+        }
+        context::Error::NoDockerfile { .. } => "--dockerfile names it; without the flag it is Dockerfile",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+const TOO_MANY_REQUESTS: u16 = 429;
 
 fn shown(span: Span, error: &Error, dockerfile: &context::Dockerfile) -> Place {
     let text = String::from_utf8_lossy(&dockerfile.text);
@@ -92,8 +138,14 @@ fn describe(error: &Error) -> Failure {
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
         Error::Copy(error) => {
-            let near = if let CopyError::Misspelt { near, .. } = error { Some(near) } else { None };
-            let hint = near.map(|near| format!("did you mean {}?", near.display()));
+            let hint = match error {
+                CopyError::Misspelt { near, .. } => Some(format!("did you mean {}?", near.display())),
+                CopyError::NotFound { path } if path.components().any(|part| part == Component::ParentDir) => Some(
+                    "paths stay in the source: its top has nothing above it. Take a directory further up as --context"
+                        .to_owned(),
+                ),
+                _ => None,
+            };
             with_hint(of_kind(copy_kind(error)), hint.as_ref())
         }
         Error::Layer { source, .. } => of_kind(fetch_kind(source)),

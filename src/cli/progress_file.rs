@@ -77,7 +77,7 @@ mod tests {
         let seen = || std::fs::read_to_string(&path).expect("is written");
         let step = StepId { stage: "0".into(), number: 1, total: 2 };
         let finished = || Event::StepFinished { step: &step, result: &StepResult::NoLayer, elapsed: Duration::ZERO };
-        progress.report(Event::Planned { steps: 2, plan: &"" });
+        progress.report(Event::Planned { steps: 2, skipped: 0, plan: &"" });
         assert_eq!(seen(), "0/3");
         progress.report(finished());
         assert_eq!(seen(), "1/3");
@@ -90,6 +90,10 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_is_no_matter() {
-        ProgressFile::new(Path::new("/proc/none"), Arc::new(Silent)).report(Event::Planned { steps: 2, plan: &"" });
+        ProgressFile::new(Path::new("/proc/none"), Arc::new(Silent)).report(Event::Planned {
+            steps: 2,
+            skipped: 0,
+            plan: &"",
+        });
     }
 }

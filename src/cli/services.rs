@@ -114,6 +114,9 @@ pub fn open(
     let opened = isolation::open(&options, ground);
     let (isolation, chosen) = opened.map_err(|error| Failure::from_error(isolation_kind(&error), &error))?;
     chosen.tell(&*reporter);
+    let text =
+        format!("asked for {:?}, and {} was opened ({:?})", request.isolation, chosen.name, isolation.abilities());
+    reporter.report(Event::Decided { about: "isolation", text: &text });
     assemble(resolved, (isolation, chosen.fidelity), runtime, reporter, cancel)
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::exit::{Failure, Kind};
+use super::report::rough;
 use crate::isolation::{Cancel, Sender};
 use crate::sys::signal::Received;
 use crate::sys::{self, signal};
@@ -36,7 +37,7 @@ pub struct Signals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Signal(Signal, Sender),
-    Timeout,
+    Timeout(Duration),
 }
 
 impl End {
@@ -45,7 +46,7 @@ impl End {
             Self::Signal(_, Sender::Run) => Kind::Run,
             Self::Signal(Signal::SIGINT, _) => Kind::Interrupted,
             Self::Signal(..) => Kind::Terminated,
-            Self::Timeout => Kind::Timeout,
+            Self::Timeout(_) => Kind::Timeout,
         }
     }
 }
@@ -115,7 +116,7 @@ impl Signals {
         std::thread::spawn(move || {
             std::thread::sleep(timeout);
             // A signal that came before keeps its exit code.
-            let _ended_already = signals.begin(End::Timeout);
+            let _ended_already = signals.begin(End::Timeout(timeout));
             cancel.cancel();
         });
     }
@@ -130,7 +131,10 @@ impl Signals {
                 (Kind::Run, format!("RUN sent {signal} to the executor, and that ended the build"))
             }
             End::Signal(signal, _) => (end.kind(), format!("{signal} interrupted the build")),
-            End::Timeout => (Kind::Timeout, "the time that --timeout gives the build is over".to_owned()),
+            End::Timeout(limit) => {
+                let message = format!("the build has taken longer than the {} of --timeout", rough(limit));
+                (Kind::Timeout, message)
+            }
         };
         // Where it was is worth knowing; why that failed is not.
         let told = Failure { place: failure.place, ..Failure::new(kind, message) };
@@ -144,7 +148,7 @@ impl Signals {
             End::Signal(signal, Sender::Gone(process)) => told.hint(format!(
                 "{signal} came from process {process} of this container, which has ended: one of RUN's, perhaps"
             )),
-            End::Signal(_, Sender::Above) | End::Timeout => told,
+            End::Signal(_, Sender::Above) | End::Timeout(_) => told,
         }
     }
 }
@@ -161,11 +165,11 @@ mod tests {
             (End::Signal(Signal::SIGHUP, Sender::Other(7)), Kind::Terminated, 143),
             (End::Signal(Signal::SIGINT, Sender::Gone(7)), Kind::Interrupted, 130),
             (End::Signal(Signal::SIGHUP, Sender::Run), Kind::Run, 129),
-            (End::Timeout, Kind::Timeout, 124),
+            (End::Timeout(Duration::from_secs(90)), Kind::Timeout, 124),
         ] {
             let signals = Signals::default();
             assert_eq!(signals.explain(failure()), failure());
-            assert!(signals.begin(end) && !signals.begin(End::Timeout));
+            assert!(signals.begin(end) && !signals.begin(End::Timeout(Duration::ZERO)));
             let told = signals.explain(failure());
             assert_eq!((told.kind, told.exit_code), (kind, code), "{end:?}");
         }

@@ -81,6 +81,9 @@ pub(super) fn read(
         let beside = Beside::File { path: path.clone(), directory, is_whole: scope.is_whole };
         return Ok((Dockerfile { name: name.of(given), text }, beside));
     }
+    if let Some(path) = [absolute, &in_context].into_iter().find(|path| path.is_dir()) {
+        return Err(Error::DockerfileIsDirectory { path: path.clone() });
+    }
     Err(Error::NoDockerfile { given: given.clone(), context: files.tree.path().to_owned() })
 }
 

@@ -61,6 +61,12 @@ pub enum Error {
         /// The sub path.
         path: PathBuf,
     },
+    /// What is named as Dockerfile is a directory.
+    #[error("the Dockerfile {} is a directory", path.display())]
+    DockerfileIsDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There is no Dockerfile.
     #[error("there is no Dockerfile {}: neither in the working directory nor in the build context {}", given.display(), context.display())]
     NoDockerfile {
@@ -68,6 +74,12 @@ pub enum Error {
         given: PathBuf,
         /// The context's directory.
         context: PathBuf,
+    },
+    /// The context is not there.
+    #[error("there is no build context {}", path.display())]
+    NoContext {
+        /// Where it was to be.
+        path: PathBuf,
     },
     /// A Dockerfile or ignore file is a link that leads elsewhere.
     #[error("{} leads out of the build context, or of the directory that --dockerfile names", path.display())]
@@ -224,6 +236,8 @@ impl Error {
             | Self::LeadsOut { .. }
             | Self::NotADirectory { .. }
             | Self::NoSubPath { .. }
+            | Self::NoContext { .. }
+            | Self::DockerfileIsDirectory { .. }
             | Self::NoDockerfile { .. }
             | Self::TooLarge { .. }
             | Self::Ignore { .. }

@@ -97,12 +97,13 @@ pub(super) fn tried(login: Option<&Login>) -> String {
 
 /// Makes requests for a URL.
 fn get(url: Url, login: Option<&Login>) -> MakeCall {
-    let authorization = login.map(|login| login.secret.header());
+    let authorization = login.map(|login| (login.secret.header(), login.source.clone()));
     Arc::new(move |range| {
         let (url, authorization) = (url.clone(), authorization.clone());
         Box::pin(async move {
             let mut call = Call::new(Method::GET, url);
-            if let Some(text) = authorization {
+            if let Some((text, source)) = authorization {
+                call.credential = Some(source);
                 let mut value = HeaderValue::from_str(&text)?;
                 value.set_sensitive(true);
                 call = call.header(AUTHORIZATION, value);

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
@@ -17,7 +18,7 @@ use crate::http::download::{self, Download, MakeCall};
 use crate::http::parse_date;
 use crate::image::Timestamp;
 use crate::oci::{Digest, Hasher};
-use crate::progress::{Activity, Phase};
+use crate::progress::{Activity, Event, Phase};
 use crate::registry::read_blocking;
 
 /// How often a whole archive is fetched where it cannot be continued.
@@ -48,7 +49,7 @@ pub(super) struct Saved {
 
 /// Downloads and unpacks an archive into `directory`.
 pub(super) fn fetch(archive: &Archive, directory: &Path, limit: u64, means: &Means<'_>) -> Result<Writer, Error> {
-    again(|| {
+    again(means, || {
         let mut writer = Writer::create(directory, limit)?;
         unpack(archive, &mut writer, means)?;
         Ok(writer)
@@ -57,7 +58,7 @@ pub(super) fn fetch(archive: &Archive, directory: &Path, limit: u64, means: &Mea
 
 /// Downloads something as it is into the new file `path`.
 pub(super) fn save(archive: &Archive, path: &Path, limit: u64, means: &Means<'_>) -> Result<Saved, Error> {
-    again(|| {
+    again(means, || {
         let failed = |source| Error::State { doing: "write", path: path.to_owned(), source };
         let mut file = File::create(path).map_err(failed)?;
         let mut body = archive.remote.open(means)?;
@@ -74,12 +75,17 @@ pub(super) fn save(archive: &Archive, path: &Path, limit: u64, means: &Means<'_>
 }
 
 /// Fetches something whole, and again where it cannot be continued.
-fn again<T>(mut fetch: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+fn again<T>(means: &Means<'_>, mut fetch: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut attempt = 1;
     loop {
         match fetch() {
             // The stream has tried again by itself, unless the server could not continue it.
-            Err(Error::Download { source, .. }) if attempt < WHOLE_ATTEMPTS && source.is_broken_off() => attempt += 1,
+            Err(Error::Download { source, what, .. }) if attempt < WHOLE_ATTEMPTS && source.is_broken_off() => {
+                attempt += 1;
+                let why = format!("{what} broke off and cannot be continued");
+                let (wait, attempts) = (Duration::ZERO, WHOLE_ATTEMPTS);
+                means.reporter.report(Event::Retry { why: &why, wait, attempt, attempts });
+            }
             result => return result,
         }
     }

@@ -44,6 +44,9 @@ pub(super) struct Clients {
     trusted: OnceLock<Trusted>,
     hosts: BTreeMap<String, HostTls>,
     proxies: Vec<Proxy>,
+    /// The same as text by the scheme of the URL, and what is reached without them; for messages.
+    ways: Vec<(&'static str, String)>,
+    exceptions: String,
     proxy_has_tls: bool,
     resolver: Resolver,
     /// The names of proxies: where they are is the user's word.
@@ -85,6 +88,11 @@ impl Clients {
             trusted: OnceLock::new(),
             hosts,
             proxies: proxies(&options.proxies)?,
+            ways: [("http", &options.proxies.http), ("https", &options.proxies.https)]
+                .into_iter()
+                .filter_map(|(scheme, url)| Some((scheme, url.clone().filter(|url| !url.is_empty())?)))
+                .collect(),
+            exceptions: options.proxies.exceptions.clone().unwrap_or_default(),
             proxy_has_tls: options.proxies.http.iter().any(|url| url.starts_with("https:")),
             resolver: Resolver::new(&options.resolv_conf, &options.hosts_file),
             chosen: Arc::new(names(&options.proxies)),
@@ -119,6 +127,18 @@ impl Clients {
             }
         }
         Err(failed(last))
+    }
+
+    /// Returns the proxy that is asked for a URL, redacted; none where its server is asked itself.
+    pub(super) fn proxy_of(&self, url: &Url) -> Option<String> {
+        let (_, proxy) = self.ways.iter().find(|(scheme, _)| *scheme == url.scheme())?;
+        let host = url.host_str()?.trim_matches(['[', ']']);
+        let is_direct = |exception: &str| {
+            let exception = exception.trim().trim_start_matches("*.").trim_start_matches('.');
+            exception == "*" || exception == host || host.ends_with(&format!(".{exception}"))
+        };
+        let is_direct = self.exceptions.split(',').filter(|part| !part.trim().is_empty()).any(is_direct);
+        (!is_direct && !super::is_loopback(url)).then(|| super::redact_text(proxy))
     }
 
     fn within(&self, reach: Reach) -> Within {

@@ -16,7 +16,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::task::JoinHandle;
 
 use super::{
-    Agent, Attempt, Attempts, Call, Error as HttpError, Meaning, Response, Retry, StatusCode, redact, retry_after,
+    Agent, Attempt, Attempts, Call, Error as HttpError, Meaning, Response, Retry, StatusCode, Turn, redact, retry_after,
 };
 
 /// How many pieces are fetched at the same time, each over a connection of its own.
@@ -217,7 +217,7 @@ impl Source {
     async fn ask(&self, range: Option<ByteRange>, retry: Retry) -> Result<Response, Error> {
         let mut attempts = self.agent.attempts(retry);
         loop {
-            let attempt = match self.ask_once(range, attempts.limit()).await {
+            let attempt = match self.ask_once(range, attempts.turn()).await {
                 Err((error, asked)) if error.is_transient() => {
                     Attempt::Passing { why: error.in_short(), value: Err(error), asked }
                 }
@@ -229,19 +229,15 @@ impl Source {
         }
     }
 
-    async fn ask_once(
-        &self,
-        range: Option<ByteRange>,
-        limit: Option<Duration>,
-    ) -> Result<Response, (Error, Option<Duration>)> {
+    async fn ask_once(&self, range: Option<ByteRange>, turn: Turn) -> Result<Response, (Error, Option<Duration>)> {
         let call = (self.make)(range).await.map_err(|source| (Error::Make { source }, None))?;
-        let response = self.agent.send_within(&call, limit).await.map_err(|error| (error.into(), None))?;
+        let response = self.agent.send_in(&call, turn).await.map_err(|error| (error.into(), None))?;
         if matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Ok(response);
         }
         let (status, url, asked) = (response.status(), redact(&call.url), retry_after(response.headers()));
         let text = String::from_utf8_lossy(&response.beginning(REFUSAL).await).trim().to_owned();
-        Err((Error::Status { url, status, text: printable(&text) }, asked))
+        Err((Error::Status { url, status, text: printable(&words(&text)) }, asked))
     }
 }
 
@@ -419,6 +415,21 @@ fn version(response: &Response) -> Version {
     Version { size, validator }
 }
 
+/// Returns what a refusal says: of the documents of object stores (`<Error><Code>…`) code and message, of pages nothing.
+fn words(text: &str) -> String {
+    if !text.starts_with('<') && !text.starts_with('\u{feff}') {
+        return text.to_owned();
+    }
+    let between = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        let (inner, _) = rest.split_once(&format!("</{name}>"))?;
+        let plain = inner.replace("&quot;", "\"").replace("&apos;", "'").replace("&lt;", "<").replace("&gt;", ">");
+        Some(plain.replace("&amp;", "&").trim().to_owned())
+    };
+    let parts = [between("Code"), between("Message")];
+    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+}
+
 fn printable(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     super::redact::hide_queries(&line)
@@ -503,6 +514,20 @@ mod tests {
         .await;
         assert!(fetched(&server).await.expect("whole") == expected);
         assert_eq!(server.seen().len(), 2);
+    }
+
+    #[test]
+    fn the_words_of_an_object_store_are_shown_without_their_markup() {
+        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>NoSuchKey</Code><Message>No &quot;x&quot; &amp; y</Message>\
+                  <Resource>/b/x</Resource><RequestId>1</RequestId></Error>";
+        for (text, shown) in [
+            (s3, "NoSuchKey: No \"x\" & y"),
+            ("<html><body>502</body></html>", ""),
+            ("no such thing", "no such thing"),
+            ("<Error><Message>alone</Message></Error>", "alone"),
+        ] {
+            assert_eq!(words(text), shown);
+        }
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ pub enum Error {
         url: String,
     },
     /// The connection could not be made, or broke.
-    #[error("{method} {url}: no answer")]
+    #[error("{method} {url}: no answer{}", by(proxy.as_deref()))]
     Exchange {
         /// The request's method.
         method: reqwest::Method,
@@ -54,6 +54,8 @@ pub enum Error {
         url: String,
         /// Whether the server wanted a certificate of ours meanwhile, and got none.
         wanted: bool,
+        /// The proxy that was asked in its stead, redacted.
+        proxy: Option<String>,
         /// Why.
         #[source]
         source: reqwest::Error,
@@ -154,13 +156,17 @@ pub enum TlsProblem {
 
 impl Error {
     /// Makes the error of an exchange that the client gave up.
-    pub(super) fn exchange(method: &reqwest::Method, url: &reqwest::Url, wanted: bool, source: reqwest::Error) -> Self {
+    pub(super) fn exchange(
+        (method, url): (&reqwest::Method, &reqwest::Url),
+        (wanted, proxy): (bool, Option<String>),
+        source: reqwest::Error,
+    ) -> Self {
         let url = redact(url);
         let lookup = causes::of(&source).find_map(|cause| cause.downcast_ref::<LookupError>());
         if let Some(LookupError::OutOfReach { host, address }) = lookup {
             return Self::Address { url, address: format!("{address} ({host})") };
         }
-        Self::Exchange { method: method.clone(), url, wanted, source: source.without_url() }
+        Self::Exchange { method: method.clone(), url, wanted, proxy, source: source.without_url() }
     }
 
     /// Tells whether the same request may succeed later.
@@ -221,6 +227,16 @@ impl Error {
         });
         told.or(wanted.then_some(TlsProblem::WantsOurs))
     }
+}
+
+/// Names the proxy that was asked.
+fn by(proxy: Option<&str>) -> String {
+    proxy.map(|proxy| format!(" by way of the proxy {proxy}")).unwrap_or_default()
+}
+
+/// Tells whether an error is the HTTP client's own, whose causes are its layers.
+pub fn is_of_client(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<reqwest::Error>()
 }
 
 /// Writes seconds without more digits than anybody reads.

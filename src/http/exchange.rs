@@ -13,7 +13,9 @@ use reqwest::{Method, Url};
 use super::client::Clients;
 use super::redirect::Hop;
 use super::silence::Silence;
-use super::{Call, Error, Response, Timeouts, redact};
+use super::{Call, Error, Response, Timeouts, redact, redact_within};
+use crate::causes;
+use crate::progress::{Event, Exchange};
 
 const MOST_REDIRECTS: usize = 10;
 /// How many bytes of an upload give its answer a second more: the registry may hash or move them once it has all.
@@ -23,7 +25,7 @@ const COMMITTED_A_SECOND: u64 = 16 << 20;
 pub(super) async fn send(
     clients: &Clients,
     call: &Call,
-    timeouts: &Timeouts,
+    (timeouts, attempt): (&Timeouts, u32),
     silence: &Silence,
 ) -> Result<Response, Error> {
     let mut hop = Hop::first(call, clients.allows_link_local)?;
@@ -38,12 +40,15 @@ pub(super) async fn send(
             }
         }
         let after = if reads(call) { timeouts.idle } else { timeouts.commit };
-        let exchange = exchange(clients, call, &hop.url, request);
+        let exchange = exchange(clients, (call, &hop.url, attempt), request, silence);
         let what = format!("an answer to {}", call.method);
+        let begun = Instant::now();
         let response = match silence.bound(&what, &hop.url, after, exchange).await {
             Some(result) => result?,
             None => {
                 let url = format!("{} {}", call.method, redact(&hop.url));
+                let told = Told { call, url: &hop.url, attempt, begun };
+                told.tell(silence, Err("no answer"));
                 return Err(Error::Timeout { url, what: "no answer", after });
             }
         };
@@ -62,7 +67,7 @@ pub(super) async fn send_stream<S>(
     clients: &Clients,
     call: &Call,
     (length, body): (u64, S),
-    timeouts: Timeouts,
+    (timeouts, attempt): (Timeouts, u32),
     silence: &Silence,
 ) -> Result<Response, Error>
 where
@@ -79,7 +84,7 @@ where
     let more = Duration::from_secs(length / COMMITTED_A_SECOND);
     let timeouts = Timeouts { commit: timeouts.commit + more, ..timeouts };
     tokio::select! {
-        answer = exchange(clients, call, &call.url, request) => {
+        answer = exchange(clients, (call, &call.url, attempt), request, silence) => {
             Ok(Response::new(answer?, timeouts.idle, silence.clone()))
         }
         error = activity.stalled(&call.url, timeouts, silence) => Err(error),
@@ -93,13 +98,64 @@ fn reads(call: &Call) -> bool {
 
 async fn exchange(
     clients: &Clients,
-    call: &Call,
-    url: &Url,
+    (call, url, attempt): (&Call, &Url, u32),
     request: reqwest::RequestBuilder,
+    silence: &Silence,
 ) -> Result<reqwest::Response, Error> {
-    let before = clients.wanted.count();
+    let (before, begun) = (clients.wanted.count(), Instant::now());
     let answer = request.send().await;
-    answer.map_err(|source| Error::exchange(&call.method, url, clients.wanted.count() > before, source))
+    let answer = answer.map_err(|source| {
+        let wanted = clients.wanted.count() > before;
+        Error::exchange((&call.method, url), (wanted, clients.proxy_of(url)), source)
+    });
+    let told = Told { call, url, attempt, begun };
+    match &answer {
+        Ok(response) => told.tell(silence, Ok(response)),
+        Err(error) => told.tell(silence, Err(&causes::of(error).last().map(ToString::to_string).unwrap_or_default())),
+    }
+    answer
+}
+
+/// The headers of an answer that say what happened; none of them holds a secret, but for what is in a URL.
+const TELLING: [&str; 9] = [
+    "content-type",
+    "content-length",
+    "content-range",
+    "docker-content-digest",
+    "location",
+    "range",
+    "retry-after",
+    "server",
+    "www-authenticate",
+];
+
+/// An exchange for those who look at them.
+struct Told<'a> {
+    call: &'a Call,
+    url: &'a Url,
+    attempt: u32,
+    begun: Instant,
+}
+
+impl Told<'_> {
+    fn tell(&self, silence: &Silence, answer: Result<&reqwest::Response, &str>) {
+        let headers: Vec<(&'static str, String)> = match answer {
+            Ok(response) => TELLING
+                .iter()
+                .filter_map(|name| Some((*name, redact_within(response.headers().get(*name)?.to_str().ok()?))))
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        silence.0.report(Event::Exchange(&Exchange {
+            method: self.call.method.as_str(),
+            url: &redact(self.url),
+            answer: answer.map(|response| response.status().as_u16()),
+            headers: &headers,
+            elapsed: self.begun.elapsed(),
+            attempt: self.attempt,
+            credential: self.call.credential.as_deref(),
+        }));
+    }
 }
 
 /// When an upload last moved.

@@ -40,13 +40,13 @@ pub use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, He
 pub use reqwest::{Method, StatusCode, Url};
 
 pub use date::parse_date;
-pub use error::{Error, Meaning, TlsProblem};
+pub use error::{Error, Meaning, TlsProblem, is_of_client};
 pub use mention::redact_within;
 pub use percent::decoded;
 pub use reach::is_loopback;
 pub use redact::{redact, redact_text};
 pub use response::Response;
-pub use retry::{Attempt, Attempts, Retry, is_transient_status, retry_after};
+pub use retry::{Attempt, Attempts, Retry, Turn, is_transient_status, retry_after};
 
 use crate::progress::{Reporter, Silent};
 
@@ -177,6 +177,8 @@ pub struct Call {
     pub skip_verify: bool,
     /// Who named the URL.
     pub named_by: NamedBy,
+    /// Where the credential in its headers is from, for those who look at exchanges.
+    pub credential: Option<String>,
 }
 
 /// Who named a URL: it decides to which addresses it may lead.
@@ -195,7 +197,7 @@ impl Call {
     /// Makes a request without headers and body.
     pub fn new(method: Method, url: Url) -> Self {
         let (headers, body, named_by) = (HeaderMap::new(), Bytes::new(), NamedBy::User);
-        Self { method, url, headers, body, on_behalf_of: None, skip_verify: false, named_by }
+        Self { method, url, headers, body, on_behalf_of: None, skip_verify: false, named_by, credential: None }
     }
 
     /// Says who named the URL.
@@ -258,15 +260,16 @@ impl Agent {
     /// # Errors
     /// [`Error`] when there is no answer.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        self.send_within(call, None).await
+        self.send_in(call, Turn::default()).await
     }
 
     /// Does the same in the time that is left for an attempt.
     ///
     /// # Errors
     /// As [`Agent::send`].
-    pub async fn send_within(&self, call: &Call, limit: Option<Duration>) -> Result<Response, Error> {
-        exchange::send(&self.clients, call, &self.patience.timeouts.at_most(limit), &self.silence).await
+    pub async fn send_in(&self, call: &Call, turn: Turn) -> Result<Response, Error> {
+        let timeouts = self.patience.timeouts.at_most(turn.limit);
+        exchange::send(&self.clients, call, (&timeouts, turn.attempt), &self.silence).await
     }
 
     /// Opens a connection for a protocol that is not HTTP; names are resolved as for HTTP, proxies are not asked.
@@ -292,7 +295,7 @@ impl Agent {
     pub async fn send_retrying_as(&self, call: &Call, retry: Retry) -> Result<Response, Error> {
         let mut attempts = self.attempts(retry);
         loop {
-            let result = self.send_within(call, attempts.limit()).await;
+            let result = self.send_in(call, attempts.turn()).await;
             if let Some(result) = attempts.settle(judged(call, result)).await {
                 return result;
             }
@@ -303,12 +306,12 @@ impl Agent {
     ///
     /// # Errors
     /// [`Error`] when there is no answer, the stream fails, or neither side moves for too long.
-    pub async fn send_stream<S>(&self, call: &Call, body: (u64, S), limit: Option<Duration>) -> Result<Response, Error>
+    pub async fn send_stream<S>(&self, call: &Call, body: (u64, S), turn: Turn) -> Result<Response, Error>
     where
         S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     {
-        let timeouts = self.patience.timeouts.at_most(limit);
-        exchange::send_stream(&self.clients, call, body, timeouts, &self.silence).await
+        let timeouts = self.patience.timeouts.at_most(turn.limit);
+        exchange::send_stream(&self.clients, call, body, (timeouts, turn.attempt), &self.silence).await
     }
 }
 

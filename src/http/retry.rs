@@ -73,6 +73,22 @@ pub enum Attempt<T> {
     },
 }
 
+/// One attempt of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// How long it may take; none where its own limits hold alone.
+    pub limit: Option<Duration>,
+    /// Its number, from 1.
+    pub attempt: u32,
+}
+
+impl Default for Turn {
+    /// The only attempt.
+    fn default() -> Self {
+        Self { limit: None, attempt: 1 }
+    }
+}
+
 /// One series of attempts at one thing.
 pub struct Attempts {
     retry: Retry,
@@ -116,8 +132,13 @@ impl Attempts {
         self.since = Instant::now();
     }
 
+    /// Returns which attempt comes next, and how long it may take.
+    pub fn turn(&self) -> Turn {
+        Turn { limit: self.limit(), attempt: self.failures + 1 }
+    }
+
     /// Returns how long the next attempt may take; none where its own limits hold alone.
-    pub fn limit(&self) -> Option<Duration> {
+    fn limit(&self) -> Option<Duration> {
         let end = self.since + self.retry.total;
         let end = match self.retry.until {
             Some(until) => until.min(end),

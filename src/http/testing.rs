@@ -261,10 +261,10 @@ mod tests {
         assert!(matches!(error, Error::Timeout { .. }) && error.is_transient(), "{error}");
         let call = Call::new(Method::PUT, Url::parse(&url).expect("url"));
         let endless = futures_util::stream::pending();
-        let error = agent.send_stream(&call, (10, endless), None).await.expect_err("silence");
+        let error = agent.send_stream(&call, (10, endless), Turn::default()).await.expect_err("silence");
         assert!(error.to_string().contains("no progress"), "{error}");
         let body = futures_util::stream::once(async { Ok(Bytes::from_static(b"0123456789")) });
-        let error = agent.send_stream(&call, (10, body), None).await.expect_err("silence");
+        let error = agent.send_stream(&call, (10, body), Turn::default()).await.expect_err("silence");
         assert!(error.to_string().contains("no answer"), "{error}");
     }
 

@@ -38,7 +38,7 @@ pub enum ErrorReason {
         path: String,
     },
     /// A base that is no image reference.
-    #[error("neither a stage nor an image is named `{name}`")]
+    #[error("neither a stage nor an image is named `{name}`: {}", source.reason)]
     Reference {
         /// The name, expanded.
         name: String,

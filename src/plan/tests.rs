@@ -199,7 +199,7 @@ fn what_is_not_done_yet_or_wrong_is_refused_with_its_line() {
         ("FROM scratch AS a\nCOPY --from=a a b\n", "2: stage `a` needs itself"),
         ("FROM scratch AS a\nCOPY --from=b a b\nFROM a AS b\n", "2: cannot take files from stage `b`"),
         ("ARG X\nFROM $X\n", "2: the base name `$X` is empty"),
-        ("FROM UPPER\n", "1: neither a stage nor an image is named `UPPER`"),
+        ("FROM UPPER\n", "1: neither a stage nor an image is named `UPPER`: its name must be in lower case"),
         ("FROM --platform=a/b/c/d x\n", "1: `--platform` of FROM is no platform"),
         ("FROM scratch\nSTOPSIGNAL NOPE\n", "2: `NOPE` is no signal"),
         ("FROM scratch\nEXPOSE 99999\n", "2: `99999` is no port"),

@@ -114,7 +114,8 @@ impl Authoriser {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn owner(&self) -> String {
+    /// Returns where the credential is from; empty where a token is asked for without one.
+    pub(super) fn owner(&self) -> String {
         self.found.credential.as_ref().map(|credential| credential.source.clone()).unwrap_or_default()
     }
 

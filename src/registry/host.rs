@@ -12,7 +12,7 @@ use super::error::{At, Error, detail, named};
 use super::mirrors::Place;
 use super::{Client, Options, Registry};
 use crate::http::{
-    self, AUTHORIZATION, Attempt, Call, HeaderValue, Method, NamedBy, Response, Retry, StatusCode, Url, redact,
+    self, AUTHORIZATION, Attempt, Call, HeaderValue, Method, NamedBy, Response, Retry, StatusCode, Turn, Url, redact,
 };
 use crate::oci::{DEFAULT_REGISTRY, Reference};
 use crate::progress::Event;
@@ -117,7 +117,7 @@ impl Client {
         };
         let mut attempts = self.0.agent.attempts(retry);
         loop {
-            let attempt = match self.ping_any(host, schemes, at, attempts.limit()).await {
+            let attempt = match self.ping_any(host, schemes, at, attempts.turn()).await {
                 Err((error, asked)) if error.kind() == super::ErrorKind::Transient => {
                     Attempt::Passing { why: error.in_short(), value: Err(error), asked }
                 }
@@ -135,12 +135,12 @@ impl Client {
         host: &Host,
         schemes: &[&str],
         at: &At,
-        limit: Option<Duration>,
+        turn: Turn,
     ) -> Result<Url, (Error, Option<Duration>)> {
         let mut best: Option<Error> = None;
         let mut asked = None;
         for scheme in schemes {
-            let error = match self.ping_once(host, scheme, at, limit).await {
+            let error = match self.ping_once(host, scheme, at, turn).await {
                 Ok(Ok(base)) => return Ok(base),
                 Ok(Err(response)) if response.status() == StatusCode::BAD_REQUEST => continue,
                 Ok(Err(response)) => {
@@ -163,18 +163,12 @@ impl Client {
         Err((best.unwrap_or_else(nothing), asked))
     }
 
-    async fn ping_once(
-        &self,
-        host: &Host,
-        scheme: &str,
-        at: &At,
-        limit: Option<Duration>,
-    ) -> Result<Result<Url, Response>, Error> {
+    async fn ping_once(&self, host: &Host, scheme: &str, at: &At, turn: Turn) -> Result<Result<Url, Response>, Error> {
         let address = if host.registry == DEFAULT_REGISTRY { "registry-1.docker.io" } else { &host.registry };
         let base = Url::parse(&format!("{scheme}://{address}/v2/"))
             .map_err(|e| Error::Protocol { at: at.clone(), reason: format!("`{address}` is not a host name: {e}") })?;
         let call = host.call(Method::GET, base.clone());
-        let sent = self.0.agent.send_within(&call, limit).await;
+        let sent = self.0.agent.send_in(&call, turn).await;
         let response = sent.map_err(|source| Error::Transport { at: at.clone(), source })?;
         let status = response.status();
         // Go's servers say so to plain http on their TLS port; proxies in front of a registry redirect instead.
@@ -291,6 +285,7 @@ impl Target {
             && let Some(header) = self.authoriser.header(self).await?
         {
             call.headers.insert(AUTHORIZATION, header);
+            call.credential = Some(self.authoriser.owner());
         }
         Ok(call)
     }

@@ -262,7 +262,7 @@ impl Sending<'_> {
         let broken = Arc::new(Mutex::new(None));
         self.moving.set(offset);
         let body = self.watched(body, broken.clone());
-        let result = self.target.client.0.agent.send_stream(&call, (length, body), self.attempts.limit()).await;
+        let result = self.target.client.0.agent.send_stream(&call, (length, body), self.attempts.turn()).await;
         if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Outcome::Refused(error));
         }

@@ -387,6 +387,8 @@ pub struct ValueFile {
 pub enum ResultValue {
     /// `sha256:…`.
     Digest,
+    /// The digest of the configuration, or of an index.
+    ImageId,
     /// The destination that is named, as it was given.
     Url,
     /// `registry/repository@sha256:…` of the destination that is named.

@@ -82,6 +82,12 @@ impl Tree {
         Ok(Self { root, path: self.path.join(relative(path)), resolver: self.resolver, beside })
     }
 
+    /// Returns how many bytes are left on the disk that it is on, for this user.
+    pub fn free_space(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(self.path()).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// Returns where the tree was opened.
     pub fn path(&self) -> &Path {
         &self.path

@@ -7,6 +7,7 @@
 
 #![expect(unsafe_code, reason = "the one room where system calls are made safe")]
 
+pub mod control_groups;
 mod error;
 #[cfg(feature = "git")]
 pub mod git;

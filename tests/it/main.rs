@@ -37,6 +37,7 @@ mod differential_cache;
 mod doctor;
 mod documents;
 mod errors;
+mod errors_table;
 mod exit_codes;
 mod faults;
 mod flags;

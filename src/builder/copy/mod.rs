@@ -10,6 +10,7 @@ mod archive;
 mod draft;
 mod error;
 mod filter;
+mod known;
 mod source;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use source::{SourceFile, base_name};
 
 pub(super) use draft::{Content, Draft, ImpliedDirectory, LayerPlan, Link, LinkedFile, Places};
 pub use error::Error;
+pub(super) use known::check_sources;
 pub(super) use source::Source;
 
 /// Mode of directories that are made because something goes into them.

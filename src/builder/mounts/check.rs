@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::dockerfile::suggest;
 use crate::isolation::{Abilities, Isolation, Mounting};
 use crate::plan::{BuildPlan, Mount, Mounted, RunStep, Step};
 use crate::progress::{Event, Reporter};
@@ -79,8 +80,19 @@ impl Check<'_> {
     fn mount(&self, mount: &Mount, step: &Step) -> Result<(), Error> {
         match &mount.what {
             Mounted::Secret { id, required: true, .. } if !self.services.secrets.contains_key(id) => {
-                let hint = format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE");
+                let hint = match self.near(id) {
+                    Some(near) => format!("--secret gives `{near}`; did you mean that?"),
+                    None => format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE"),
+                };
                 return Err(Error::NotGiven { what: format!("the secret `{id}`"), hint });
+            }
+            Mounted::Secret { id, .. } if !self.services.secrets.contains_key(id) => {
+                if let Some(near) = self.near(id) {
+                    let message =
+                        format!("the secret `{id}` is not given, and not there for RUN; --secret gives `{near}`");
+                    let (rule, line) = ("SecretNotGiven", Some(step.span.first_line));
+                    self.reporter.report(Event::Warning { rule, line, message: &message });
+                }
             }
             Mounted::Ssh { id, required: true, .. } if !self.services.agents.contains_key(id) => {
                 let hint = format!("give it with --ssh {id} or --ssh {id}=SOCKET, or --ssh {id}=KEY");
@@ -100,6 +112,11 @@ impl Check<'_> {
             | Mounted::Script(_) => {}
         }
         self.target(mount)
+    }
+
+    /// Returns the secret that is given under nearly this name.
+    fn near(&self, id: &str) -> Option<&str> {
+        suggest::nearest(id, self.services.secrets.keys().map(String::as_str))
     }
 
     /// Refuses a target that something of the container's is in the way of.

@@ -9,6 +9,7 @@ mod build;
 mod cache;
 mod commands;
 mod credentials;
+mod docker;
 mod doctor;
 mod export;
 mod image;
@@ -66,6 +67,7 @@ pub use warmer::{BaseArgs, WarmerArgs};
 
 use super::env;
 use super::exit::Failure;
+use docker::Translated;
 
 /// What kaniko's program is called that brings base images.
 const WARMER: &str = "warmer";
@@ -178,6 +180,8 @@ pub struct Args {
 /// one argument: spaces and quotes belong to it, empty lines do not count. Empty arguments, and flags whose value is
 /// empty, are as good as not given.
 ///
+/// `yadokari build [CONTEXT]` takes the words of `docker build` instead: `yadokari build --help` has them.
+///
 /// `--build-args`, `--labels` and `--platforms` begin a list: `--build-args A=1 B=2 --end-lists` is
 /// `--build-arg=A=1 --build-arg=B=2`. An element may be a JSON array of elements. Each is given once at most, and
 /// `--end-lists` ends them all.
@@ -243,8 +247,9 @@ pub fn read(mut words: Vec<OsString>) -> (Vec<OsString>, Result<Invocation, Fail
     if words.first().is_some_and(|program| Path::new(program).file_name() == Some(OsStr::new(WARMER))) {
         words.insert(1, WARMER.into());
     }
-    match words::expand(words.iter().cloned()) {
-        Ok(words) => (words.clone(), parse(words)),
+    match words::expand(words.iter().cloned()).and_then(docker::translated) {
+        Ok(Translated::Words(words)) => (words.clone(), parse(words)),
+        Ok(Translated::Help) => (words, Ok(Invocation::Print(docker::HELP.to_owned()))),
         Err(failure) => (words, Err(failure)),
     }
 }
@@ -305,11 +310,16 @@ pub fn manual(directory: &Path) -> std::io::Result<()> {
 
 /// Tells whether the words ask for JSON messages, for errors that leave no parsed flags to ask.
 pub fn asks_for_json(words: &[OsString]) -> bool {
-    let format = words.iter().enumerate().rev().find_map(|(index, word)| match word.to_str()? {
-        "--log-format" => words.get(index + 1)?.to_str(),
-        word => word.strip_prefix("--log-format="),
-    });
-    format.is_some_and(|format| format.eq_ignore_ascii_case("json"))
+    let value = |flag: &str| {
+        words.iter().enumerate().rev().find_map(|(index, word)| {
+            let word = word.to_str()?;
+            if word == flag { words.get(index + 1)?.to_str() } else { word.strip_prefix(flag)?.strip_prefix('=') }
+        })
+    };
+    let is_one_of = |value: Option<&str>, names: &[&str]| {
+        value.is_some_and(|value| names.iter().any(|name| value.eq_ignore_ascii_case(name)))
+    };
+    is_one_of(value("--log-format"), &["json"]) || is_one_of(value("--progress"), &["json", "rawjson"])
 }
 
 /// Returns clap's command, with kaniko's way to write booleans: `--flag`, `--flag=true`, `--flag=f` …

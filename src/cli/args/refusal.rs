@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-use super::kaniko;
+use super::{docker, kaniko};
 use crate::cli::exit::{Failure, Kind};
 
 /// Turns clap's error into ours.
@@ -21,8 +21,35 @@ pub(super) fn explain(error: &Error, words: &[OsString]) -> Failure {
             }
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => value(error, flag_of(&argument)),
+        ErrorKind::MissingRequiredArgument => missing(error),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => no_command(words),
         _ => usage(first_line(error)),
     }
+}
+
+/// Names what a command needs and was not given.
+fn missing(error: &Error) -> Failure {
+    let Some(ContextValue::Strings(names)) = error.get(ContextKind::InvalidArg) else {
+        return usage(first_line(error));
+    };
+    let what = names.join(" and ");
+    let failure = usage(format!("{what} {} missing", if names.len() == 1 { "is" } else { "are" }));
+    match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => {
+            let text = usage.to_string();
+            failure.hint(format!("write `{}`", text.trim_start_matches("Usage:").trim()))
+        }
+        _ => failure,
+    }
+}
+
+/// Names the commands that a command has where none of them was given.
+fn no_command(words: &[OsString]) -> Failure {
+    let command = super::command();
+    let given = words.iter().skip(1).filter_map(|word| word.to_str()).find_map(|word| command.find_subcommand(word));
+    let Some(given) = given else { return usage("a command is missing") };
+    let names: Vec<&str> = given.get_subcommands().map(|command| command.get_name()).collect();
+    usage(format!("`{}` needs a command", given.get_name())).hint(format!("it can be {}", names.join(", ")))
 }
 
 fn unknown(error: &Error, word: &str, words: &[OsString]) -> Failure {
@@ -35,6 +62,9 @@ fn unknown(error: &Error, word: &str, words: &[OsString]) -> Failure {
             .hint("leave it out, or stay with kaniko for this build until it is");
     }
     let failure = usage(format!("there is no flag {}", flag_of(word)));
+    if let Some(instead) = docker::instead(name) {
+        return failure.hint(instead);
+    }
     match context(error, ContextKind::SuggestedArg) {
         Some(suggestion) => failure.hint(format!("did you mean {}?", flag_of(&suggestion))),
         None => failure.hint("run `yadokari --help` for all flags"),

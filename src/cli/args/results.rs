@@ -19,6 +19,9 @@ pub struct ResultArgs {
     /// others of one value, may also be a URL (`https://…`), to which the value is sent by PUT.
     #[arg(long, visible_alias = "image-digest-file", value_name = "FILE", value_parser = values::path)]
     pub digest_file: Option<PathBuf>,
+    /// Write the image's id, the digest of its configuration, to this file; of several platforms their index's.
+    #[arg(long, alias = "iidfile", value_name = "FILE", value_parser = values::path)]
+    pub image_id_file: Option<PathBuf>,
     /// Write `registry/repository@sha256:…` to this file, one line for each destination.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub image_name_with_digest_file: Option<PathBuf>,

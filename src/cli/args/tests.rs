@@ -213,6 +213,7 @@ fn commands() {
 fn json_is_found_without_parsing() {
     let asks = |words: &[&str]| asks_for_json(&words.iter().map(OsString::from).collect::<Vec<_>>());
     assert!(asks(&["--log-format", "json", "--nonsense"]));
+    assert!(asks(&["--progress=rawjson"]) && !asks(&["--progress=plain"]));
     assert!(asks(&["--log-format=text", "--log-format=JSON"]));
     assert!(!asks(&["--log-format=json", "--log-format=text"]));
     assert!(!asks(&["--log-format"]));

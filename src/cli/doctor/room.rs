@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use serde::Serialize;
 
-use super::pod::trimmed;
 use crate::isolation;
+use crate::sys::control_groups::Groups;
 
 /// A file system that a build writes to or reads from.
 #[derive(Debug, Serialize)]
@@ -80,12 +80,11 @@ impl Memory {
     /// Looks.
     pub(super) fn look() -> Self {
         let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let groups = Groups::find(&own, Path::new("/sys/fs/cgroup"));
+        let groups = Groups::of_this_process();
         Self {
             machine: of_meminfo(&text, "MemTotal:"),
             available: of_meminfo(&text, "MemAvailable:"),
-            limit: groups.least("memory", &["memory.max", "memory.limit_in_bytes"]),
+            limit: groups.memory_limit(),
             used: groups.first("memory", &["memory.current", "memory.usage_in_bytes"]),
             processes: groups.least("pids", &["pids.max"]),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
@@ -97,57 +96,6 @@ impl Memory {
 fn of_meminfo(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-/// The control groups of this process. Source: cgroups(7).
-struct Groups {
-    root: PathBuf,
-    /// Of each hierarchy the controllers (none in version 2), and the group.
-    own: Vec<(String, PathBuf)>,
-    version: Option<u8>,
-}
-
-impl Groups {
-    fn find(own: &str, root: &Path) -> Self {
-        let hierarchy = |line: &str| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, group) = (fields.next()?, fields.next()?);
-            Some((controllers.to_owned(), PathBuf::from(group.trim_start_matches('/'))))
-        };
-        let version = match (root.join("cgroup.controllers").exists(), root.join("memory").is_dir()) {
-            (true, _) => Some(2),
-            (false, true) => Some(1),
-            (false, false) => None,
-        };
-        Self { root: root.to_owned(), own: own.lines().filter_map(hierarchy).collect(), version }
-    }
-
-    /// Returns the values of the first of these files that is there, in the group and those above it, the group's first.
-    fn values(&self, controller: &str, files: &[&str]) -> Vec<u64> {
-        let (base, wanted) = match self.version {
-            Some(1) => (self.root.join(controller), controller),
-            _ => (self.root.clone(), ""),
-        };
-        let is_wanted = |name: &str| name.split(',').any(|name| name == wanted);
-        let group = self.own.iter().find(|(names, _)| is_wanted(names)).map(|(_, group)| base.join(group));
-        // In a container the group's path may be that outside, which is not there; its files are at the root then.
-        let from = group.filter(|group| group.is_dir()).unwrap_or_else(|| base.clone());
-        let above = from.ancestors().take_while(|path| path.starts_with(&base));
-        let value = |path: &Path| {
-            let text = files.iter().find_map(|file| trimmed(&path.join(file).to_string_lossy()))?;
-            // Version 1 says with a number next to the largest one that there is no limit.
-            text.parse().ok().filter(|value| *value < u64::MAX >> 2)
-        };
-        above.filter_map(value).collect()
-    }
-
-    fn first(&self, controller: &str, files: &[&str]) -> Option<u64> {
-        self.values(controller, files).first().copied()
-    }
-
-    fn least(&self, controller: &str, files: &[&str]) -> Option<u64> {
-        self.values(controller, files).into_iter().min()
-    }
 }
 
 #[cfg(test)]

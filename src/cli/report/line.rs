@@ -8,7 +8,7 @@ use super::going::Row;
 use super::units;
 use crate::cli::args::Verbosity;
 use crate::oci::Digest;
-use crate::progress::{Delivery, Miss, StepId, StepResult, Stream};
+use crate::progress::{Activity, Delivery, Exchange, Miss, StepId, StepResult, Stream};
 
 /// The longest instruction that is shown in full, in characters.
 const LONGEST_INSTRUCTION: usize = 160;
@@ -88,11 +88,75 @@ pub(super) fn note(text: &str) -> Line {
 }
 
 pub(super) fn retry(why: &str, wait: Duration, (attempt, attempts): (u32, u32)) -> Line {
-    let text = format!("{why}; tried again in {}, attempt {attempt} of {attempts}", units::duration(wait));
+    let when = if wait.is_zero() { "at once".to_owned() } else { format!("in {}", units::duration(wait)) };
+    let text = format!("{why}; tried again {when}, attempt {attempt} of {attempts}");
     let facts = json!({
         "why": why, "wait_ms": units::milliseconds(wait), "attempt": attempt, "attempts": attempts,
     });
     Line::new(Verbosity::Info, "retry", text, facts)
+}
+
+/// Tells a request and its answer.
+pub(super) fn exchange(exchange: &Exchange<'_>) -> Line {
+    let Exchange { method, url, answer, elapsed, attempt, credential, headers: _ } = exchange;
+    let (milliseconds, mut facts) = (units::milliseconds(*elapsed), json!({ "method": method, "url": url }));
+    let answer = match answer {
+        Ok(status) => {
+            facts["status"] = (*status).into();
+            status.to_string()
+        }
+        Err(error) => {
+            facts["error"] = (*error).into();
+            (*error).to_owned()
+        }
+    };
+    facts["elapsed_ms"] = milliseconds.into();
+    facts["attempt"] = (*attempt).into();
+    let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+    let whose = match credential {
+        None => String::new(),
+        Some("") => ", token without credentials".to_owned(),
+        Some(source) => {
+            facts["credential"] = (*source).into();
+            format!(", credentials {source}")
+        }
+    };
+    let text = format!("{method} {url}: {answer} in {milliseconds} ms{again}{whose}");
+    Line::new(Verbosity::Debug, "exchange", text, facts)
+}
+
+/// Tells the headers of an answer that say what happened.
+pub(super) fn headers(exchange: &Exchange<'_>) -> Option<Line> {
+    let texts: Vec<String> = exchange.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let facts = exchange.headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+    let text = format!("{} {}: answered with {}", exchange.method, exchange.url, texts.join(", "));
+    let facts = json!({ "url": exchange.url, "headers": Value::Object(facts) });
+    (!texts.is_empty()).then(|| Line::new(Verbosity::Trace, "headers", text, facts))
+}
+
+/// Tells what was decided.
+pub(super) fn decided(about: &str, text: &str) -> Line {
+    Line::new(Verbosity::Debug, "decided", format!("{about}: {text}"), json!({ "about": about }))
+}
+
+/// Tells a detail of how something is done.
+pub(super) fn detail(about: &str, text: &str) -> Line {
+    Line::new(Verbosity::Trace, "detail", format!("{about}: {text}"), json!({ "about": about }))
+}
+
+/// Tells that something began.
+pub(super) fn began(activity: &Activity) -> Line {
+    let what = format!("{} {}", activity.phase.name(), activity.subject);
+    let mut facts = json!({ "phase": activity.phase.name(), "subject": activity.subject });
+    if let Some(total) = activity.total {
+        facts["total"] = total.into();
+    }
+    let size = activity.total.map(|total| format!(", {}", units::bytes(total))).unwrap_or_default();
+    let line = Line::new(Verbosity::Trace, "began", format!("{} begins{size}", what.trim_end()), facts);
+    match &activity.step {
+        Some(step) => line.of_step(step),
+        None => line,
+    }
 }
 
 pub(super) fn silence(what: &str, since: Duration, limit: Duration) -> Line {
@@ -166,7 +230,9 @@ pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elap
         StepResult::NoLayer if elapsed >= Duration::from_secs(1) => {
             (Verbosity::Info, format!("done in {took}: no layer"), json!({ "result": "no_layer" }))
         }
-        StepResult::NoLayer => (Verbosity::Debug, format!("done in {took}: no layer"), json!({ "result": "no_layer" })),
+        StepResult::NoLayer | StepResult::Configured => {
+            (Verbosity::Debug, format!("done in {took}: no layer"), json!({ "result": "no_layer" }))
+        }
     };
     facts["elapsed_ms"] = units::milliseconds(elapsed).into();
     Line::new(level, "step_finished", message, facts).of_step(step)

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(at(20), "building 6 s\n[app 2/5] RUN … 6 s\n[app 2/5] COPY… 30%\n");
         let full = "[======              ]  30% 12.0 MB/40.0 MB 2.0 MB/s 6 s 14 s left\n";
         let wide = at(200);
-        assert!(wide.ends_with(&format!("日本語 /x{:14}{full}", "")), "{wide}");
+        assert!(wide.ends_with(&format!("日本語 /x      {full}")), "{wide}");
         let narrow = at(80);
         assert!(narrow.ends_with(" 30% 12.0 MB/40.0 MB 6 s\n") && !narrow.contains('='), "{narrow}");
     }

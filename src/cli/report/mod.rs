@@ -30,9 +30,9 @@ pub use settings::{Form, Settings};
 pub use summary::Finished;
 pub(super) use summary::pushed;
 pub(super) use ticker::Ticker;
-pub(super) use units::bytes;
+pub(super) use units::{bytes, rough};
 
-use super::exit::Failure;
+use super::exit::{Failure, Kind};
 use super::request::Warning;
 use crate::http::redact_within;
 use crate::progress::{Event, Reporter, StepId, StepResult, Stream};
@@ -111,7 +111,14 @@ impl Report {
             self.print(&mut state, line);
         }
         let last_output = state.steps.last_of(&failure);
-        Failure { last_output, ..failure }
+        let mut failure = Failure { last_output, ..failure };
+        if matches!(failure.kind, Kind::Timeout | Kind::Terminated | Kind::Interrupted) {
+            let going = state.steps.going().map(|(step, text, begun, _)| {
+                format!("{} {text} was being done, for {} so far", line::step_name(step), rough(begun.elapsed()))
+            });
+            failure.causes.extend(going);
+        }
+        failure
     }
 
     /// Prints the error that ended the run.
@@ -234,11 +241,21 @@ impl Reporter for Report {
                 state.tally.pushed(size, delivery);
                 return self.print(&mut state, &line::pushed(repository, digest, size, delivery));
             }
-            Event::Planned { steps, plan } => {
-                self.state().tally.planned(steps);
+            Event::Planned { steps, skipped, plan } => {
+                self.state().tally.planned(steps, skipped);
                 return self.print_plan(plan);
             }
-            Event::Began { activity } => return self.state().going.began(activity),
+            Event::Began { activity } => {
+                self.state().going.began(activity);
+                line::began(activity)
+            }
+            Event::Exchange(exchange) => {
+                let mut state = self.state();
+                self.print(&mut state, &line::exchange(exchange));
+                return line::headers(exchange).iter().for_each(|line| self.print(&mut state, line));
+            }
+            Event::Decided { about, text } => line::decided(about, text),
+            Event::Detail { about, text } => line::detail(about, text),
             Event::BuildKey { key, is_asked } => {
                 if is_asked {
                     // Whoever closed standard output does not want it any more.

@@ -30,6 +30,8 @@ pub(super) struct Tally {
     begun: Instant,
     /// How many steps there are in all.
     planned: usize,
+    /// How many stages the target does not need.
+    skipped: usize,
     /// In the order in which they were done.
     steps: BTreeMap<usize, Step>,
     places: HashMap<StepId, usize>,
@@ -45,10 +47,30 @@ pub(super) struct Tally {
 struct Step {
     id: StepId,
     text: String,
-    cached: bool,
+    done: Done,
     /// The size of the layer that the cache had, in bytes.
     saved: u64,
     elapsed: Duration,
+}
+
+/// How a step came to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    Built,
+    Cached,
+    Shared,
+    Configured,
+}
+
+impl Done {
+    fn of(result: &StepResult) -> Self {
+        match result {
+            StepResult::Layer { .. } | StepResult::NoLayer => Self::Built,
+            StepResult::Cached { .. } | StepResult::CachedNoLayer => Self::Cached,
+            StepResult::Alike { .. } => Self::Shared,
+            StepResult::Configured => Self::Configured,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +84,7 @@ impl Default for Tally {
         Self {
             begun: Instant::now(),
             planned: 0,
+            skipped: 0,
             steps: BTreeMap::new(),
             places: HashMap::new(),
             phases: BTreeMap::new(),
@@ -75,8 +98,8 @@ impl Default for Tally {
 }
 
 impl Tally {
-    pub(super) fn planned(&mut self, steps: usize) {
-        self.planned = steps;
+    pub(super) fn planned(&mut self, steps: usize, skipped: usize) {
+        (self.planned, self.skipped) = (steps, skipped);
     }
 
     /// Says in one line how far all of it is.
@@ -92,17 +115,18 @@ impl Tally {
     }
 
     pub(super) fn step(&mut self, step: &StepId, text: String, result: &StepResult, elapsed: Duration) {
-        let cached = result.is_cached();
+        let done = Done::of(result);
         let saved = match result {
             StepResult::Cached { size, .. } => *size,
-            StepResult::Layer { .. } | StepResult::CachedNoLayer | StepResult::Alike { .. } | StepResult::NoLayer => 0,
+            StepResult::Layer { .. } | StepResult::CachedNoLayer | StepResult::Alike { .. } => 0,
+            StepResult::NoLayer | StepResult::Configured => 0,
         };
         // A build that begins again has done only what it did in the end.
         let place = self.steps.last_key_value().map_or(0, |(last, _)| last + 1);
         if let Some(earlier) = self.places.insert(step.clone(), place) {
             self.steps.remove(&earlier);
         }
-        self.steps.insert(place, Step { id: step.clone(), text, cached, saved, elapsed });
+        self.steps.insert(place, Step { id: step.clone(), text, done, saved, elapsed });
     }
 
     pub(super) fn spent(&mut self, phase: Phase, elapsed: Duration) {
@@ -130,7 +154,12 @@ impl Tally {
     /// and the tag. What only programs read, which is large where there are many steps, is there if `for_programs`.
     pub(super) fn summary(&self, finished: &Finished<'_>, for_programs: bool) -> Vec<Line> {
         let digest = &finished.outcome.manifest.digest;
-        let mut below = format!("\nsize     {}; {}", units::bytes(finished.outcome.size), self.layers(finished));
+        let mut below = String::new();
+        for base in &finished.outcome.bases {
+            below += &format!("\nbase     {}@{}", at_tag(&base.name), base.digest);
+        }
+        below += &format!("\nsize     {}; {}", units::bytes(finished.outcome.size), layers(finished));
+        below += &format!("\nsteps    {}", self.counts());
         below += &format!("\nnetwork  {}", self.transfers());
         below += &format!("\ntime     {}{}", units::duration(finished.elapsed), self.phase_times());
         for step in self.steps.values().filter(|step| step.elapsed >= WORTH_TELLING) {
@@ -154,15 +183,28 @@ impl Tally {
         lines
     }
 
-    fn layers(&self, finished: &Finished<'_>) -> String {
-        let reused = self.steps.values().filter(|step| step.cached && step.saved > 0).count();
-        let own = finished.outcome.layers.saturating_sub(finished.outcome.base_layers).saturating_sub(reused);
-        let cached = self.steps.values().filter(|step| step.cached).count();
-        let base = finished.outcome.base_layers;
-        let text = format!("layers: {base} reused from the base, {own} built; steps from the cache: {cached}");
-        match self.saved() {
+    fn count(&self, done: Done) -> usize {
+        self.steps.values().filter(|step| step.done == done).count()
+    }
+
+    /// Says how the steps came to be done.
+    fn counts(&self) -> String {
+        let (built, cached) = (self.count(Done::Built), self.count(Done::Cached));
+        let mut text = format!("{built} built, {cached} from the cache");
+        if self.saved() > 0 {
+            text += &format!(" ({} not made again)", units::bytes(self.saved()));
+        }
+        let others = [
+            (self.count(Done::Shared), "done once for several stages"),
+            (self.count(Done::Configured), "of the configuration alone"),
+        ];
+        for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+            text += &format!(", {count} {what}");
+        }
+        match self.skipped {
             0 => text,
-            saved => format!("{text}, {} not made again", units::bytes(saved)),
+            1 => text + "; 1 stage skipped, which the target does not need",
+            skipped => format!("{text}; {skipped} stages skipped, which the target does not need"),
         }
     }
 
@@ -197,7 +239,7 @@ impl Tally {
                     "stage": step.id.stage,
                     "step": step.id.number,
                     "instruction": step.text,
-                    "cached": step.cached,
+                    "cached": step.done == Done::Cached,
                     "elapsed_ms": units::milliseconds(step.elapsed),
                 })
             })
@@ -215,12 +257,32 @@ impl Tally {
             "uploaded": count(self.uploaded),
             "mounted": count(self.mounted),
             "existed": count(self.existed),
-            "saved": { "steps": self.steps.values().filter(|step| step.cached).count(), "bytes": self.saved() },
+            "saved": { "steps": self.count(Done::Cached), "bytes": self.saved() },
+            "counts": {
+                "built": self.count(Done::Built),
+                "cached": self.count(Done::Cached),
+                "shared": self.count(Done::Shared),
+                "configured": self.count(Done::Configured),
+                "skipped_stages": self.skipped,
+            },
+            "bases": finished.outcome.bases.iter().map(|base| json!({ "name": base.name.to_string(), "digest": base.digest })).collect::<Vec<_>>(),
             "elapsed_ms": units::milliseconds(finished.elapsed),
             "phases_ms": phases,
             "steps": steps,
         })
     }
+}
+
+/// Says how many layers the image has, and how many of them came with the base.
+fn layers(finished: &Finished<'_>) -> String {
+    let (all, base) = (finished.outcome.layers, finished.outcome.base_layers);
+    format!("layers: {base} of the base, {} above it", all.saturating_sub(base))
+}
+
+/// Writes a name without the digest that it may have.
+fn at_tag(name: &Reference) -> String {
+    let tag = name.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    format!("{}{tag}", name.name())
 }
 
 /// Says that a destination has an image: kaniko's line, and behind it the tag.

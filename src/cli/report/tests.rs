@@ -7,8 +7,8 @@ use super::*;
 use crate::cli::args::Verbosity;
 use crate::cli::exit::{Kind, Place};
 use crate::oci::{Descriptor, Digest, Platform};
-use crate::outcome::BuildOutcome;
-use crate::progress::{Activity, Delivery, Phase};
+use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::progress::{Activity, Delivery, Exchange, Phase};
 
 /// A writer that tests can read.
 #[derive(Clone, Default)]
@@ -73,7 +73,7 @@ fn build(report: &Report) {
     report.report(Event::StepFinished { step: &second, result: &result, elapsed: Duration::from_millis(12) });
     let third = step("app", 3);
     report.report(Event::StepStarted { step: &third, text: "ENV A=b" });
-    report.report(Event::StepFinished { step: &third, result: &StepResult::NoLayer, elapsed: Duration::ZERO });
+    report.report(Event::StepFinished { step: &third, result: &StepResult::Configured, elapsed: Duration::ZERO });
     for (size, delivery) in [(12_300_000, Delivery::Uploaded), (99, Delivery::Mounted), (98, Delivery::Existed)] {
         report.report(Event::Pushed { repository: "r.io/a", digest: &layer, size, delivery });
     }
@@ -128,7 +128,8 @@ fn a_build_as_text() {
     [app 3/3] ENV A=b
     sha256:dac1d7cfa950 (12.3 MB) uploaded to r.io/a
     image    sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d
-    size     15.0 MB; layers: 2 reused from the base, 1 built; steps from the cache: 1, 1.2 kB not made again
+    size     15.0 MB; layers: 2 of the base, 2 above it
+    steps    1 built, 1 from the cache (1.2 kB not made again), 1 of the configuration alone
     network  pulled 3.4 MB of layers; pushed 12.3 MB in 1 blob, mounted 1 blob, already there 1 blob
     time     4.6 s (run 3.0 s, push 0.50 s)
            3.2 s  [app 1/3] RUN make && curl https://***@h/x?sig=***
@@ -219,6 +220,52 @@ fn verbosity_decides_what_is_printed() {
     assert_eq!(text(Verbosity::Error), "");
     assert_eq!(text(Verbosity::Warn), "warning: Dockerfile line 2: use a label instead (MaintainerDeprecated)\n");
     assert!(!text(Verbosity::Info).contains("mounted into") && text(Verbosity::Debug).contains("mounted into"));
+}
+
+#[test]
+fn the_summary_counts_steps_and_names_the_base_by_digest() {
+    let (report, out) = report(PLAIN);
+    report.report(Event::Planned { steps: 3, skipped: 2, plan: &"" });
+    build(&report);
+    let base = BaseUsed { name: "alpine:3.20".parse().expect("a reference"), digest: digest("base") };
+    let outcome = BuildOutcome { bases: vec![base], ..outcome() };
+    report.finished(&Finished { outcome: &outcome, elapsed: Duration::from_secs(1) });
+    let text = out.text();
+    assert!(text.contains(&format!("\nbase     docker.io/library/alpine:3.20@{}\n", digest("base"))), "{text}");
+    assert!(text.contains("; 2 stages skipped, which the target does not need\n"), "{text}");
+}
+
+#[test]
+fn each_level_says_more_than_the_one_below() {
+    let headers = [("retry-after", "2".to_owned())];
+    let text = |verbosity| {
+        let (report, out) = report(Settings { verbosity, ..PLAIN });
+        report.report(Event::Exchange(&Exchange {
+            method: "GET",
+            url: "https://r.io/v2/",
+            answer: Ok(429),
+            headers: &headers,
+            elapsed: Duration::from_millis(12),
+            attempt: 2,
+            credential: Some("of /root/.docker/config.json"),
+        }));
+        report.report(Event::Decided { about: "layer", text: "sha256:0123 is not read" });
+        report.report(Event::Detail { about: "run", text: "user 0:0" });
+        drop(Activity::new(Phase::Pull, "sha256:0123").of(Some(1000)).begin(&report));
+        out.text()
+    };
+    assert_eq!(text(Verbosity::Info), "");
+    insta::assert_snapshot!(text(Verbosity::Debug), @r"
+    GET https://r.io/v2/: 429 in 12 ms, attempt 2, credentials of /root/.docker/config.json
+    layer: sha256:0123 is not read
+    ");
+    insta::assert_snapshot!(text(Verbosity::Trace), @r"
+    GET https://r.io/v2/: 429 in 12 ms, attempt 2, credentials of /root/.docker/config.json
+    GET https://r.io/v2/: answered with retry-after: 2
+    layer: sha256:0123 is not read
+    run: user 0:0
+    pull sha256:0123 begins, 1.0 kB
+    ");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(super) fn duration(elapsed: Duration) -> String {
 }
 
 /// Writes a duration that is not over yet: `12 s`, `2 min 3 s`, `1 h 5 min`.
-pub(super) fn rough(elapsed: Duration) -> String {
+pub(in crate::cli) fn rough(elapsed: Duration) -> String {
     match elapsed.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),

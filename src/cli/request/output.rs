@@ -168,6 +168,7 @@ fn is_name(value: ResultValue) -> bool {
         | ResultValue::KanikoNames
         | ResultValue::KanikoTags => true,
         ResultValue::Digest
+        | ResultValue::ImageId
         | ResultValue::BaseImages
         | ResultValue::GitUrl
         | ResultValue::GitCommit

@@ -72,9 +72,10 @@ fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 13] {
+fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 14] {
     [
         ("--digest-file", &args.digest_file, ResultValue::Digest),
+        ("--image-id-file", &args.image_id_file, ResultValue::ImageId),
         ("--image-name-with-digest-file", &args.image_name_with_digest_file, ResultValue::KanikoNames),
         ("--image-name-tag-with-digest-file", &args.image_name_tag_with_digest_file, ResultValue::KanikoTags),
         ("--image-url-file", &args.image_url_file, ResultValue::Url),

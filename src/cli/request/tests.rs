@@ -81,7 +81,7 @@ fn defaults() {
     assert_eq!((network.http.retry.attempts, network.check_push_permission), (6, true));
     assert_eq!(
         shown(messages),
-        "Settings { verbosity: Info, form: Text, timestamps: false, progress: false, plan: false, trace: None }"
+        "Settings { verbosity: Info, form: Text, timestamps: false, live: false, plan: false, trace: None }"
     );
     assert!(!names_container && warnings.is_empty() && progress_file.is_none() && timeout.is_none());
 }
@@ -265,6 +265,8 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--image-digest-file=d", values, "Digest /work/d"),
     ("--digest-file=", values, ""),
     ("--base-images-digests-file=b", values, "BaseImages /work/b"),
+    ("--image-id-file=i", values, "ImageId /work/i"),
+    ("--iidfile=i", values, "ImageId /work/i"),
     ("--image-size-file=s --error-kind-file=k", values, "Size /work/s, ErrorKind /work/k"),
     ("--error-reason-file=r --error-message-file=m", values, "ErrorReason /work/r, ErrorMessage /work/m"),
     ("-d r.io/a -d b:2 --result-image=docker.io/library/b:2", named, "b:2"),
@@ -343,6 +345,9 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("-vpanic", |r| shown(r.messages.verbosity), "Error"),
     ("--log-format=json", |r| shown(r.messages.form), "Json"),
     ("--log-format=color", |r| shown(r.messages.form), "Colour"),
+    ("--progress=rawjson", |r| shown(r.messages.form), "Json"),
+    ("--progress=quiet", |r| shown(r.messages.verbosity), "Error"),
+    ("--progress=tty", |r| shown(r.messages.live), "true"),
     ("--log-timestamp", |r| shown(r.messages.timestamps), "true"),
     ("--no-push=false --no-push", |r| shown(&r.request.outputs), "[]"),
 ];

@@ -75,7 +75,7 @@ fn step(done: &StepDone) -> Value {
         StepResult::Cached { digest, size } => ("cached", Some((digest, size))),
         StepResult::CachedNoLayer => ("cached", None),
         StepResult::Alike { step: _, layer } => ("shared", layer.as_ref().map(|(digest, size)| (digest, size))),
-        StepResult::NoLayer => ("none", None),
+        StepResult::NoLayer | StepResult::Configured => ("none", None),
     };
     let mut value = json!({
         "stage": done.step.stage,

@@ -69,6 +69,7 @@ impl<'a> Facts<'a> {
         let first = self.named.map(|named| &named.reference).or(self.pushed.first());
         match value {
             ResultValue::Digest => Some(digest.to_string()),
+            ResultValue::ImageId => Some(self.config.unwrap_or(digest).to_string()),
             ResultValue::Url => self.named.map(|named| named.text.clone()).or(first.map(Reference::to_string)),
             ResultValue::Reference => first.map(|reference| format!("{}@{digest}", reference.name())),
             ResultValue::Images => first.map(|_| self.images().join("\n")),
