@@ -18,7 +18,7 @@ use super::people::{Credentials, FileCapabilities};
 use super::rewrite::Finish;
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::{Call, number};
-use super::view::{Found, Start, Where, kind, reopen};
+use super::view::{Found, Start, kind, reopen};
 use crate::sys::Error;
 use crate::sys::process::Pid;
 
@@ -102,7 +102,7 @@ impl Supervisor {
             }
             (Found::from(start.open()?), OsString::from(format!("/dev/fd/{}", call.int(0))))
         } else {
-            (self.find_program(call, start, &path)?, path)
+            (self.view.find_there(&call.who, start, &path, true)?, path)
         };
         let program = self.prepare(call, found, shown)?;
         let process = kin::process_of(call.task.as_raw());
@@ -122,13 +122,6 @@ impl Supervisor {
     /// Takes note that a program was not executed after all.
     pub(super) fn forget_program(&mut self, process: i32) {
         self.loader.pending.remove(&process);
-    }
-
-    fn find_program(&self, call: &Call, start: &Start, path: &OsStr) -> Result<Found, Errno> {
-        match self.view.find(&call.who, start, path, true)? {
-            Where::There(found) => Ok(found),
-            Where::Missing { .. } => Err(Errno::NOENT),
-        }
     }
 
     /// Opens all that is needed, and decides who the process will be.
@@ -156,7 +149,8 @@ impl Supervisor {
                     before.extend(argument);
                     before.append(&mut prefix);
                     prefix = before;
-                    found = self.find_program(call, &Start::Directory(call.task.as_raw()), &interpreter)?;
+                    found =
+                        self.view.find_there(&call.who, &Start::Directory(call.task.as_raw()), &interpreter, true)?;
                     script = interpreter;
                 }
             }
@@ -186,7 +180,7 @@ impl Supervisor {
     }
 
     fn open_interpreter(&self, call: &Call, path: &OsStr) -> Result<OwnedFd, Errno> {
-        let found = self.find_program(call, &Start::Directory(call.task.as_raw()), path)?;
+        let found = self.view.find_there(&call.who, &Start::Directory(call.task.as_raw()), path, true)?;
         if kind(&found.real()?) != libc::S_IFREG {
             return Err(Errno::ACCESS);
         }

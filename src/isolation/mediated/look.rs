@@ -13,7 +13,7 @@ use super::people::{Credentials, Ids, SYS_CHROOT};
 use super::processes;
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::{Call, PATH_MAX};
-use super::view::{Found, Special, Start, Where, is_link};
+use super::view::{Found, Special, Start, is_link};
 
 /// What of a file's name is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +64,7 @@ impl Supervisor {
             }
             return if look.or_itself { start.open().map(Found::from) } else { Err(Errno::NOENT) };
         }
-        match self.view.find(who, start, &path, look.follow)? {
-            Where::There(found) => Ok(found),
-            Where::Missing { .. } => Err(Errno::NOENT),
-        }
+        self.view.find_there(who, start, &path, look.follow)
     }
 
     /// Returns what RUN is told of what it has found.
@@ -136,7 +133,10 @@ impl Supervisor {
         if path.is_empty() {
             return self.read_opened_link(call, start, [to, size]);
         }
-        let Where::There(found) = self.view.find(&call.who, start, &path, false)? else { return Err(Errno::NOENT) };
+        if self.view.is_no_link(&call.who, &path) {
+            return Err(Errno::INVAL);
+        }
+        let found = self.view.find_there(&call.who, start, &path, false)?;
         let text = if let Some(Special::Process(path)) = &found.special {
             processes::link_text(&self.view, path)?
         } else {

@@ -11,7 +11,7 @@ use super::open::owns;
 use super::people::{Credentials, FSETID, MKNOD};
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::Call;
-use super::view::{Found, PLACE, Split, Start, Where, again, inode, is_directory, kind, split};
+use super::view::{Found, PLACE, Split, Start, again, inode, is_directory, kind, split};
 use crate::rootfs::Device;
 
 /// A name in a directory, whether something has it or not.
@@ -63,11 +63,10 @@ impl Supervisor {
             return Err(Errno::NOENT);
         }
         let Some(Split { before, name, slash }) = split(path) else { return Ok(End::Root) };
-        let parent = match self.view.find(&call.who, start, before, true)? {
-            Where::There(parent) if parent.special.is_none() => parent,
-            Where::There(_) => return Err(Errno::NOTDIR),
-            Where::Missing { .. } => return Err(Errno::NOENT),
-        };
+        let parent = self.view.find_there(&call.who, start, before, true)?;
+        if parent.special.is_some() {
+            return Err(Errno::NOTDIR);
+        }
         let stat = self.view.stat_of(&parent)?;
         if !is_directory(&stat) {
             return Err(Errno::NOTDIR);
@@ -140,6 +139,7 @@ impl Supervisor {
         new: impl AsFd,
         mode: Option<u32>,
     ) -> Result<(), Errno> {
+        self.view.name_was_made();
         let (parent, stat) = (self.view.stat_of(parent)?, rustix::fs::fstat(new)?);
         let inherits = parent.st_mode & libc::S_ISGID != 0;
         let gid = if inherits { parent.st_gid } else { who.group.files };
@@ -227,6 +227,7 @@ impl Supervisor {
         }
         rustix::fs::linkat(CWD, again(&old.at), &named.parent.at, &named.name, AtFlags::SYMLINK_FOLLOW)
             .map_err(|errno| if errno == Errno::ACCESS { Errno::XDEV } else { errno })?;
+        self.view.name_was_made();
         Ok(Answer::Value(0))
     }
 
@@ -245,6 +246,7 @@ impl Supervisor {
         self.check_removal(&call.who, &named, &stat)?;
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         rustix::fs::unlinkat(&named.parent.at, &named.name, flags)?;
+        self.view.name_is_gone(&named.name, &stat);
         self.forget(&stat);
         Ok(Answer::Value(0))
     }
@@ -294,6 +296,7 @@ impl Supervisor {
             return Err(Errno::INVAL);
         }
         rustix::fs::renameat_with(&old.parent.at, &old.name, &new.parent.at, &new.name, flags)?;
+        self.view.names_have_changed(other_is_directory && !exchanges);
         Ok(Answer::Value(0))
     }
 

@@ -82,14 +82,22 @@ impl Supervisor {
         }
         let exclusive = wanted.flags.contains(OFlags::CREATE | OFlags::EXCL);
         let follow = !(wanted.flags.contains(OFlags::NOFOLLOW) || exclusive);
+        if !wanted.flags.contains(OFlags::CREATE) {
+            let found = self.view.find_there(&call.who, start, &path, follow)?;
+            return self.open_found(call, found, wanted);
+        }
         match self.view.find(&call.who, start, &path, follow)? {
             Where::There(_) if exclusive => Err(Errno::EXIST),
-            Where::There(found) if wanted.flags.contains(OFlags::PATH) => self.open_place(call, found, wanted),
-            Where::There(found) => self.open_existing(call, found, wanted),
-            Where::Missing { parent, name } if wanted.flags.contains(OFlags::CREATE) => {
-                self.create(call, &parent, &name, wanted)
-            }
-            Where::Missing { .. } => Err(Errno::NOENT),
+            Where::There(found) => self.open_found(call, found, wanted),
+            Where::Missing { parent, name } => self.create(call, &parent, &name, wanted),
+        }
+    }
+
+    fn open_found(&mut self, call: &Call, found: Found, wanted: Wanted) -> Outcome {
+        if wanted.flags.contains(OFlags::PATH) {
+            self.open_place(call, found, wanted)
+        } else {
+            self.open_existing(call, found, wanted)
         }
     }
 
@@ -202,7 +210,7 @@ impl Supervisor {
     }
 
     fn open_unnamed(&mut self, call: &Call, start: &Start, path: &OsStr, wanted: Wanted) -> Outcome {
-        let Where::There(parent) = self.view.find(&call.who, start, path, true)? else { return Err(Errno::NOENT) };
+        let parent = self.view.find_there(&call.who, start, path, true)?;
         if parent.special.is_some() {
             return Err(Errno::OPNOTSUPP);
         }

@@ -16,7 +16,7 @@ use super::names::Named;
 use super::rewrite::Finish;
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::{Call, number};
-use super::view::{Found, PLACE, Start, Where, again, kind};
+use super::view::{Found, PLACE, Start, again, kind};
 use crate::sys::process::Pid;
 
 /// `struct sockaddr_un`: the family, and the longest path.
@@ -107,7 +107,7 @@ impl Supervisor {
     /// Makes a second name for a socket in the root, and returns it with its address.
     fn reach(&mut self, call: &Call, path: &OsStr) -> Result<(String, Vec<u8>), Errno> {
         let start = Start::Directory(call.task.as_raw());
-        let Where::There(found) = self.view.find(&call.who, &start, path, true)? else { return Err(Errno::NOENT) };
+        let found = self.view.find_there(&call.who, &start, path, true)?;
         let stat = self.view.stat_of(&found)?;
         if !call.who.may(stat.st_uid, stat.st_gid, stat.st_mode, 2) {
             return Err(Errno::ACCESS);

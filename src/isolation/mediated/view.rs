@@ -12,10 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::people::{Credentials, People};
+use super::known::Known;
+use super::people::People;
 use crate::rootfs::{Inode, Owners, Row};
 
 /// What opens nothing, but holds a place.
@@ -58,15 +59,16 @@ pub(super) struct View {
     /// The root comes first.
     pub(super) mounts: Vec<Mounted>,
     /// Which mount is on a file or directory.
-    crossings: HashMap<Inode, usize>,
+    pub(super) crossings: HashMap<Inode, usize>,
     /// Targets below which something of the image's lies hidden.
-    covered: Vec<PathBuf>,
+    pub(super) covered: Vec<PathBuf>,
     pub(super) owners: Owners,
     /// Who files belong to on the disk.
     user: u32,
     /// Who asks: what `/proc/self` is.
     pub(super) caller: Cell<i32>,
     pub(super) people: RefCell<People>,
+    pub(super) known: RefCell<Known>,
 }
 
 /// Something that is there, and held.
@@ -131,8 +133,8 @@ impl View {
     pub(super) fn new(root: OwnedFd, real: PathBuf, owners: Owners, people: People) -> Self {
         let user = rustix::process::getuid().as_raw();
         let root = Mounted { target: PathBuf::from("/"), root, real, read_only: false, kind: Kind::Plain };
-        let (caller, people) = (Cell::new(0), RefCell::new(people));
-        Self { mounts: vec![root], crossings: HashMap::new(), covered: Vec::new(), owners, user, caller, people }
+        let (caller, people, known) = (Cell::new(0), RefCell::new(people), RefCell::default());
+        Self { mounts: vec![root], crossings: HashMap::new(), covered: Vec::new(), owners, user, caller, people, known }
     }
 
     /// Puts a mount on what `target` leads to.
@@ -186,89 +188,6 @@ impl View {
         stat.st_uid == self.user
     }
 
-    /// Follows a path from the directory `start`, of which `path` is where RUN sees it.
-    pub(super) fn find(&self, who: &Credentials, start: &Start, path: &OsStr, follow: bool) -> Result<Where, Errno> {
-        if path.is_empty() {
-            return Err(Errno::NOENT);
-        }
-        if who.passes()
-            && !who.is_elsewhere()
-            && let Some(found) = self.find_at_once(start, path, follow)?
-        {
-            return Ok(found);
-        }
-        let is_absolute = path.as_bytes().starts_with(b"/");
-        let place = if is_absolute { PathBuf::new() } else { start.place(self)? };
-        super::walk::walk(self, who, &place, path, follow)
-    }
-
-    /// Asks the kernel for the whole path; none where a mount may be on the way.
-    fn find_at_once(&self, start: &Start, path: &OsStr, follow: bool) -> Result<Option<Where>, Errno> {
-        let last = if follow { PLACE.difference(OFlags::NOFOLLOW) } else { PLACE };
-        let (from, resolve) = if path.as_bytes().starts_with(b"/") {
-            (None, ResolveFlags::IN_ROOT)
-        } else {
-            (Some(start.open()?), ResolveFlags::BENEATH)
-        };
-        if let Some(from) = &from
-            && self.mounts[self.mount_of(from)].kind != Kind::Plain
-        {
-            return Ok(None);
-        }
-        let from = from.as_ref().map_or(self.root(), AsFd::as_fd);
-        let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
-        match openat2(from, path, last, resolve) {
-            Ok(at) => {
-                let found = Found::from(at);
-                Ok(self.is_visible(&found)?.then_some(Where::There(found)))
-            }
-            Err(Errno::NOENT) => self.find_parent_at_once(from, path, resolve),
-            Err(Errno::ACCESS) => Err(Errno::ACCESS),
-            Err(_) => Ok(None),
-        }
-    }
-
-    fn find_parent_at_once(
-        &self,
-        from: BorrowedFd<'_>,
-        path: &OsStr,
-        resolve: ResolveFlags,
-    ) -> Result<Option<Where>, Errno> {
-        // What ends with a slash is a directory: the way name by name knows what that means.
-        let Some(Split { before: parent, name, slash: false }) = split(path) else { return Ok(None) };
-        if matches!(name.as_bytes(), b"." | b"..") {
-            return Ok(None);
-        }
-        let Ok(parent) = openat2(from, parent, PLACE.difference(OFlags::NOFOLLOW) | OFlags::DIRECTORY, resolve) else {
-            return Ok(None);
-        };
-        let parent = Found::from(parent);
-        if !self.is_visible(&parent)? {
-            return Ok(None);
-        }
-        match rustix::fs::statat(&parent.at, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(Some(Where::Missing { parent, name: name.to_owned() })),
-            // A link that leads to nothing here may lead to a mount.
-            Ok(_) | Err(_) => Ok(None),
-        }
-    }
-
-    /// Tells whether what the kernel has found is what RUN sees there.
-    fn is_visible(&self, found: &Found) -> Result<bool, Errno> {
-        if self.mounts.len() == 1 {
-            return Ok(true);
-        }
-        if self.crossings.contains_key(&inode(&found.real()?)) {
-            return Ok(false);
-        }
-        if self.covered.is_empty() {
-            return Ok(true);
-        }
-        let Some(path) = real_path(&found.at) else { return Ok(false) };
-        let Ok(inside) = path.strip_prefix(&self.mounts[0].real) else { return Ok(true) };
-        Ok(!self.covered.iter().any(|covered| inside.starts_with(covered.strip_prefix("/").unwrap_or(covered))))
-    }
-
     /// Returns the mount that is on a file.
     pub(super) fn crossing(&self, stat: &Stat) -> Option<&Mounted> {
         self.crossings.get(&inode(stat)).and_then(|index| self.mounts.get(*index))
@@ -295,12 +214,23 @@ impl View {
         Some(self.mounts[index].shows(&rest))
     }
 
-    /// Returns in which mount an open directory is.
+    /// Returns in which mount an open file or directory is.
     pub(super) fn mount_of(&self, at: &OwnedFd) -> usize {
         if self.mounts.len() == 1 {
             return 0;
         }
-        real_path(at).and_then(|path| self.place_of(&path)).map_or(0, |(index, _)| index)
+        let stat = rustix::fs::fstat(at).ok();
+        let directory = stat.filter(is_directory).as_ref().map(inode);
+        if let Some(known) = directory.and_then(|directory| self.known.borrow().mount_of(directory)) {
+            return known;
+        }
+        let found = real_path(at).and_then(|path| self.place_of(&path)).map(|(index, _)| index);
+        if let (Some(directory), Some(index)) = (directory, found)
+            && self.mounts[index].kind == Kind::Plain
+        {
+            self.known.borrow_mut().add_directory(directory, index);
+        }
+        found.unwrap_or(0)
     }
 
     /// Returns the directory that a held file is in, and its name there.
