@@ -2,16 +2,24 @@
 //!
 //! *Invariant: the same image has the same document, whatever of it came from a cache.*
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::image::{EntryKind, Image, Inventory, Node};
+use crate::image::{self, EntryKind, Image, Inventory, Node, Source};
 use crate::oci::{Digest, History, ImageConfig};
 use crate::output;
 use crate::request::{BuildRequest, SbomForm};
-use crate::sbom::{Bill, Form, ImageFile, ImageFiles, LayerFacts, Subject};
+use crate::sbom::{self, Bill, Form, ImageFile, ImageFiles, LayerFacts, LayerPackages, LayerScan, Subject};
 
 use super::stage::rfc3339;
 use super::{Error, Services, layers};
+
+/// How much of a file is looked at at a time.
+const PIECE: usize = 64 << 10;
 
 /// A document about an image.
 #[derive(Clone, Debug)]
@@ -37,12 +45,19 @@ pub(super) fn document(
 ) -> Result<Option<Document>, Error> {
     let Some(form) = request.sbom else { return Ok(None) };
     let files = layers::inventory_with_packages(services, &image.layers)?;
+    let linked = linked(&files, image, request, services)?;
     let instructions = instructions(&image.config.history);
     let facts = image.layers.iter().enumerate().map(|(number, layer)| LayerFacts {
         digest: layer.descriptor.digest.clone(),
         diff_id: layer.diff_id.clone(),
         instruction: instructions.get(number).cloned().flatten(),
-        packages: services.packages.of(&layer.descriptor.digest).unwrap_or_default(),
+        packages: {
+            let mut packages = services.packages.of(&layer.descriptor.digest).unwrap_or_default();
+            if let Some(more) = linked.get(&number) {
+                Arc::make_mut(&mut packages).extend(more.clone());
+            }
+            packages
+        },
     });
     let destinations = output::registries(&request.outputs);
     let subject = Subject {
@@ -58,6 +73,49 @@ pub(super) fn document(
         SbomForm::CycloneDx => Form::CycloneDx,
     };
     Ok(Some(Document { json: form.document(&bill) }))
+}
+
+/// Reads the records that are hard links to files whose own names tell nothing, as pnpm makes them in its store: their
+/// contents passed unnoticed. Returns what is in them by the number of the layer.
+fn linked(
+    files: &Inventory,
+    image: &Image,
+    request: &BuildRequest,
+    services: &Services,
+) -> Result<BTreeMap<usize, LayerPackages>, Error> {
+    let mut wanted: BTreeMap<Source, (PathBuf, u64)> = BTreeMap::new();
+    let known: Vec<_> = image.layers.iter().map(|layer| services.packages.of(&layer.descriptor.digest)).collect();
+    for (path, node) in files.walk(Path::new("")) {
+        let (EntryKind::File { size }, Some(source)) = (&node.kind, node.source) else { continue };
+        let layer = known.get(usize::try_from(source.layer).unwrap_or(usize::MAX)).and_then(Option::as_ref);
+        let is_known = || layer.is_some_and(|layer| layer.file(source.entry).is_some());
+        if node.links > 1 && sbom::is_record(path.as_os_str().as_bytes(), *size) && !is_known() {
+            wanted.entry(source).or_insert((path, *size));
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut scans: BTreeMap<usize, LayerScan> = BTreeMap::new();
+    let spool = request.state_directory.join("sbom");
+    fs::create_dir_all(&spool).map_err(|source| Error::State { action: "create", path: spool.clone(), source })?;
+    let sources = wanted.keys().copied().collect();
+    let mut open = |number: u32| layers::open(services, &image.layers[number as usize], services.keep_layers);
+    let contents = image::extract(&mut open, &sources, &spool, &services.stop())?;
+    super::files::remove_scratch(&spool)?;
+    for (source, (path, size)) in wanted {
+        let scan = scans.entry(usize::try_from(source.layer).unwrap_or(usize::MAX)).or_default();
+        scan.begin(source.entry, path.as_os_str().as_bytes(), size);
+        if let Some(mut content) = contents.open(source) {
+            let mut piece = vec![0; PIECE];
+            // A fault of the disk leaves a note that the file was not seen to its end.
+            while let Ok(count @ 1..) = content.read(&mut piece)
+                && scan.content(&piece[..count])
+            {}
+        }
+        scan.end(None);
+    }
+    Ok(scans.into_iter().map(|(layer, scan)| (layer, scan.finish())).collect())
 }
 
 /// Returns the instruction of each layer.

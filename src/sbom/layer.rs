@@ -44,6 +44,11 @@ impl LayerPackages {
         self.files.values()
     }
 
+    /// Adds what was found in the layer otherwise.
+    pub fn extend(&mut self, other: Self) {
+        self.files.extend(other.files);
+    }
+
     /// Writes it in a form that [`LayerPackages::from_bytes`] understands.
     pub fn to_bytes(&self) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("strings, numbers and lists always serialize");

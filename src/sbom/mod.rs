@@ -26,6 +26,7 @@ pub use bill::{Bill, Component, ImageFile, ImageFiles, LayerFacts, Remark, Subje
 pub use file::{FileScan, Findings, Pages};
 pub use layer::{FileRecord, LayerPackages, LayerScan, Unreadable};
 pub use package::{Distribution, Kind, Package};
+pub use select::is_record;
 
 /// The forms of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,11 @@ const SMALLEST_PROGRAM: u64 = 1024;
 
 const JAVA_ARCHIVES: [&[u8]; 7] = [b".jar", b".war", b".ear", b".par", b".sar", b".jpi", b".hpi"];
 
+/// Tells whether a file of this path and size in bytes is one that its path alone makes interesting.
+pub fn is_record(path: &[u8], size: u64) -> bool {
+    choose(path, size).is_some_and(|chosen| !matches!(chosen, Chosen::Program))
+}
+
 /// Decides by its path and size what a regular file is; none where nothing of it can matter.
 pub(super) fn choose(path: &[u8], size: u64) -> Option<Chosen> {
     let (directory, name) = match memchr::memrchr(b'/', path) {

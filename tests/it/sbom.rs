@@ -175,6 +175,7 @@ COPY METADATA /lib/one-1.0.dist-info/METADATA
 COPY METADATA /lib/gone-1.0.dist-info/METADATA
 COPY Packages /var/lib/rpm/Packages
 RUN printf 'Package: more\\nStatus: install ok installed\\nVersion: 2\\n' >> /var/lib/dpkg/status && rm -r /lib/gone-1.0.dist-info
+RUN mkdir -p /store /z/node_modules/x && printf '{\"name\":\"x\",\"version\":\"1\"}' > /store/blob && ln /store/blob /z/node_modules/x/package.json
 ";
 
 #[test]
@@ -193,6 +194,7 @@ fn the_document_is_the_same_in_every_isolation_and_with_one_snapshot() {
             let name = isolation.name();
             assert_eq!(packages(&document, "deb"), BTreeSet::from(expected.clone()), "{name} {flags:?}");
             assert_eq!(packages(&document, "pypi").len(), 1, "{name} {flags:?}");
+            assert_eq!(packages(&document, "npm").len(), 1, "a hard link to what another name says nothing of");
             let unread = text(&document["metadata"]["properties"][0]["value"]);
             assert!(unread.starts_with("/var/lib/rpm/Packages: "), "{name} {flags:?}: {unread}");
             let digest = text(&document["metadata"]["component"]["version"]);
