@@ -20,7 +20,7 @@ pub(super) enum Licence {
 const MODE: ParseMode = ParseMode {
     allow_slash_as_or_operator: false,
     allow_imprecise_license_names: false,
-    allow_postfix_plus_on_gpl: false,
+    allow_postfix_plus_on_gpl: true,
     allow_deprecated: true,
     allow_unknown: false,
 };

@@ -14,6 +14,8 @@ mod json;
 mod layer;
 mod licence;
 mod package;
+#[cfg(test)]
+mod properties;
 mod purl;
 mod readers;
 mod select;

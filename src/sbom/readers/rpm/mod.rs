@@ -55,4 +55,4 @@ enum Fault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::sbom) mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use crate::sbom::testing::{names, read_in};
 
 /// What rpm 4.18 wrote for three packages, one of them removed again; one has a description of 22 kilobytes.
-fn sample() -> Vec<u8> {
+pub(in crate::sbom) fn sample() -> Vec<u8> {
     let packed = include_bytes!("testdata/rpmdb.sqlite.gz");
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).expect("the sample is whole");
