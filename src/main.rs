@@ -61,6 +61,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let finished = |outcome: BuildOutcome| report.finished(&Finished { outcome: &outcome, elapsed: started.elapsed() });
     let result = result.map(|outcome| outcome.map(finished).unwrap_or_default());
     let result = result.map_err(|failure| report.with_last_output(failure));
+    report.add_to_summary(result.as_ref().err(), &resolved.request.results, &resolved.places);
     if let Err(failure) = &result {
         failure.write_results(&resolved.request.results, &resolved.places);
     }

@@ -22,7 +22,7 @@ use crate::request::BuildRequest;
 use super::existing::BuildKey;
 use super::layers::{self, Unreadable};
 use super::sbom::{self, Document};
-use super::{Error, Services, attestations, deliver, existing, mounts, origin, stage, volumes};
+use super::{Error, Services, attestations, deliver, existing, failed, mounts, origin, stage, unpoisoned, volumes};
 
 /// What is built.
 pub(super) struct Setting<'a> {
@@ -86,10 +86,14 @@ fn unreadable(error: &Error) -> Option<Digest> {
 fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Error> {
     let Setting { request, context, target_base, build_key, .. } = *setting;
     let mut uploads = services.uploads(output::registries(&request.outputs));
-    let built = stage::build_stages(setting, services, &mut uploads);
+    let failed = failed::Slot::default();
+    let built = stage::build_stages(setting, services, (&mut uploads, &failed));
     // What caches hold is in the isolation's workspace.
     mounts::pack(request, services);
-    let (image, steps) = built?;
+    let (image, steps) = match built {
+        Ok(built) => built,
+        Err(error) => return Err(failed::keep(error, unpoisoned(&failed).take(), request, services)),
+    };
     // The container's own files come back before outputs are written among them.
     services.finish_isolation()?;
     let (image, form) = origin::marked(image, request, target_base, context);

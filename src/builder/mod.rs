@@ -17,6 +17,7 @@ mod deliver;
 mod epoch;
 mod error;
 mod existing;
+mod failed;
 mod files;
 mod forecast;
 mod inputs;

@@ -19,7 +19,7 @@ use crate::sys::control_groups::Groups;
 
 use super::stage::{Progress, Shared};
 use super::witness::Witness;
-use super::{Error, Services, ahead, files, layers, volumes};
+use super::{Error, Services, ahead, failed, files, layers, unpoisoned, volumes};
 
 /// How much of the end of a command's output is looked through for why it has failed, in bytes.
 const END: usize = 16 << 10;
@@ -146,30 +146,48 @@ impl Shared<'_> {
             prepared.was_killed(self);
         }
         let looked = prepared.look_again(witness);
-        executed.and(prepared.finish(self)).and(looked)?;
+        let ended = executed.and(prepared.finish(self)).and(looked);
+        if let (Err(Error::Run { .. }), Some(failed)) = (&ended, self.failed) {
+            // What cannot be kept is no reason to tell another error than the RUN's.
+            let layer = self.changed(&mut live, &snapshot, id).ok().flatten().map(|(layer, _)| layer);
+            unpoisoned(failed).get_or_insert(failed::image(&progress.image, layer, step));
+            return ended.map(|()| None);
+        }
+        ended?;
+        let changed = self.changed(&mut live, &snapshot, id)?;
+        if let Some((layer, inventory)) = &changed {
+            // The disk has these changes already: only what is known of the image learns of them.
+            self.added(progress, layer, inventory)?;
+        }
+        progress.live = Some(live);
+        Ok(changed.map(|(layer, _)| layer))
+    }
+
+    /// Makes a layer of what a process has changed since `snapshot`; none where that is nothing.
+    fn changed(
+        &self,
+        live: &mut Live,
+        snapshot: &Snapshot,
+        id: &StepId,
+    ) -> Result<Option<(Layer, LayerInventory)>, Error> {
         let looking = Activity::new(Phase::Snapshot, "").for_step(id).begin(&*self.services.reporter);
-        let changes = snapshot.changes(&live.rootfs, mode)?;
+        let changes = snapshot.changes(&live.rootfs, self.request.snapshot_mode)?;
         let written = self.services.isolation.written();
         if changes.is_empty() && written.is_empty() {
             live.snapshot = Some(changes.into_snapshot(&Contents::default()));
-            progress.live = Some(live);
             return Ok(None);
         }
         let writer = LayerWriter::new(&self.services.store, self.request.compression, self.request.epoch)?;
         let packing = Activity::new(Phase::Snapshot, "layer").of(Some(changes.size())).for_step(id);
-        let mut writer =
-            writer.until(self.services.stop()).telling(packing.begin(&*self.services.reporter)).watched(self.watch());
+        let mut writer = writer.until(self.services.stop()).telling(packing.begin(&*self.services.reporter));
         let mut contents = Contents::default();
         let warnings = rootfs::pack(&live.rootfs, &changes, &mut writer, &mut contents)?;
         report(self.services, &warnings);
         written.iter().try_for_each(|file| append(&mut writer, file))?;
         live.snapshot = Some(changes.into_snapshot(&contents));
-        let (layer, inventory) = writer.finish()?;
+        let made = writer.finish()?;
         self.services.reporter.report(Event::Spent { phase: Phase::Snapshot, elapsed: looking.elapsed() });
-        // The disk has these changes already: only what is known of the image learns of them.
-        self.added(progress, &layer, &inventory)?;
-        progress.live = Some(live);
-        Ok(Some(layer))
+        Ok(Some(made))
     }
 
     /// Makes the root file system of a stage and unpacks all its layers; what files they hold is known then, too.

@@ -25,7 +25,7 @@ use super::run::Live;
 use super::schedule::Schedule;
 use super::seals::Seals;
 use super::witness::{Reader, Witness};
-use super::{Error, Services, layers, unpoisoned};
+use super::{Error, Services, failed, layers, unpoisoned};
 
 /// What BuildKit writes as the comment of each line of history.
 const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
@@ -52,6 +52,8 @@ pub(super) struct Shared<'a> {
     pub(super) asked: Option<&'a BuildKey>,
     pub(super) seals: Seals,
     pub(super) once: Once,
+    /// Where a RUN that failed is kept, if it is.
+    pub(super) failed: Option<&'a failed::Slot>,
 }
 
 /// A stage that is done.
@@ -89,10 +91,10 @@ pub(super) struct Progress {
 pub(super) fn build_stages(
     setting: &Setting<'_>,
     services: &Services,
-    uploads: &mut Uploads,
+    (uploads, failed): (&mut Uploads, &failed::Slot),
 ) -> Result<(Image, Vec<StepDone>), Error> {
     let Setting { request, plan, bases, context, .. } = *setting;
-    let shared = Shared::new(request, plan, bases, context, services, uploads).asked(setting.build_key);
+    let shared = Shared::new(request, plan, bases, context, services, uploads).asked(setting.build_key).keeping(failed);
     if services.isolation.holds() == Capacity::One {
         services.additions.fetch_all(plan, request, services)?;
         services.seal(request, bases)?;
@@ -193,7 +195,13 @@ impl<'a> Shared<'a> {
             asked: None,
             seals: Seals::default(),
             once: Once::new(plan),
+            failed: None,
         }
+    }
+
+    /// Keeps a RUN that fails, if that is asked for.
+    fn keeping(self, failed: &'a failed::Slot) -> Self {
+        Self { failed: self.request.on_failure.as_ref().map(|_| failed), ..self }
     }
 
     /// Compares what steps read with what the key of the build was made of.

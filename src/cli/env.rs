@@ -98,6 +98,11 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "BUILDER_OUTPUT", effect: "directory for what is told to Cloud Build" },
     Variable { name: "GITHUB_OUTPUT", effect: "file for what is told to GitHub Actions" },
     Variable { name: "GITHUB_STEP_SUMMARY", effect: "file for the table that GitHub Actions shows" },
+    Variable {
+        name: "GITHUB_ACTIONS",
+        effect: "true says that GitHub reads the log: groups, annotations, no commands of RUN's",
+    },
+    Variable { name: "GITLAB_CI", effect: "true says that GitLab reads the log: sections" },
     Variable { name: "CI_PROJECT_DIR", effect: "where --pipeline=gitlab writes build.env" },
     Variable { name: "FORCE_COLOR", effect: "colours when set, terminal or not, unless --log-format=text" },
     Variable { name: "CONTEXT_BEARER_TOKEN", effect: "bearer token for the https:// context or Dockerfile" },
@@ -376,6 +381,8 @@ mod tests {
             ("BUILDER_OUTPUT", "b", |e| format!("{:?}", e.variable("BUILDER_OUTPUT")), "Ok(Some(\"b\"))"),
             ("GITHUB_OUTPUT", "g", |e| format!("{:?}", e.variable("GITHUB_OUTPUT")), "Ok(Some(\"g\"))"),
             ("GITHUB_STEP_SUMMARY", "g", |e| format!("{:?}", e.variable("GITHUB_STEP_SUMMARY")), "Ok(Some(\"g\"))"),
+            ("GITHUB_ACTIONS", "true", |e| format!("{:?}", e.variable("GITHUB_ACTIONS")), "Ok(Some(\"true\"))"),
+            ("GITLAB_CI", "true", |e| format!("{:?}", e.variable("GITLAB_CI")), "Ok(Some(\"true\"))"),
             ("CI_PROJECT_DIR", "c", |e| format!("{:?}", e.variable("CI_PROJECT_DIR")), "Ok(Some(\"c\"))"),
             (
                 "TRACEPARENT",

@@ -93,6 +93,8 @@ pub struct BuildRequest {
     pub cache: CacheRequest,
     /// The directory for everything temporary.
     pub state_directory: PathBuf,
+    /// Where the files go that a RUN which failed has left; none to keep nothing of them.
+    pub on_failure: Option<Output>,
     /// Where the image goes.
     pub outputs: Vec<Output>,
     /// What is said about it, and where that goes.

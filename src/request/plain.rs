@@ -45,6 +45,7 @@ impl BuildRequest {
             run: RunSettings::default(),
             cache: CacheRequest::default(),
             state_directory: PathBuf::from("/state"),
+            on_failure: None,
             outputs: Vec::new(),
             attestations: AttestationRequest::default(),
             sbom: None,

@@ -233,3 +233,27 @@ fn dockers_words_build_and_push() {
     let id = fs::read_to_string(scratch.join("id")).expect("it is there");
     assert!(id.starts_with("sha256:") && metadata.contains(&id) && finished.stdout.trim() != id, "{id}: {metadata}");
 }
+
+#[test]
+fn what_a_run_that_failed_has_left_can_be_looked_into() {
+    for isolation in Isolation::ALL {
+        if !isolation.allowed("errors: --on-failure") {
+            continue;
+        }
+        let dockerfile = "FROM $BASE\nENV A=b\nWORKDIR /src\nRUN echo left > /src/log; exit 3\n";
+        let source = source(dockerfile, &[]);
+        let mut executor = Executor::new(isolation, source.path());
+        executor.add(&["--no-push"]).output("--on-failure=type=oci,tar=false,dest", "kept");
+        executor.add(&[&format!("--insecure-registry={}", registry::shared().address)]);
+        let build = executor.run().expect(3);
+        assert!(build.stderr.contains("what the RUN left is"), "{}", build.stderr);
+        let index = fs::read_to_string(build.path("kept/index.json")).expect("a layout");
+        assert!(index.contains("manifests"), "{index}");
+        let image = crate::support::image::Image::from_layout(&build.path("kept"));
+        image.verify();
+        let config = image.config.to_string();
+        for part in ["A=b", "\"/src\"", "exit 3"] {
+            assert!(config.contains(part), "without {part}: {config}");
+        }
+    }
+}

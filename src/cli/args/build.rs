@@ -88,6 +88,12 @@ pub struct BuildArgs {
     /// one stage at a time, whatever this says.
     #[arg(long, value_name = "NUMBER")]
     pub jobs: Option<NonZeroUsize>,
+    /// Keep what a RUN that failed has left, with its environment and command, as an image to look into.
+    ///
+    /// `keep` writes an archive for `docker load` and `podman load` beside the state directory; else as --output has it:
+    /// `type=docker,dest=FILE`, `type=oci,dest=FILE` or `type=registry,name=REFERENCE`. The error names the image.
+    #[arg(long, value_name = "keep|FIELDS")]
+    pub on_failure: Option<String>,
     /// Leave this path of the image's file system alone: it is neither unpacked nor put into layers.
     ///
     /// May be given many times. Holds for everything below it; a component may contain `*` and `?`.

@@ -75,7 +75,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("format", "write --image-format"),
     ("storage-driver", "leave it out: nothing is stored but in --state-dir"),
     ("volume", "mount it into the pod, or use RUN --mount=type=bind and --build-context"),
-    ("v", "mount it into the pod, or use RUN --mount=type=bind and --build-context"),
     ("cache-image", "write --cache-repo REPOSITORY"),
     ("tags", "write one --destination for each"),
     ("publish", "write --destination"),

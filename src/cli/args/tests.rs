@@ -219,3 +219,65 @@ fn json_is_found_without_parsing() {
     assert!(!asks(&["--log-format"]));
     assert!(!asks(&["json"]));
 }
+
+/// Writes all flags of a build as a page, from what clap knows of them.
+fn reference() -> String {
+    let mut command = command();
+    command.build();
+    let mut text = String::from(
+        "# All flags of a build\n\nMade from the code: a test holds this page to it. `yadokari COMMAND --help` has those of \
+         the other commands.\n",
+    );
+    let mut headings: Vec<&str> = Vec::new();
+    for flag in command.get_arguments() {
+        let heading = flag.get_help_heading().unwrap_or("Other");
+        if !headings.contains(&heading) {
+            headings.push(heading);
+        }
+    }
+    for heading in headings {
+        text += &format!("\n## {heading}\n");
+        let own = |flag: &&clap::Arg| flag.get_help_heading().unwrap_or("Other") == heading && !flag.is_hide_set();
+        for flag in command.get_arguments().filter(own) {
+            let Some(long) = flag.get_long() else { continue };
+            let short = flag.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+            let value =
+                flag.get_value_names().unwrap_or_default().iter().map(|name| name.to_string()).collect::<Vec<_>>();
+            let value = if flag.get_action().takes_values() { format!(" {}", value.join(" ")) } else { String::new() };
+            text += &format!("\n### {short}`--{long}{value}`\n\n");
+            let aliases = flag.get_all_aliases().unwrap_or_default();
+            if !aliases.is_empty() {
+                text +=
+                    &format!("Also {}.\n\n", aliases.iter().map(|a| format!("`--{a}`")).collect::<Vec<_>>().join(", "));
+            }
+            let help = flag.get_long_help().or(flag.get_help()).map(ToString::to_string).unwrap_or_default();
+            text += &format!("{}\n", help.trim().replace('<', "\\<"));
+            let values: Vec<String> =
+                flag.get_possible_values().iter().map(|v| format!("`{}`", v.get_name())).collect();
+            if values.len() > 1 {
+                text += &format!("\nIt can be {}.\n", values.join(", "));
+            }
+            let defaults = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>();
+            if !defaults.is_empty() && !flag.is_hide_default_value_set() {
+                text += &format!("\nWithout it: `{}`.\n", defaults.join(" "));
+            }
+        }
+    }
+    text + "\n## Environment\n\n| variable | effect |\n|---|---|\n" + &variables()
+}
+
+fn variables() -> String {
+    let row = |variable: &env::Variable| format!("| `{}` | {} |\n", variable.name, variable.effect);
+    env::VARIABLES.iter().map(row).collect()
+}
+
+#[test]
+fn the_page_of_flags_is_what_the_code_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (page, made) = (root.join("docs/flags.md"), reference());
+    if std::fs::read_to_string(&page).unwrap_or_default() != made {
+        let new = root.join("target/flags.md");
+        std::fs::write(&new, made).expect("it can be written");
+        panic!("docs/flags.md is not what the code says: cp {} {}", new.display(), page.display());
+    }
+}

@@ -6,6 +6,7 @@
 //! *Invariant: all but a plan that was asked for goes to standard error; an error is printed once; no password in a URL is printed, but
 //! for what RUN itself writes.*
 
+mod dialect;
 mod failure;
 mod going;
 mod json;
@@ -26,16 +27,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 pub(super) use settings::PRINT_PLAN;
-pub use settings::{Form, Settings};
+pub use settings::{Dialect, Form, Settings};
 pub use summary::Finished;
 pub(super) use summary::pushed;
 pub(super) use ticker::Ticker;
 pub(super) use units::{bytes, rough};
 
+use super::args::Verbosity;
 use super::exit::{Failure, Kind};
 use super::request::Warning;
 use crate::http::redact_within;
+use crate::place::Places;
 use crate::progress::{Event, Reporter, StepId, StepResult, Stream};
+use crate::request::ResultFiles;
+use dialect::Folded;
 use going::{Going, LastLine, QUIET};
 use line::Line;
 use live::{Live, Size};
@@ -60,6 +65,9 @@ struct State {
     steps: Steps,
     going: Going,
     live: Live,
+    folded: Folded,
+    /// How the Dockerfile is called.
+    dockerfile: String,
     last: LastLine,
     /// Whether all is said.
     is_over: bool,
@@ -73,8 +81,9 @@ impl Report {
 
     fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp, size: fn() -> Size) -> Self {
         let (tally, steps, going) = (Tally::default(), Steps::default(), Going::default());
-        let (live, last) = (Live::default(), LastLine::default());
-        let state = State { out, tally, steps, going, live, last, is_over: false };
+        let (live, folded, last) = (Live::default(), Folded::default(), LastLine::default());
+        let dockerfile = "Dockerfile".to_owned();
+        let state = State { out, tally, steps, going, live, folded, dockerfile, last, is_over: false };
         Self { settings, clock, size, state: Mutex::new(state) }
     }
 
@@ -100,6 +109,14 @@ impl Report {
         for line in &lines {
             self.print(&mut state, line);
         }
+    }
+
+    /// Adds a table of the steps to what GitHub shows of the job, however it ended; what cannot be added is not worth a
+    /// failure.
+    pub fn add_to_summary(&self, failure: Option<&Failure>, results: &ResultFiles, places: &Places) {
+        let Some(summary) = results.github.as_ref().and_then(|github| github.summary.as_ref()) else { return };
+        let table = self.state().tally.table(failure);
+        let _ = places.with(summary, |place| place.append(table.as_bytes()));
     }
 
     /// Adds to a failure what its RUN wrote last.
@@ -129,6 +146,10 @@ impl Report {
             self.print(&mut state, line);
         }
         state.is_over = true;
+        let end = state.folded.end(self.settings.dialect, None, self.seconds());
+        self.obeyed(&mut state, end);
+        let mark = dialect::failure(self.settings.dialect, failure);
+        self.obeyed(&mut state, mark);
         let tail = state.steps.tail_of(failure, self.settings.verbosity);
         self.print(&mut state, &failure::line(failure, &tail));
     }
@@ -158,13 +179,37 @@ impl Report {
             Form::Json => json::render(line, (self.clock)(), self.settings.trace),
             Form::Text | Form::Colour => {
                 let time = self.settings.timestamps.then(|| (self.clock)());
-                self.erased(state) + &text::render(line, self.settings.form == Form::Colour, time)
+                self.erased(state)
+                    + &text::render(line, self.settings.form == Form::Colour, time, self.settings.dialect)
             }
         };
         state.steps.printed(line);
         state.last = LastLine::default();
         // Nobody is left to tell when standard error is closed, and the build is worth finishing.
         let _ = state.out.write_all(text.as_bytes());
+    }
+
+    /// Writes what the reader of the log obeys.
+    fn obeyed(&self, state: &mut State, text: Option<String>) {
+        if let Some(text) = text.filter(|_| self.settings.verbosity >= Verbosity::Info) {
+            let _ = state.out.write_all(redact_within(&text).as_bytes());
+        }
+    }
+
+    fn seconds(&self) -> i64 {
+        (self.clock)().as_second()
+    }
+
+    /// Folds what a RUN writes, while it is the only step at work.
+    fn fold(&self, state: &mut State, step: &StepId, text: &str) {
+        let (dialect, seconds) = (self.settings.dialect, self.seconds());
+        let end = state.folded.end(dialect, None, seconds);
+        self.obeyed(state, end);
+        let is_run = text.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("RUN"));
+        if is_run && dialect != Dialect::Plain && self.settings.verbosity >= Verbosity::Info {
+            let begin = state.folded.begin(dialect, step, state.steps.are_idle(), seconds);
+            self.obeyed(state, begin);
+        }
     }
 
     /// Prints the plan where it was asked for: on standard output, as data.
@@ -214,6 +259,8 @@ impl Report {
         for line in &rest {
             self.print(&mut state, line);
         }
+        let end = state.folded.end(self.settings.dialect, Some(step), self.seconds());
+        self.obeyed(&mut state, end);
         let line = line::step_finished(step, &text, result, elapsed);
         self.print(&mut state, &line);
         state.tally.step(step, text, result, elapsed);
@@ -224,14 +271,21 @@ impl Reporter for Report {
     fn report(&self, event: Event<'_>) {
         let line = match event {
             Event::Note(text) => line::note(text),
-            Event::Warning { rule, line, message } => line::warning(rule, line, message),
+            Event::Warning { rule, line, message } => {
+                let line = line::warning(rule, line, message);
+                let mut state = self.state();
+                let mark = dialect::warning(self.settings.dialect, &line, &state.dockerfile);
+                self.obeyed(&mut state, mark);
+                return self.print(&mut state, &line);
+            }
             Event::Retry { why, wait, attempt, attempts } => line::retry(why, wait, (attempt, attempts)),
             Event::Silence { what, since, limit } => line::silence(what, since, limit),
             Event::StageStarted { stage, base } => line::stage_started(stage, base),
             Event::StepStarted { step, text } => {
-                let line = line::step_started(step, text);
-                self.state().steps.start(step, line::one_line(text));
-                line
+                let mut state = self.state();
+                self.fold(&mut state, step, text);
+                self.print(&mut state, &line::step_started(step, text));
+                return state.steps.start(step, line::one_line(text));
             }
             Event::Output { step, stream, bytes } => return self.step_output(step, stream, bytes),
             Event::StepFinished { step, result, elapsed } => return self.step_finished(step, result, elapsed),

@@ -143,6 +143,11 @@ impl Steps {
         lines
     }
 
+    /// Tells whether no step is at work.
+    pub(super) fn are_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
     /// Takes note of what stands at the bottom of the log.
     pub(super) fn printed(&mut self, line: &Line) {
         let step = || format!("{:?} {:?}", line.facts.get("stage"), line.facts.get("step"));

@@ -22,6 +22,32 @@ pub struct Settings {
     pub plan: bool,
     /// The trace that JSON lines name.
     pub trace: Option<TraceContext>,
+    /// Who reads lines of text.
+    pub dialect: Dialect,
+}
+
+/// Who reads lines of text, and obeys some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// People.
+    Plain,
+    /// GitHub Actions: groups and annotations.
+    Github,
+    /// GitLab: sections.
+    Gitlab,
+}
+
+impl Dialect {
+    fn of(environment: &Environment) -> Self {
+        let is_set = |name| environment.variable(name).ok().flatten() == Some("true");
+        if is_set("GITHUB_ACTIONS") {
+            Self::Github
+        } else if is_set("GITLAB_CI") {
+            Self::Gitlab
+        } else {
+            Self::Plain
+        }
+    }
 }
 
 /// The form of a line.
@@ -65,7 +91,8 @@ impl Settings {
             ProgressName::Tty => form != Form::Json,
             ProgressName::Plain | ProgressName::Json | ProgressName::Quiet => false,
         };
-        Self { verbosity, form, timestamps: args.log_timestamp, live, plan: false, trace: environment.trace }
+        let dialect = if form == Form::Json || live { Dialect::Plain } else { Dialect::of(environment) };
+        Self { verbosity, form, timestamps: args.log_timestamp, live, plan: false, trace: environment.trace, dialect }
     }
 
     /// Returns the look of an error before, or in spite of, the flags.
@@ -75,6 +102,8 @@ impl Settings {
             false if environment.terminal.colours => Form::Colour,
             false => Form::Text,
         };
-        Self { verbosity: Verbosity::Info, form, timestamps: false, live: false, plan: false, trace: environment.trace }
+        let dialect = if json { Dialect::Plain } else { Dialect::of(environment) };
+        let (verbosity, trace) = (Verbosity::Info, environment.trace);
+        Self { verbosity, form, timestamps: false, live: false, plan: false, trace, dialect }
     }
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::line::{self, Line, Look};
 use super::units;
 use crate::cli::args::Verbosity;
+use crate::cli::exit::Failure;
+use crate::http::redact_within;
 use crate::oci::{Digest, Reference};
 use crate::outcome::BuildOutcome;
 use crate::progress::{Delivery, Phase, StepId, StepResult};
@@ -208,6 +210,36 @@ impl Tally {
         }
     }
 
+    /// Writes a table of the steps in Markdown; `failed` is the place of the step that failed.
+    pub(super) fn table(&self, failure: Option<&Failure>) -> String {
+        let mut text = String::from("| Step | Instruction | Result | Time |\n| --- | --- | --- | ---: |\n");
+        for step in self.steps.values() {
+            let result = match step.done {
+                Done::Built => "built",
+                Done::Cached => "cached",
+                Done::Shared => "shared",
+                Done::Configured => "configuration",
+            };
+            text += &row(&line::step_name(&step.id), &step.text, result, &units::duration(step.elapsed));
+        }
+        if let Some(failure) = failure {
+            let step = failure.place.as_ref().and_then(|place| Some((place.stage.as_ref()?, place.step?)));
+            let name = step.map(|(stage, (number, total))| format!("[{stage} {number}/{total}]")).unwrap_or_default();
+            let line = failure.place.as_ref().and_then(|place| place.source.first()).map(|(_, line)| line.as_str());
+            text += &row(&name, line.unwrap_or_default(), "**failed**", "");
+            text += &format!("\n**{}**: {}\n", failure.kind.name(), cell(&failure.message));
+            for (word, more) in failure
+                .causes
+                .iter()
+                .map(|cause| ("caused by", cause))
+                .chain(failure.hints.iter().map(|hint| ("hint", hint)))
+            {
+                text += &format!("- {word}: {}\n", cell(more));
+            }
+        }
+        text + "\n"
+    }
+
     fn saved(&self) -> u64 {
         self.steps.values().fold(0, |sum, step| sum.saturating_add(step.saved))
     }
@@ -271,6 +303,15 @@ impl Tally {
             "steps": steps,
         })
     }
+}
+
+fn row(step: &str, text: &str, result: &str, time: &str) -> String {
+    format!("| {} | `{}` | {result} | {time} |\n", cell(step), cell(text).replace('`', "'"))
+}
+
+/// Writes a text so that it stays in a cell of a table.
+fn cell(text: &str) -> String {
+    redact_within(text).replace('|', "\\|").replace(['\n', '\r'], " ").replace('<', "&lt;")
 }
 
 /// Says how many layers the image has, and how many of them came with the base.

@@ -30,8 +30,15 @@ impl Shared {
     }
 }
 
-const PLAIN: Settings =
-    Settings { verbosity: Verbosity::Info, form: Form::Text, timestamps: false, live: false, plan: false, trace: None };
+const PLAIN: Settings = Settings {
+    verbosity: Verbosity::Info,
+    form: Form::Text,
+    timestamps: false,
+    live: false,
+    plan: false,
+    trace: None,
+    dialect: Dialect::Plain,
+};
 const JSON: Settings = Settings { form: Form::Json, ..PLAIN };
 
 fn report(settings: Settings) -> (Report, Shared) {
@@ -178,6 +185,87 @@ fn an_error_as_text() {
     caused by: sh: make: not found
     hint: the base has no make
     "##);
+}
+
+/// A RUN that forges what it can, beside another step, and one that fails.
+fn in_ci(dialect: Dialect) -> String {
+    let (report, out) = report(Settings { dialect, ..PLAIN });
+    report.report(Event::Warning { rule: "MaintainerDeprecated", line: Some(2), message: "use a label" });
+    let (first, second) = (step("app", 1), step("app", 2));
+    report.report(Event::StepStarted { step: &first, text: "RUN make" });
+    let forged = b"::error::forged\n\x1b[2Kline\n";
+    report.report(Event::Output { step: &first, stream: Stream::Stdout, bytes: forged });
+    let result = StepResult::NoLayer;
+    report.report(Event::StepFinished { step: &first, result: &result, elapsed: Duration::from_secs(2) });
+    report.report(Event::StepStarted { step: &second, text: "RUN make install" });
+    report.report(Event::Output { step: &second, stream: Stream::Stdout, bytes: b"sh: make: not found\n" });
+    let failure = report.with_last_output(failure());
+    report.failed(&failure);
+    out.text()
+}
+
+#[test]
+fn githubs_log_has_groups_and_annotations() {
+    insta::assert_snapshot!(in_ci(Dialect::Github), @r##"
+    ::warning file=Dockerfile,line=2,title=yadokari: MaintainerDeprecated::Dockerfile line 2: use a label (MaintainerDeprecated)
+    warning: Dockerfile line 2: use a label (MaintainerDeprecated)
+    ::group::[app 1/3] RUN make
+    : :error::forged
+    line
+    ::endgroup::
+    [app 1/3] done in 2.0 s: no layer
+    ::group::[app 2/3] RUN make install
+    sh: make: not found
+    ::endgroup::
+    ::error file=Dockerfile,line=4,title=yadokari: run::RUN failed: exit status 127%0Alast output: sh: make: not found%0Acaused by: sh: make: not found%0Ahint: the base has no make
+    error: RUN failed: exit status 127
+      --> Dockerfile:4 (stage "app", step 2/3)
+    3 | RUN make && \
+    4 | 	make install
+      | 	^
+    caused by: sh: make: not found
+    hint: the base has no make
+    "##);
+}
+
+#[test]
+fn gitlabs_log_has_sections() {
+    let text = in_ci(Dialect::Gitlab);
+    let begin = "\x1b[0Ksection_start:1700000000:yadokari_1\r\x1b[0K[app 1/3] RUN make\n::error::forged\nline\n";
+    assert!(text.contains(begin), "{text:?}");
+    assert!(text.contains("line\n\x1b[0Ksection_end:1700000000:yadokari_1\r\x1b[0K\n[app 1/3] done"), "{text:?}");
+    assert_eq!(text.matches("section_start:").count(), text.matches("section_end:").count());
+}
+
+#[test]
+fn steps_side_by_side_are_not_folded_into_each_other() {
+    let (report, out) = report(Settings { dialect: Dialect::Github, ..PLAIN });
+    let (one, two) = (step("one", 1), step("two", 1));
+    report.report(Event::StepStarted { step: &one, text: "RUN a" });
+    report.report(Event::StepStarted { step: &two, text: "RUN b" });
+    for step in [&one, &two] {
+        report.report(Event::StepFinished { step, result: &StepResult::NoLayer, elapsed: Duration::ZERO });
+    }
+    assert_eq!(out.text(), "::group::[one 1/3] RUN a\n::endgroup::\n[two 1/3] RUN b\n");
+}
+
+#[test]
+fn the_summary_of_a_job_has_a_table_of_steps_also_of_a_failure() {
+    let (report, _) = report(PLAIN);
+    let (first, second) = (step("app", 1), step("app", 2));
+    report.report(Event::StepStarted { step: &first, text: "RUN a | b" });
+    report.report(Event::StepFinished { step: &first, result: &StepResult::NoLayer, elapsed: Duration::from_secs(2) });
+    report.report(Event::StepStarted { step: &second, text: "RUN make" });
+    insta::assert_snapshot!(report.state().tally.table(Some(&failure())), @r"
+    | Step | Instruction | Result | Time |
+    | --- | --- | --- | ---: |
+    | [app 1/3] | `RUN a \| b` | built | 2.0 s |
+    | [app 2/3] | `RUN make && \` | **failed** |  |
+
+    **run**: RUN failed: exit status 127
+    - caused by: sh: make: not found
+    - hint: the base has no make
+    ");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::dialect::tamed;
 use super::line::{Line, Look};
+use super::settings::Dialect;
 use crate::cli::args::Verbosity;
 use crate::http::redact_within;
 
@@ -14,10 +16,10 @@ const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Writes a line as text and a newline; a message of many lines has the time before each.
-pub(super) fn render(line: &Line, colours: bool, time: Option<Timestamp>) -> String {
+pub(super) fn render(line: &Line, colours: bool, time: Option<Timestamp>, dialect: Dialect) -> String {
     let paint = |code: &str, text: &str| if colours { format!("{code}{text}{PLAIN}") } else { text.to_owned() };
     let message = match line.look {
-        Look::Verbatim => line.message.clone(),
+        Look::Verbatim => tamed(&line.message, dialect),
         Look::Plain => redact_within(&line.message),
         Look::Head => paint(BOLD, &redact_within(&line.message)),
         Look::Success => paint(GREEN, &redact_within(&line.message)),

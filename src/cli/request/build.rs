@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{UsageError, absolute};
+use super::{UsageError, absolute, export};
 use crate::cli::args::{Args, CompressionName, IsolationName, SnapshotModeName};
 use crate::cli::env::Environment;
 use crate::cli::state::PREFIX;
 use crate::oci::Platform;
-use crate::request::{Compression, EPOCH_ARGUMENT, IsolationChoice, Output, SnapshotMode, Snapshots, epoch_in};
+use crate::request::{
+    ArchiveForm, Compression, EPOCH_ARGUMENT, IsolationChoice, Output, SnapshotMode, Snapshots, Target, epoch_in,
+};
 
 const DEFAULT_GZIP_LEVEL: u32 = 3;
 const DEFAULT_ZSTD_LEVEL: i32 = 3;
@@ -151,6 +153,36 @@ pub(in crate::cli) fn isolation(name: IsolationName) -> IsolationChoice {
         IsolationName::Chroot => IsolationChoice::Chroot,
         IsolationName::Container => IsolationChoice::Container,
         IsolationName::Mediated => IsolationChoice::Mediated,
+    }
+}
+
+/// What the image of a RUN that failed is called where it is loaded.
+const FAILED: &str = "localhost/failed-step:latest";
+
+/// Reads `--on-failure`.
+pub(super) fn on_failure(args: &Args, environment: &Environment) -> Result<Option<Output>, UsageError> {
+    const FLAG: &str = "--on-failure";
+    let Some(text) = args.build.on_failure.as_deref().filter(|text| !matches!(*text, "" | "none")) else {
+        return Ok(None);
+    };
+    let refused = |reason: &str| UsageError::Value { flag: FLAG, value: text.to_owned(), reason: reason.to_owned() };
+    let name = FAILED.parse().map_err(|_| refused("no name can be given to it"))?;
+    if text == "keep" {
+        let state = state_directory(args.build.state_dir.as_deref(), environment);
+        let token = state.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = state.with_file_name(format!("{token}-failed.tar"));
+        return Ok(Some(Output::Archive { form: ArchiveForm::Docker, target: Target::File(path), names: vec![name] }));
+    }
+    let exported = export::export(text, &[name], &environment.directories.working);
+    let exported = exported.map_err(|error| match error {
+        UsageError::Value { reason, .. } => refused(&reason),
+        other => other,
+    })?;
+    match exported.outputs.as_slice() {
+        [output @ (Output::Registry(_) | Output::Archive { target: Target::File(_), .. } | Output::Layout { .. })] => {
+            Ok(Some(output.clone()))
+        }
+        _ => Err(refused("it can be keep, type=docker or oci with a file, or type=registry with one name")),
     }
 }
 

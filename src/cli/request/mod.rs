@@ -88,8 +88,9 @@ impl Resolved {
         if self.request.cache.print_key {
             return Ok(self);
         }
-        let BuildRequest { outputs, results, .. } = &self.request;
-        let begun = crate::output::begin(outputs, results, self.regions.clone());
+        let BuildRequest { outputs, on_failure, results, .. } = &self.request;
+        let outputs: Vec<_> = outputs.iter().chain(on_failure).cloned().collect();
+        let begun = crate::output::begin(&outputs, results, self.regions.clone());
         let mut places = begun.map_err(|error| Failure::from_error(Kind::Output, &error))?;
         // Where there is none, or it cannot be read, nothing is put back.
         let _no_pod = places.record(Path::new(termination::FILE));
@@ -164,6 +165,12 @@ pub enum UsageError {
     },
 }
 
+/// Returns what is told of old flags; what is contradictory in how messages look is refused first.
+fn first_warnings(args: &Args, environment: &Environment) -> Result<Vec<Warning>, UsageError> {
+    messages(&args.messages)?;
+    Ok(legacy::warnings(&args.legacy, environment).into_iter().collect())
+}
+
 /// Refuses two flags that ask for different forms of messages.
 fn messages(args: &MessageArgs) -> Result<(), UsageError> {
     let reason = match (args.progress, args.log_format) {
@@ -194,8 +201,7 @@ impl From<UsageError> for Failure {
 /// # Errors
 /// [`UsageError`] for values that cannot be used, flags that exclude each other, and what is not there yet.
 pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, UsageError> {
-    messages(&args.messages)?;
-    let mut warnings: Vec<Warning> = legacy::warnings(&args.legacy, environment).into_iter().collect();
+    let mut warnings = first_warnings(args, environment)?;
     let mut given = run::build_arg_files(&args.run.build_arg_file, environment)?;
     given.extend_from_slice(&args.input.build_arg);
     let build_args = pairs::build_args(&given, environment, &mut warnings)?;
@@ -242,6 +248,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         force: args.build.force,
         jobs: jobs(args.build.jobs),
         cache,
+        on_failure: build::on_failure(args, environment)?,
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
         outputs: outputs.images,
         attestations: crate::request::AttestationRequest::default(),

@@ -81,7 +81,7 @@ fn defaults() {
     assert_eq!((network.http.retry.attempts, network.check_push_permission), (6, true));
     assert_eq!(
         shown(messages),
-        "Settings { verbosity: Info, form: Text, timestamps: false, live: false, plan: false, trace: None }"
+        "Settings { verbosity: Info, form: Text, timestamps: false, live: false, plan: false, trace: None, dialect: Plain }"
     );
     assert!(!names_container && warnings.is_empty() && progress_file.is_none() && timeout.is_none());
 }
@@ -345,6 +345,12 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("-vpanic", |r| shown(r.messages.verbosity), "Error"),
     ("--log-format=json", |r| shown(r.messages.form), "Json"),
     ("--log-format=color", |r| shown(r.messages.form), "Colour"),
+    (
+        "--on-failure=keep --state-dir=s",
+        |r| shown(&r.request.on_failure),
+        "Some(Archive { form: Docker, target: File(/work/s/yadokari-token-failed.tar), names: [Reference { registry: \
+         localhost, repository: failed-step, tag: Some(latest), digest: None }] })",
+    ),
     ("--progress=rawjson", |r| shown(r.messages.form), "Json"),
     ("--progress=quiet", |r| shown(r.messages.verbosity), "Error"),
     ("--progress=tty", |r| shown(r.messages.live), "true"),
