@@ -61,6 +61,8 @@ pub use enter::{Entered, Ground, Wanted, enter};
 pub use error::Error;
 pub use ids::outer_user;
 pub use init::init_main;
+#[cfg(all(any(test, fuzzing), target_arch = "x86_64"))]
+pub use mediated::AnyCalls;
 pub use mountinfo::kind_at as file_system;
 pub use pod_files::WrittenFile;
 pub use process::{

@@ -113,6 +113,12 @@ const NOTIFIED: &[i64] = &[
     libc::SYS_memfd_create,
 ];
 
+/// Lists the calls that a supervisor may be asked for, whatever their arguments.
+#[cfg(any(test, fuzzing))]
+pub(in crate::isolation) fn notified() -> impl Iterator<Item = i64> {
+    NOTIFIED.iter().chain(WITH_TOKEN).copied().chain(TOLD.iter().map(|(number, ..)| *number))
+}
+
 /// Told to be unknown, so that programs do without. What they take is in memory, or not for RUN.
 const UNKNOWN: &[i64] = &[
     libc::SYS_name_to_handle_at,

@@ -11,6 +11,8 @@
 //! *Invariant: nothing that the kernel takes from a task's memory after a decision is a path or an address: the supervisor
 //! makes the call itself, or the task makes it with what only the supervisor can write.*
 
+#[cfg(any(test, fuzzing))]
+mod any_calls;
 mod attributes;
 mod backend;
 mod begin;
@@ -36,6 +38,8 @@ mod task;
 mod view;
 mod walk;
 
+#[cfg(any(test, fuzzing))]
+pub use any_calls::AnyCalls;
 pub(super) use backend::Mediated;
 pub(super) use begin::watch_over;
 

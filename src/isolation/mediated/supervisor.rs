@@ -108,7 +108,7 @@ impl Supervisor {
         if descriptor == libc::AT_FDCWD { Start::Directory(task) } else { Start::Descriptor(task, descriptor) }
     }
 
-    fn answer(&mut self, call: &Call) -> Outcome {
+    pub(super) fn answer(&mut self, call: &Call) -> Outcome {
         let here = Start::Directory(call.task.as_raw());
         let first = self.start(call, call.int(0));
         let (a, b, c) = (call.argument(0), call.argument(1), call.argument(2));
