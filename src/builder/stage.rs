@@ -409,7 +409,10 @@ impl Shared<'_> {
             Action::Copy(copy) => (self.copy(progress, copy, witness)?, Some(rfc3339(self.request.created))),
             Action::Run(run) => (self.run(progress, run, id, witness)?, Some(rfc3339(self.request.created))),
         };
-        let result = made(layer.as_ref());
+        let result = match step.action {
+            Action::Configure => StepResult::Configured,
+            _ => made(layer.as_ref()),
+        };
         self.record(progress, step, layer.clone(), created);
         Ok((layer, result))
     }
