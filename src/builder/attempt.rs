@@ -22,7 +22,9 @@ use crate::request::BuildRequest;
 use super::existing::BuildKey;
 use super::layers::{self, Unreadable};
 use super::sbom::{self, Document};
-use super::{Error, Services, attestations, deliver, existing, failed, mounts, origin, stage, unpoisoned, volumes};
+use super::{
+    Error, Services, attestations, deliver, existing, failed, mounts, origin, signatures, stage, unpoisoned, volumes,
+};
 
 /// What is built.
 pub(super) struct Setting<'a> {
@@ -106,6 +108,7 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
             layers::borrow(services, layer).map_err(failure)?;
         }
     }
+    signatures::sign(&image.manifest, request, services)?;
     let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
     existing::tag(&image, build_key, &pushed, services)?;
     Ok(Delivered { image, steps, pushed, sbom })

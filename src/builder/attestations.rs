@@ -9,7 +9,7 @@ use crate::output::{self, Assembled};
 use crate::request::{AttestationFormat, BuildRequest};
 
 use super::attempt::Setting;
-use super::{Error, Services};
+use super::{Error, Services, signatures};
 
 /// Adds to an image what is said about it.
 pub(super) fn attached(image: Assembled, setting: &Setting<'_>, services: &Services) -> Result<Assembled, Error> {
@@ -18,7 +18,7 @@ pub(super) fn attached(image: Assembled, setting: &Setting<'_>, services: &Servi
         return Ok(image);
     }
     let statements = statements(&image, setting, services)?;
-    let attachments = attachments(&statements, &image.manifest, request.attestations.format, services)?;
+    let attachments = attachments(&statements, &image.manifest, request, services)?;
     Ok(Assembled { attachments, ..image })
 }
 
@@ -44,13 +44,13 @@ fn subjects(image: &Assembled, request: &BuildRequest) -> Vec<Subject> {
 fn attachments(
     statements: &[Statement],
     subject: &Descriptor,
-    format: AttestationFormat,
+    request: &BuildRequest,
     services: &Services,
 ) -> Result<Vec<Attachment>, Error> {
-    match format {
+    match request.attestations.format {
         _ if statements.is_empty() => Ok(Vec::new()),
         AttestationFormat::Referrer => {
-            let refer = |statement| Ok(Attachment::referrer(document(statement, services)?, subject));
+            let refer = |statement| Ok(Attachment::referrer(document(statement, request, services)?, subject));
             statements.iter().map(refer).collect()
         }
         AttestationFormat::Index => {
@@ -59,9 +59,12 @@ fn attachments(
     }
 }
 
-/// Makes of a statement the document that refers to the image.
-fn document(statement: &Statement, _services: &Services) -> Result<Artifact, Error> {
-    Ok(Artifact::of(statement))
+/// Makes of a statement the document that refers to the image: signed, where somebody signs.
+fn document(statement: &Statement, request: &BuildRequest, services: &Services) -> Result<Artifact, Error> {
+    let Some(signing) = &services.signing else { return Ok(Artifact::of(statement)) };
+    let (artifact, signed) = services.wait(signing.statement(statement))??;
+    signatures::keep(statement, &signed, request, services)?;
+    Ok(artifact)
 }
 
 /// Tells of what was attached, for results.

@@ -37,6 +37,7 @@ mod run;
 mod sbom;
 mod schedule;
 mod seals;
+mod signatures;
 mod single;
 mod stage;
 mod volumes;
@@ -68,7 +69,7 @@ use crate::registry::Client;
 use crate::request::BuildRequest;
 use crate::rootfs::{Fidelity, Rootfs, Tree};
 use crate::store::Store;
-use crate::trust::Policy;
+use crate::trust::{Policy, Signing};
 
 pub use additions::Additions;
 pub use copy::Error as CopyError;
@@ -95,6 +96,8 @@ pub struct Services {
     pub store: Store,
     /// Base images that a warmer brought.
     pub base_images: BaseImages,
+    /// What signs images that are pushed, if anything.
+    pub signing: Option<Signing>,
     /// What base images must meet, if anything.
     pub policy: Option<Policy>,
     /// What earlier builds made of steps.
@@ -230,6 +233,7 @@ fn build_context(
         return Ok(None);
     }
     if let Some(existing) = existing::find(request, build_key.as_ref(), services)? {
+        signatures::sign(&existing.manifest, request, services)?;
         let sbom = sbom::document(&existing.image(), &existing.manifest.digest, request, services)?;
         let outcome = existing.outcome(context, target_base.as_ref(), used);
         return Ok(Some(BuildOutcome { sboms: sbom.iter().map(sbom::Document::text).collect(), ..outcome }));

@@ -13,7 +13,7 @@ use crate::plan::BuildPlan;
 use crate::progress::{Event, Phase};
 use crate::request::{BuildRequest, Output};
 
-use super::{Error, Services, build_context};
+use super::{Error, Services, build_context, signatures};
 
 /// Builds the image, or those of all platforms and their index.
 pub(super) fn build(
@@ -33,6 +33,7 @@ pub(super) fn build(
     let (beside, referrers) = built.iter().flat_map(|one| &one.attested).partition::<Vec<_>, _>(|one| one.is_in_index);
     let all = |attested: Vec<&Attested>| attested.into_iter().map(|one| one.manifest.clone()).collect();
     let joined = output::of_platforms(images.collect(), all(beside), all(referrers));
+    signatures::sign(&joined.index, request, services)?;
     let delivered = services.timed(Phase::Push, |services| {
         services.wait(output::deliver_joined(&joined, &request.outputs, &services.registry, &services.places))
     });

@@ -45,5 +45,6 @@ pub(super) fn files(resolved: &Resolved) -> Vec<PathBuf> {
         SecretSource::Value(_) => None,
     }));
     files.extend(network.named_files.iter().cloned());
+    files.extend(resolved.signing.iter().flat_map(|signing| signing.secret_files()));
     files
 }

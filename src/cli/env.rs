@@ -74,6 +74,9 @@ pub const VARIABLES: &[Variable] = &[
         name: "YADOKARI_CACHE_KEY",
         effect: "key that entries of the cache are sealed with, if no file is given",
     },
+    Variable { name: "SIGSTORE_ID_TOKEN", effect: "token for --sign-keyless, if no file is given" },
+    Variable { name: "ACTIONS_ID_TOKEN_REQUEST_URL", effect: "where a GitHub job asks for a token for --sign-keyless" },
+    Variable { name: "ACTIONS_ID_TOKEN_REQUEST_TOKEN", effect: "with which right it does" },
     Variable { name: "COSIGN_PASSWORD", effect: "password of the key that signs, if no file is given" },
     Variable { name: "KANIKO_NO_PUSH", effect: "true or false; overrides --no-push" },
     Variable { name: "KANIKO_PRINT_PLAN", effect: "true or false; true is --print-plan" },
@@ -425,6 +428,8 @@ mod tests {
             "XDG_",
             "CI_REGISTRY",
             "KANIKO_<",
+            "SIGSTORE_",
+            "ACTIONS_",
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))

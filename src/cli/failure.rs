@@ -12,7 +12,7 @@ use crate::dockerfile::Span;
 use crate::http::Meaning;
 use crate::isolation::{self, Exit};
 use crate::registry;
-use crate::{builder, image, output, rootfs, trust};
+use crate::{builder, image, output, rootfs, signing, trust};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
@@ -280,12 +280,27 @@ const UNTRUSTED: &str = "use an image that is, let its owner sign it (`yadokari 
 fn trust_kind(error: &trust::Error) -> Kind {
     match error {
         trust::Error::Registry(error) => registry_kind(error),
-        trust::Error::Key(_) => Kind::Usage,
+        trust::Error::Signing(error) => signing_kind(error),
+        trust::Error::Statement(_) => Kind::Bug,
         trust::Error::Manifest { .. }
         | trust::Error::Unfit { .. }
         | trust::Error::Unsigned { .. }
         | trust::Error::Untrusted { .. } => Kind::Untrusted,
         trust::Error::NoImage { .. } => Kind::Dockerfile,
+    }
+}
+
+/// Which kind it is that nothing signs.
+fn signing_kind(error: &signing::Error) -> Kind {
+    let of = |meaning| match meaning {
+        Meaning::Transient => Kind::Transient,
+        Meaning::Denied => Kind::Denied,
+        Meaning::Settings | Meaning::Wrong => Kind::Usage,
+    };
+    match error {
+        signing::Error::Key(_) | signing::Error::Token(_) | signing::Error::Service(_) => Kind::Usage,
+        signing::Error::Http(error) => of(error.meaning()),
+        signing::Error::Refused { meaning, .. } => of(*meaning),
     }
 }
 

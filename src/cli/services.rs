@@ -157,6 +157,7 @@ fn assemble(
     let key = request.cache.key.as_ref().map(cache_key).transpose()?;
     let cache = Arc::new(cache(request, &network, key.as_ref()));
     let mounts = mounts(request, &network, key.as_ref());
+    let signing = resolved.signing.as_ref().map(|settings| super::signing::signing(settings, &agent)).transpose()?;
     let known = inventories(request, &*isolation).map_err(|error| Failure::from_error(Kind::System, &error))?;
     let known = known.shared(Arc::clone(&cache));
     Ok(Services {
@@ -167,6 +168,7 @@ fn assemble(
         runtime: runtime.handle().clone(),
         store: store.map_err(|error| Failure::from_error(Kind::Disk, &error))?,
         base_images: BaseImages::new(&request.base_images),
+        signing,
         policy: request.base_policy.as_deref().map(super::signing::policy).transpose()?,
         cache,
         packages: Packages::new(request, &known, &reporter),

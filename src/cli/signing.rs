@@ -4,30 +4,38 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::args::SigningArgs;
-use super::env::Environment;
 use super::exit::{Failure, Kind};
-use super::request::UsageError;
+use super::request::{SigningSettings, Who};
+use crate::http::Agent;
 use crate::place;
-use crate::signing::{KeyError, PrivateKey, PublicKey};
-use crate::trust::Policy;
+use crate::request::SecretSource;
+use crate::signing::{KeyError, Log, PrivateKey, PublicKey, Root, Signer};
+use crate::trust::{Policy, Signing};
 
 /// Keys are shorter.
 const LARGEST_KEY: u64 = 64 << 10;
 /// Policies are shorter, keys in them included.
 const LARGEST_POLICY: u64 = 8 << 20;
 
-/// Reads the key that signs; none where none is asked for.
+/// Makes what signs: reads the key and its password now, and asks nobody yet.
 ///
 /// # Errors
-/// [`Failure`] of kind usage when it cannot be read or used.
-pub(super) fn key(args: &SigningArgs, environment: &Environment) -> Result<Option<PrivateKey>, Failure> {
-    let Some(named) = args.sign_key.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
-    let path = environment.directories.working.join(named);
-    let text = read("--sign-key", &path)?;
-    let password = password(args, environment)?;
-    let key = PrivateKey::from_pem(&text, password.as_deref().map(Vec::as_slice));
-    key.map(Some).map_err(|error| unusable("--sign-key", &path, &error))
+/// [`Failure`] of kind usage when the key cannot be read or used.
+pub(super) fn signing(settings: &SigningSettings, agent: &Agent) -> Result<Signing, Failure> {
+    let (log, agent) = (settings.log.clone().map(Log), agent.clone());
+    let signer = match &settings.who {
+        Who::File(path, password) => {
+            let text = read("--sign-key", path)?;
+            let password = password.as_ref().map(self::password).transpose()?;
+            let key = PrivateKey::from_pem(&text, password.as_deref().map(Vec::as_slice));
+            Signer::key(key.map_err(|error| unusable("--sign-key", path, &error))?, log, agent)
+        }
+        Who::Keyless { authority, token } => {
+            let log = log.ok_or_else(|| Failure::new(Kind::Usage, "--sign-keyless needs a log"))?;
+            Signer::keyless(authority.clone(), token.clone().tokens(), log, agent)
+        }
+    };
+    Ok(Signing { signer, forms: settings.forms })
 }
 
 /// Reads the public keys of which one must have signed.
@@ -56,19 +64,28 @@ pub(super) fn policy(path: &Path) -> Result<Policy, Failure> {
 }
 
 /// Returns the password: without the end of the line that editors write.
-fn password(args: &SigningArgs, environment: &Environment) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
-    match args.sign_key_password_file.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        Some(path) => {
-            let mut text = read("--sign-key-password-file", &environment.directories.working.join(path))?;
+fn password(source: &SecretSource) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match source {
+        SecretSource::Value(value) => Ok(Zeroizing::new(value.as_bytes().to_vec())),
+        SecretSource::File(path) => {
+            let mut text = read("--sign-key-password-file", path)?;
             let end = text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
             text.truncate(end);
-            Ok(Some(text))
-        }
-        None => {
-            let value = environment.variable("COSIGN_PASSWORD").map_err(UsageError::from)?;
-            Ok(value.map(|value| Zeroizing::new(value.as_bytes().to_vec())))
+            Ok(text)
         }
     }
+}
+
+/// Reads whom one trusts.
+///
+/// # Errors
+/// [`Failure`] of kind usage when it cannot be read or used.
+pub(super) fn root(path: &Path) -> Result<Root, Failure> {
+    let text = place::read_anywhere(path, LARGEST_POLICY);
+    let unusable = |error: &dyn std::fmt::Display| {
+        Failure::new(Kind::Usage, format!("--trusted-root: {} cannot be used: {error}", path.display()))
+    };
+    Root::parse(&text.map_err(|error| unusable(&error))?).map_err(|error| unusable(&error))
 }
 
 fn read(flag: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -11,8 +11,8 @@ use super::exit::{Failure, Kind};
 use super::report::Report;
 use super::{request, services, signing};
 use crate::oci::Reference;
-use crate::signing::{Signed, Trust};
-use crate::trust;
+use crate::signing::{IdentityTrust, SIGN, Signed, Trust};
+use crate::trust::{self, Judged};
 
 /// Verifies, and tells on standard output whose signatures hold.
 pub(super) fn run(args: &VerifyArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
@@ -26,8 +26,9 @@ pub(super) fn run(args: &VerifyArgs, environment: &Environment, report: &Arc<Rep
             return Err(trust::Error::NoImage { reference: reference.to_string() }.into());
         };
         let image = reference.with_digest(digest.clone());
-        let signatures = trust::signatures(&client, &reference, &digest).await?;
-        let (holding, refused) = trust::judge(&signatures, &digest, &trust);
+        let claims = trust::claims(&client, &reference, &digest).await?;
+        let Judged { mut holding, refused } = trust::judge(&claims, &digest, &trust);
+        holding.retain(|signed| is_wanted(signed, args.predicate_type.as_deref()));
         if holding.is_empty() {
             return Err(trust::Error::unsigned(&image, &refused).into());
         }
@@ -36,25 +37,60 @@ pub(super) fn run(args: &VerifyArgs, environment: &Environment, report: &Arc<Rep
     print(&if args.json { as_json(&image, &holding) } else { as_text(&image, &holding) })
 }
 
+/// Tells whether this is a statement of the type that is asked for, or a signature where none is.
+fn is_wanted(signed: &Signed, predicate_type: Option<&str>) -> bool {
+    match predicate_type.filter(|text| !text.is_empty()) {
+        Some(wanted) => signed.statement.as_ref().is_some_and(|statement| statement.predicate_type == wanted),
+        None => trust::is_signature(signed),
+    }
+}
+
 fn trusted(args: &VerifyArgs, environment: &Environment) -> Result<Trust, Failure> {
+    let working = &environment.directories.working;
+    if let (Some(subject), Some(issuer)) = (&args.certificate_identity, &args.certificate_oidc_issuer) {
+        let path = args.trusted_root.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let missing =
+            "an identity needs somebody who vouches for it: give sigstore's trusted_root.json with --trusted-root";
+        let root = signing::root(&working.join(path.ok_or_else(|| Failure::new(Kind::Usage, missing))?))?;
+        let (subject, issuer) = (subject.clone(), issuer.clone());
+        return Ok(Trust::Identity(Box::new(IdentityTrust { root, subject, issuer })));
+    }
     let keys = args.key.iter().filter(|path| !path.as_os_str().is_empty());
-    let keys = keys.map(|path| signing::public_key("--key", &environment.directories.working.join(path)));
+    let keys = keys.map(|path| signing::public_key("--key", &working.join(path)));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
-        return Err(Failure::new(Kind::Usage, "say who must have signed: a public key with --key"));
+        return Err(Failure::new(
+            Kind::Usage,
+            "say who must have signed: a public key with --key, or --certificate-identity",
+        ));
     }
     Ok(Trust::Keys(keys))
 }
 
 fn as_text(image: &Reference, holding: &[Signed]) -> String {
-    let line = |signed: &Signed| format!("{image} is signed by {}, as {}\n", signed.by, signed.payload.name);
+    let line = |signed: &Signed| match (&signed.statement, &signed.name) {
+        (Some(statement), _) if statement.predicate_type != SIGN => {
+            format!("{image} has a statement of type {}, signed by {}\n", statement.predicate_type, signed.by)
+        }
+        (_, Some(name)) => format!("{image} is signed by {}, as {name}\n", signed.by),
+        (_, None) => format!("{image} is signed by {}, in a bundle\n", signed.by),
+    };
     holding.iter().map(line).collect()
 }
 
 fn as_json(image: &Reference, holding: &[Signed]) -> String {
     let signatures: Vec<_> = holding
         .iter()
-        .map(|signed| json!({"by": signed.by, "name": signed.payload.name, "digest": signed.payload.image}))
+        .map(|signed| {
+            let statement = signed.statement.as_ref();
+            json!({
+                "by": signed.by,
+                "name": signed.name,
+                "digest": signed.image,
+                "predicateType": statement.map(|statement| &statement.predicate_type),
+                "predicate": statement.and_then(|statement| statement.predicate.as_deref()),
+            })
+        })
         .collect();
     format!("{:#}\n", json!({"image": image.to_string(), "signatures": signatures}))
 }

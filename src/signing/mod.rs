@@ -1,17 +1,35 @@
 //! Signing: keys, signatures, the forms that they have, and whether they hold.
 //!
-//! Knows bytes: what is signed, how a signature is written, and what makes one trustworthy. Does not know where signatures
-//! are kept, nor which image needs one: `trust` does.
+//! Knows bytes: what is signed, how a signature is written, and what makes one trustworthy; asks the services that give
+//! certificates and keep logs. Does not know where signatures are kept, nor which image needs one: `trust` does.
 //!
-//! *Invariant: no cryptography of our own (keys, signatures and hashes are those of kept libraries); a private key and
-//! its password are wiped when they are done with, and appear in no message.*
+//! *Invariant: no cryptography of our own (keys, signatures and hashes are those of kept libraries); a private key, its
+//! password and a token are wiped when they are done with, and appear in no message.*
 
+mod bundle;
+mod certificate;
+mod dsse;
 mod encrypted;
+mod evidence;
 mod key;
+mod keyless;
+mod log;
 mod payload;
 mod pem;
+mod root;
+mod signer;
 mod simple;
+mod token;
 
+pub use bundle::{BUNDLE, Bundle, LARGEST_BUNDLE, SIGN, verify_envelope};
+pub use certificate::{Chain, LogKey, Subject};
+pub use dsse::Envelope;
+pub use evidence::{Evidence, Signed, Statement};
 pub use key::{KeyError, PrivateKey, PublicKey};
+pub use keyless::Log;
+pub use log::Entry;
 pub use payload::{Payload, PayloadError};
-pub use simple::{LARGEST_PAYLOAD, Refusal, Signature, Signed, Trust};
+pub use root::{IdentityTrust, Root, RootError};
+pub use signer::{Error, SignedStatement, Signer};
+pub use simple::{LARGEST_PAYLOAD, Refusal, Signature, Trust};
+pub use token::Tokens;

@@ -1,4 +1,6 @@
 //! A signature as `cosign` and containers/image keep it: beside a payload, with what vouches for its key.
+//!
+//! Source: cosign's SIGNATURE_SPEC.md.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +8,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::key::{KeyError, PrivateKey, PublicKey};
+use super::certificate::Chain;
+use super::evidence::{Evidence, Signed, signer};
+use super::key::PublicKey;
+use super::log::Entry;
 use super::payload::Payload;
+use super::root::IdentityTrust;
 use crate::oci::Digest;
 
-/// The annotation with the signature, in base64. Source: cosign's SIGNATURE_SPEC.md.
+/// The annotation with the signature, in base64.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// Those with the certificate, those above it, and the entry of the log.
+const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+const CHAIN: &str = "dev.sigstore.cosign/chain";
+const ENTRY: &str = "dev.sigstore.cosign/bundle";
 /// The largest payload that is read, in bytes; a name and a digest are some hundred.
 pub const LARGEST_PAYLOAD: u64 = 64 << 10;
 
@@ -22,6 +32,8 @@ pub struct Signature {
     pub payload: Bytes,
     /// The signature, as its algorithm writes it.
     pub signature: Vec<u8>,
+    /// What vouches for its key.
+    pub evidence: Evidence,
 }
 
 /// Who must have signed.
@@ -29,6 +41,8 @@ pub struct Signature {
 pub enum Trust {
     /// The owner of one of these keys.
     Keys(Vec<PublicKey>),
+    /// Somebody whom an authority has given a certificate.
+    Identity(Box<IdentityTrust>),
 }
 
 impl std::fmt::Display for Trust {
@@ -38,17 +52,9 @@ impl std::fmt::Display for Trust {
                 let names: Vec<String> = keys.iter().map(|key| format!("the key {}", key.fingerprint())).collect();
                 f.write_str(&names.join(" or "))
             }
+            Self::Identity(identity) => write!(f, "{} ({})", identity.subject, identity.issuer),
         }
     }
-}
-
-/// A signature that holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed {
-    /// What it says.
-    pub payload: Payload,
-    /// Whose it is, for messages: a key's fingerprint, or an identity.
-    pub by: String,
 }
 
 /// Why a signature does not count.
@@ -63,22 +69,31 @@ pub enum Refusal {
     /// None of the keys has made it, or what it is of was changed.
     #[error("it was made with another key, or what it signs was changed")]
     OtherKey,
+    /// Nobody says whose its key is.
+    #[error("it has no certificate")]
+    NoCertificate,
+    /// The certificate is none that counts.
+    #[error("its certificate does not count: {0}")]
+    Certificate(String),
+    /// No log that is trusted has it.
+    #[error("it is not in a transparency log: {0}")]
+    Log(String),
+    /// Somebody else has made it.
+    #[error("it was made by {name} ({issuer})")]
+    OtherIdentity {
+        /// Whom its certificate was given to.
+        name: String,
+        /// Who vouches for that.
+        issuer: String,
+    },
 }
 
 impl Signature {
-    /// Signs a payload.
-    ///
-    /// # Errors
-    /// [`KeyError`] of the key.
-    pub fn make(payload: &Payload, key: &PrivateKey) -> Result<Self, KeyError> {
-        let payload = Bytes::from(payload.to_bytes());
-        let signature = key.sign(&payload)?;
-        Ok(Self { payload, signature })
-    }
-
     /// Returns the annotations that go with the payload.
     pub fn annotations(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([(SIGNATURE.to_owned(), STANDARD.encode(&self.signature))])
+        let mut annotations = self.evidence.annotations();
+        annotations.insert(SIGNATURE.to_owned(), STANDARD.encode(&self.signature));
+        annotations
     }
 
     /// Joins a payload with its annotations.
@@ -89,7 +104,7 @@ impl Signature {
         let malformed = |text: &str| Refusal::Malformed(text.to_owned());
         let text = annotations.get(SIGNATURE).ok_or_else(|| malformed("it has no signature"))?;
         let signature = STANDARD.decode(text).map_err(|_| malformed("its signature is not in base64"))?;
-        Ok(Self { payload, signature })
+        Ok(Self { payload, signature, evidence: Evidence::of_annotations(annotations)? })
     }
 
     /// Checks that this is a signature of an image by whom it must be.
@@ -97,16 +112,40 @@ impl Signature {
     /// # Errors
     /// [`Refusal`].
     pub fn verify(&self, image: &Digest, trust: &Trust) -> Result<Signed, Refusal> {
-        let by = match trust {
-            Trust::Keys(keys) => {
-                let key = keys.iter().find(|key| key.has_signed(&self.payload, &self.signature));
-                format!("the key {}", key.ok_or(Refusal::OtherKey)?.fingerprint())
-            }
-        };
+        let by = signer(trust, &self.payload, &self.signature, &self.evidence, None)?;
         let payload = Payload::parse(&self.payload).map_err(|error| Refusal::Malformed(error.to_string()))?;
         if payload.image != *image {
             return Err(Refusal::OtherImage(payload.image));
         }
-        Ok(Signed { payload, by })
+        Ok(Signed { image: payload.image, name: Some(payload.name), statement: None, by })
+    }
+}
+
+impl Evidence {
+    /// Returns the annotations that say this.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let mut annotations = BTreeMap::new();
+        if let Some(chain) = &self.chain {
+            annotations.insert(CERTIFICATE.to_owned(), chain.leaf_pem());
+            annotations.insert(CHAIN.to_owned(), chain.above_pem());
+        }
+        if let Some(entry) = self.entry.as_ref().and_then(Entry::to_annotation) {
+            annotations.insert(ENTRY.to_owned(), entry);
+        }
+        annotations
+    }
+
+    /// Reads what annotations say.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`].
+    pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Self, Refusal> {
+        let given = |name: &str| annotations.get(name).filter(|text| !text.is_empty());
+        let chain = given(CERTIFICATE).map(|leaf| {
+            let above = given(CHAIN).map(String::as_str).unwrap_or_default();
+            Chain::from_pem(format!("{leaf}\n{above}").as_bytes())
+        });
+        let entry = given(ENTRY).map(|text| Entry::from_annotation(text)).transpose()?;
+        Ok(Self { chain: chain.transpose()?, entry })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::policy::{Policy, Requirement, Rule};
-use super::{Error, judge, signatures};
+use super::{Error, Judged, claims, is_signature, judge};
 use crate::oci::{Digest, Reference};
 use crate::registry::Client;
 use crate::signing::{Refusal, Signed, Trust};
@@ -30,11 +30,15 @@ impl Policy {
                 Requirement::Reject => Err("nothing is accepted there".to_owned()),
                 Requirement::Unsupported(what) => Err(cannot_check(what)),
                 Requirement::Signed { by, identity } => {
-                    let (holding, refused) = holding(image, by, client).await?;
-                    let is_meant = |signed: &Signed| identity.admits(image.reference, &signed.payload.name);
-                    match holding.iter().any(is_meant) {
+                    let judged = judged(image, by, client).await?;
+                    let signatures = judged.holding.iter().filter(|signed| is_signature(signed));
+                    let is_meant = |signed: &Signed| identity.admits(image.reference, signed.name.as_deref());
+                    match signatures.clone().any(is_meant) {
                         true => Ok(()),
-                        false => Err(unmet(by, &holding, &refused, &identity.wanted(image.reference))),
+                        false => {
+                            let wanted = identity.wanted(image.reference);
+                            Err(unmet(by, signatures.clone().next(), &judged.refused, &wanted))
+                        }
                     }
                 }
             };
@@ -83,22 +87,28 @@ fn untrusted(image: &str, rule: Rule<'_>, reason: String) -> Error {
     Error::Untrusted { image: image.to_owned(), rule: rule.name.to_owned(), reason }
 }
 
-/// Reads the signatures of an image and of its index, and judges them.
-async fn holding(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result<(Vec<Signed>, Vec<Refusal>), Error> {
-    let (mut holding, mut refused) = (Vec::new(), Vec::new());
+/// Reads the claims about an image and about its index, and judges them.
+async fn judged(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result<Judged, Error> {
+    let mut judged = Judged::default();
     for digest in &image.digests {
-        let found = signatures(client, image.reference, digest).await?;
-        let (more, others) = judge(&found, digest, trust);
-        holding.extend(more);
-        refused.extend(others);
+        let more = judge(&claims(client, image.reference, digest).await?, digest, trust);
+        judged.holding.extend(more.holding);
+        judged.refused.extend(more.refused);
     }
-    Ok((holding, refused))
+    Ok(judged)
 }
 
 /// Says what is missing.
-fn unmet(by: &Trust, holding: &[Signed], refused: &[Refusal], wanted: &str) -> String {
-    if let Some(signed) = holding.first() {
-        return format!("it is signed by {}, but as {}, and must be as {wanted}", signed.by, signed.payload.name);
+fn unmet(by: &Trust, signed: Option<&Signed>, refused: &[Refusal], wanted: &str) -> String {
+    match signed {
+        Some(Signed { by, name: Some(name), .. }) => {
+            format!("it is signed by {by}, but as {name}, and must be as {wanted}")
+        }
+        Some(Signed { by, .. }) => {
+            format!(
+                "it is signed by {by} without a name, and must be as {wanted} (signedIdentity matchDigest takes none)"
+            )
+        }
+        None => format!("it must be signed by {by}, and {}", super::error::found(refused)),
     }
-    format!("it must be signed by {by}, and {}", super::error::found(refused))
 }

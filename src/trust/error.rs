@@ -3,7 +3,7 @@
 use crate::oci::ManifestError;
 use crate::oci::Reference;
 use crate::registry;
-use crate::signing::{KeyError, Refusal};
+use crate::signing::{self, Refusal};
 
 /// Signatures that cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +28,12 @@ pub enum Error {
         /// What it is.
         reason: String,
     },
-    /// The key does not sign.
+    /// Nothing signs.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Signing(#[from] signing::Error),
+    /// A statement cannot be written.
+    #[error("a statement cannot be written")]
+    Statement(#[source] serde_json::Error),
     /// No signature holds.
     #[error("{image} is not signed by whom it must be: {reason}")]
     Unsigned {

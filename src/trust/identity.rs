@@ -10,6 +10,8 @@ use crate::oci::Reference;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Identity {
+    /// No name: the digest is what is signed. Ours; for bundles, which name nothing.
+    MatchDigest {},
     /// The image's name, tag or digest included.
     MatchExact {},
     /// The same, but an image that is named by digest is only compared by its repository.
@@ -41,7 +43,15 @@ pub enum Identity {
 
 impl Identity {
     /// Tells whether a signature that names `signed` may be one of `image`.
-    pub fn admits(&self, image: &Reference, signed: &str) -> bool {
+    pub fn admits(&self, image: &Reference, signed: Option<&str>) -> bool {
+        match (self, signed) {
+            (Self::MatchDigest {}, _) => true,
+            (_, None) => false,
+            (_, Some(signed)) => self.admits_name(image, signed),
+        }
+    }
+
+    fn admits_name(&self, image: &Reference, signed: &str) -> bool {
         // What names no tag means no tag: the usual `latest` was not signed.
         let Ok(parsed) = signed.parse::<Reference>() else { return false };
         let has_tag = parsed.digest.is_some() || signed.rsplit('/').next().is_some_and(|last| last.contains(':'));
@@ -49,6 +59,7 @@ impl Identity {
         let repository = |wanted: &Reference| parsed.name() == wanted.name();
         let like = |wanted: &Reference| if wanted.digest.is_some() { repository(wanted) } else { exact(wanted) };
         match self {
+            Self::MatchDigest {} => true,
             Self::MatchExact {} => exact(image),
             Self::MatchRepoDigestOrExact => like(image),
             Self::MatchRepository {} => repository(image),
@@ -71,6 +82,7 @@ impl Identity {
     /// Says which name is wanted of an image, for messages.
     pub fn wanted(&self, image: &Reference) -> String {
         match self {
+            Self::MatchDigest {} => "anything".to_owned(),
             Self::MatchExact {} => format!("{image}"),
             Self::MatchRepoDigestOrExact if image.digest.is_some() => image.name(),
             Self::MatchRepoDigestOrExact => {
@@ -137,7 +149,11 @@ mod tests {
         ];
         for (text, image, signed, expected) in rows {
             let identity: Identity = serde_json::from_str(text).expect(text);
-            assert_eq!(identity.admits(&image.parse().expect("image"), signed), expected, "{text} {image} {signed}");
+            assert_eq!(
+                identity.admits(&image.parse().expect("image"), Some(signed)),
+                expected,
+                "{text} {image} {signed}"
+            );
         }
         assert!(serde_json::from_str::<Identity>(r#"{"type":"matchExact","x":1}"#).is_err());
     }

@@ -6,18 +6,25 @@
 //! *Invariant: what is read of a registry is bounded, and counts only once a signature over the image's own digest holds.*
 
 mod check;
+mod claims;
 mod classic;
 mod error;
 mod identity;
 mod policy;
+mod sign;
 
 pub use check::Candidate;
-pub use classic::{Attached, attach, judge, signatures};
+pub use claims::{Claim, Judged, claims, is_signature, judge};
 pub use error::Error;
 pub use identity::Identity;
 pub use policy::{Policy, PolicyError, Requirement, Rule};
+pub use sign::{Forms, Signatures, Signing};
 
 use crate::oci::{Digest, Reference};
+
+/// The ends of the tags for signatures, and for signed statements.
+const SIGNATURES: &str = "sig";
+const ATTESTATIONS: &str = "att";
 
 /// The form in which cosign names what belongs to an image: `sha256-<hex>.sig`.
 /// Source: cosign's SIGNATURE_SPEC.md, "Discovery".

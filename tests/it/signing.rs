@@ -67,8 +67,10 @@ fn signatures_by_every_kind_of_key_verify_with_openssl_and_here() {
         let verified = run(&registry, &["verify", &name, "--key", &public, "--json"], &[]);
         expect(&verified, 0, &digest);
         let told: Value = serde_json::from_str(&verified.stdout).expect("JSON");
-        assert_eq!(told["signatures"].as_array().map(Vec::len), Some(1), "{kind}: {told}");
+        // One under the tag, which has a name, and one in a bundle, which has none.
+        assert_eq!(told["signatures"].as_array().map(Vec::len), Some(2), "{kind}: {told}");
         assert_eq!(told["signatures"][0]["name"], registry.repository("app"));
+        assert_eq!(told["signatures"][1]["predicateType"], "https://sigstore.dev/cosign/sign/v1");
 
         let (manifest, blobs) = kept(&registry, &format!("app:{}", tag(&digest, "sig")), &scratch, kind);
         let layer = &manifest["layers"][number];
@@ -89,7 +91,7 @@ fn signatures_by_every_kind_of_key_verify_with_openssl_and_here() {
     }
     let (_, stranger) = ecdsa(&scratch, "stranger");
     let refused = run(&registry, &["verify", &name, "--key", &stranger], &[]);
-    expect(&refused, 78, "it has 5 signatures: it was made with another key");
+    expect(&refused, 78, "it has 10 signatures: it was made with another key");
 }
 
 #[test]
@@ -171,7 +173,8 @@ fn a_signature_that_was_changed_or_moved_does_not_hold() {
     let (one, two) = (registry.repository("app:1"), registry.repository("app:2"));
     let verify = |name: &str| run(&registry, &["verify", name, "--key", &public], &[]);
     expect(&verify(&one), 78, "it has no signature");
-    expect(&run(&registry, &["sign", &one, "--key", &private], &[]), 0, "is signed");
+    let sign = ["sign", &one, "--key", &private, "--signature-format=tag"];
+    expect(&run(&registry, &sign, &[]), 0, "is signed");
     let place = format!("app:{}", tag(&digest, "sig"));
     let (manifest, blobs) = kept(&registry, &place, &scratch, "kept");
 
@@ -327,4 +330,52 @@ fn bases_that_do_not_meet_the_policy_end_the_build_before_anything_runs() {
             }
         }
     }
+}
+
+#[test]
+fn a_build_signs_what_it_pushes_and_each_image_of_an_index() {
+    if !Isolation::Namespace.allowed("signing: builds") {
+        return;
+    }
+    let (registry, scratch) = (Registry::plain(), Scratch::new("builds"));
+    let (private, public) = ecdsa(&scratch, "key");
+    let source = crate::support::source::one_file();
+    for (name, platforms) in [("one:1", "linux/amd64"), ("many:1", "linux/amd64,linux/arm64")] {
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.push_plain(&registry, name).output("--digest-file", "digest");
+        executor.add(&[&format!("--sign-key={private}"), &format!("--custom-platform={platforms}")]);
+        let build = executor.run().expect(0);
+        let digest = build.result("digest").expect("a digest");
+        assert!(
+            build.stderr.contains(&format!("Signed {}@{digest}", registry.repository(name.trim_end_matches(":1"))))
+        );
+        let images: Vec<String> = match platforms.contains(',') {
+            false => Vec::new(),
+            true => {
+                let index = process::run(
+                    Command::new("skopeo")
+                        .args(["inspect", "--raw", "--tls-verify=false"])
+                        .arg(format!("docker://{}", registry.repository(name))),
+                    SHORT,
+                );
+                let index: Value = serde_json::from_str(&index.success()).expect("JSON");
+                let images = index["manifests"].as_array().expect("images").iter();
+                images.map(|image| image["digest"].as_str().expect("a digest").to_owned()).collect()
+            }
+        };
+        let repository = registry.repository(name.trim_end_matches(":1"));
+        for digest in images.iter().chain([&digest]) {
+            let verified =
+                run(&registry, &["verify", &format!("{repository}@{digest}"), "--key", &public, "--json"], &[]);
+            expect(&verified, 0, digest);
+            let told: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+            assert_eq!(told["signatures"].as_array().map(Vec::len), Some(2), "{told}");
+        }
+    }
+    // What cannot be signed is not pushed under its name.
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    executor.push_plain(&registry, "no:1").add(&["--sign-key=/nonexistent"]);
+    let refused = executor.run().expect(72);
+    assert!(refused.stderr.contains("--sign-key: /nonexistent cannot be read"), "{}", refused.stderr);
+    assert_eq!(registry.digest("no:1"), None);
 }

@@ -57,7 +57,7 @@ pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub use run::{CacheMountArgs, NetworkName, RunArgs};
 pub use sbom::{SbomArgs, SbomName};
-pub use signing::{SignArgs, SigningArgs, TrustArgs, VerifyArgs};
+pub use signing::{SignArgs, SignatureFormatName, SigningArgs, TrustArgs, VerifyArgs};
 pub(super) use values::boolean;
 pub use values::{
     CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
@@ -157,6 +157,9 @@ pub struct Args {
     /// Which of them may be used.
     #[command(flatten)]
     pub trust: TrustArgs,
+    /// Who signs.
+    #[command(flatten)]
+    pub signing: SigningArgs,
     /// What does nothing.
     #[command(flatten)]
     pub legacy: LegacyArgs,

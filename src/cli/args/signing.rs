@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{MessageArgs, RegistryArgs, values};
 
@@ -16,6 +16,36 @@ pub struct SigningArgs {
     /// Read the key's password from this file; else it is that of COSIGN_PASSWORD.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub sign_key_password_file: Option<PathBuf>,
+    /// Sign as whom a token names, with a certificate for it and a key that nobody keeps.
+    ///
+    /// The token is that of --identity-token-file, of SIGSTORE_ID_TOKEN, of a GitHub job with `id-token: write`, or in
+    /// /var/run/sigstore/cosign/oidc-token, where a pod mounts it. Certificate and log are public where the services are.
+    #[arg(long)]
+    pub sign_keyless: bool,
+    /// Read the token for --sign-keyless from this file; its audience must be `sigstore`.
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub identity_token_file: Option<PathBuf>,
+    /// The certificate authority of --sign-keyless (Fulcio).
+    #[arg(long, value_name = "URL", default_value = "https://fulcio.sigstore.dev")]
+    pub fulcio_url: String,
+    /// The transparency log of --sign-keyless (Rekor, version 1), https://rekor.sigstore.dev by itself; with a key, a log that
+    /// shall know of the signature, too.
+    #[arg(long, value_name = "URL")]
+    pub rekor_url: Option<String>,
+    /// Where signatures go: under cosign's tag, in a bundle that refers to the image (cosign 3), or both.
+    #[arg(long, value_name = "FORMAT", default_value = "both", ignore_case = true)]
+    pub signature_format: SignatureFormatName,
+}
+
+/// Where signatures go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SignatureFormatName {
+    /// Under the tag `sha256-….sig`, statements under `sha256-….att`.
+    Tag,
+    /// In a bundle that refers to the image.
+    Bundle,
+    /// In both.
+    Both,
 }
 
 /// Which images may be used.
@@ -32,7 +62,7 @@ pub struct TrustArgs {
 
 /// Signs images that are in a registry.
 ///
-/// The signature goes beside the image, in the form of cosign: under the tag `sha256-….sig`. A tag is signed as what it
+/// The signature goes beside the image, in the forms of cosign. A tag is signed as what it
 /// points to now: better name the digest. Of an index the index itself is signed.
 #[derive(Debug, Args)]
 pub struct SignArgs {
@@ -64,6 +94,19 @@ pub struct VerifyArgs {
     /// The public key in this PEM file must have signed; may be given many times, and then one of them must have.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub key: Vec<PathBuf>,
+    /// This identity must have signed: a mail address, or the URL of a workflow or service account; `*` stands for any
+    /// text.
+    #[arg(long, value_name = "IDENTITY", requires = "certificate_oidc_issuer", conflicts_with = "key")]
+    pub certificate_identity: Option<String>,
+    /// Who must have vouched for the identity: the issuer of its token; `*` stands for any text.
+    #[arg(long, value_name = "URL", requires = "certificate_identity")]
+    pub certificate_oidc_issuer: Option<String>,
+    /// The authorities and logs that are trusted: a `trusted_root.json` of sigstore.
+    #[arg(long, value_name = "FILE", value_parser = values::path, requires = "certificate_identity")]
+    pub trusted_root: Option<PathBuf>,
+    /// A signed statement of this type is wanted (`https://slsa.dev/provenance/v1`, say), and not a signature.
+    #[arg(long, value_name = "URI")]
+    pub predicate_type: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -25,6 +25,7 @@ mod push;
 mod results;
 mod run;
 mod sbom;
+mod signing;
 mod tekton;
 mod warm;
 
@@ -40,6 +41,8 @@ pub use network::Network;
 pub(super) use network::network as registry_network;
 pub use push::resolve_push;
 pub(super) use results::TEKTON_RESULTS;
+pub(super) use signing::signing as signing_settings;
+pub use signing::{SigningSettings, TokenSource, Who};
 pub use warm::{WarmRequest, resolve_warm};
 
 use super::args::{Args, LogFormat, MessageArgs, ProgressName};
@@ -60,6 +63,8 @@ pub struct Resolved {
     pub request: BuildRequest,
     /// How registries are spoken to.
     pub network: Network,
+    /// Who signs what is pushed, if anybody does.
+    pub signing: Option<SigningSettings>,
     /// Whether a variable says that this is a container.
     pub names_container: bool,
     /// How messages look.
@@ -270,6 +275,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     Ok(Resolved {
         request,
         network,
+        signing: signing::signing(&args.signing, environment)?,
         names_container,
         messages,
         warnings,

@@ -51,6 +51,7 @@ fn defaults() {
     let Resolved {
         request,
         network,
+        signing: _,
         names_container,
         messages,
         warnings,

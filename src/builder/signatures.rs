@@ -1,0 +1,57 @@
+//! What is delivered is signed, before any name leads to it.
+//!
+//! *Invariant: where nobody signs, nothing here does anything.*
+
+use crate::attest::Statement;
+use crate::oci::{Descriptor, Digest, Reference};
+use crate::output;
+use crate::progress::{Event, Phase};
+use crate::request::BuildRequest;
+use crate::signing::SignedStatement;
+
+use super::{Error, Services};
+
+/// Signs an image, or an index, in every repository that it goes to.
+pub(super) fn sign(image: &Descriptor, request: &BuildRequest, services: &Services) -> Result<(), Error> {
+    let Some(signing) = &services.signing else { return Ok(()) };
+    // What is pushed is there, and not where bases come from in place of it.
+    let client = services.registry.direct();
+    for repository in repositories(request) {
+        let signed =
+            services.timed(Phase::Push, |services| services.wait(signing.sign(&client, &repository, image)))??;
+        let (what, places) = (repository.with_digest(image.digest.clone()), signed.places.join(", "));
+        services.reporter.report(Event::Note(&format!("Signed {what}: {places}")));
+    }
+    Ok(())
+}
+
+/// Keeps a signed statement about an image in every repository that the image goes to.
+pub(super) fn keep(
+    statement: &Statement,
+    signed: &SignedStatement,
+    request: &BuildRequest,
+    services: &Services,
+) -> Result<(), Error> {
+    let Some(signing) = &services.signing else { return Ok(()) };
+    let client = services.registry.direct();
+    let mut images: Vec<&Digest> = statement.subjects.iter().map(|subject| &subject.digest).collect();
+    images.dedup();
+    for repository in repositories(request) {
+        for image in &images {
+            let about = (&*statement.predicate_type, signed);
+            services.wait(signing.keep(&client, (&repository, image), about))??;
+        }
+    }
+    Ok(())
+}
+
+/// Returns one reference for each repository that is pushed to.
+fn repositories(request: &BuildRequest) -> Vec<Reference> {
+    let mut distinct: Vec<Reference> = Vec::new();
+    for reference in output::registries(&request.outputs) {
+        if !distinct.iter().any(|known| known.name() == reference.name()) {
+            distinct.push(reference);
+        }
+    }
+    distinct
+}
