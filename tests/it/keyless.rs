@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::signing::{expect, image, run};
+use crate::signing::{Variables, expect, image, run};
 use crate::support::process::{self, SHORT};
 use crate::support::registry::Registry;
 use crate::support::scratch::Scratch;
@@ -17,7 +17,16 @@ const WORKFLOW: &str = "https://ci.example.com/team/app/.ci/release.yaml@refs/he
 /// Verifies by identity.
 fn verify(registry: &Registry, sigstore: &Sigstore, name: &str, identity: &str, issuer: &str) -> process::Finished {
     let root = sigstore.file("trusted_root.json");
-    let words = ["verify", name, "--certificate-identity", identity, "--certificate-oidc-issuer", issuer, "--trusted-root", &root];
+    let words = [
+        "verify",
+        name,
+        "--certificate-identity",
+        identity,
+        "--certificate-oidc-issuer",
+        issuer,
+        "--trusted-root",
+        &root,
+    ];
     run(registry, &words, &[])
 }
 
@@ -104,13 +113,22 @@ fn the_token_is_found_where_pods_and_jobs_have_it_and_told_nowhere() {
     let (registry, sigstore) = (Registry::plain(), Sigstore::start(WORKFLOW));
     image(&registry, "app:1", "one");
     let (name, url, token) = (registry.repository("app:1"), &sigstore.url, sigstore.token());
-    let (fulcio, rekor, github) = (format!("--fulcio-url={url}"), format!("--rekor-url={url}"), format!("{url}/github?x=1"));
+    let (fulcio, rekor, github) =
+        (format!("--fulcio-url={url}"), format!("--rekor-url={url}"), format!("{url}/github?x=1"));
     let words = ["sign", &name, "--sign-keyless", &fulcio, &rekor];
-    let rows: [(&[(&str, &str)], i32, &str); 5] = [
+    let rows: [(Variables<'_>, i32, &str); 5] = [
         (&[("SIGSTORE_ID_TOKEN", &token)], 0, "is signed"),
         (&[("ACTIONS_ID_TOKEN_REQUEST_URL", &github), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "right")], 0, "is signed"),
-        (&[("ACTIONS_ID_TOKEN_REQUEST_URL", &github), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong")], 77, "id-token: write"),
-        (&[("SIGSTORE_ID_TOKEN", "e30.eyJzdWIiOiJwbGFudGVkIn0.planted-secret")], 77, "error processing the identity token …"),
+        (
+            &[("ACTIONS_ID_TOKEN_REQUEST_URL", &github), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong")],
+            77,
+            "id-token: write",
+        ),
+        (
+            &[("SIGSTORE_ID_TOKEN", "e30.eyJzdWIiOiJwbGFudGVkIn0.planted-secret")],
+            77,
+            "error processing the identity token …",
+        ),
         (&[], 72, "/var/run/sigstore/cosign/oidc-token cannot be read"),
     ];
     for (variables, code, expected) in rows {
@@ -133,8 +151,11 @@ fn the_verifier_of_sigstore_reads_our_bundles() {
     let name = registry.repository("app:1");
     expect(&sign(&registry, &sigstore, &name, &["--signature-format=bundle"]), 0, "is signed");
     let place = registry.repository(&format!("app:{}", digest.replace(':', "-")));
-    let list = process::run(Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false"]).arg(format!("docker://{place}")), SHORT)
-        .success();
+    let list = process::run(
+        Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false"]).arg(format!("docker://{place}")),
+        SHORT,
+    )
+    .success();
     let list: Value = serde_json::from_str(&list).expect("JSON");
     let bundle = list["manifests"][0]["digest"].as_str().expect("a bundle");
     let from = format!("docker://{}", registry.repository(&format!("app@{bundle}")));
@@ -142,11 +163,19 @@ fn the_verifier_of_sigstore_reads_our_bundles() {
     copy(&[&from, &format!("dir:{}", directory.display())]).success();
     let manifest = crate::support::image::json_file(&directory.join("manifest.json"));
     let hex = &manifest["layers"][0]["digest"].as_str().expect("a digest")["sha256:".len()..];
-    let inspected = process::run(Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false"]).arg(format!("docker://{name}")), SHORT);
+    let inspected = process::run(
+        Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false"]).arg(format!("docker://{name}")),
+        SHORT,
+    );
     let subject = scratch.file("manifest.json", inspected.success());
     let check = |identity: &str, subject: &std::path::Path| {
         let mut command = Command::new(&verifier);
-        command.arg("--trust-config").arg(sigstore.configuration()).args(["verify", "identity", "--cert-identity", identity]);
+        command.arg("--trust-config").arg(sigstore.configuration()).args([
+            "verify",
+            "identity",
+            "--cert-identity",
+            identity,
+        ]);
         command.args(["--cert-oidc-issuer", ISSUER, "--bundle"]).arg(directory.join(hex)).arg(subject);
         process::run(command.env("HOME", scratch.path()), SHORT)
     };

@@ -43,6 +43,7 @@ mod faults;
 mod flags;
 mod hostile;
 mod interrupted;
+mod keyless;
 mod killed;
 mod mediated;
 mod nospace;

@@ -17,10 +17,10 @@ use crate::support::signatures::{
 };
 
 /// Variables, by name and value.
-type Variables<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Variables<'a> = &'a [(&'a str, &'a str)];
 
 /// Runs a command of the executor with these variables alone.
-fn run(registry: &Registry, words: &[&str], variables: Variables<'_>) -> Finished {
+pub(crate) fn run(registry: &Registry, words: &[&str], variables: Variables<'_>) -> Finished {
     let mut command = Command::new(EXECUTOR);
     command.args(words).arg(format!("--insecure-registry={}", registry.address));
     command.env_clear().env("TMPDIR", crate::support::scratch::root()).envs(variables.iter().copied());
@@ -28,7 +28,7 @@ fn run(registry: &Registry, words: &[&str], variables: Variables<'_>) -> Finishe
 }
 
 /// Pushes an image of one layer; returns its digest.
-fn image(registry: &Registry, name: &str, content: &str) -> String {
+pub(crate) fn image(registry: &Registry, name: &str, content: &str) -> String {
     let scratch = Scratch::new("image");
     let directory = scratch.path();
     let mut layer = crate::support::bases::Layer::default();
@@ -40,7 +40,7 @@ fn image(registry: &Registry, name: &str, content: &str) -> String {
     registry.digest(name).expect("it is pushed")
 }
 
-fn expect(finished: &Finished, code: i32, text: &str) {
+pub(crate) fn expect(finished: &Finished, code: i32, text: &str) {
     assert_eq!(finished.code, code, "{}\n{}{}", finished.command, finished.stdout, finished.stderr);
     let all = format!("{}{}", finished.stdout, finished.stderr);
     assert!(all.contains(text), "no `{text}` in:\n{all}");

@@ -118,6 +118,21 @@ fn values(resolved: &Resolved) -> String {
     files.map(|file| format!("{:?} {}", file.value, file.path.display())).collect::<Vec<_>>().join(", ")
 }
 
+/// Shows who signs, without what is secret.
+fn signs(resolved: &Resolved) -> String {
+    let Some(settings) = &resolved.signing else { return "nobody".to_owned() };
+    let who = match &settings.who {
+        Who::File(path, None) => format!("{}", path.display()),
+        Who::File(path, Some(crate::request::SecretSource::File(password))) => {
+            format!("{} with {}", path.display(), password.display())
+        }
+        Who::File(path, Some(_)) => format!("{} with a password", path.display()),
+        Who::Keyless { authority, token: TokenSource::File(path) } => format!("{authority} for {}", path.display()),
+        Who::Keyless { authority, .. } => format!("{authority} for a token"),
+    };
+    format!("{who}, {:?}, {}", settings.forms, settings.log.as_ref().map(ToString::to_string).unwrap_or_default())
+}
+
 fn notes(resolved: &Resolved) -> String {
     let notes = resolved.warnings.iter().filter_map(|warning| warning.message.split(':').next());
     notes.collect::<Vec<_>>().join(", ")
@@ -227,6 +242,20 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--preserve-context", notes, "--preserve-context does nothing"),
     ("--skip-unused-stages", notes, "--skip-unused-stages does nothing"),
     ("--use-new-run", notes, "--use-new-run does nothing"),
+    ("--verify-base=p.json", |r| shown(&r.request.base_policy), "Some(/work/p.json)"),
+    ("--sign-key=k", signs, "/work/k, Both, "),
+    ("--sign-key=k --sign-key-password-file=p --signature-format=tag", signs, "/work/k with /work/p, Tag, "),
+    ("--sign-key=k --rekor-url=https://log.example.com", signs, "/work/k, Both, https://log.example.com/"),
+    (
+        "--sign-keyless --identity-token-file=t --signature-format=bundle",
+        signs,
+        "https://fulcio.sigstore.dev/ for /work/t, Bundle, https://rekor.sigstore.dev/",
+    ),
+    (
+        "--sign-keyless --fulcio-url=https://ca.example.com",
+        signs,
+        "https://ca.example.com/ for /var/run/sigstore/cosign/oidc-token, Both, https://rekor.sigstore.dev/",
+    ),
     ("--cache-dir=c", |r| shown(&r.request.base_images), "/work/c"),
     ("--timeout=1h30m", |r| shown(r.timeout), "Some(5400s)"),
     ("--offline", |r| shown(r.request.offline && r.network.http.offline), "true"),

@@ -25,6 +25,7 @@ pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod scripted;
 pub(crate) mod signatures;
+pub(crate) mod sigstore;
 pub(crate) mod skips;
 pub(crate) mod slow;
 pub(crate) mod source;

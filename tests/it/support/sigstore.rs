@@ -72,7 +72,8 @@ impl Sigstore {
 
     /// Writes what sigstore's own verifier needs to know of the services.
     pub(crate) fn configuration(&self) -> PathBuf {
-        let root: Value = serde_json::from_str(&fs::read_to_string(self.file("trusted_root.json")).expect("made")).expect("JSON");
+        let root: Value =
+            serde_json::from_str(&fs::read_to_string(self.file("trusted_root.json")).expect("made")).expect("JSON");
         let since = json!({"start": "2024-01-01T00:00:00Z"});
         let service = json!([{"url": self.url, "majorApiVersion": 1, "validFor": since, "operator": "test"}]);
         let configuration = json!({
