@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::oci::{Descriptor, Digest, Platform, Reference};
 use crate::progress::{Miss, StepId, StepResult};
 
@@ -49,6 +51,19 @@ pub struct Attested {
     pub subject: Digest,
     /// Whether they stand beside the image in an index, and do not refer to it.
     pub is_in_index: bool,
+    /// The documents.
+    pub documents: Vec<AttestedDocument>,
+}
+
+/// A document about an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestedDocument {
+    /// What kind of statement it is; none where it is no statement.
+    pub predicate_type: Option<String>,
+    /// What its bytes are.
+    pub media_type: String,
+    /// Its bytes.
+    pub content: Bytes,
 }
 
 /// An index that was made of images.

@@ -6,6 +6,7 @@
 //! *Invariant: the same facts make the same bytes.*
 
 mod attachment;
+pub mod provenance;
 pub mod purl;
 mod statement;
 

@@ -4,25 +4,29 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::oci::{DEFAULT_TAG, Platform, Reference};
+use crate::oci::{Platform, Reference};
 
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
-/// Returns the package URL of an image of a registry.
+/// Returns the package URL of an image of a registry. One that is known by its digest alone has no version.
 pub fn image(reference: &Reference, platform: Option<&Platform>) -> String {
+    of_type("docker", reference, platform)
+}
+
+/// Returns the package URL of an image of an OCI layout, which is no place that others could look at.
+pub fn layout(reference: &Reference, platform: Option<&Platform>) -> String {
+    of_type("oci", reference, platform)
+}
+
+fn of_type(kind: &str, reference: &Reference, platform: Option<&Platform>) -> String {
     let name = reference.name();
     let familiar = name.strip_prefix("docker.io/library/").or(name.strip_prefix("docker.io/")).unwrap_or(&name);
-    let version = match (&reference.tag, &reference.digest) {
-        (Some(tag), _) => Some(tag.as_str()),
-        (None, Some(_)) => None,
-        (None, None) => Some(DEFAULT_TAG),
-    };
-    let version = version.map(|version| format!("@{}", encoded(version))).unwrap_or_default();
+    let version = reference.tag.as_ref().map(|tag| format!("@{}", encoded(tag))).unwrap_or_default();
     let digest = reference.digest.as_ref().map(|digest| format!("digest={}", encoded(digest.as_str())));
     let platform = platform.map(|platform| format!("platform={}", encoded(&platform.to_string())));
     let qualifiers: Vec<String> = digest.into_iter().chain(platform).collect();
     let qualifiers = if qualifiers.is_empty() { String::new() } else { format!("?{}", qualifiers.join("&")) };
-    format!("pkg:docker/{}{version}{qualifiers}", path(familiar))
+    format!("pkg:{kind}/{}{version}{qualifiers}", path(familiar))
 }
 
 /// Percent-encodes a path, but for the slashes in it.

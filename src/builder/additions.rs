@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::attest::provenance::{DigestSet, commit, sha256};
 use crate::context::{self, Checkout, Download};
 use crate::image::Timestamp;
 use crate::oci::Digest;
@@ -148,6 +149,22 @@ impl Additions {
             Ok(commit.clone().flatten())
         };
         step.sources.iter().map(commit).collect()
+    }
+
+    /// Returns the digest of what a source is, as far as that is known: what was fetched has one, and so has what must
+    /// have one.
+    pub(super) fn digest(&self, source: &CopySource) -> DigestSet {
+        let addition = self.of(source);
+        match (unpoisoned(&addition.here).as_deref(), source) {
+            (Some(Added::File { held, .. }), _) => sha256(&held.digest),
+            (Some(Added::Tree(checkout)), _) => commit(&checkout.commit),
+            (None, CopySource::Url { source, .. }) => source.checksum.as_ref().map(sha256).unwrap_or_default(),
+            (None, CopySource::Git(git)) => {
+                let said = unpoisoned(&addition.commit).clone().flatten();
+                pinned(git).or(said.as_deref()).map(commit).unwrap_or_default()
+            }
+            (None, CopySource::Path(_) | CopySource::Inline { .. }) => DigestSet::new(),
+        }
     }
 
     /// Tells whether a repository's reference named another commit when it was fetched than when its server was asked.

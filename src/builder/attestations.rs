@@ -2,30 +2,45 @@
 //!
 //! *Invariant: where nothing was asked for, nothing is added, and the image is delivered as it would be without.*
 
-use crate::attest::{Artifact, Attachment, Kind, Statement, Subject, purl};
-use crate::oci::{Descriptor, Reference};
-use crate::outcome::Attested;
-use crate::output::{self, Assembled};
-use crate::request::{AttestationFormat, BuildRequest};
+use crate::attest::provenance::SLSA_PROVENANCE;
+use crate::attest::{Artifact, Attachment, Kind, PREDICATE_TYPE, Statement, Subject, purl};
+use crate::oci::{Descriptor, Digest, Reference};
+use crate::outcome::{Attested, AttestedDocument, StepDone};
+use crate::output::Assembled;
+use crate::request::{AttestationFormat, BuildRequest, Provenance};
 
 use super::attempt::Setting;
-use super::{Error, Services, signatures};
+use super::{Error, Services, provenance, signatures};
 
-/// Adds to an image what is said about it.
-pub(super) fn attached(image: Assembled, setting: &Setting<'_>, services: &Services) -> Result<Assembled, Error> {
+/// Adds to an image what is said about it; `steps` are those that made it.
+pub(super) fn attached(
+    image: Assembled,
+    steps: &[StepDone],
+    setting: &Setting<'_>,
+    services: &Services,
+) -> Result<Assembled, Error> {
     let request = setting.request;
     if !request.attestations.is_wanted() {
         return Ok(image);
     }
-    let statements = statements(&image, setting, services)?;
+    let statements = statements(&image, steps, setting, services)?;
     let attachments = attachments(&statements, &image.manifest, request, services)?;
     Ok(Assembled { attachments, ..image })
 }
 
 /// Makes the statements that were asked for, each about this image.
-fn statements(image: &Assembled, setting: &Setting<'_>, _services: &Services) -> Result<Vec<Statement>, Error> {
-    let _subjects = subjects(image, setting.request);
-    Ok(Vec::new())
+fn statements(
+    image: &Assembled,
+    steps: &[StepDone],
+    setting: &Setting<'_>,
+    services: &Services,
+) -> Result<Vec<Statement>, Error> {
+    let (mut statements, subjects) = (Vec::new(), subjects(image, setting.request));
+    if setting.request.attestations.provenance != Provenance::Off {
+        let provenance = provenance::provenance(setting, steps, services);
+        statements.push(Statement::new(subjects, SLSA_PROVENANCE, &provenance).map_err(Error::Attest)?);
+    }
+    Ok(statements)
 }
 
 /// Returns what statements are about: the image, by the name of each destination; only its digest counts.
@@ -34,7 +49,7 @@ fn subjects(image: &Assembled, request: &BuildRequest) -> Vec<Subject> {
         name: purl::image(reference, Some(&image.platform)),
         digest: image.manifest.digest.clone(),
     };
-    let subjects: Vec<Subject> = output::registries(&request.outputs).iter().map(named).collect();
+    let subjects: Vec<Subject> = request.attestations.names.iter().map(named).collect();
     let nameless = Subject { name: "_".to_owned(), digest: image.manifest.digest.clone() };
     if subjects.is_empty() { vec![nameless] } else { subjects }
 }
@@ -73,6 +88,27 @@ pub(super) fn told(attachments: &[Attachment]) -> Vec<Attested> {
         manifest: attachment.write(attachment.form()).descriptor,
         subject: attachment.subject.digest.clone(),
         is_in_index: attachment.kind == Kind::InIndex,
+        documents: attachment.artifacts.iter().map(document_told).collect(),
     };
     attachments.iter().map(tell).collect()
+}
+
+fn document_told(artifact: &Artifact) -> AttestedDocument {
+    let predicate_type = artifact.annotations.get(PREDICATE_TYPE).cloned();
+    let (media_type, content) = (artifact.media_type.clone(), artifact.content.clone());
+    AttestedDocument { predicate_type, media_type, content }
+}
+
+/// Returns as many attestations as a build will have: their digests have one length.
+pub(super) fn expected(request: &BuildRequest) -> Vec<Attested> {
+    let count = usize::from(request.attestations.provenance != Provenance::Off);
+    let count = if request.attestations.makes_index() { count.min(1) } else { count };
+    let digest = Digest::of(b"");
+    let one = Attested {
+        manifest: Descriptor::new("", digest.clone(), 0),
+        subject: digest,
+        is_in_index: false,
+        documents: Vec::new(),
+    };
+    vec![one; count * request.platforms.len()]
 }

@@ -72,6 +72,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What is said about the image cannot be written down.
+    #[error("cannot write what is said about the image")]
+    Attest(#[source] serde_json::Error),
     /// A layer cannot be written.
     #[error(transparent)]
     Write(#[from] image::Error),

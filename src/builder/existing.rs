@@ -64,7 +64,7 @@ fn build_key(
     let mut frames = Frames::new("build").with(settings.runs.hex()).with(single.to_string());
     frames = frames.with(request.cache.inline.to_string()).list(form(&request.form));
     // What is said about an image is there with it.
-    frames = frames.option(request.attestations.is_wanted().then(|| format!("{:?}", request.attestations)));
+    frames = frames.option(request.attestations.is_wanted().then(|| request.attestations.kinds()));
     frames = frames.option(request.platform_is_asked.then(|| request.platform.to_string()));
     for (number, stage) in plan.stages.iter().enumerate() {
         let base = match &stage.base {

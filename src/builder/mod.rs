@@ -14,6 +14,7 @@ mod bases;
 mod cached;
 mod copy;
 mod deliver;
+mod dependencies;
 mod epoch;
 mod error;
 mod existing;
@@ -31,6 +32,7 @@ mod origin;
 mod packages;
 mod platforms;
 mod preview;
+mod provenance;
 mod reach;
 mod recompress;
 mod run;
@@ -63,7 +65,7 @@ use crate::outcome::{BaseUsed, BuildOutcome};
 use crate::output::results::Facts;
 use crate::output::{self, Uploads};
 use crate::place::Places;
-use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopySource, Listing, Stage, StageBase};
+use crate::plan::{Base, BaseKey, Bases, BuildPlan, CopyFrom, Listing, Stage, StageBase};
 use crate::progress::{Activity, Event, Phase, Reporter};
 use crate::registry::Client;
 use crate::request::BuildRequest;
@@ -124,6 +126,8 @@ pub struct Services {
     pub keep_layers: bool,
     /// Where outputs and results go.
     pub places: Arc<Places>,
+    /// When the run began.
+    pub started: std::time::Instant,
 }
 
 impl Services {
@@ -276,21 +280,16 @@ fn check_results(
 ) -> Result<(), Error> {
     let (digest, source) = (Digest::of(b""), context.source());
     let (size, bases) = (Some(u64::MAX), Some(bases));
-    let facts = Facts { digest: &digest, config: None, size, pushed: destinations, named: None, bases, source };
+    let attested = &attestations::expected(request);
+    let facts =
+        Facts { digest: &digest, config: None, size, pushed: destinations, named: None, bases, source, attested };
     Ok(output::check_results(&facts, &request.results, places)?)
 }
 
 /// Checks that a context is there where a step takes something from it.
 pub(super) fn check_context(plan: &BuildPlan, context: &Context) -> Result<(), Error> {
     let Some(path) = &context.missing else { return Ok(()) };
-    let reads = |action: &Action| match action {
-        Action::Copy(copy) => {
-            let is_path = |source: &CopySource| matches!(source, CopySource::Path(_));
-            copy.from == CopyFrom::Context && copy.sources.iter().any(is_path)
-        }
-        other => other.sources().contains(&&CopyFrom::Context),
-    };
-    if plan.stages.iter().flat_map(|stage| &stage.steps).any(|step| reads(&step.action)) {
+    if dependencies::reads_context(plan) {
         return Err(context::Error::NoContext { path: path.clone() }.into());
     }
     Ok(())

@@ -156,6 +156,7 @@ fn describe(error: &Error) -> Failure {
         Error::Isolation(isolation::Error::InitKilled { signal }) => run(Exit::Signal(*signal), error),
         Error::Isolation(error) => of_kind(isolation_kind(error)),
         Error::Output(output) => of_kind(output_kind(output)),
+        Error::Attest(_) => of_kind(Kind::Bug),
         Error::Interrupted => of_kind(Kind::Terminated),
         Error::At { source, .. } => describe(source),
     }

@@ -182,6 +182,7 @@ fn assemble(
         additions: Additions::default(),
         keep_layers: false,
         places: Arc::clone(&resolved.places),
+        started: std::time::Instant::now(),
     })
 }
 

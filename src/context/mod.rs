@@ -86,6 +86,8 @@ pub struct Files {
     pub ignore: Patterns,
     /// When it was changed last.
     pub changed: Changed,
+    /// What is known of one that was fetched; only where something is to be said of it, since its files are read for that.
+    pub origin: Option<ContextOrigin>,
 }
 
 /// When files were changed last, which is the same wherever they are fetched.
@@ -182,20 +184,23 @@ pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error
     let mut named = BTreeMap::new();
     for (number, (name, context)) in request.named_contexts.iter().enumerate() {
         let directory = format!("named-{number}");
-        let (tree, changed, is_whole) = match context {
+        let (tree, changed, fetched) = match context {
             NamedContext::Files(source) => {
                 let brought = bring(source, &directory, request.context_max_size, means)?;
-                let (changed, is_whole) = (brought.changed(), brought.fetched.is_some());
-                (brought.tree, changed, is_whole)
+                let changed = brought.changed();
+                (brought.tree, changed, brought.fetched)
             }
             NamedContext::Scratch => {
-                (writer::Writer::create(&means.state.join(directory), 0)?.finish()?, Changed::Unknown, true)
+                let tree = writer::Writer::create(&means.state.join(directory), 0)?.finish()?;
+                (tree, Changed::Unknown, Some(Fetched::default()))
             }
             NamedContext::Image(_) | NamedContext::Layout { .. } => continue,
         };
-        let scope = Scope { directory: tree.path(), is_whole };
+        let scope = Scope { directory: tree.path(), is_whole: fetched.is_some() };
         let ignore = dockerfile::own_ignore(&dockerfile::Files { tree: &tree, scope })?;
-        named.insert(name.clone(), Files { tree, ignore, changed });
+        let fetched = fetched.filter(|_| request.attestations.is_wanted());
+        let origin = fetched.map(|fetched| known(fetched, &tree)).transpose()?;
+        named.insert(name.clone(), Files { tree, ignore, changed, origin });
     }
     let clone = match &request.context {
         ContextSource::Directory(path) => clone::commit_of(path),

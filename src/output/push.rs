@@ -41,6 +41,13 @@ pub async fn push(
         }
     }
     let root = (&*packed.root.media_type, &packed.root_bytes);
+    for repository in repositories.iter().filter(|_| !packed.referrers.is_empty()) {
+        put(packed, &repository.with_digest(packed.root.digest.clone()), root, client).await?;
+        for (subject, referrer) in &packed.referrers {
+            let pushed = client.push_referrer(repository, subject, referrer).await;
+            pushed.map_err(|source| Error::Attachment { subject: subject.to_string(), source })?;
+        }
+    }
     point(destinations, async |destination| put(packed, destination, root, client).await).await?;
     Ok(PushOutcome { image: packed.root.clone(), pushed: destinations.to_vec() })
 }

@@ -1,18 +1,33 @@
 //! What is said about an image, and where that goes.
 
+use std::path::PathBuf;
+
+use crate::oci::Reference;
+
 /// What is said about an image, and where that goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttestationRequest {
     /// How one finds it when one has the image.
     pub format: AttestationFormat,
     /// Whether it is told how the image came to be, and how much of that.
     pub provenance: Provenance,
+    /// Who builds, as a URI that those who judge know.
+    pub builder_id: String,
+    /// What the caller knows this run by.
+    pub invocation_id: Option<String>,
+    /// What the image is called at all of its destinations.
+    pub names: Vec<Reference>,
 }
 
 impl AttestationRequest {
     /// Tells whether anything is said about the image.
     pub fn is_wanted(&self) -> bool {
         self.provenance != Provenance::Off
+    }
+
+    /// Writes what decides which attestations an image has, but for what is another thing in each run.
+    pub fn kinds(&self) -> String {
+        format!("{:?} {:?} {}", self.format, self.provenance, self.builder_id)
     }
 
     /// Tells whether the image becomes a part of an index, in which what is said stands beside it.
@@ -41,4 +56,13 @@ pub enum Provenance {
     Min,
     /// All, with the Dockerfile's text and the values of build arguments.
     Max,
+}
+
+/// A directory of documents about an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationFiles {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The directories in it, one for each platform; none where there is one image.
+    pub parts: Vec<String>,
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use attestations::{AttestationFormat, AttestationRequest, Provenance};
+pub use attestations::{AttestationFiles, AttestationFormat, AttestationRequest, Provenance};
 pub use cache::{CacheRequest, CachedSteps, part_of};
 
 use crate::oci::{Digest, Platform, Reference};
@@ -295,6 +295,8 @@ pub struct ResultFiles {
     pub github: Option<GithubFiles>,
     /// `NAME=value` lines for GitLab.
     pub dotenv: Option<PathBuf>,
+    /// Where the documents about the image are written.
+    pub attestations: Option<AttestationFiles>,
     /// The engine that was found, and by what, for the log; none when flags alone decide.
     pub found: Option<&'static str>,
     /// The destination that results of one value name; none means the first, by its full name.
@@ -413,6 +415,8 @@ pub enum ResultValue {
     ArtifactOutput,
     /// An image that the build started from, likewise, by its number; 0 is the one that the image is based on.
     ArtifactInput(usize),
+    /// The manifests of what is said about the image, `registry/repository@sha256:…`, one a line.
+    Attestations,
     /// The kind of the error that ended the build; only after a failure.
     ErrorKind,
     /// The same as one word in capitals and small letters.

@@ -6,6 +6,7 @@
 
 mod add;
 mod attacks;
+mod attestations;
 mod cache;
 mod cache_commands;
 mod cache_damage;

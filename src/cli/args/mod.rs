@@ -5,6 +5,7 @@
 //!
 //! *Invariant: a flag of kaniko's that is not there yet is refused by name, never ignored.*
 
+mod attestations;
 mod build;
 mod cache;
 mod commands;
@@ -38,6 +39,7 @@ use std::path::Path;
 use clap::builder::styling::Styles;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use attestations::{AttestationArgs, AttestationFormatName, ProvenanceName};
 pub use build::{BuildArgs, InputArgs, MessageArgs};
 pub use cache::{
     CacheAction, CacheArgs, CacheCommand, CacheListArgs, CacheModeName, CachePlaceArgs, CachePruneArgs, CacheSwitch,
@@ -136,6 +138,9 @@ pub struct Args {
     /// What is told of what is in the image.
     #[command(flatten)]
     pub sbom: SbomArgs,
+    /// What is said about it.
+    #[command(flatten)]
+    pub attestations: AttestationArgs,
     /// What the image looks like.
     #[command(flatten)]
     pub image: ImageArgs,

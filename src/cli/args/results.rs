@@ -52,6 +52,9 @@ pub struct ResultArgs {
     /// Write the size of the image in bytes, as a pull has it, to this file.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub image_size_file: Option<PathBuf>,
+    /// Write `registry/repository@sha256:…` of each manifest that tells about the image to this file, one a line.
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub attestations_file: Option<PathBuf>,
     /// After a failure, write its kind to this file: `run`, `dockerfile`, `transient` …
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub error_kind_file: Option<PathBuf>,
@@ -86,7 +89,7 @@ pub struct ResultArgs {
     pub tekton_artifacts: Option<PathBuf>,
     /// Write a file for each output parameter of an Argo template into this directory.
     ///
-    /// image-url, image-digest, image-ref, images, base-images-digests, git-url, git-commit. All of them are
+    /// image-url, image-digest, image-ref, images, base-images-digests, git-url, git-commit, attestations. All of them are
     /// there from the start, empty until the build succeeds: Argo takes a missing one for an error.
     #[arg(long, value_name = "DIRECTORY", value_parser = values::path)]
     pub argo_outputs_dir: Option<PathBuf>,

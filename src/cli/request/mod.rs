@@ -7,6 +7,7 @@
 
 mod access;
 mod annotation;
+mod attestations;
 mod build;
 mod cache;
 mod context;
@@ -51,7 +52,7 @@ use super::exit::{Failure, Kind};
 use super::report::Settings;
 use super::termination;
 use crate::place::Places;
-use crate::request::{BuildRequest, ContextSource};
+use crate::request::{BuildRequest, ContextSource, ResultFiles};
 
 /// What kaniko leaves out of snapshots, since a cluster puts its secrets there.
 const VAR_RUN: &str = "/var/run";
@@ -221,6 +222,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let mut network = network::network(&args.registry, environment)?;
     network.http.offline = args.limits.offline;
     let (compression, form) = form::form(args, outputs.says, &outputs.images, &platforms)?;
+    let (attestations, said_in) = attestations::attestations(args, (&outputs.images, &form), &platforms, environment)?;
     let cache = cache::cache(args, &crate::output::registries(&outputs.images), environment)?;
     let request = BuildRequest {
         context: sources.context,
@@ -256,16 +258,15 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         on_failure: build::on_failure(args, environment)?,
         state_directory: build::state_directory(args.build.state_dir.as_deref(), environment),
         outputs: outputs.images,
-        attestations: crate::request::AttestationRequest::default(),
+        attestations,
         sbom: sbom::form(&args.sbom)?,
         check_push: network.check_push_permission,
-        results: outputs.results,
+        results: ResultFiles { attestations: said_in, ..outputs.results },
     };
     offline::check(&request)?;
     let messages = Settings::of_build(args, environment);
     let names_container = environment.names_container;
     let progress_file = environment.value("ARGO_PROGRESS_FILE")?.map(PathBuf::from);
-    let timeout = args.limits.timeout;
     warnings.extend(cache::unused(args));
     let mut regions = environment.regions();
     if let ContextSource::Directory(path) = &request.context {
@@ -280,7 +281,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         messages,
         warnings,
         progress_file,
-        timeout,
+        timeout: args.limits.timeout,
         working: environment.directories.working.clone(),
         regions,
         places: Arc::default(),

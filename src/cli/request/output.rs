@@ -165,6 +165,7 @@ fn is_name(value: ResultValue) -> bool {
         ResultValue::Url
         | ResultValue::Reference
         | ResultValue::Images
+        | ResultValue::Attestations
         | ResultValue::KanikoNames
         | ResultValue::KanikoTags => true,
         ResultValue::Digest

@@ -85,6 +85,7 @@ fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultVal
         ("--git-url-file", &args.git_url_file, ResultValue::GitUrl),
         ("--git-commit-file", &args.git_commit_file, ResultValue::GitCommit),
         ("--image-size-file", &args.image_size_file, ResultValue::Size),
+        ("--attestations-file", &args.attestations_file, ResultValue::Attestations),
         ("--error-kind-file", &args.error_kind_file, ResultValue::ErrorKind),
         ("--error-reason-file", &args.error_reason_file, ResultValue::ErrorReason),
         ("--error-message-file", &args.error_message_file, ResultValue::ErrorMessage),

@@ -298,6 +298,20 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--image-id-file=i", values, "ImageId /work/i"),
     ("--iidfile=i", values, "ImageId /work/i"),
     ("--image-size-file=s --error-kind-file=k", values, "Size /work/s, ErrorKind /work/k"),
+    ("-d r.io/a --attestations-file=a", values, "Attestations /work/a"),
+    (
+        "-d r.io/a --provenance=max --attestation-format=index --builder-id=https://b/ --invocation-id=i",
+        |r| {
+            let said = &r.request.attestations;
+            shown((said.format, said.provenance, &said.builder_id, &said.invocation_id, said.names.len()))
+        },
+        "(Index, Max, https://b/, Some(i), 0)",
+    ),
+    (
+        "--provenance=mode=min --attestations-dir=a --custom-platform=linux/arm64,linux/amd64",
+        |r| shown(&r.request.results.attestations),
+        "Some(AttestationFiles { directory: /work/a, parts: [\"linux_arm64\", \"linux_amd64\"] })",
+    ),
     ("--error-reason-file=r --error-message-file=m", values, "ErrorReason /work/r, ErrorMessage /work/m"),
     ("-d r.io/a -d b:2 --result-image=docker.io/library/b:2", named, "b:2"),
     ("-d r.io/a -d b:2", named, "r.io/a"),

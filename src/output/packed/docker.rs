@@ -64,7 +64,7 @@ pub(super) fn read(place: &Place, store: &Store) -> Result<Packed, Error> {
     };
     let root_bytes = Bytes::from(manifest.to_bytes());
     let root = Descriptor::of(media_type::OCI_MANIFEST, &root_bytes);
-    Ok(Packed { root, root_bytes, parts: Vec::new(), blobs })
+    Ok(Packed { root, root_bytes, parts: Vec::new(), blobs, referrers: Vec::new() })
 }
 
 /// Takes a layer as it is where it is compressed, and compresses it where it is not.

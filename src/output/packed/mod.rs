@@ -15,13 +15,16 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::Error;
-use crate::oci::{Descriptor, Digest, Document, Index, media_type};
+use crate::attest::Written;
+use crate::oci::{Descriptor, Digest, Document, Index, Manifest, media_type};
 use crate::registry::BlobSource;
 use crate::store::Store;
 use place::Place;
 
 /// How often an index may lead to another one.
 const DEEPEST: usize = 4;
+/// The largest document about an image that is read, in bytes.
+const LARGEST_ATTESTATION: u64 = 128 << 20;
 
 /// An image or an index of images, with all that it needs.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Packed {
     pub parts: Vec<(Descriptor, Bytes)>,
     /// Configurations and layers, each once.
     pub blobs: Vec<(Descriptor, BlobSource)>,
+    /// What refers to the image or to one of its parts, each with what it refers to.
+    pub referrers: Vec<(Digest, Written)>,
 }
 
 /// Opens what is at `path`; `store` takes what has to be copied.
@@ -69,6 +74,9 @@ fn layout(place: &Place) -> Result<Packed, Error> {
     let Document::Index(Index { manifests, .. }) = document else {
         return Err(place.error("its index.json is no index"));
     };
+    // What refers to the image stands beside it, and has no name.
+    let (referrers, manifests): (Vec<Descriptor>, Vec<Descriptor>) =
+        manifests.into_iter().partition(|one| one.artifact_type.is_some());
     // One image has one entry for each of its names.
     let distinct: BTreeSet<&str> = manifests.iter().map(|one| one.digest.as_str()).collect();
     let root = match (manifests.first(), distinct.len()) {
@@ -82,7 +90,32 @@ fn layout(place: &Place) -> Result<Packed, Error> {
     let (named, root_bytes) = parts.pop().ok_or_else(|| place.error("it holds no image"))?;
     // The name and the platform in the index are not the image's own.
     let root = Descriptor::new(&named.media_type, named.digest, named.size);
-    Ok(Packed { root, root_bytes, parts, blobs })
+    let referrers = referrers.iter().filter_map(|one| referrer(place, one).transpose()).collect::<Result<_, _>>()?;
+    Ok(Packed { root, root_bytes, parts, blobs, referrers })
+}
+
+/// Reads an artifact that refers to something; none where it does not say to what.
+fn referrer(place: &Place, descriptor: &Descriptor) -> Result<Option<(Digest, Written)>, Error> {
+    let bytes = place.document(&blob_name(&descriptor.digest))?;
+    if Digest::of(&bytes) != descriptor.digest {
+        return Err(place.error(format!("{} is damaged", descriptor.digest)));
+    }
+    let document = Document::parse(&descriptor.media_type, &bytes).map_err(|error| place.error(error))?;
+    let Document::Manifest(Manifest { subject: Some(subject), config, layers, .. }) = document else {
+        return Ok(None);
+    };
+    let mut blobs: Vec<(Descriptor, Bytes)> = Vec::new();
+    for blob in [config].into_iter().chain(layers) {
+        if blob.size > LARGEST_ATTESTATION {
+            return Err(place.error(format!("{} is larger than {LARGEST_ATTESTATION} bytes", blob.digest)));
+        }
+        let mut content = Vec::new();
+        let name = blob_name(&blob.digest);
+        let read = place.open(&name)?.take(LARGEST_ATTESTATION).read_to_end(&mut content);
+        read.map_err(|error| place.error(format!("{name}: {error}")))?;
+        blobs.push((blob, content.into()));
+    }
+    Ok(Some((subject.digest, Written { descriptor: descriptor.clone(), manifest: bytes, blobs })))
 }
 
 #[derive(Default)]

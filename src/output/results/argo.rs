@@ -8,7 +8,7 @@ use crate::place::Places;
 use crate::request::{ResultValue, ValueFile};
 
 /// The names of parameters, which are those of the files below `--argo-outputs-dir`.
-pub const PARAMETERS: [(&str, ResultValue); 9] = [
+pub const PARAMETERS: [(&str, ResultValue); 10] = [
     ("image-url", ResultValue::Url),
     ("image-digest", ResultValue::Digest),
     ("image-ref", ResultValue::Reference),
@@ -16,6 +16,7 @@ pub const PARAMETERS: [(&str, ResultValue); 9] = [
     ("base-images-digests", ResultValue::BaseImages),
     ("git-url", ResultValue::GitUrl),
     ("git-commit", ResultValue::GitCommit),
+    ("attestations", ResultValue::Attestations),
     ("error-kind", ResultValue::ErrorKind),
     ("error-message", ResultValue::ErrorMessage),
 ];
@@ -50,7 +51,7 @@ mod tests {
         owned.source = None;
         write(files, &owned.facts(), &places).expect("writes");
         let filled: Vec<bool> = lengths().map(|length| length > 0).collect();
-        assert_eq!(filled, [true, true, true, true, true, false, false, false, false]);
+        assert_eq!(filled, [true, true, true, true, true, false, false, false, false, false]);
         begin(&results, &mut Places::default()).expect("begins");
         assert!(lengths().all(|length| length == 0), "a retry must not see the digest of the attempt before");
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::http::redact_within;
 use crate::oci::{Descriptor, Platform, Reference};
-use crate::outcome::{BuildOutcome, IndexOutcome, PushOutcome, StepDone};
+use crate::outcome::{Attested, BuildOutcome, IndexOutcome, PushOutcome, StepDone};
 use crate::progress::StepResult;
 
 /// Tells all about an image.
@@ -29,6 +29,17 @@ pub(super) fn image(outcome: &BuildOutcome) -> Value {
         })),
         "steps": outcome.steps.iter().map(step).collect::<Vec<_>>(),
         "images": images(&outcome.images),
+        "attestations": outcome.attested.iter().map(attested).collect::<Vec<_>>(),
+    })
+}
+
+/// Tells of what was said about an image.
+fn attested(one: &Attested) -> Value {
+    json!({
+        "digest": one.manifest.digest,
+        "subject": one.subject,
+        "form": if one.is_in_index { "index" } else { "referrer" },
+        "predicateTypes": one.documents.iter().map(|document| &document.predicate_type).collect::<Vec<_>>(),
     })
 }
 

@@ -7,6 +7,7 @@
 //! that was not pushed is told in a form that a signer would take for an image.*
 
 pub mod argo;
+mod attestations;
 mod cloudbuild;
 mod github;
 mod gitlab;
@@ -39,8 +40,12 @@ pub(super) fn begin(results: &ResultFiles, places: &mut Places) -> Result<(), Er
         .cloned()
         .collect();
     own.extend(results.cloud_build.iter().flat_map(|directory| cloudbuild::files(directory)));
+    own.extend(results.attestations.iter().flat_map(attestations::paths));
     for path in &own {
         places.clear(path).map_err(failure("remove the old", path))?;
+    }
+    if let Some(files) = &results.attestations {
+        places.find_folder(&files.directory).map_err(failure("write to", &files.directory))?;
     }
     for file in &results.argo {
         places.begin_with(&file.path, b"").map_err(failure("write", &file.path))?;
@@ -100,6 +105,10 @@ pub fn write_results(
             return Err(error);
         }
         reporter.report(Event::Note(&format!("what is installed: {}", path.display())));
+    }
+    if let Some(files) = &results.attestations {
+        let written = attestations::write(outcome, files, places)?;
+        reporter.report(Event::Note(&format!("attestations: {}", written.join("; "))));
     }
     write(&outcome.into(), &|| metadata::image(outcome), (results, places), reporter)
 }

@@ -17,7 +17,7 @@ use crate::place::Places;
 use crate::request::{ResultValue, TektonLimit, ValueFile};
 
 /// The names of results, which are those of Chains' type hints where it has one.
-const RESULTS: [(&str, ResultValue); 14] = [
+const RESULTS: [(&str, ResultValue); 15] = [
     ("IMAGE_URL", ResultValue::Url),
     ("IMAGE_DIGEST", ResultValue::Digest),
     ("IMAGE_REF", ResultValue::Reference),
@@ -30,6 +30,7 @@ const RESULTS: [(&str, ResultValue); 14] = [
     ("BASE_IMAGE_2_ARTIFACT_INPUTS", ResultValue::ArtifactInput(1)),
     ("BASE_IMAGE_3_ARTIFACT_INPUTS", ResultValue::ArtifactInput(2)),
     ("BASE_IMAGE_4_ARTIFACT_INPUTS", ResultValue::ArtifactInput(3)),
+    ("ATTESTATIONS", ResultValue::Attestations),
     ("ERROR_KIND", ResultValue::ErrorKind),
     ("ERROR_MESSAGE", ResultValue::ErrorMessage),
 ];

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::oci::{DEFAULT_REGISTRY, Digest, Reference};
-use crate::outcome::{BaseUsed, BuildOutcome, IndexOutcome, PushOutcome, SourceUsed};
+use crate::outcome::{Attested, BaseUsed, BuildOutcome, IndexOutcome, PushOutcome, SourceUsed};
 use crate::request::{NamedDestination, ResultFiles, ResultValue};
 
 /// What result files tell, of an image or of an index.
@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub bases: Option<&'a [BaseUsed]>,
     /// The commit it was made from.
     pub source: Option<&'a SourceUsed>,
+    /// What was said about it.
+    pub attested: &'a [Attested],
 }
 
 impl<'a> From<&'a BuildOutcome> for Facts<'a> {
@@ -35,6 +37,7 @@ impl<'a> From<&'a BuildOutcome> for Facts<'a> {
             named: None,
             bases: Some(&outcome.bases),
             source: outcome.source.as_ref(),
+            attested: &outcome.attested,
         }
     }
 }
@@ -54,7 +57,7 @@ impl<'a> From<&'a PushOutcome> for Facts<'a> {
 impl<'a> Facts<'a> {
     /// Makes facts of something of which no more is known.
     fn pushed(digest: &'a Digest, pushed: &'a [Reference]) -> Self {
-        Self { digest, config: None, size: None, pushed, named: None, bases: None, source: None }
+        Self { digest, config: None, size: None, pushed, named: None, bases: None, source: None, attested: &[] }
     }
 
     /// Adds which destination results of one value name.
@@ -79,6 +82,7 @@ impl<'a> Facts<'a> {
                 json!({ "uri": reference.name(), "digest": digest, "isBuildArtifact": "true" }).to_string()
             }),
             ResultValue::ArtifactInput(number) => self.bases.and_then(|bases| bases.get(number)).map(artifact_input),
+            ResultValue::Attestations => first.filter(|_| !self.attested.is_empty()).map(|first| self.attested(first)),
             ResultValue::ErrorKind | ResultValue::ErrorReason | ResultValue::ErrorMessage => None,
             ResultValue::GitUrl => self.source.map(|source| source.url.clone()),
             ResultValue::GitCommit => self.source.map(|source| source.commit.clone()),
@@ -88,6 +92,11 @@ impl<'a> Facts<'a> {
                 format!("{}:{tag}@{digest}\n", kaniko_name(reference))
             })),
         }
+    }
+
+    fn attested(&self, at: &Reference) -> String {
+        let name = |one: &Attested| format!("{}@{}", at.name(), one.manifest.digest);
+        self.attested.iter().map(name).collect::<Vec<_>>().join("\n")
     }
 
     /// Returns every destination with its digest.
@@ -151,6 +160,7 @@ pub(super) mod tests {
                 named: None,
                 bases: Some(&self.bases),
                 source: self.source.as_ref(),
+                attested: &[],
             }
         }
     }

@@ -4,6 +4,7 @@
 //! modules by capability and in `tests/dockerfiles`. *Invariant: nothing here uses the library under test, so
 //! a fault in it cannot hide itself.*
 
+pub(crate) mod attested;
 pub(crate) mod bases;
 pub(crate) mod case;
 pub(crate) mod clouds;

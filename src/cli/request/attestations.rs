@@ -1,0 +1,84 @@
+//! What is said about the image.
+
+use super::UsageError;
+use super::results::output_path;
+use crate::cli::args::{Args, AttestationFormatName, ProvenanceName};
+use crate::cli::env::Environment;
+use crate::oci::{Platform, Reference};
+use crate::request::{
+    AttestationFiles, AttestationFormat, AttestationRequest, ImageForm, ImageFormat, Output, Provenance,
+};
+
+/// Who builds, where nobody says it better.
+const BUILDER: &str = env!("CARGO_PKG_REPOSITORY");
+
+/// Decides what is said, of which names, and in which files.
+pub(super) fn attestations(
+    args: &Args,
+    (outputs, form): (&[Output], &ImageForm),
+    platforms: &[Platform],
+    environment: &Environment,
+) -> Result<(AttestationRequest, Option<AttestationFiles>), UsageError> {
+    let given = &args.attestations;
+    let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+    let trace = environment.trace.map(|trace| format!("{}-{}", trace.trace_id(), trace.span_id()));
+    let request = AttestationRequest {
+        format: match given.attestation_format {
+            AttestationFormatName::Referrer => AttestationFormat::Referrer,
+            AttestationFormatName::Index => AttestationFormat::Index,
+        },
+        provenance: match given.provenance {
+            ProvenanceName::Off => Provenance::Off,
+            ProvenanceName::Min => Provenance::Min,
+            ProvenanceName::Max => Provenance::Max,
+        },
+        builder_id: text(&given.builder_id).unwrap_or_else(|| BUILDER.to_owned()),
+        invocation_id: text(&given.invocation_id).or(trace),
+        names: names(outputs),
+    };
+    if request.makes_index() && form.format == ImageFormat::Docker {
+        let reason = "Docker's lists hold no attestations; choose the format OCI, or --attestation-format=referrer";
+        let (first, second) = ("--attestation-format=index", "--image-format=docker");
+        return Err(UsageError::Conflict { first, second, reason: reason.to_owned() });
+    }
+    if given.attestations_dir.is_some() && !request.is_wanted() {
+        let message = "--attestations-dir needs something that is said, such as --provenance=min";
+        return Err(UsageError::Missing { message });
+    }
+    Ok((request, files(args, platforms, environment)?))
+}
+
+/// Decides where the documents are written.
+fn files(
+    args: &Args,
+    platforms: &[Platform],
+    environment: &Environment,
+) -> Result<Option<AttestationFiles>, UsageError> {
+    let working = &environment.directories.working;
+    let directory = output_path("--attestations-dir", args.attestations.attestations_dir.as_deref(), working)?;
+    let parts = match platforms {
+        [_] => Vec::new(),
+        several => several.iter().map(|platform| platform.to_string().replace('/', "_")).collect(),
+    };
+    Ok(directory.map(|directory| AttestationFiles { directory, parts }))
+}
+
+/// Returns what the image is called at all of its destinations, each once.
+fn names(outputs: &[Output]) -> Vec<Reference> {
+    let mut names: Vec<Reference> = Vec::new();
+    for output in outputs {
+        let own = match output {
+            Output::Registry(reference) => std::slice::from_ref(reference),
+            Output::Layout { names, .. } | Output::Archive { names, .. } => names,
+            Output::Tar(_) | Output::Directory { .. } => &[],
+        };
+        names.extend(own.iter().cloned());
+    }
+    let mut distinct = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    distinct
+}

@@ -1,0 +1,272 @@
+//! What is said about an image: where it is found, and that it is what happened.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::context_archive::sources;
+use crate::context_git::repository;
+use crate::support::attested::{document, raw, referrers, validate};
+use crate::support::executor::{Build, Executor};
+use crate::support::isolation::Isolation;
+use crate::support::process::{self, SHORT};
+use crate::support::registry::{PASSWORD, Registry};
+use crate::support::scratch::Scratch;
+use crate::support::source::{one_file, source};
+use crate::support::web::Web;
+
+const SCHEMA: Option<&str> = Some("slsa-provenance-v1.json");
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+
+/// A build of everything that provenance can name.
+const EVERYTHING: &str = "FROM $BASE AS tools
+ARG COLOUR
+ARG API_TOKEN
+RUN --mount=type=cache,id=pip,target=/c --mount=type=secret,id=key,env=KEY true
+FROM scratch
+COPY --from=tools /etc/passwd /passwd
+COPY --from=extra file /extra
+COPY file /file
+ADD https://$WEB/files/note.txt /note
+ADD https://$WEB/git/repo.git#main /git
+";
+
+fn statement(build: &Build, name: &str) -> Value {
+    let statement = build.result(&format!("said/{name}")).expect("it is written");
+    serde_json::from_str(&statement).expect("JSON")
+}
+
+fn digest(build: &Build) -> String {
+    build.result("digest").expect("it was pushed")
+}
+
+/// A build that pushes to `app:1`, and says something about it.
+fn attesting(source: &Scratch, registry: &Registry, arguments: &[&str]) -> Executor {
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    executor.push_plain(registry, "team/app:1").add(arguments);
+    executor.output("--digest-file", "digest").output("--attestations-dir", "said");
+    executor
+}
+
+#[test]
+fn provenance_tells_what_was_used_and_no_secret() {
+    if !Isolation::Namespace.allowed("attestations: provenance") {
+        return;
+    }
+    let (kept, web, registry) = (sources(), Web::start(), Registry::plain());
+    let commit = repository(&kept, &web);
+    web.scratch.file("root/note.txt", "a note\n");
+    let dockerfile = EVERYTHING.replace("$WEB", &web.address);
+    let (source, extra) = (source(&dockerfile, &[("file", "content\n")]), Scratch::new("extra"));
+    extra.file("file", "extra\n");
+    let login = format!("REGISTRY_URL=https://u:{PASSWORD}@registry.example.com/");
+    let mut executor = attesting(&source, &registry, &["--provenance=max", "--build-arg=COLOUR=blue"]);
+    let ca = executor.credential("ca.crt", web.ca());
+    executor.env("SSL_CERT_FILE", &ca).env("KEY", PASSWORD);
+    executor.env("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    executor.add(&["--secret=id=key,env=KEY", &format!("--build-context=extra={}", extra.path().display())]);
+    executor.add(&[&format!("--build-arg=API_TOKEN={PASSWORD}"), &format!("--build-arg={login}")]);
+    executor.output("--metadata-file", "metadata.json").output("--attestations-file", "attestations");
+    executor.output("--tekton-results-dir", "results");
+    let build = executor.run().expect(0);
+    let statement = statement(&build, "provenance.json");
+    validate(&statement, SCHEMA);
+    let digest = digest(&build);
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest["sha256:".len()..]);
+    let name = statement["subject"][0]["name"].as_str().expect("a name");
+    assert!(name.starts_with(&format!("pkg:docker/{}/team/app@1?platform=linux%2F", registry.address)), "{name}");
+
+    let definition = &statement["predicate"]["buildDefinition"];
+    let dependencies: Vec<&Value> = definition["resolvedDependencies"].as_array().expect("a list").iter().collect();
+    let find =
+        |start: &str| dependencies.iter().find(|one| one["uri"].as_str().is_some_and(|uri| uri.starts_with(start)));
+    assert!(find("pkg:docker/127.0.0.1").expect("the base")["digest"]["sha256"].is_string(), "{dependencies:?}");
+    let note_url = format!("https://{}/files/note.txt", web.address);
+    let note = process::run(std::process::Command::new("sha256sum").arg(web.scratch.join("root/note.txt")), SHORT);
+    assert_eq!(find(&note_url).expect("the file")["digest"]["sha256"], note.success()[..64]);
+    let git = find(&format!("https://{}/git/repo.git#main", web.address)).expect("the repository");
+    assert_eq!(git["digest"]["sha1"], commit);
+    assert_eq!(find("cache-mount:pip").expect("marked")["annotations"]["mutable"], "true");
+
+    let request = &definition["externalParameters"]["request"];
+    assert_eq!(request["args"]["build-arg:COLOUR"], "blue");
+    assert_eq!(request["args"]["build-arg:API_TOKEN"], "***");
+    assert_eq!(request["args"]["context:extra"], "local:extra");
+    assert_eq!(request["secrets"], json!([{"id": "key", "optional": true}]));
+    assert_eq!(request["locals"], json!([{"name": "context"}, {"name": "dockerfile"}, {"name": "extra"}]));
+    let text = fs::read(source.path().join("Dockerfile")).expect("it is there");
+    assert_eq!(definition["externalParameters"]["dockerfile"]["digest"]["sha256"], sha256(&text));
+    let details = &statement["predicate"]["runDetails"];
+    assert_eq!(details["metadata"]["invocationId"], "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331");
+    assert_eq!(details["metadata"]["buildkit_completeness"], json!({"request": true, "resolvedDependencies": false}));
+    let source = &details["metadata"]["buildkit_metadata"]["source"]["infos"][0]["data"];
+    assert_eq!(
+        source.as_str().map(str::to_owned),
+        Some(crate::support::registry::base64(&String::from_utf8_lossy(&text)))
+    );
+
+    // The registry has the same bytes, found by the image's digest; results name its manifest.
+    let listed = referrers(&registry, "team/app", &digest);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0]["annotations"]["in-toto.io/predicate-type"], PROVENANCE);
+    let manifest = listed[0]["digest"].as_str().expect("a digest");
+    assert_eq!(document(&registry, "team/app", manifest), statement);
+    let artifact = raw(&registry, "team/app", manifest).expect("it is there");
+    assert_eq!(
+        (&artifact["subject"]["digest"], &artifact["artifactType"]),
+        (&json!(digest), &json!("application/vnd.in-toto+json"))
+    );
+    let named = format!("{}/team/app@{manifest}", registry.address);
+    assert_eq!(build.result("attestations"), Some(named.clone()));
+    assert_eq!(build.result("results/ATTESTATIONS"), Some(named));
+    let metadata: Value = serde_json::from_str(&build.result("metadata.json").expect("written")).expect("JSON");
+    assert_eq!(metadata["attestations"][0]["digest"], manifest);
+    assert_eq!(metadata["attestations"][0]["predicateTypes"], json!([PROVENANCE]));
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    crate::support::image::sha256(&mut &*bytes).trim_start_matches("sha256:").to_owned()
+}
+
+#[test]
+fn without_being_asked_nothing_is_said() {
+    if !Isolation::Namespace.allowed("attestations: off") {
+        return;
+    }
+    let (source, registry) = (one_file(), Registry::plain());
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    let build = executor.push_plain(&registry, "team/app:1").output("--digest-file", "digest").run().expect(0);
+    assert!(referrers(&registry, "team/app", &digest(&build)).is_empty());
+    let min = attesting(&source, &registry, &["--provenance=min", "--build-arg=COLOUR=blue"]).run().expect(0);
+    assert_eq!(digest(&min), digest(&build), "a referrer does not change the image");
+    let statement = statement(&min, "provenance.json");
+    validate(&statement, SCHEMA);
+    assert!(!statement.to_string().contains("blue"), "{statement}");
+    let completeness = &statement["predicate"]["runDetails"]["metadata"]["buildkit_completeness"];
+    assert_eq!(completeness["request"], false);
+}
+
+#[test]
+fn an_index_has_attestations_beside_its_images_as_buildkit_puts_them() {
+    if !Isolation::Namespace.allowed("attestations: index") {
+        return;
+    }
+    let (source, registry) = (one_file(), Registry::plain());
+    let arguments = ["--provenance=min", "--attestation-format=index", "--custom-platform=linux/amd64,linux/arm64"];
+    let mut executor = attesting(&source, &registry, &arguments);
+    let build = executor.output("--oci-layout-path", "layout").run().expect(0);
+    let index = raw(&registry, "team/app", "1").expect("it is there");
+    let manifests = index["manifests"].as_array().expect("an index");
+    let platforms: Vec<String> = manifests
+        .iter()
+        .map(|one| {
+            format!("{}/{}", one["platform"]["os"].as_str().unwrap(), one["platform"]["architecture"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64", "unknown/unknown", "unknown/unknown"]);
+    for (image, beside) in manifests[..2].iter().zip(&manifests[2..]) {
+        assert_eq!(beside["annotations"]["vnd.docker.reference.type"], "attestation-manifest");
+        assert_eq!(beside["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+        let digest = beside["digest"].as_str().expect("a digest");
+        let manifest = raw(&registry, "team/app", digest).expect("it is there");
+        assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.in-toto+json");
+        assert_eq!(manifest["layers"][0]["annotations"]["in-toto.io/predicate-type"], PROVENANCE);
+        let statement = document(&registry, "team/app", digest);
+        validate(&statement, SCHEMA);
+        let image = image["digest"].as_str().expect("a digest");
+        assert_eq!(statement["subject"][0]["digest"]["sha256"], image["sha256:".len()..]);
+    }
+    assert!(build.result("said/linux_arm64/provenance.json").is_some(), "{:?}", build.results());
+    // Readers that know nothing of it take the image for their platform.
+    let scratch = Scratch::new("pulled");
+    registry.pull("team/app:1", scratch.path());
+    let layout: Value = serde_json::from_str(&build.result("layout/index.json").expect("a layout")).expect("JSON");
+    assert_eq!(layout["manifests"][0]["digest"], digest(&build));
+    let blob = manifests[2]["digest"].as_str().expect("a digest").replace(':', "/");
+    assert!(build.path("layout/blobs").join(blob).exists(), "the layout has the attestations");
+}
+
+#[test]
+fn archives_and_layouts_have_what_is_said_and_are_pushed_with_it() {
+    if !Isolation::Namespace.allowed("attestations: archives") {
+        return;
+    }
+    let registry = Registry::plain();
+    for format in ["referrer", "index"] {
+        let source = one_file();
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.add(&["--no-push", "--provenance=min", &format!("--attestation-format={format}")]);
+        executor.add(&[&format!("--destination={}/packed/{format}:1", registry.address)]);
+        let out = executor.output_directory("archive");
+        let build = executor.add(&[&format!("--output=type=oci,dest={out}/image.tar")]).run().expect(0);
+        let archive = build.path("archive/image.tar").display().to_string();
+        let mut push = std::process::Command::new(crate::support::pod::EXECUTOR);
+        push.args(["push", &archive, &format!("--destination={}/packed/{format}:1", registry.address)]).env_clear();
+        process::run(&mut push, SHORT).success();
+        let pushed = raw(&registry, &format!("packed/{format}"), "1").expect("pushed");
+        if format == "index" {
+            assert_eq!(pushed["manifests"][1]["annotations"]["vnd.docker.reference.type"], "attestation-manifest");
+        } else {
+            let digest = registry.digest("packed/referrer:1").expect("pushed");
+            assert_eq!(referrers(&registry, "packed/referrer", &digest).len(), 1, "{pushed}");
+        }
+    }
+}
+
+#[test]
+fn with_an_epoch_an_index_has_the_same_digest_again() {
+    if !Isolation::Namespace.allowed("attestations: reproducible") {
+        return;
+    }
+    let (source, registry) = (one_file(), Registry::plain());
+    let digests = [0, 1].map(|number| {
+        let arguments = ["--provenance=max", "--attestation-format=index", "--reproducible"];
+        let trace = format!("00-0af7651916cd43dd8448eb211c8031{number:02}-b7ad6b7169203331-01");
+        let build = attesting(&source, &registry, &arguments).env("TRACEPARENT", &trace).run().expect(0);
+        let statement = statement(&build, "provenance.json");
+        validate(&statement, SCHEMA);
+        let metadata = &statement["predicate"]["runDetails"]["metadata"];
+        assert_eq!((&metadata["buildkit_reproducible"], &metadata["startedOn"]), (&json!(true), &Value::Null));
+        crate::support::steps::next_second();
+        digest(&build)
+    });
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn the_commit_of_a_git_context_is_told() {
+    if !Isolation::Namespace.allowed("attestations: Git") {
+        return;
+    }
+    let (kept, web, registry) = (sources(), Web::start(), Registry::plain());
+    let commit = repository(&kept, &web);
+    let source = one_file();
+    let mut executor = attesting(&source, &registry, &["--provenance=min"]);
+    let ca = executor.credential("ca.crt", web.ca());
+    let url = format!("--context=git://{}/git/repo.git#refs/heads/main", web.address);
+    let build = executor.env("SSL_CERT_FILE", &ca).add(&[&url, "--dockerfile=Dockerfile"]).run().expect(0);
+    let statement = statement(&build, "provenance.json");
+    validate(&statement, SCHEMA);
+    let definition = &statement["predicate"]["buildDefinition"];
+    let config = &definition["externalParameters"]["configSource"];
+    assert_eq!((&config["digest"]["sha1"], &config["path"]), (&json!(commit), &json!("Dockerfile")));
+    assert_eq!(definition["resolvedDependencies"][0]["digest"]["sha1"], commit);
+    let metadata = &statement["predicate"]["runDetails"]["metadata"];
+    assert_eq!(metadata["buildkit_completeness"]["resolvedDependencies"], true, "{statement}");
+    assert_eq!(metadata["buildkit_hermetic"], true, "there is no RUN");
+}
+
+#[test]
+fn what_no_format_holds_is_refused_or_told() {
+    if !Isolation::Namespace.allowed("attestations: refused") {
+        return;
+    }
+    let (source, registry) = (one_file(), Registry::plain());
+    let arguments = ["--provenance=min", "--attestation-format=index", "--image-format=docker"];
+    let refused = attesting(&source, &registry, &arguments).run().expect(72);
+    assert!(refused.stderr.contains("--attestation-format=referrer"), "{}", refused.stderr);
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    executor.add(&["--no-push", "--provenance=min", "--destination=registry.example.com/app"]);
+    let build = executor.output("--tar-path", "image.tar").run().expect(0);
+    assert!(build.stderr.contains("has no place for attestations"), "{}", build.stderr);
+}
