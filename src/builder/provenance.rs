@@ -140,7 +140,7 @@ fn step(done: &StepDone) -> StepTold {
     let layer = match &done.result {
         StepResult::Layer { digest, .. } | StepResult::Cached { digest, .. } => Some(digest.clone()),
         StepResult::Alike { layer, .. } => layer.as_ref().map(|(digest, _)| digest.clone()),
-        StepResult::CachedNoLayer | StepResult::NoLayer => None,
+        StepResult::CachedNoLayer | StepResult::NoLayer | StepResult::Configured => None,
     };
     let (stage, instruction) = (done.step.stage.clone(), redact_within(&done.text));
     StepTold { stage, line: done.line, instruction, layer }

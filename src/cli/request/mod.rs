@@ -265,7 +265,6 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     };
     offline::check(&request)?;
     let messages = Settings::of_build(args, environment);
-    let names_container = environment.names_container;
     let progress_file = environment.value("ARGO_PROGRESS_FILE")?.map(PathBuf::from);
     warnings.extend(cache::unused(args));
     let mut regions = environment.regions();
@@ -277,7 +276,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         request,
         network,
         signing: signing::signing(&args.signing, environment)?,
-        names_container,
+        names_container: environment.names_container,
         messages,
         warnings,
         progress_file,

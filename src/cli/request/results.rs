@@ -72,7 +72,7 @@ fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
-fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 14] {
+fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultValue); 15] {
     [
         ("--digest-file", &args.digest_file, ResultValue::Digest),
         ("--image-id-file", &args.image_id_file, ResultValue::ImageId),
