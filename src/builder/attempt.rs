@@ -101,7 +101,7 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     let (image, form) = origin::marked(image, request, target_base, context);
     let assembled = output::assemble(&image, &form)?;
     let sbom = sbom::document(&image, &assembled.manifest.digest, request, services)?;
-    let image = attestations::attached(assembled, &steps, setting, services)?;
+    let image = attestations::attached(assembled, sbom.as_ref(), &steps, setting, services)?;
     if request.outputs.iter().any(output::is_written_here) {
         for layer in &image.layers {
             let failure = |source| Error::Fetch { digest: layer.descriptor.digest.to_string(), source };

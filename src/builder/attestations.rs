@@ -10,11 +10,12 @@ use crate::output::Assembled;
 use crate::request::{AttestationFormat, BuildRequest, Provenance};
 
 use super::attempt::Setting;
-use super::{Error, Services, provenance, signatures};
+use super::{Error, Services, provenance, sbom, signatures};
 
-/// Adds to an image what is said about it; `steps` are those that made it.
+/// Adds to an image what is said about it: `sbom` is what is installed in it, and `steps` are those that made it.
 pub(super) fn attached(
     image: Assembled,
+    sbom: Option<&sbom::Document>,
     steps: &[StepDone],
     setting: &Setting<'_>,
     services: &Services,
@@ -23,7 +24,12 @@ pub(super) fn attached(
     if !request.attestations.is_wanted() {
         return Ok(image);
     }
-    let statements = statements(&image, steps, setting, services)?;
+    let mut statements = statements(&image, steps, setting, services)?;
+    if let Some(sbom) = sbom.filter(|_| request.attestations.sbom.is_some()) {
+        let subjects = subjects(&image, request);
+        let kind = sbom.form.predicate_type();
+        statements.push(Statement::new(subjects, kind, &sbom.json).map_err(Error::Attest)?);
+    }
     let attachments = attachments(&statements, &image.manifest, request, services)?;
     Ok(Assembled { attachments, ..image })
 }
@@ -101,7 +107,7 @@ fn document_told(artifact: &Artifact) -> AttestedDocument {
 
 /// Returns as many attestations as a build will have: their digests have one length.
 pub(super) fn expected(request: &BuildRequest) -> Vec<Attested> {
-    let count = usize::from(request.attestations.provenance != Provenance::Off);
+    let count = request.attestations.documents();
     let count = if request.attestations.makes_index() { count.min(1) } else { count };
     let digest = Digest::of(b"");
     let one = Attested {

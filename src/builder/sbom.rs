@@ -24,6 +24,8 @@ const PIECE: usize = 64 << 10;
 /// A document about an image.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
+    /// Which form it has.
+    pub(super) form: Form,
     /// Its JSON.
     pub(super) json: serde_json::Value,
 }
@@ -72,7 +74,7 @@ pub(super) fn document(
         SbomForm::Spdx => Form::Spdx,
         SbomForm::CycloneDx => Form::CycloneDx,
     };
-    Ok(Some(Document { json: form.document(&bill) }))
+    Ok(Some(Document { form, json: form.document(&bill) }))
 }
 
 /// Reads the records that are hard links to files whose own names tell nothing, as pnpm makes them in its store: their

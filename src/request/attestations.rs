@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::SbomForm;
 use crate::oci::Reference;
 
 /// What is said about an image, and where that goes.
@@ -11,6 +12,8 @@ pub struct AttestationRequest {
     pub format: AttestationFormat,
     /// Whether it is told how the image came to be, and how much of that.
     pub provenance: Provenance,
+    /// Whether it is told what is installed in it, and in which form.
+    pub sbom: Option<SbomForm>,
     /// Who builds, as a URI that those who judge know.
     pub builder_id: String,
     /// What the caller knows this run by.
@@ -22,12 +25,17 @@ pub struct AttestationRequest {
 impl AttestationRequest {
     /// Tells whether anything is said about the image.
     pub fn is_wanted(&self) -> bool {
-        self.provenance != Provenance::Off
+        self.documents() > 0
+    }
+
+    /// Returns how many documents an image has.
+    pub fn documents(&self) -> usize {
+        usize::from(self.provenance != Provenance::Off) + usize::from(self.sbom.is_some())
     }
 
     /// Writes what decides which attestations an image has, but for what is another thing in each run.
     pub fn kinds(&self) -> String {
-        format!("{:?} {:?} {}", self.format, self.provenance, self.builder_id)
+        format!("{:?} {:?} {:?} {}", self.format, self.provenance, self.sbom, self.builder_id)
     }
 
     /// Tells whether the image becomes a part of an index, in which what is said stands beside it.

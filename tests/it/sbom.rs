@@ -13,7 +13,7 @@ use crate::support::executor::{Build, Executor};
 use crate::support::image::Image;
 use crate::support::isolation::Isolation;
 use crate::support::process::{self, LONG, SHORT};
-use crate::support::registry::Registry;
+use crate::support::registry::{PASSWORD, Registry};
 use crate::support::scratch::Scratch;
 use crate::support::skips::skip;
 use crate::support::source::source;
@@ -133,7 +133,9 @@ RUN apt-get purge -y -qq hello && mkdir /lists && cd /lists && \\
         let mut executor = Executor::new(Isolation::Namespace, source.path());
         executor.add(&debian::proxies().iter().map(String::as_str).collect::<Vec<_>>());
         let cache = format!("--cache-repo=oci:{}", kept.path().display());
-        executor.add(&["--cache", &cache, &format!("--sbom={form}")]).output("--sbom-path", "sbom.json");
+        executor
+            .add(&["--cache", &cache, &format!("--sbom={form}"), "--sbom-attach=false"])
+            .output("--sbom-path", "sbom.json");
         let build = executor.only_layout().run().expect(0);
         (document(&build, "sbom.json"), build)
     };
@@ -188,7 +190,11 @@ fn the_document_is_the_same_in_every_isolation_and_with_one_snapshot() {
         }
         for flags in [&[][..], &["--single-snapshot"]] {
             let mut executor = Executor::new(isolation, source.path());
-            executor.only_layout().add(flags).add(&["--sbom=cyclonedx"]).output("--sbom-path", "sbom.json");
+            executor
+                .only_layout()
+                .add(flags)
+                .add(&["--sbom=cyclonedx", "--sbom-attach=false"])
+                .output("--sbom-path", "sbom.json");
             let build = executor.run().expect(0);
             let document = document(&build, "sbom.json");
             let name = isolation.name();
@@ -227,4 +233,39 @@ fn an_image_that_is_found_and_those_of_platforms_have_documents_too() {
         assert_eq!(document["packages"][0]["comment"], format!("platform {}", platform.replace('-', "/")));
     }
     assert_eq!(several.result("sbom.json"), None);
+}
+
+#[test]
+fn the_document_refers_to_the_image_and_no_file_of_the_build_is_a_secret_of_it() {
+    let what = "sbom: attached";
+    if !Isolation::Namespace.allowed(what) {
+        return;
+    }
+    let registry = Registry::plain();
+    let source = source(
+        "FROM $BASE\nCOPY status /var/lib/dpkg/status\nRUN --mount=type=secret,id=token test -s /run/secrets/token\n",
+        &RECORDS[..1],
+    );
+    for (tag, form, kind) in
+        [("a", "spdx", "https://spdx.dev/Document"), ("b", "cyclonedx", "https://cyclonedx.org/bom")]
+    {
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        let secret = executor.credential("token", PASSWORD);
+        executor.push_plain(&registry, &format!("app:{tag}")).add(&[&format!("--secret=id=token,src={secret}")]);
+        executor.add(&[&format!("--sbom={form}")]).output("--sbom-path", "sbom.json");
+        let build = executor.output("--digest-file", "digest").output("--attestations-dir", "said").run().expect(0);
+        let said = build.path("said").join(format!("sbom.{form}.json"));
+        let statement: Value = serde_json::from_slice(&std::fs::read(said).expect("it is written")).expect("JSON");
+        let document = document(&build, "sbom.json");
+        assert_eq!(statement["predicate"], document);
+        assert_eq!(statement["predicateType"], kind);
+        let digest = build.result("digest").expect("a digest");
+        assert_eq!(statement["subject"][0]["digest"]["sha256"], digest["sha256:".len()..]);
+        // That registry has no list of what refers to an image: a tag leads there.
+        let referrers = format!("{}/app:{}", registry.address, digest.replace(':', "-"));
+        let inspect = ["inspect", "--raw", "--tls-verify=false", &format!("docker://{referrers}")];
+        let index = process::run(Command::new("skopeo").args(inspect), SHORT).success();
+        assert!(index.contains(kind), "{index}");
+        assert!(!document.to_string().contains(PASSWORD));
+    }
 }

@@ -32,6 +32,7 @@ pub(super) fn attestations(
             ProvenanceName::Min => Provenance::Min,
             ProvenanceName::Max => Provenance::Max,
         },
+        sbom: super::sbom::form(&args.sbom)?.filter(|_| args.sbom.sbom_attach),
         builder_id: text(&given.builder_id).unwrap_or_else(|| BUILDER.to_owned()),
         invocation_id: text(&given.invocation_id).or(trace),
         names: names(outputs),
@@ -42,7 +43,7 @@ pub(super) fn attestations(
         return Err(UsageError::Conflict { first, second, reason: reason.to_owned() });
     }
     if given.attestations_dir.is_some() && !request.is_wanted() {
-        let message = "--attestations-dir needs something that is said, such as --provenance=min";
+        let message = "--attestations-dir needs something that is said, such as --provenance=min or --sbom=spdx";
         return Err(UsageError::Missing { message });
     }
     Ok((request, files(args, platforms, environment)?))

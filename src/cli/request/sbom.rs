@@ -17,8 +17,9 @@ pub(super) fn form(args: &SbomArgs) -> Result<Option<SbomForm>, UsageError> {
     let path = args.sbom_path.as_ref().filter(|path| !path.as_os_str().is_empty());
     match (form, path) {
         (None, Some(_)) => Err(UsageError::Missing { message: "--sbom-path needs --sbom=spdx or --sbom=cyclonedx" }),
-        (Some(_), None) => {
-            Err(UsageError::Missing { message: "--sbom needs --sbom-path, where the document is written" })
+        (Some(_), None) if !args.sbom_attach => {
+            let message = "--sbom-attach=false needs --sbom-path, where the document is written";
+            Err(UsageError::Missing { message })
         }
         _ => Ok(form),
     }
