@@ -300,6 +300,11 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--image-size-file=s --error-kind-file=k", values, "Size /work/s, ErrorKind /work/k"),
     ("-d r.io/a --attestations-file=a", values, "Attestations /work/a"),
     (
+        "--sbom=spdx --sbom-path=s --sbom-attach=false",
+        |r| shown((r.request.sbom, r.request.attestations.sbom, &r.request.results.sboms)),
+        "(Some(Spdx), None, [/work/s])",
+    ),
+    (
         "-d r.io/a --provenance=max --attestation-format=index --builder-id=https://b/ --invocation-id=i",
         |r| {
             let said = &r.request.attestations;
@@ -310,7 +315,7 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     (
         "--provenance=mode=min --attestations-dir=a --custom-platform=linux/arm64,linux/amd64",
         |r| shown(&r.request.results.attestations),
-        "Some(AttestationFiles { directory: /work/a, parts: [\"linux_arm64\", \"linux_amd64\"] })",
+        "Some(AttestationFiles { directory: /work/a, parts: [linux_arm64, linux_amd64] })",
     ),
     ("--error-reason-file=r --error-message-file=m", values, "ErrorReason /work/r, ErrorMessage /work/m"),
     ("-d r.io/a -d b:2 --result-image=docker.io/library/b:2", named, "b:2"),
