@@ -101,7 +101,7 @@ fn a_failed_build_leaves_argo_empty_files_and_others_none() {
     executor.output("--dotenv-file", "build.env").output("--image-ref-file", "ref");
     let builder = executor.output_directory("builder");
     let build = executor.env("BUILDER_OUTPUT", &builder).run().expect(76);
-    for (directory, expected) in [("results", 2), ("builder", 0), ("argo", 9)] {
+    for (directory, expected) in [("results", 2), ("builder", 0), ("argo", 10)] {
         assert_eq!(names(&build, directory).len(), expected, "{directory}");
     }
     assert_eq!(names(&build, "results"), ["ERROR_KIND", "ERROR_MESSAGE"], "what tells of the failure, no more");
