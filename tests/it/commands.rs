@@ -269,10 +269,9 @@ fn completion_names_flags_and_commands() {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
-    let script = process::run(&mut command(&["completion", "bash"]), SHORT).success();
-    let line = format!(
-        "{script}\nCOMP_WORDS=(yadokari --insecure-p); COMP_CWORD=1; _yadokari yadokari --insecure-p; echo \"${{COMPREPLY[@]}}\""
-    );
-    let completed = process::run(Command::new("bash").args(["-c", &line]), SHORT).success();
+    // The script is longer than an argument may be.
+    let line = "eval \"$(\"$0\" completion bash)\"; COMP_WORDS=(yadokari --insecure-p); COMP_CWORD=1; \
+                _yadokari yadokari --insecure-p; echo \"${COMPREPLY[@]}\"";
+    let completed = process::run(Command::new("bash").args(["-c", line, EXECUTOR]), SHORT).success();
     assert_eq!(completed.trim(), "--insecure-pull");
 }
