@@ -28,7 +28,7 @@ pub struct SigningArgs {
     /// The certificate authority of --sign-keyless (Fulcio).
     #[arg(long, value_name = "URL", default_value = "https://fulcio.sigstore.dev")]
     pub fulcio_url: String,
-    /// The transparency log of --sign-keyless (Rekor, version 1), https://rekor.sigstore.dev by itself; with a key, a log that
+    /// The transparency log of --sign-keyless (Rekor, version 1): that of sigstore by itself; with a key, a log that
     /// shall know of the signature, too.
     #[arg(long, value_name = "URL")]
     pub rekor_url: Option<String>,

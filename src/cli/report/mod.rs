@@ -131,6 +131,8 @@ impl Report {
         let mut failure = Failure { last_output, ..failure };
         if matches!(failure.kind, Kind::Timeout | Kind::Terminated | Kind::Interrupted) {
             let going = state.steps.going().map(|(step, text, begun, _)| {
+                // The metadata file has the causes, too.
+                let text = redact_within(text);
                 format!("{} {text} was being done, for {} so far", line::step_name(step), rough(begun.elapsed()))
             });
             failure.causes.extend(going);
