@@ -31,6 +31,13 @@ pub struct StepId {
     pub total: usize,
 }
 
+/// Writes `[app 2/5]`.
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} {}/{}]", self.stage, self.number, self.total)
+    }
+}
+
 /// One of RUN's two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {

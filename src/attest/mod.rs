@@ -7,7 +7,6 @@
 
 mod attachment;
 pub mod provenance;
-pub mod purl;
 mod statement;
 
 pub use attachment::{Artifact, Attachment, Form, Kind, Written};

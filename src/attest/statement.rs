@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::oci::Digest;
 
-/// The media type of a statement that nobody has signed.
+/// The media type of a statement: of one that nobody has signed, and of what an envelope holds of one.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// The annotation that tells what kind of predicate a document has, without reading it.
 ///

@@ -20,7 +20,7 @@ use crate::progress::{Event, Phase};
 use crate::request::BuildRequest;
 
 use super::existing::BuildKey;
-use super::layers::{self, Unreadable};
+use super::layers::Unreadable;
 use super::sbom::{self, Document};
 use super::{
     Error, Services, attestations, deliver, existing, failed, mounts, origin, signatures, stage, unpoisoned, volumes,
@@ -103,10 +103,7 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     let sbom = sbom::document(&image, &assembled.manifest.digest, request, services)?;
     let image = attestations::attached(assembled, sbom.as_ref(), &steps, setting, services)?;
     if request.outputs.iter().any(output::is_written_here) {
-        for layer in &image.layers {
-            let failure = |source| Error::Fetch { digest: layer.descriptor.digest.to_string(), source };
-            layers::borrow(services, layer).map_err(failure)?;
-        }
+        deliver::borrow(&image, services)?;
     }
     signatures::sign(&image.manifest, request, services)?;
     let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;

@@ -3,8 +3,8 @@
 //! *Invariant: where nothing was asked for, nothing is added, and the image is delivered as it would be without.*
 
 use crate::attest::provenance::SLSA_PROVENANCE;
-use crate::attest::{Artifact, Attachment, Kind, PREDICATE_TYPE, Statement, Subject, purl};
-use crate::oci::{Descriptor, Digest, Reference};
+use crate::attest::{Artifact, Attachment, Kind, PREDICATE_TYPE, Statement, Subject};
+use crate::oci::{Descriptor, Digest, Reference, purl};
 use crate::outcome::{Attested, AttestedDocument, StepDone};
 use crate::output::Assembled;
 use crate::request::{AttestationFormat, BuildRequest, Provenance};
@@ -24,12 +24,7 @@ pub(super) fn attached(
     if !request.attestations.is_wanted() {
         return Ok(image);
     }
-    let mut statements = statements(&image, steps, setting, services)?;
-    if let Some(sbom) = sbom.filter(|_| request.attestations.sbom.is_some()) {
-        let subjects = subjects(&image, request);
-        let kind = sbom.form.predicate_type();
-        statements.push(Statement::new(subjects, kind, &sbom.json).map_err(Error::Attest)?);
-    }
+    let statements = statements(&image, sbom, steps, setting, services)?;
     let attachments = attachments(&statements, &image.manifest, request, services)?;
     Ok(Assembled { attachments, ..image })
 }
@@ -37,14 +32,19 @@ pub(super) fn attached(
 /// Makes the statements that were asked for, each about this image.
 fn statements(
     image: &Assembled,
+    sbom: Option<&sbom::Document>,
     steps: &[StepDone],
     setting: &Setting<'_>,
     services: &Services,
 ) -> Result<Vec<Statement>, Error> {
+    let wanted = &setting.request.attestations;
     let (mut statements, subjects) = (Vec::new(), subjects(image, setting.request));
-    if setting.request.attestations.provenance != Provenance::Off {
+    if wanted.provenance != Provenance::Off {
         let provenance = provenance::provenance(setting, steps, services);
-        statements.push(Statement::new(subjects, SLSA_PROVENANCE, &provenance).map_err(Error::Attest)?);
+        statements.push(Statement::new(subjects.clone(), SLSA_PROVENANCE, &provenance).map_err(Error::Attest)?);
+    }
+    if let Some(sbom) = sbom.filter(|_| wanted.sbom.is_some()) {
+        statements.push(Statement::new(subjects, sbom.form.predicate_type(), &sbom.json).map_err(Error::Attest)?);
     }
     Ok(statements)
 }

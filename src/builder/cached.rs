@@ -142,7 +142,7 @@ impl Shared<'_> {
         let parts = self.parts(progress, step, &inputs);
         self.is_as_asked(&witness);
         let (key, alias) = (parts.key(), None);
-        let text = format!("[{} {}/{}] has the key {}, of {parts}", id.stage, id.number, id.total, &key.hex()[..12]);
+        let text = format!("{id} has the key {}, of {parts}", &key.hex()[..12]);
         self.services.reporter.report(Event::Decided { about: "cache", text: &text });
         let mut sought = Sought { parts, inputs, witness, key, alias, is_kept, hit: None, miss: None };
         if is_kept {

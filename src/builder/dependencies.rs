@@ -1,10 +1,9 @@
 //! What a build has read: images, contexts, what ADD brought, and what cache mounts held.
 
 use crate::attest::provenance::{Dependency, DigestSet, commit, sha256};
-use crate::attest::purl;
 use crate::context::Context;
 use crate::http::{Url, redact, redact_text};
-use crate::oci::Platform;
+use crate::oci::{Platform, purl};
 use crate::outcome::{ContextOrigin, SourceUsed};
 use crate::plan::{Action, Base, BaseKey, BuildPlan, CopyFrom, CopySource, Mounted, StageBase};
 use crate::request::{ContextSource, GitSource, NamedContext, SecretUrl};
@@ -42,12 +41,9 @@ pub(super) fn of(setting: &Setting<'_>, services: &Services) -> Dependencies {
     for source in added(plan) {
         found.add(addition(source, services));
     }
-    for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
-        let Action::Run(run) = &step.action else { continue };
-        for mount in &run.mounts {
-            if let Mounted::Cache(cache) = &mount.what {
-                found.add(cache_mount(&cache.id));
-            }
+    for mount in plan.runs().flat_map(|run| &run.mounts) {
+        if let Mounted::Cache(cache) = &mount.what {
+            found.add(cache_mount(&cache.id));
         }
     }
     found
@@ -61,12 +57,12 @@ pub(super) fn reads_context(plan: &BuildPlan) -> bool {
         }
         other => other.sources().contains(&&CopyFrom::Context),
     };
-    plan.stages.iter().flat_map(|stage| &stage.steps).any(|step| reads(&step.action))
+    plan.steps().any(|step| reads(&step.action))
 }
 
 /// Returns what steps take files from.
 pub(super) fn sources(plan: &BuildPlan) -> impl Iterator<Item = &CopyFrom> {
-    plan.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| step.action.sources())
+    plan.steps().flat_map(|step| step.action.sources())
 }
 
 /// Writes where a context is fetched from, without secrets; none where that is this machine.
@@ -146,8 +142,7 @@ fn image(key: &BaseKey, base: &Base) -> Dependency {
 
 /// Returns what ADD brings from elsewhere.
 fn added(plan: &BuildPlan) -> impl Iterator<Item = &CopySource> {
-    let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
-    let copies = steps.filter_map(|step| match &step.action {
+    let copies = plan.steps().filter_map(|step| match &step.action {
         Action::Copy(copy) => Some(&copy.sources),
         Action::Configure | Action::Run(_) | Action::Workdir(_) => None,
     });

@@ -8,11 +8,11 @@ use std::sync::Mutex;
 use crate::causes;
 use crate::image::{Image, Layer};
 use crate::oci::History;
-use crate::output::{self, Assembled, Delivery};
+use crate::output::{self, Assembled};
 use crate::plan::RunStep;
 use crate::request::{BuildRequest, Output, Target};
 
-use super::{Error, Services, layers};
+use super::{Error, Services, deliver};
 
 /// The first RUN that failed, if one did and it is to be kept.
 pub(super) type Slot = Mutex<Option<Image>>;
@@ -69,19 +69,6 @@ fn deliver(image: &Image, output: &Output, request: &BuildRequest, services: &Se
         services.wait(uploads.finish(&assembled))??;
         return Ok(());
     }
-    for layer in &assembled.layers {
-        let failure = |source| Error::Fetch { digest: layer.descriptor.digest.to_string(), source };
-        layers::borrow(services, layer).map_err(failure)?;
-    }
-    let open = |layer: &_| layers::open(services, layer, false);
-    let delivery = Delivery {
-        image: &assembled,
-        files: None,
-        open: &open,
-        stop: services.stop(),
-        is_part: false,
-        reporter: &*services.reporter,
-        places: &services.places,
-    };
-    Ok(output::write_files(std::slice::from_ref(output), &delivery)?)
+    deliver::borrow(&assembled, services)?;
+    deliver::write(std::slice::from_ref(output), &assembled, false, services)
 }

@@ -192,5 +192,5 @@ impl Walk<'_> {
 }
 
 fn done(id: &StepId) -> String {
-    format!("[{} {}/{}] is done", id.stage, id.number, id.total)
+    format!("{id} is done")
 }

@@ -229,7 +229,7 @@ fn build_context(
     mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
     reach::check(&plan, request, &*services.isolation, &*services.reporter)?;
     recompress::check(request, target_base.as_ref())?;
-    let steps = plan.stages.iter().map(|stage| stage.steps.len()).sum();
+    let steps = plan.steps().count();
     let skipped = dockerfile.stages.len().saturating_sub(plan.stages.len());
     services.reporter.report(Event::Planned { steps, skipped, plan: &Listing { plan: &plan, bases: &bases } });
     let build_key = existing::key_if_asked(request, &plan, &bases, context, services)?;

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::http::redact_within;
 use crate::oci::Digest;
 use crate::outcome::StepDone;
-use crate::plan::{Action, BuildPlan, CopyFrom, Mounted, looks_secret};
+use crate::plan::{BuildPlan, CopyFrom, Mounted, looks_secret};
 use crate::progress::StepResult;
 use crate::request::{BuildRequest, ContextSource, NamedContext, Provenance as Extent, RunNetwork, SecretSource};
 
@@ -76,7 +76,7 @@ fn request_told(request: &BuildRequest, plan: &BuildPlan, is_max: bool) -> Reque
         args.extend(labels);
     }
     let (mut secrets, mut ssh) = (BTreeSet::new(), BTreeSet::new());
-    let mounts = runs(plan).flat_map(|run| &run.mounts).filter(|_| is_max);
+    let mounts = plan.runs().flat_map(|run| &run.mounts).filter(|_| is_max);
     for mount in mounts {
         match &mount.what {
             Mounted::Secret { id, required, .. } => _ = secrets.insert(Asked { id: id.clone(), optional: !required }),
@@ -129,13 +129,6 @@ fn locals(request: &BuildRequest, plan: &BuildPlan) -> Vec<String> {
     names
 }
 
-fn runs(plan: &BuildPlan) -> impl Iterator<Item = &crate::plan::RunStep> {
-    plan.stages.iter().flat_map(|stage| &stage.steps).filter_map(|step| match &step.action {
-        Action::Run(run) => Some(run),
-        Action::Configure | Action::Copy(_) | Action::Workdir(_) => None,
-    })
-}
-
 fn step(done: &StepDone) -> StepTold {
     let layer = match &done.result {
         StepResult::Layer { digest, .. } | StepResult::Cached { digest, .. } => Some(digest.clone()),
@@ -161,7 +154,7 @@ fn metadata(setting: &Setting<'_>, dependencies: &Dependencies, elapsed: Duratio
         vcs.extend([("source", clone.url.clone()), ("revision", clone.commit.clone())]);
         vcs.retain(|_, text| !text.is_empty());
     }
-    let is_offline = runs(plan).all(|run| run.network == RunNetwork::None);
+    let is_offline = plan.runs().all(|run| run.network == RunNetwork::None);
     let is_told = is_max || (request.build_args.is_empty() && request.labels.is_empty());
     Metadata {
         invocation_id: request.attestations.invocation_id.clone().filter(|_| !is_reproducible),

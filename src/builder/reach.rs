@@ -24,8 +24,7 @@ pub(super) fn check(
     isolation: &dyn Isolation,
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
-    let mut steps = plan.stages.iter().flat_map(|stage| &stage.steps);
-    let first = steps.find(|step| matches!(step.action, Action::Run(_)));
+    let first = plan.steps().find(|step| matches!(step.action, Action::Run(_)));
     let Some(step) = first.filter(|_| isolation.holds() == Capacity::One) else { return Ok(()) };
     match (&request.cache.key, &request.cache.directory) {
         (Some(SecretSource::File(_)), _) => {

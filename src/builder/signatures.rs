@@ -3,7 +3,7 @@
 //! *Invariant: where nobody signs, nothing here does anything.*
 
 use crate::attest::Statement;
-use crate::oci::{Descriptor, Digest, Reference};
+use crate::oci::{Descriptor, Digest};
 use crate::output;
 use crate::progress::{Event, Phase};
 use crate::request::BuildRequest;
@@ -16,7 +16,7 @@ pub(super) fn sign(image: &Descriptor, request: &BuildRequest, services: &Servic
     let Some(signing) = &services.signing else { return Ok(()) };
     // What is pushed is there, and not where bases come from in place of it.
     let client = services.registry.direct();
-    for repository in repositories(request) {
+    for repository in output::repositories(&output::registries(&request.outputs)) {
         let signed =
             services.timed(Phase::Push, |services| services.wait(signing.sign(&client, &repository, image)))??;
         let (what, places) = (repository.with_digest(image.digest.clone()), signed.places.join(", "));
@@ -36,22 +36,11 @@ pub(super) fn keep(
     let client = services.registry.direct();
     let mut images: Vec<&Digest> = statement.subjects.iter().map(|subject| &subject.digest).collect();
     images.dedup();
-    for repository in repositories(request) {
+    for repository in output::repositories(&output::registries(&request.outputs)) {
         for image in &images {
             let about = (&*statement.predicate_type, signed);
             services.wait(signing.keep(&client, (&repository, image), about))??;
         }
     }
     Ok(())
-}
-
-/// Returns one reference for each repository that is pushed to.
-fn repositories(request: &BuildRequest) -> Vec<Reference> {
-    let mut distinct: Vec<Reference> = Vec::new();
-    for reference in output::registries(&request.outputs) {
-        if !distinct.iter().any(|known| known.name() == reference.name()) {
-            distinct.push(reference);
-        }
-    }
-    distinct
 }

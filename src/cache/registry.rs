@@ -246,13 +246,8 @@ impl LayerCache for Repository {
         };
         let (reference, bytes) = (self.reference(name), Bytes::from(manifest.to_bytes()));
         let send = async |client: &Client, unknown: &[Digest]| {
-            for (descriptor, source) in &blobs {
-                let is_wanted = unknown.is_empty() || unknown.contains(&descriptor.digest);
-                if let Some(source) = source.as_ref().filter(|_| is_wanted) {
-                    client.push_blob(&self.repository, source, descriptor, None).await?;
-                }
-            }
-            Ok::<(), crate::registry::Error>(())
+            let blobs = blobs.iter().filter_map(|(descriptor, source)| Some((descriptor, source.clone()?)));
+            client.push_blobs(&self.repository, blobs, unknown).await
         };
         let pushed = self.network.client.push_manifest_of(&reference, media_type::OCI_MANIFEST, bytes, send);
         self.network.wait(pushed).map(drop)

@@ -327,11 +327,8 @@ pub const TOKEN_LENGTH: usize = 16;
 fn token() -> String {
     let mut bytes = [0_u8; TOKEN_LENGTH / 2];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
-    let own = if filled == bytes.len() { 0 } else { std::process::id() };
-    bytes.iter().fold(if own == 0 { String::new() } else { format!("{own}-") }, |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let own = if filled == bytes.len() { String::new() } else { format!("{}-", std::process::id()) };
+    own + &hex::encode(bytes)
 }
 
 #[cfg(test)]

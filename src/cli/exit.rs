@@ -139,10 +139,8 @@ pub struct Place {
     pub line: usize,
     /// The column of the fault, from 1, in characters; none points at nothing.
     pub column: Option<usize>,
-    /// The stage's name or number, where one is known.
-    pub stage: Option<String>,
-    /// The step's number and how many there are, where one is known.
-    pub step: Option<(usize, usize)>,
+    /// The step, where one is known.
+    pub step: Option<StepId>,
     /// Lines to show, with their numbers.
     pub source: Vec<(usize, String)>,
 }
@@ -198,6 +196,7 @@ impl Failure {
 
     fn write_metadata(&self, file: &MetadataFile, places: &Places) {
         let place = self.place.as_ref();
+        let step = place.and_then(|place| place.step.as_ref());
         let metadata = json!({
             "schemaVersion": 1,
             "status": "failed",
@@ -209,12 +208,18 @@ impl Failure {
                 "hints": self.hints,
                 "file": place.map(|place| &place.file),
                 "line": place.map(|place| place.line),
-                "stage": place.and_then(|place| place.stage.as_ref()),
-                "step": place.and_then(|place| place.step).map(|(number, _)| number),
+                "stage": step.map(|step| &step.stage),
+                "step": step.map(|step| step.number),
                 "lastOutput": self.last_output,
             },
         });
         let _ = output::write_metadata(file, metadata, places);
+    }
+
+    /// Returns what is told below the message, each with the word before it: the causes, then the hints.
+    pub fn explanations(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let causes = self.causes.iter().map(|cause| ("caused by", cause.as_str()));
+        causes.chain(self.hints.iter().map(|hint| ("hint", hint.as_str())))
     }
 
     /// Adds the place.
@@ -236,12 +241,10 @@ impl Place {
         Self { file: file.into(), line, source, ..Self::default() }
     }
 
-    /// Adds the stage and the step.
+    /// Adds the step.
     #[must_use]
-    pub fn in_step(mut self, step: &StepId) -> Self {
-        self.stage = Some(step.stage.clone());
-        self.step = Some((step.number, step.total));
-        self
+    pub fn in_step(self, step: &StepId) -> Self {
+        Self { step: Some(step.clone()), ..self }
     }
 }
 

@@ -30,9 +30,9 @@ pub(super) fn signing(settings: &SigningSettings, agent: &Agent) -> Result<Signi
             let key = PrivateKey::from_pem(&text, password.as_deref().map(Vec::as_slice));
             Signer::key(key.map_err(|error| unusable("--sign-key", path, &error))?, log, agent)
         }
-        Who::Keyless { authority, token } => {
+        Who::Keyless { authority, tokens } => {
             let log = log.ok_or_else(|| Failure::new(Kind::Usage, "--sign-keyless needs a log"))?;
-            Signer::keyless(authority.clone(), token.clone().tokens(), log, agent)
+            Signer::keyless(authority.clone(), tokens.clone(), log, agent)
         }
     };
     Ok(Signing { signer, forms: settings.forms })

@@ -2,7 +2,7 @@
 //! image configurations, platforms, media types.
 //!
 //! Knows the image-spec and the distribution-spec, and Docker's equivalents where registries still
-//! serve them. Does no I/O and knows nothing of builds.
+//! serve them, and how package URLs name images. Does no I/O and knows nothing of builds.
 //!
 //! *Invariant: unknown fields of a configuration survive a round trip; a manifest that was read keeps its
 //! own bytes beside the parsed form, because its digest is of those bytes.*
@@ -14,6 +14,7 @@ mod json;
 mod manifest;
 pub mod media_type;
 mod platform;
+pub mod purl;
 mod reference;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};

@@ -37,7 +37,7 @@ pub use results::{
     FailureFacts, check_results, put_values, restore, write_failure, write_index_results, write_metadata,
     write_push_results, write_results,
 };
-pub use upload::{Uploads, check_push, point};
+pub use upload::{Uploads, check_push, point, repositories};
 
 /// Gives the compressed bytes of a layer to an output that needs them, wherever they are.
 pub type OpenLayer<'a> = dyn Fn(&Layer) -> std::io::Result<Box<dyn std::io::Read + Send>> + 'a;

@@ -60,11 +60,9 @@ async fn put(
     client: &Client,
 ) -> Result<(), Error> {
     let send = async |client: &Client, unknown: &[Digest]| {
-        let is_wanted = |digest: &Digest| unknown.is_empty() || unknown.contains(digest);
-        for (descriptor, blob) in packed.blobs.iter().filter(|(descriptor, _)| is_wanted(&descriptor.digest)) {
-            client.push_blob(to, blob, descriptor, None).await?;
-        }
-        Ok::<(), Error>(())
+        let blobs = packed.blobs.iter().map(|(descriptor, blob)| (descriptor, blob.clone()));
+        client.push_blobs(to, blobs, unknown).await
     };
-    client.push_manifest_of(to, media_type, bytes.clone(), send).await.map(drop)
+    client.push_manifest_of(to, media_type, bytes.clone(), send).await?;
+    Ok(())
 }

@@ -46,7 +46,7 @@ pub async fn check_push(client: &Client, destinations: &[Reference]) -> Result<(
 }
 
 /// Returns one of the references for each repository, in order.
-pub(super) fn repositories(destinations: &[Reference]) -> Vec<Reference> {
+pub fn repositories(destinations: &[Reference]) -> Vec<Reference> {
     let mut distinct: Vec<Reference> = Vec::new();
     for reference in destinations {
         if !distinct.iter().any(|known| known.name() == reference.name()) {

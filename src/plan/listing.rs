@@ -19,7 +19,7 @@ impl fmt::Display for Listing<'_> {
             writeln!(f, "[{}] {} ({}, {})", stage.name, stage.text, self.base(stage), stage.platform)?;
             for (number, step) in stage.steps.iter().enumerate() {
                 let needs = if step.action.needs_rootfs() { "" } else { " (no root file system)" };
-                writeln!(f, "[{} {}/{}] {}{needs}", stage.name, number + 1, stage.steps.len(), step.text)?;
+                writeln!(f, "{} {}{needs}", stage.step_id(number), step.text)?;
             }
         }
         Ok(())

@@ -50,6 +50,21 @@ pub struct BuildPlan {
     pub warnings: Vec<Warning>,
 }
 
+impl BuildPlan {
+    /// Returns the steps of all stages.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.stages.iter().flat_map(|stage| &stage.steps)
+    }
+
+    /// Returns what is run, in all stages.
+    pub fn runs(&self) -> impl Iterator<Item = &RunStep> {
+        self.steps().filter_map(|step| match &step.action {
+            Action::Run(run) => Some(run),
+            Action::Configure | Action::Copy(_) | Action::Workdir(_) => None,
+        })
+    }
+}
+
 /// Which stage of a plan: an index into [`BuildPlan::stages`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StageId(pub usize);

@@ -50,8 +50,7 @@ fn refusal(text: &str, target: Option<&str>) -> String {
 }
 
 fn runs(plan: &BuildPlan) -> Vec<&RunStep> {
-    let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
-    steps.filter_map(|step| if let Action::Run(run) = &step.action { Some(run) } else { None }).collect()
+    plan.runs().collect()
 }
 
 fn seen<'a>(run: &'a RunStep, name: &str) -> Option<&'a str> {

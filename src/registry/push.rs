@@ -101,6 +101,24 @@ impl Client {
         self.bring(to, &Source::Local(blob.clone()), descriptor, from).await
     }
 
+    /// Pushes those of the blobs that `only` names, all where it names none: what [`Client::push_manifest_of`] asks for.
+    ///
+    /// # Errors
+    /// As [`Client::push_blob`].
+    pub async fn push_blobs<'a>(
+        &self,
+        to: &Reference,
+        blobs: impl IntoIterator<Item = (&'a Descriptor, BlobSource)>,
+        only: &[Digest],
+    ) -> Result<(), Error> {
+        for (descriptor, blob) in blobs {
+            if only.is_empty() || only.contains(&descriptor.digest) {
+                self.push_blob(to, &blob, descriptor, None).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings a blob from one repository into another: by mounting if it can, else by streaming it through,
     /// without a disk.
     ///

@@ -14,7 +14,7 @@ use super::host::{Purpose, Target};
 use super::pull::manifest;
 use super::push::put_call;
 use super::{BlobSource, Client, Error, ErrorKind};
-use crate::attest::Written;
+use crate::attest::{Attachment, Form, Kind, Written};
 use crate::http::{HeaderName, HeaderValue, Method, Url};
 use crate::oci::{Descriptor, Digest, Document, Index, Reference, media_type};
 
@@ -47,14 +47,7 @@ impl Client {
         written: &Written,
     ) -> Result<Listed, Error> {
         let to = repository.with_digest(written.descriptor.digest.clone());
-        let send = async |client: &Self, unknown: &[Digest]| {
-            for (descriptor, bytes) in &written.blobs {
-                if unknown.is_empty() || unknown.contains(&descriptor.digest) {
-                    client.push_blob(&to, &BlobSource::Bytes(bytes.clone()), descriptor, None).await?;
-                }
-            }
-            Ok::<(), Error>(())
-        };
+        let send = async |client: &Self, unknown: &[Digest]| client.push_blobs(&to, sources(written), unknown).await;
         send(self, &[]).await?;
         let target = self.target(&to, Purpose::Push, "push the artifact", None).await?;
         // Put even where it is there: only the answer to that tells who keeps the list.
@@ -70,6 +63,38 @@ impl Client {
         }
         self.list_by_tag(repository, subject, &written.descriptor).await?;
         Ok(Listed::ByTag)
+    }
+
+    /// Pushes an attachment; one that refers to its subject as an artifact, or, to a registry that takes none, as an image:
+    /// what the registry said to the artifact is returned then.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn push_attachment(
+        &self,
+        repository: &Reference,
+        attachment: &Attachment,
+    ) -> Result<Option<Error>, Error> {
+        if attachment.kind == Kind::InIndex {
+            return self.push_beside(repository, &attachment.write(Form::Image)).await.map(|()| None);
+        }
+        let subject = &attachment.subject.digest;
+        match self.push_referrer(repository, subject, &attachment.write(Form::Artifact)).await {
+            Err(refused) if refused.is_refused_artifact() => {
+                self.push_referrer(repository, subject, &attachment.write(Form::Image)).await?;
+                Ok(Some(refused))
+            }
+            result => result.map(|_| None),
+        }
+    }
+
+    /// Pushes what stands beside its image in an index, which is not pushed yet.
+    async fn push_beside(&self, repository: &Reference, written: &Written) -> Result<(), Error> {
+        let to = repository.with_digest(written.descriptor.digest.clone());
+        let send = async |client: &Self, unknown: &[Digest]| client.push_blobs(&to, sources(written), unknown).await;
+        send(self, &[]).await?;
+        let (media_type, bytes) = (&written.descriptor.media_type, written.manifest.clone());
+        self.push_manifest_of(&to, media_type, bytes, send).await.map(drop)
     }
 
     /// Lists what refers to `subject` in a repository, of one type where it is given.
@@ -112,6 +137,10 @@ impl Client {
             _ => Err(target.protocol(format!("others have replaced the list {TAG_ATTEMPTS} times"))),
         }
     }
+}
+
+fn sources(written: &Written) -> impl Iterator<Item = (&Descriptor, BlobSource)> {
+    written.blobs.iter().map(|(descriptor, bytes)| (descriptor, BlobSource::Bytes(bytes.clone())))
 }
 
 fn empty() -> Index {

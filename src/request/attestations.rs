@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::SbomForm;
-use crate::oci::Reference;
+use crate::oci::{Platform, Reference};
 
 /// What is said about an image, and where that goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,4 +73,11 @@ pub struct AttestationFiles {
     pub directory: PathBuf,
     /// The directories in it, one for each platform; none where there is one image.
     pub parts: Vec<String>,
+}
+
+impl AttestationFiles {
+    /// Returns what the directory of a platform is called, as BuildKit calls it: `linux_arm_v7`.
+    pub fn part(platform: &Platform) -> String {
+        platform.to_string().replace('/', "_")
+    }
 }

@@ -43,7 +43,7 @@ impl Form {
     /// Returns the type that a statement with such a document as its predicate has.
     ///
     /// Source: <https://github.com/in-toto/attestation/tree/main/spec/predicates>.
-    pub fn predicate_type(self) -> &'static str {
+    pub const fn predicate_type(self) -> &'static str {
         match self {
             Self::Spdx => "https://spdx.dev/Document",
             Self::CycloneDx => "https://cyclonedx.org/bom",

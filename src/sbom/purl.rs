@@ -4,12 +4,8 @@
 
 use std::fmt::Write as _;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use super::package::{Distribution, Kind, Package};
-
-/// What stays as it is: letters, digits, `-`, `.`, `_`, `~` and the colon.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+use crate::oci::purl::encoded;
 
 /// Returns the URL of a package in an image of a distribution.
 pub(super) fn purl(package: &Package, distribution: Option<&Distribution>) -> String {
@@ -68,11 +64,6 @@ fn qualify(url: &mut String, package: &Package, distribution: Option<&Distributi
 
 fn split(name: &str, at: char) -> Vec<String> {
     name.split(at).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-}
-
-/// Writes a part of a URL.
-pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 #[cfg(test)]

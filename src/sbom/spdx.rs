@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::bill::{Bill, Component};
 use super::licence::Licence;
-use super::purl::encoded;
 use crate::oci::Digest;
+use crate::oci::purl::encoded;
 
 const NONE: &str = "NOASSERTION";
 const IMAGE: &str = "SPDXRef-Image";

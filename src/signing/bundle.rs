@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::certificate::Chain;
-use super::dsse::{Envelope, STATEMENT, signed_bytes};
+use super::dsse::{Envelope, signed_bytes};
 use super::evidence::{Evidence, Signed, Statement, signer};
 use super::key::PublicKey;
 use super::log::Entry;
 use super::simple::{Refusal, Trust};
+use crate::attest::IN_TOTO;
 use crate::oci::{Digest, from_json};
 
 /// The media type of a bundle, and the type of the artifact that is one.
@@ -65,7 +66,9 @@ struct RawChain {
 impl Bundle {
     /// Joins an envelope with a hint at its key, which whoever verifies must have.
     pub fn by_key(envelope: Envelope, key: &PublicKey, entry: Option<Entry>) -> Self {
-        let hint = Hint { hint: STANDARD.encode(hex_bytes(&key.fingerprint())) };
+        // A digest's digits are always such.
+        let fingerprint = hex::decode(key.fingerprint().hex()).unwrap_or_default();
+        let hint = Hint { hint: STANDARD.encode(fingerprint) };
         Self::new(envelope, Material { public_key: Some(hint), ..Material::default() }, entry)
     }
 
@@ -130,7 +133,7 @@ pub fn verify_envelope(
 ) -> Result<Signed, Refusal> {
     let malformed = |what: &str| Refusal::Malformed(what.to_owned());
     let (payload, signatures) = envelope.open().ok_or_else(|| malformed("its envelope is not in base64"))?;
-    if envelope.payload_type != STATEMENT {
+    if envelope.payload_type != IN_TOTO {
         return Err(malformed("its payload is no in-toto statement"));
     }
     let message = signed_bytes(&envelope.payload_type, &payload);
@@ -148,11 +151,4 @@ pub fn verify_envelope(
         return Err(other.map_or_else(|| malformed("its statement is about no image"), Refusal::OtherImage));
     }
     Ok(Signed { image: image.clone(), name: None, statement: Some(statement), by })
-}
-
-/// Returns the bytes that a digest stands for.
-pub(super) fn hex_bytes(digest: &Digest) -> Vec<u8> {
-    let hex = digest.hex().as_bytes();
-    let value = |digit: u8| (digit as char).to_digit(16).and_then(|value| u8::try_from(value).ok()).unwrap_or(0);
-    hex.chunks(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
 }

@@ -6,8 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde::{Deserialize, Serialize};
 
-/// The type of a payload that is an in-toto statement.
-pub(super) const STATEMENT: &str = "application/vnd.in-toto+json";
+use crate::attest::IN_TOTO;
 
 /// A payload with signatures of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +31,7 @@ impl Envelope {
     /// Joins a statement with a signature of [`signed_bytes`].
     pub fn of(statement: &[u8], signature: &[u8]) -> Self {
         let signatures = vec![EnvelopeSignature { sig: STANDARD.encode(signature) }];
-        Self { payload: STANDARD.encode(statement), payload_type: STATEMENT.to_owned(), signatures }
+        Self { payload: STANDARD.encode(statement), payload_type: IN_TOTO.to_owned(), signatures }
     }
 
     /// Returns the payload, and the signatures.

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::certificate::Chain;
 use super::key::PrivateKey;
-use super::log::{Entry, hex};
+use super::log::Entry;
 use super::signer::Error;
 use crate::http::{Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Url, redact};
 
@@ -73,7 +73,7 @@ impl Log {
                     "content": STANDARD.encode(signature),
                     "publicKey": {"content": STANDARD.encode(verifier)},
                 },
-                "data": {"hash": {"algorithm": "sha256", "value": hex(&Sha256::digest(payload))}},
+                "data": {"hash": {"algorithm": "sha256", "value": hex::encode(Sha256::digest(payload))}},
             },
         });
         self.put(agent, &body).await

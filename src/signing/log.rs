@@ -85,11 +85,8 @@ struct Annotation {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
-    body: String,
-    integrated_time: i64,
-    #[serde(rename = "logID")]
-    log_id: String,
-    log_index: i64,
+    #[serde(flatten)]
+    promised: Promised,
     verification: Verification,
 }
 
@@ -119,43 +116,23 @@ fn untold(what: &str) -> Refusal {
     Refusal::Log(what.to_owned())
 }
 
-fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Entry {
     /// Reads what Rekor answers to an entry that was put or asked for: an object with one member.
     pub(super) fn from_answer(answer: &[u8]) -> Option<Self> {
         let answer: std::collections::BTreeMap<String, Answer> = serde_json::from_slice(answer).ok()?;
         let (_, answer) = answer.into_iter().next()?;
-        let proof = answer.verification.inclusion_proof;
-        let encoded = |hex: &String| Some(STANDARD.encode(bytes_of_hex(hex)?));
-        let proof = proof.map(|proof| {
-            Some(Proof {
+        let encoded = |digits: &String| Some(STANDARD.encode(hex::decode(digits).ok()?));
+        let proof = match answer.verification.inclusion_proof {
+            Some(proof) => Some(Proof {
                 log_index: proof.log_index.to_string(),
                 root_hash: encoded(&proof.root_hash)?,
                 tree_size: proof.tree_size.to_string(),
                 hashes: proof.hashes.iter().map(encoded).collect::<Option<_>>()?,
                 checkpoint: Checkpoint { envelope: proof.checkpoint },
-            })
-        });
-        let proof = match proof {
-            Some(proof) => Some(proof?),
+            }),
             None => None,
         };
-        let promised = Promised {
-            body: answer.body,
-            integrated_time: answer.integrated_time,
-            log_id: answer.log_id,
-            log_index: answer.log_index,
-        };
-        Self::new(promised, answer.verification.signed_entry_timestamp, proof)
+        Self::new(answer.promised, answer.verification.signed_entry_timestamp, proof)
     }
 
     fn new(promised: Promised, timestamp: String, proof: Option<Proof>) -> Option<Self> {
@@ -163,7 +140,7 @@ impl Entry {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             log_index: promised.log_index.to_string(),
-            log_id: LogId { key_id: STANDARD.encode(bytes_of_hex(&promised.log_id)?) },
+            log_id: LogId { key_id: STANDARD.encode(hex::decode(&promised.log_id).ok()?) },
             kind_version: KindVersion { kind: text("kind")?, version: text("apiVersion")? },
             integrated_time: promised.integrated_time.to_string(),
             inclusion_promise: Some(Promise { signed_entry_timestamp: timestamp }),
@@ -192,7 +169,7 @@ impl Entry {
         Some(Promised {
             body: self.canonicalized_body.clone(),
             integrated_time: self.integrated_time.parse().ok()?,
-            log_id: hex(&STANDARD.decode(&self.log_id.key_id).ok()?),
+            log_id: hex::encode(STANDARD.decode(&self.log_id.key_id).ok()?),
             log_index: self.log_index.parse().ok()?,
         })
     }
@@ -266,9 +243,9 @@ impl Entry {
 
 fn is_hash(hash: &Value, content: &[u8]) -> bool {
     let actual = match hash["algorithm"].as_str().unwrap_or_default() {
-        "sha256" => hex(&Sha256::digest(content)),
-        "sha384" => hex(&Sha384::digest(content)),
-        "sha512" => hex(&Sha512::digest(content)),
+        "sha256" => hex::encode(Sha256::digest(content)),
+        "sha384" => hex::encode(Sha384::digest(content)),
+        "sha512" => hex::encode(Sha512::digest(content)),
         _ => return false,
     };
     hash["value"].as_str() == Some(&actual)

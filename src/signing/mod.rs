@@ -31,5 +31,5 @@ pub use log::Entry;
 pub use payload::{Payload, PayloadError};
 pub use root::{IdentityTrust, Root, RootError};
 pub use signer::{Error, SignedStatement, Signer};
-pub use simple::{LARGEST_PAYLOAD, Refusal, Signature, Trust};
+pub use simple::{LARGEST_PAYLOAD, Refusal, SIGNATURE, Signature, Trust};
 pub use token::Tokens;

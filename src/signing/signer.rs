@@ -4,13 +4,14 @@ use tokio::sync::Mutex;
 
 use super::bundle::Bundle;
 use super::certificate::Chain;
-use super::dsse::{Envelope, STATEMENT, signed_bytes};
+use super::dsse::{Envelope, signed_bytes};
 use super::evidence::Evidence;
 use super::key::{KeyError, PrivateKey, PublicKey};
 use super::keyless::{Authority, Log};
 use super::payload::Payload;
 use super::simple::Signature;
 use super::token::Tokens;
+use crate::attest::IN_TOTO;
 use crate::http::{Agent, Meaning, StatusCode, Url};
 
 /// How long before its end a certificate is not used any more, in seconds: what is signed must come into the log by then.
@@ -127,7 +128,7 @@ impl Signer {
     /// [`Error`].
     pub async fn statement(&self, statement: &[u8]) -> Result<SignedStatement, Error> {
         let ready = self.ready().await?;
-        let signature = ready.key().sign(&signed_bytes(STATEMENT, statement))?;
+        let signature = ready.key().sign(&signed_bytes(IN_TOTO, statement))?;
         let envelope = Envelope::of(statement, &signature);
         let entry = match &self.log {
             Some(log) => Some(log.envelope(&self.agent, &envelope.to_bytes(), &ready.verifier()).await?),

@@ -17,7 +17,7 @@ use super::root::IdentityTrust;
 use crate::oci::Digest;
 
 /// The annotation with the signature, in base64.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// Those with the certificate, those above it, and the entry of the log.
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const CHAIN: &str = "dev.sigstore.cosign/chain";

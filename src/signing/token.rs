@@ -18,6 +18,7 @@ const LARGEST_TOKEN: usize = 64 << 10;
 const AUDIENCE: &str = "sigstore";
 
 /// Where a token comes from. No `Debug`: it may be one.
+#[derive(Clone)]
 pub enum Tokens {
     /// It is this.
     Given(Zeroizing<String>),

@@ -1,5 +1,4 @@
-//! A policy: which images must be signed, and by whom. In the form of containers-policy.json(5), that people have already,
-//! with a requirement of our own for provenance.
+//! A policy: which images must be signed, and by whom. In the form of containers-policy.json(5), that people have already.
 //!
 //! Source: <https://github.com/containers/image/blob/main/docs/containers-policy.json.5.md>.
 

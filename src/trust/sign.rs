@@ -5,10 +5,10 @@ use serde_json::json;
 use super::claims::{self, Claim};
 use super::classic::{self, ENVELOPE, PAYLOAD};
 use super::{ATTESTATIONS, Error, SIGNATURES, tag};
-use crate::attest::{Artifact, Attachment, Form, Statement, Subject};
+use crate::attest::{Artifact, Attachment, Statement, Subject};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::registry::Client;
-use crate::signing::{BUNDLE, Payload, SIGN, Signature, SignedStatement, Signer, Trust};
+use crate::signing::{BUNDLE, Payload, SIGN, SIGNATURE, Signature, SignedStatement, Signer, Trust};
 
 /// In which forms signatures are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Signing {
         let subject = Subject { name: repository.name(), digest: image.digest.clone() };
         let statement = Statement::new(vec![subject], SIGN, &json!({})).map_err(Error::Statement)?;
         let signed = self.signer.statement(&statement.to_bytes()).await?;
-        refer(client, repository, &Attachment::referrer(artifact(&signed, SIGN), image)).await?;
+        client.push_attachment(repository, &Attachment::referrer(artifact(&signed, SIGN), image)).await?;
         Ok(false)
     }
 
@@ -139,7 +139,7 @@ impl Signing {
         let mut annotations = signed.evidence.annotations();
         annotations.insert("predicateType".to_owned(), predicate_type.to_owned());
         // Cosign looks for the annotation; the signature is in the envelope.
-        annotations.insert("dev.cosignproject.cosign/signature".to_owned(), String::new());
+        annotations.insert(SIGNATURE.to_owned(), String::new());
         let layer = Descriptor { annotations, ..Descriptor::of(ENVELOPE, &content) };
         // What was said of the same image before is replaced by what is said now.
         let mut listed = classic::layers(client, &place).await?;
@@ -158,18 +158,4 @@ fn artifact(signed: &SignedStatement, predicate_type: &str) -> Artifact {
         content: signed.bundle.to_bytes().into(),
         annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
     }
-}
-
-/// Pushes what refers to an image; to a registry that takes no artifacts, as an image.
-async fn refer(client: &Client, repository: &Reference, attachment: &Attachment) -> Result<(), Error> {
-    let subject = &attachment.subject.digest;
-    match client.push_referrer(repository, subject, &attachment.write(Form::Artifact)).await {
-        Err(error) if error.is_refused_artifact() => {
-            client.push_referrer(repository, subject, &attachment.write(Form::Image)).await?;
-        }
-        result => {
-            result?;
-        }
-    }
-    Ok(())
 }

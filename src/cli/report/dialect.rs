@@ -8,8 +8,12 @@
 
 use super::line::Line;
 use super::settings::Dialect;
+use super::terminal::{self, Piece};
 use crate::cli::exit::Failure;
 use crate::progress::StepId;
+
+/// Where warnings are marked: they do not say which file they are about.
+const DOCKERFILE: &str = "Dockerfile";
 
 /// What is folded now.
 #[derive(Debug, Default)]
@@ -46,11 +50,11 @@ impl Folded {
 }
 
 /// Returns the mark that a warning gets, beside its line.
-pub(super) fn warning(dialect: Dialect, line: &Line, file: &str) -> Option<String> {
+pub(super) fn warning(dialect: Dialect, line: &Line) -> Option<String> {
     let number = line.facts.get("line")?.as_u64()?;
     (dialect == Dialect::Github).then(|| {
         let title = line.facts.get("rule").and_then(|rule| rule.as_str()).unwrap_or("warning");
-        annotation("warning", file, number, title, &line.message)
+        annotation("warning", DOCKERFILE, number, title, &line.message)
     })
 }
 
@@ -60,11 +64,9 @@ pub(super) fn failure(dialect: Dialect, failure: &Failure) -> Option<String> {
         return None;
     }
     let mut text = failure.message.clone();
-    let last = failure.last_output.iter().map(|last| ("last output: ", last));
-    let causes = failure.causes.iter().map(|cause| ("caused by: ", cause));
-    let hints = failure.hints.iter().map(|hint| ("hint: ", hint));
-    for (word, more) in last.chain(causes).chain(hints) {
-        text = format!("{text}\n{word}{more}");
+    let last = failure.last_output.iter().map(|last| ("last output", last.as_str()));
+    for (word, more) in last.chain(failure.explanations()) {
+        text += &format!("\n{word}: {more}");
     }
     Some(match &failure.place {
         Some(place) => annotation("error", &place.file, place.line as u64, failure.kind.name(), &text),
@@ -88,18 +90,16 @@ fn property(text: &str) -> String {
 /// title, goes, as it would write over lines of ours. In GitHub's log, commands are broken apart.
 pub(super) fn tamed(text: &str, dialect: Dialect) -> String {
     let (mut tame, mut has_colour) = (String::with_capacity(text.len()), false);
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_control() && c != '\t') {
-        tame.push_str(&rest[..start]);
-        let sequence = &rest[start..];
-        let length = length(sequence);
-        if sequence.starts_with("\x1b[") && sequence[..length].ends_with('m') {
-            tame.push_str(&sequence[..length]);
-            has_colour = true;
+    for piece in terminal::pieces(text) {
+        match piece {
+            Piece::Text(text) | Piece::Control(text @ "\t") => tame.push_str(text),
+            Piece::Control(sequence) if sequence.starts_with("\x1b[") && sequence.ends_with('m') => {
+                tame.push_str(sequence);
+                has_colour = true;
+            }
+            Piece::Control(_) => {}
         }
-        rest = &sequence[length..];
     }
-    tame.push_str(rest);
     if has_colour {
         tame.push_str("\x1b[0m");
     }
@@ -112,28 +112,6 @@ pub(super) fn tamed(text: &str, dialect: Dialect) -> String {
             tame.replace("##[", "# #[")
         }
         Dialect::Plain | Dialect::Gitlab => tame,
-    }
-}
-
-/// Returns how long the control sequence is that a text begins with. Source: ECMA-48, section 5.4 and 5.6.
-fn length(text: &str) -> usize {
-    let mut characters = text.char_indices().skip(1);
-    let first = text.chars().next().map_or(0, char::len_utf8);
-    if !text.starts_with('\x1b') {
-        return first;
-    }
-    match characters.next() {
-        Some((_, '[')) => {
-            let end = characters.find(|(_, c)| ('@'..='~').contains(c));
-            end.map_or(text.len(), |(at, c)| at + c.len_utf8())
-        }
-        // A string up to its end: a title, say.
-        Some((_, ']' | 'P' | 'X' | '^' | '_')) => {
-            let end = characters.find(|(_, c)| matches!(c, '\x07' | '\\' | '\u{9c}'));
-            end.map_or(text.len(), |(at, c)| at + c.len_utf8())
-        }
-        Some((at, c)) => at + c.len_utf8(),
-        None => first,
     }
 }
 

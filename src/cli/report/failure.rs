@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::line::Line;
 use crate::cli::args::Verbosity;
 use crate::cli::exit::{Failure, Place};
+use crate::progress::StepId;
 
 /// Makes the message of a failure; `tail` is what the failed RUN wrote last, where that is not at hand.
 pub(super) fn line(failure: &Failure, tail: &[String]) -> Line {
@@ -21,13 +22,9 @@ pub(super) fn line(failure: &Failure, tail: &[String]) -> Line {
         text.push_str("\n  ");
         text.push_str(line);
     }
-    for cause in &failure.causes {
-        text.push_str("\ncaused by: ");
-        text.push_str(cause);
-    }
-    for hint in &failure.hints {
-        text.push_str("\nhint: ");
-        text.push_str(hint);
+    for (word, more) in failure.explanations() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n{word}: {more}");
     }
     let mut facts = json!({
         "kind": failure.kind.name(),
@@ -48,11 +45,8 @@ pub(super) fn line(failure: &Failure, tail: &[String]) -> Line {
 fn push_place(text: &mut String, place: &Place) {
     // Writing to a string cannot fail.
     let _ = write!(text, "\n  --> {}:{}", place.file, place.line);
-    let stage = place.stage.as_ref().map(|stage| format!("stage \"{stage}\""));
-    let step = place.step.map(|(number, total)| format!("step {number}/{total}"));
-    let parts: Vec<String> = stage.into_iter().chain(step).collect();
-    if !parts.is_empty() {
-        let _ = write!(text, " ({})", parts.join(", "));
+    if let Some(StepId { stage, number, total }) = &place.step {
+        let _ = write!(text, " (stage \"{stage}\", step {number}/{total})");
     }
     let width = place.source.iter().map(|(number, _)| number.to_string().len()).max().unwrap_or(0);
     for (number, line) in &place.source {
@@ -71,12 +65,10 @@ fn place_facts(place: &Place) -> Value {
     if let Some(column) = place.column {
         facts["column"] = column.into();
     }
-    if let Some(stage) = &place.stage {
+    if let Some(StepId { stage, number, total }) = &place.step {
         facts["stage"] = stage.as_str().into();
-    }
-    if let Some((number, total)) = place.step {
-        facts["step"] = number.into();
-        facts["steps"] = total.into();
+        facts["step"] = (*number).into();
+        facts["steps"] = (*total).into();
     }
     facts
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::line::step_name;
 use super::output::Steps;
 use super::units;
 use crate::progress::{Activity, Phase};
@@ -58,7 +57,7 @@ impl Going {
                     || Measure { phase: None, done: 0, total: None, elapsed: begun.elapsed() },
                     |activity| Measure { elapsed: begun.elapsed(), ..measure(activity) },
                 );
-                Row { step: Some(step_name(step)), what: cut(text, LONGEST_INSTRUCTION), measure, unfinished }
+                Row { step: Some(step.to_string()), what: cut(text, LONGEST_INSTRUCTION), measure, unfinished }
             })
             .collect();
         let others = self.activities.iter().filter(|activity| activity.step.is_none());

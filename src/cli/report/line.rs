@@ -60,17 +60,12 @@ impl Line {
         self.facts.insert("step".to_owned(), step.number.into());
         self.facts.insert("steps".to_owned(), step.total.into());
         self.facts.extend(facts);
-        Self { prefix: Some(step_name(step)), ..self }
+        Self { prefix: Some(step.to_string()), ..self }
     }
 
     pub(super) fn look(self, look: Look) -> Self {
         Self { look, ..self }
     }
-}
-
-/// Writes which step: `[app 2/5]`.
-pub(super) fn step_name(step: &StepId) -> String {
-    format!("[{} {}/{}]", step.stage, step.number, step.total)
 }
 
 /// Writes an instruction in one line, without its continuation marks, cut where it gets long.
@@ -216,7 +211,7 @@ pub(super) fn step_finished(step: &StepId, text: &str, result: &StepResult, elap
             json!({ "result": "cached" }),
         ),
         StepResult::Alike { step, layer } => {
-            let by = step_name(step);
+            let by = step.to_string();
             let (made, facts) = match layer {
                 Some((digest, size)) => (
                     format!("layer {}, {}", digest.short(), units::bytes(*size)),

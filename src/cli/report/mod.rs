@@ -15,6 +15,7 @@ mod live;
 mod output;
 mod settings;
 mod summary;
+mod terminal;
 mod text;
 mod ticker;
 pub(super) mod units;
@@ -66,8 +67,6 @@ struct State {
     going: Going,
     live: Live,
     folded: Folded,
-    /// How the Dockerfile is called.
-    dockerfile: String,
     last: LastLine,
     /// Whether all is said.
     is_over: bool,
@@ -82,8 +81,7 @@ impl Report {
     fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp, size: fn() -> Size) -> Self {
         let (tally, steps, going) = (Tally::default(), Steps::default(), Going::default());
         let (live, folded, last) = (Live::default(), Folded::default(), LastLine::default());
-        let dockerfile = "Dockerfile".to_owned();
-        let state = State { out, tally, steps, going, live, folded, dockerfile, last, is_over: false };
+        let state = State { out, tally, steps, going, live, folded, last, is_over: false };
         Self { settings, clock, size, state: Mutex::new(state) }
     }
 
@@ -133,7 +131,7 @@ impl Report {
             let going = state.steps.going().map(|(step, text, begun, _)| {
                 // The metadata file has the causes, too.
                 let text = redact_within(text);
-                format!("{} {text} was being done, for {} so far", line::step_name(step), rough(begun.elapsed()))
+                format!("{step} {text} was being done, for {} so far", rough(begun.elapsed()))
             });
             failure.causes.extend(going);
         }
@@ -276,7 +274,7 @@ impl Reporter for Report {
             Event::Warning { rule, line, message } => {
                 let line = line::warning(rule, line, message);
                 let mut state = self.state();
-                let mark = dialect::warning(self.settings.dialect, &line, &state.dockerfile);
+                let mark = dialect::warning(self.settings.dialect, &line);
                 self.obeyed(&mut state, mark);
                 return self.print(&mut state, &line);
             }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::line::{self, Line, Look};
+use super::terminal;
 use crate::cli::args::Verbosity;
 use crate::cli::exit::{Failure, Kind};
 use crate::progress::{StepId, Stream};
@@ -71,8 +72,9 @@ impl Active {
         let pending = [&self.stderr, &self.stdout].into_iter().find(|pending| pending.contains(&b'\r'))?;
         let text = String::from_utf8_lossy(pending);
         let last = text.trim_end_matches('\r').rsplit('\r').next()?;
-        let shown = plain(last);
-        (!shown.is_empty()).then(|| super::going::cut(&shown, LONGEST_UNFINISHED))
+        let shown = terminal::plain(last);
+        let shown = shown.trim();
+        (!shown.is_empty()).then(|| super::going::cut(shown, LONGEST_UNFINISHED))
     }
 
     fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Line> {
@@ -172,8 +174,8 @@ impl Steps {
 
     fn failed(&self, failure: &Failure) -> Option<&Active> {
         let place = failure.place.as_ref().filter(|_| failure.kind == Kind::Run)?;
-        let (stage, (number, _)) = (place.stage.as_ref()?, place.step?);
-        self.active.iter().find(|active| active.step.stage == *stage && active.step.number == number)
+        let step = place.step.as_ref()?;
+        self.active.iter().find(|active| active.step == *step)
     }
 
     /// Returns the last lines of the RUN that failed, unless they are just above: hidden by the verbosity, or
@@ -184,25 +186,6 @@ impl Steps {
         let above = self.bottom.as_ref().map_or(0, |(_, count)| *count);
         if verbosity >= Verbosity::Info && above >= tail.len() { Vec::new() } else { tail }
     }
-}
-
-/// Takes out of a text what only a terminal understands.
-fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            // A control sequence, up to its letter.
-            '\x1b' => {
-                if characters.next() == Some('[') {
-                    let _letter = characters.find(|c| ('@'..='~').contains(c));
-                }
-            }
-            control if control.is_control() => {}
-            other => plain.push(other),
-        }
-    }
-    plain.trim().to_owned()
 }
 
 #[cfg(test)]

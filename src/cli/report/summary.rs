@@ -165,8 +165,8 @@ impl Tally {
         below += &format!("\nnetwork  {}", self.transfers());
         below += &format!("\ntime     {}{}", units::duration(finished.elapsed), self.phase_times());
         for step in self.steps.values().filter(|step| step.elapsed >= WORTH_TELLING) {
-            let (name, took) = (line::step_name(&step.id), units::duration(step.elapsed));
-            below += &format!("\n  {took:>10}  {name} {}", step.text);
+            let took = units::duration(step.elapsed);
+            below += &format!("\n  {took:>10}  {} {}", step.id, step.text);
         }
         let message = format!("image    {digest}");
         let facts = if for_programs { self.facts(finished) } else { json!({}) };
@@ -210,7 +210,7 @@ impl Tally {
         }
     }
 
-    /// Writes a table of the steps in Markdown; `failed` is the place of the step that failed.
+    /// Writes a table of the steps in Markdown, and below it what failed.
     pub(super) fn table(&self, failure: Option<&Failure>) -> String {
         let mut text = String::from("| Step | Instruction | Result | Time |\n| --- | --- | --- | ---: |\n");
         for step in self.steps.values() {
@@ -220,20 +220,15 @@ impl Tally {
                 Done::Shared => "shared",
                 Done::Configured => "configuration",
             };
-            text += &row(&line::step_name(&step.id), &step.text, result, &units::duration(step.elapsed));
+            text += &row(&step.id.to_string(), &step.text, result, &units::duration(step.elapsed));
         }
         if let Some(failure) = failure {
-            let step = failure.place.as_ref().and_then(|place| Some((place.stage.as_ref()?, place.step?)));
-            let name = step.map(|(stage, (number, total))| format!("[{stage} {number}/{total}]")).unwrap_or_default();
+            let step = failure.place.as_ref().and_then(|place| place.step.as_ref());
+            let name = step.map(ToString::to_string).unwrap_or_default();
             let line = failure.place.as_ref().and_then(|place| place.source.first()).map(|(_, line)| line.as_str());
             text += &row(&name, line.unwrap_or_default(), "**failed**", "");
             text += &format!("\n**{}**: {}\n", failure.kind.name(), cell(&failure.message));
-            for (word, more) in failure
-                .causes
-                .iter()
-                .map(|cause| ("caused by", cause))
-                .chain(failure.hints.iter().map(|hint| ("hint", hint)))
-            {
+            for (word, more) in failure.explanations() {
                 text += &format!("- {word}: {}\n", cell(more));
             }
         }

@@ -59,7 +59,7 @@ fn files(
     let directory = output_path("--attestations-dir", args.attestations.attestations_dir.as_deref(), working)?;
     let parts = match platforms {
         [_] => Vec::new(),
-        several => several.iter().map(|platform| platform.to_string().replace('/', "_")).collect(),
+        several => several.iter().map(AttestationFiles::part).collect(),
     };
     Ok(directory.map(|directory| AttestationFiles { directory, parts }))
 }

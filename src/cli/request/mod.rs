@@ -43,7 +43,7 @@ pub(super) use network::network as registry_network;
 pub use push::resolve_push;
 pub(super) use results::TEKTON_RESULTS;
 pub(super) use signing::signing as signing_settings;
-pub use signing::{SigningSettings, TokenSource, Who};
+pub use signing::{SigningSettings, Who};
 pub use warm::{WarmRequest, resolve_warm};
 
 use super::args::{Args, LogFormat, MessageArgs, ProgressName};

@@ -36,31 +36,9 @@ pub enum Who {
     Keyless {
         /// The authority.
         authority: Url,
-        /// Where the token is.
-        token: TokenSource,
+        /// Where the token comes from.
+        tokens: Tokens,
     },
-}
-
-/// Where a token is.
-#[derive(Clone)]
-pub enum TokenSource {
-    /// In a file.
-    File(PathBuf),
-    /// It is this.
-    Value(Zeroizing<String>),
-    /// A job of GitHub's asks for it.
-    Github(Url, Zeroizing<String>),
-}
-
-impl TokenSource {
-    /// Returns what gives the token.
-    pub(in crate::cli) fn tokens(self) -> Tokens {
-        match self {
-            Self::File(path) => Tokens::File(path),
-            Self::Value(token) => Tokens::Given(token),
-            Self::Github(url, right) => Tokens::Github { url, right },
-        }
-    }
 }
 
 impl SigningSettings {
@@ -74,7 +52,7 @@ impl SigningSettings {
                 });
                 password.chain([key.clone()]).collect()
             }
-            Who::Keyless { token: TokenSource::File(path), .. } => vec![path.clone()],
+            Who::Keyless { tokens: Tokens::File(path), .. } => vec![path.clone()],
             Who::Keyless { .. } => Vec::new(),
         }
     }
@@ -109,7 +87,7 @@ pub(in crate::cli) fn signing(
         (None, true) => {
             let authority = url("--fulcio-url", &args.fulcio_url)?;
             let log = log.map_or_else(|| url("--rekor-url", REKOR), Ok)?;
-            (Who::Keyless { authority, token: token(args, environment)? }, Some(log))
+            (Who::Keyless { authority, tokens: tokens(args, environment)? }, Some(log))
         }
     };
     let forms = match args.signature_format {
@@ -129,14 +107,14 @@ fn url(flag: &'static str, text: &str) -> Result<Url, UsageError> {
     }
 }
 
-/// Finds the token: the nearest to the user first.
-fn token(args: &SigningArgs, environment: &Environment) -> Result<TokenSource, UsageError> {
+/// Finds where the token comes from: the nearest to the user first.
+fn tokens(args: &SigningArgs, environment: &Environment) -> Result<Tokens, UsageError> {
     let working = &environment.directories.working;
     if let Some(path) = args.identity_token_file.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        return Ok(TokenSource::File(absolute(path, working)));
+        return Ok(Tokens::File(absolute(path, working)));
     }
     if let Some(token) = environment.value("SIGSTORE_ID_TOKEN")? {
-        return Ok(TokenSource::Value(Zeroizing::new(token.to_owned())));
+        return Ok(Tokens::Given(Zeroizing::new(token.to_owned())));
     }
     let asked = environment.value("ACTIONS_ID_TOKEN_REQUEST_URL")?;
     if let (Some(place), Some(right)) = (asked, environment.value("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?) {
@@ -145,7 +123,8 @@ fn token(args: &SigningArgs, environment: &Environment) -> Result<TokenSource, U
             value: crate::http::redact_text(place),
             reason: "it is no URL".to_owned(),
         };
-        return Ok(TokenSource::Github(place.parse().map_err(unfit)?, Zeroizing::new(right.to_owned())));
+        let (url, right) = (place.parse().map_err(unfit)?, Zeroizing::new(right.to_owned()));
+        return Ok(Tokens::Github { url, right });
     }
-    Ok(TokenSource::File(PathBuf::from(WELL_KNOWN)))
+    Ok(Tokens::File(PathBuf::from(WELL_KNOWN)))
 }

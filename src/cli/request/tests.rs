@@ -8,6 +8,7 @@ use crate::request::{
     ArchiveForm, Compression, ContextSource, DockerfileSource, ImageFormat, IsolationChoice, Output, SnapshotMode,
     Snapshots, Target,
 };
+use crate::signing::Tokens;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const NOW: i64 = 1_800_000_000;
@@ -127,7 +128,7 @@ fn signs(resolved: &Resolved) -> String {
             format!("{} with {}", path.display(), password.display())
         }
         Who::File(path, Some(_)) => format!("{} with a password", path.display()),
-        Who::Keyless { authority, token: TokenSource::File(path) } => format!("{authority} for {}", path.display()),
+        Who::Keyless { authority, tokens: Tokens::File(path) } => format!("{authority} for {}", path.display()),
         Who::Keyless { authority, .. } => format!("{authority} for a token"),
     };
     format!("{who}, {:?}, {}", settings.forms, settings.log.as_ref().map(ToString::to_string).unwrap_or_default())

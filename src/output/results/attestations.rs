@@ -9,12 +9,13 @@ use crate::attest::provenance::SLSA_PROVENANCE;
 use crate::outcome::{AttestedDocument, BuildOutcome};
 use crate::place::Places;
 use crate::request::AttestationFiles;
+use crate::sbom::Form;
 
 /// What documents are called, by what they say.
 const NAMES: [(&str, &str); 3] = [
     (SLSA_PROVENANCE, "provenance"),
-    ("https://spdx.dev/Document", "sbom.spdx"),
-    ("https://cyclonedx.org/bom", "sbom.cyclonedx"),
+    (Form::Spdx.predicate_type(), "sbom.spdx"),
+    (Form::CycloneDx.predicate_type(), "sbom.cyclonedx"),
 ];
 /// What is behind the names of documents that are signed.
 const SIGNED: &str = "sigstore.json";
@@ -34,7 +35,7 @@ pub(super) fn write(outcome: &BuildOutcome, files: &AttestationFiles, places: &P
     for attested in &outcome.attested {
         let image = outcome.images.iter().find(|image| image.digest == attested.subject);
         let platform = image.and_then(|image| image.platform.as_ref());
-        let part = platform.filter(|_| !files.parts.is_empty()).map(|one| one.to_string().replace('/', "_"));
+        let part = platform.filter(|_| !files.parts.is_empty()).map(AttestationFiles::part);
         for document in &attested.documents {
             let Some(name) = name(document) else { continue };
             let directory = files.directory.join(part.as_deref().unwrap_or_default());

@@ -4,8 +4,9 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::oci::{Platform, Reference};
+use super::{Platform, Reference};
 
+/// What stays as it is: letters, digits, `-`, `.`, `_`, `~` and the colon.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// Returns the package URL of an image of a registry. One that is known by its digest alone has no version.
@@ -34,7 +35,8 @@ fn path(path: &str) -> String {
     path.split('/').map(encoded).collect::<Vec<_>>().join("/")
 }
 
-fn encoded(text: &str) -> String {
+/// Writes a part of a package URL, of whatever type.
+pub fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
