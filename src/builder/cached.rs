@@ -12,13 +12,14 @@ use crate::cache::key::{Part, Parts};
 use crate::cache::{CacheKey, Entry, Found, Hit, INLINE_FIELD, InlineStep, Lend, Trail, TrailStep, key::Frames};
 use crate::http::redact_within;
 use crate::image::{Image, Layer};
-use crate::plan::{Action, CopyFrom, Stage, StageBase, Step};
+use crate::plan::{Action, Stage, StageBase, Step};
 use crate::progress::{Event, Miss, StepId, StepResult};
 use crate::request::{BuildRequest, Snapshots};
 
 use super::Error;
+use super::finished::Finished;
 use super::keys::{self, Settings};
-use super::stage::{Finished, Progress, Shared, rfc3339};
+use super::stage::{Progress, Shared, rfc3339};
 use super::witness::Witness;
 
 /// What is known of a stage for the cache.
@@ -177,8 +178,7 @@ impl Shared<'_> {
     /// Looks for what reads from stages by the contents that it copies or mounts: a stage may have been done again, with
     /// the same files in the end. From now on these are what counts.
     fn look_up_contents(&self, progress: &Progress, step: &Step, sought: &mut Sought) -> Option<Found> {
-        let mut stages = step.action.sources().into_iter().filter_map(CopyFrom::stage);
-        if !stages.any(|id| self.finished(id).cached.has_missed) {
+        if !step.action.stages().any(|id| self.finished(id).cached.has_missed) {
             return None;
         }
         self.inputs_by_contents(progress, step, &mut sought.inputs).ok()?;

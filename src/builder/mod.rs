@@ -20,6 +20,7 @@ mod error;
 mod existing;
 mod failed;
 mod files;
+mod finished;
 mod forecast;
 mod inputs;
 mod keys;

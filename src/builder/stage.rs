@@ -20,6 +20,7 @@ use super::again::Copied;
 use super::attempt::Setting;
 use super::cached::{self, Caching, StageCache};
 use super::existing::BuildKey;
+use super::finished::Finished;
 use super::once::{Once, Turn};
 use super::run::Live;
 use super::schedule::Schedule;
@@ -56,19 +57,6 @@ pub(super) struct Shared<'a> {
     pub(super) failed: Option<&'a failed::Slot>,
 }
 
-/// A stage that is done.
-pub(super) struct Finished {
-    pub(super) image: Image,
-    pub(super) cached: StageCache,
-    /// The steps that have copied, also those of the stages that it is based on.
-    copied: Vec<Copied>,
-    steps: Vec<StepDone>,
-    /// Which files it has, if that was needed, and while a later stage can still need it.
-    files: Mutex<Option<Arc<Inventory>>>,
-    /// Its root file system, while a later stage can still use it.
-    live: Mutex<Option<Arc<Live>>>,
-}
-
 /// A stage in progress.
 pub(super) struct Progress {
     pub(super) id: StageId,
@@ -84,7 +72,7 @@ pub(super) struct Progress {
     done: usize,
     /// How long the step that is being done has waited for the files of the base.
     pub(super) base_took: Duration,
-    steps: Vec<StepDone>,
+    pub(super) steps: Vec<StepDone>,
 }
 
 /// Builds all stages of a plan, several at a time; returns the target's image, and what was done.
@@ -99,11 +87,7 @@ pub(super) fn build_stages(
         services.additions.fetch_all(plan, request, services)?;
         services.seal(request, bases)?;
     }
-    let jobs = match services.isolation.holds() {
-        Capacity::One => 1,
-        Capacity::Many => request.jobs,
-    };
-    shared.schedule.run(jobs, &|id| shared.build_stage(id), &|| services.cancel.abandon())?;
+    shared.schedule.run(&|id| shared.build_stage(id), &|| services.cancel.abandon())?;
     shared.keep_trail(shared.finished.iter().filter_map(OnceLock::get).flat_map(|f| f.cached.trail.clone()).collect());
     let mut image = Image { config: ImageConfig::scratch(request.platform.clone()), layers: Vec::new() };
     let mut steps = Vec::new();
@@ -139,36 +123,6 @@ fn target_chain(plan: &BuildPlan) -> BTreeSet<StageId> {
     chain
 }
 
-impl Finished {
-    fn new(progress: Progress) -> Self {
-        let Progress { id: _, image, files, live, cached, copied, done: _, base_took: _, steps } = progress;
-        let (files, live) = (Mutex::new(files.map(Arc::new)), Mutex::new(live.map(Arc::new)));
-        Self { image, cached, copied, steps, files, live }
-    }
-
-    /// Returns which files the stage has; where nobody has asked before, that is read from its layers.
-    pub(super) fn files(&self, services: &Services) -> Result<Arc<Inventory>, Error> {
-        let mut files = unpoisoned(&self.files);
-        match &*files {
-            Some(files) => Ok(Arc::clone(files)),
-            None => {
-                let read = Arc::new(layers::inventory(services, &self.image.layers)?);
-                Ok(Arc::clone(files.insert(read)))
-            }
-        }
-    }
-
-    /// Returns the stage's root file system, if it is still there.
-    pub(super) fn live(&self) -> Option<Arc<Live>> {
-        unpoisoned(&self.live).clone()
-    }
-
-    /// Takes the root file system away; whoever reads it now reads on, and then it is nobody's.
-    fn take_live(&self) -> Option<Live> {
-        unpoisoned(&self.live).take().and_then(Arc::into_inner)
-    }
-}
-
 impl<'a> Shared<'a> {
     /// Makes ready; nothing is built or fetched yet.
     pub(super) fn new(
@@ -179,6 +133,10 @@ impl<'a> Shared<'a> {
         services: &'a Services,
         uploads: &'a mut Uploads,
     ) -> Self {
+        let jobs = match services.isolation.holds() {
+            Capacity::One => 1,
+            Capacity::Many => request.jobs,
+        };
         Self {
             request,
             plan,
@@ -186,7 +144,7 @@ impl<'a> Shared<'a> {
             context,
             services,
             uploads: Mutex::new(uploads),
-            schedule: Schedule::new(plan),
+            schedule: Schedule::new(plan, jobs),
             finished: plan.stages.iter().map(|_| OnceLock::new()).collect(),
             in_target: target_chain(plan),
             seen_by_runs: plan.seen_by_runs(),
@@ -225,7 +183,7 @@ impl Progress {
 impl Shared<'_> {
     /// Returns the result of a stage that another one needs.
     pub(super) fn finished(&self, id: StageId) -> &Finished {
-        self.finished[id.0].get().expect("a stage begins after those that it needs")
+        self.finished[id.0].get().expect("a step begins after the stages that it needs")
     }
 
     /// Returns which step is being done.
@@ -345,6 +303,7 @@ impl Shared<'_> {
         if self.services.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
+        self.wait_for_inputs(progress, step, id)?;
         let start = Instant::now();
         self.services.reporter.report(Event::StepStarted { step: id, text: &step.text });
         let layers = progress.image.layers.len();
@@ -373,6 +332,23 @@ impl Shared<'_> {
         let (line, text) = (step.span.first_line, step.text.clone());
         progress.steps.push(StepDone { step: id.clone(), line, text, result, miss, elapsed });
         Ok(())
+    }
+
+    /// Waits for the stages that a step reads from. What it certainly needs of its own base comes here before.
+    fn wait_for_inputs(&self, progress: &mut Progress, step: &Step, id: &StepId) -> Result<(), Error> {
+        let inputs: BTreeSet<StageId> = step.action.stages().collect();
+        if !self.schedule.lacks(&inputs) {
+            return Ok(());
+        }
+        let names: Vec<&str> = inputs.iter().map(|input| &*self.plan.stages[input.0].name).collect();
+        let text = format!("{id} waits for {}", names.join(", "));
+        self.services.reporter.report(Event::Decided { about: "stage", text: &text });
+        let is_looked_up = self.caching.is_on && !progress.cached.has_missed;
+        if !is_looked_up && step.action.needs_files() {
+            self.files(progress)?;
+            progress.base_took = Duration::ZERO;
+        }
+        self.schedule.wait_for(progress.id, &inputs, &|| self.services.cancel.is_cancelled())
     }
 
     /// Takes a step's result from the cache, or does it.

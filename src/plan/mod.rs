@@ -96,13 +96,13 @@ impl Stage {
         StepId { stage: self.name.clone(), number: number + 1, total: self.steps.len() }
     }
 
-    /// Returns the stages that must be done before this one.
+    /// Returns the stages that must be done before this one can be.
     pub fn inputs(&self) -> BTreeSet<StageId> {
         let base = match self.base {
             StageBase::Stage(id) => Some(id),
             StageBase::Scratch | StageBase::Image(_) => None,
         };
-        let read = self.steps.iter().flat_map(|step| step.action.sources()).filter_map(CopyFrom::stage);
+        let read = self.steps.iter().flat_map(|step| step.action.stages());
         base.into_iter().chain(read).collect()
     }
 
@@ -199,6 +199,15 @@ impl Action {
         }
     }
 
+    /// Tells whether the step must know which files its base has.
+    pub fn needs_files(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Workdir(_) => true,
+            Self::Copy(copy) => !copy.is_apart(),
+            Self::Configure => false,
+        }
+    }
+
     /// Returns the contexts, stages and images that the step takes files from.
     pub fn sources(&self) -> Vec<&CopyFrom> {
         match self {
@@ -206,6 +215,11 @@ impl Action {
             Self::Copy(copy) => vec![&copy.from],
             Self::Configure | Self::Workdir(_) => Vec::new(),
         }
+    }
+
+    /// Returns the stages that the step takes files from.
+    pub fn stages(&self) -> impl Iterator<Item = StageId> {
+        self.sources().into_iter().filter_map(CopyFrom::stage)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::source::source;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const MANY: [Isolation; 2] = [Isolation::Namespace, Isolation::Chroot];
+const MANY: [Isolation; 3] = [Isolation::Namespace, Isolation::Mediated, Isolation::Chroot];
 
 fn build(isolation: Isolation, dockerfile: &str, arguments: &[&str]) -> Build {
     let source = source(dockerfile, &[]);
@@ -48,6 +48,41 @@ COPY --from=two /two /
         );
         let build = build(isolation, &dockerfile, &["--jobs=2"]).expect(0);
         assert!(build.stderr.contains("[two 1/1] done"), "{}", build.stderr);
+    }
+}
+
+/// A stage begins when its base is there; only a step that reads from another stage waits for that, and gives its place to
+/// others meanwhile. The first stage ends when the second and the third, one of which waits, have both begun.
+#[test]
+fn a_step_waits_for_a_stage_and_not_the_whole_stage() {
+    for isolation in MANY {
+        if !isolation.allowed("parallel: a step waits") {
+            continue;
+        }
+        let ports = [free_port(), free_port()];
+        let dockerfile = format!(
+            "FROM $BASE AS one
+RUN {listen} {}; {listen} {}; touch /one
+FROM $BASE AS two
+RUN {meet} {}; do sleep 0.1; done
+COPY --from=one /one /two
+FROM $BASE AS three
+RUN {meet} {}; do sleep 0.1; done; touch /three
+FROM $BASE
+COPY --from=two /two /
+COPY --from=three /three /
+",
+            ports[0],
+            ports[1],
+            ports[0],
+            ports[1],
+            listen = "< /dev/null nc -l 127.0.0.1 -p",
+            meet = "until < /dev/null nc 127.0.0.1",
+        );
+        let build = build(isolation, &dockerfile, &["--jobs=2", "-v", "debug"]).expect(0);
+        assert!(build.stderr.contains("[two 2/2] waits for one"), "{}", build.stderr);
+        let ends = ["[one 1/1] done", "[two 2/2] done"].map(|line| build.stderr.find(line).expect(line));
+        assert!(ends[0] < ends[1], "{}", build.stderr);
     }
 }
 
