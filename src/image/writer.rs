@@ -462,7 +462,7 @@ mod tests {
         );
         assert_eq!(
             layer.descriptor.digest.as_str(),
-            "sha256:a57d512dc3f450c22034566943c2714a2bdfb2a2c7154c0659fe6188f7c0e3ab"
+            "sha256:d8929ae2bce24df67498bfca8e2fb8fbc3d28af67deafb90c7f8af24ec479289"
         );
     }
 

@@ -49,9 +49,6 @@ pub(super) struct Packed {
     layer: Layer,
 }
 
-/// zstd at its own default: caches are sent often, and read once.
-const COMPRESSION: Compression = Compression::Zstd { level: 3 };
-
 /// Why files that were kept are not taken.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
@@ -255,7 +252,7 @@ fn pack_one(
                 Some(format!("has {size} bytes, more than the {limit} that it may have, and begins anew next time"));
         }
     }
-    let writer = LayerWriter::new(&services.store, COMPRESSION, None)?.with_fractions();
+    let writer = LayerWriter::new(&services.store, Compression::ZSTD, None)?.with_fractions();
     let (layer, inventory) = pack_all(services, from, &empty, writer)?;
     check(&inventory)?;
     Ok(Some((layer, left_out)))

@@ -12,9 +12,6 @@ use crate::request::{
     ArchiveForm, Compression, EPOCH_ARGUMENT, IsolationChoice, Output, SnapshotMode, Snapshots, Target, epoch_in,
 };
 
-const DEFAULT_GZIP_LEVEL: u32 = 3;
-const DEFAULT_ZSTD_LEVEL: i32 = 3;
-
 /// The times of an image, and the build arguments with the epoch among them.
 pub(super) struct Times {
     pub(super) created: i64,
@@ -123,10 +120,10 @@ pub(super) fn compression(name: CompressionName, level: i32) -> Result<Compressi
         reason: reason.to_owned(),
     };
     match (name, level) {
-        (CompressionName::Gzip, -1 | 0) => Ok(Compression::Gzip { level: DEFAULT_GZIP_LEVEL }),
+        (CompressionName::Gzip, -1 | 0) => Ok(Compression::GZIP),
         (CompressionName::Gzip, 1..=9) => Ok(Compression::Gzip { level: level.unsigned_abs() }),
         (CompressionName::Gzip, _) => Err(error("gzip has levels from 1 to 9, and -1 for the default")),
-        (CompressionName::Zstd, -1 | 0) => Ok(Compression::Zstd { level: DEFAULT_ZSTD_LEVEL }),
+        (CompressionName::Zstd, -1 | 0) => Ok(Compression::ZSTD),
         (CompressionName::Zstd, 1..=22) => Ok(Compression::Zstd { level }),
         (CompressionName::Zstd, _) => Err(error("zstd has levels from 1 to 22, and -1 for the default")),
         (CompressionName::None, -1 | 0) => Ok(Compression::Uncompressed),

@@ -72,7 +72,7 @@ fn defaults() {
     assert_eq!(request.platform, crate::oci::Platform::host());
     assert_eq!((request.created, request.epoch), (NOW, None));
     assert_eq!((request.snapshots, request.snapshot_mode), (Snapshots::EachStep, SnapshotMode::Full));
-    assert_eq!(request.compression, Compression::Gzip { level: 3 });
+    assert_eq!(request.compression, Compression::Gzip { level: 5 });
     assert_eq!(request.isolation, IsolationChoice::Auto);
     assert!(!request.force);
     assert_eq!(request.state_directory, Path::new("/k/yadokari-token"));
@@ -223,8 +223,8 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("-o type=oci,force-compression=true", |r| shown(r.request.form.recompress), "true"),
     ("-o type=oci,annotation.a=b", |r| shown(&r.request.form.annotations), "{a: b}"),
     ("--compression=none", |r| shown(r.request.compression), "Uncompressed"),
-    ("--compression-level -1", |r| shown(r.request.compression), "Gzip { level: 3 }"),
-    ("--compression-level=0", |r| shown(r.request.compression), "Gzip { level: 3 }"),
+    ("--compression-level -1", |r| shown(r.request.compression), "Gzip { level: 5 }"),
+    ("--compression-level=0", |r| shown(r.request.compression), "Gzip { level: 5 }"),
     ("--compression-level=9", |r| shown(r.request.compression), "Gzip { level: 9 }"),
     ("--compression=zstd --compression-level=22", |r| shown(r.request.compression), "Zstd { level: 22 }"),
     ("--isolation=Chroot", |r| shown(r.request.isolation), "Chroot"),

@@ -17,9 +17,6 @@ use crate::registry::BlobSource;
 use crate::request::Compression;
 use crate::store::Store;
 
-/// The level that a build takes, too.
-const COMPRESSION: Compression = Compression::Gzip { level: 3 };
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Saved {
@@ -89,7 +86,7 @@ fn layer(place: &Place, name: &str, diff_id: &Digest, store: &Store) -> Result<(
 
 fn compressed(place: &Place, name: &str, diff_id: &Digest, store: &Store) -> Result<(Descriptor, BlobSource), Error> {
     let failure = |error: io::Error| place.error(format!("{name}: {error}"));
-    let mut compressor = Compressor::new(store.create()?, COMPRESSION);
+    let mut compressor = Compressor::new(store.create()?, Compression::GZIP);
     let (found, _) = digest(place.open(name)?, &mut compressor).map_err(failure)?;
     if found != *diff_id {
         return Err(damaged(place, name, &found, diff_id));
