@@ -2,12 +2,14 @@
 //!
 //! Knows facts only, no file formats.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::oci::{Descriptor, Digest, Platform, Reference};
-use crate::progress::{Miss, StepId, StepResult};
+use crate::progress::{Miss, Phase, StepId, StepResult};
 
 /// A build that succeeded.
 #[derive(Clone, Debug)]
@@ -40,6 +42,21 @@ pub struct BuildOutcome {
     pub attested: Vec<Attested>,
     /// The documents of what is installed, one for each image, where that was asked for.
     pub sboms: Vec<String>,
+    /// How it was built.
+    pub circumstances: Circumstances,
+}
+
+/// How an image was built: what is of the machine and the day, and not of the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// When the build began.
+    pub began: Timestamp,
+    /// How long it took, up to the results.
+    pub elapsed: Duration,
+    /// Which isolation RUNs had; none where there was no RUN to do.
+    pub isolation: Option<&'static str>,
+    /// What the time was spent on. Phases go on at the same time, so the sum may be more than all of it, or less.
+    pub phases: BTreeMap<Phase, Duration>,
 }
 
 /// Documents about an image that were delivered with it.

@@ -10,7 +10,7 @@ use crate::cache::key::{Frames, Part, Parts};
 use crate::context::Context;
 use crate::image::{Image, Layer, LayerContent};
 use crate::oci::{Descriptor, DiffId, Digest, Reference};
-use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::outcome::{BaseUsed, BuildOutcome, Circumstances};
 use crate::output;
 use crate::plan::{Action, Base, BaseKey, Bases, BuildPlan, CopyFrom, CopyStep, Stage, StageBase, StageId};
 use crate::progress::Event;
@@ -236,6 +236,7 @@ impl Existing {
             steps: Vec::new(),
             attested: Vec::new(),
             sboms: Vec::new(),
+            circumstances: Circumstances::default(),
         }
     }
 }

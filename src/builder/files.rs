@@ -99,7 +99,7 @@ impl Shared<'_> {
         {
             witness.contradict(progress.reader(0));
         }
-        self.services.reporter.report(Event::Spent { phase: Phase::Copy, elapsed: start.elapsed() });
+        self.services.spent(Phase::Copy, start.elapsed());
         Ok(layer)
     }
 

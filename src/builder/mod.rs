@@ -46,10 +46,11 @@ mod stage;
 mod volumes;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -62,7 +63,7 @@ use crate::http::Agent;
 use crate::image;
 use crate::isolation::{Cancel, Capacity, Isolation};
 use crate::oci::{Digest, Reference};
-use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::outcome::{BaseUsed, BuildOutcome, Circumstances};
 use crate::output::results::Facts;
 use crate::output::{self, Uploads};
 use crate::place::Places;
@@ -128,8 +129,16 @@ pub struct Services {
     /// Where outputs and results go.
     pub places: Arc<Places>,
     /// When the run began.
-    pub started: std::time::Instant,
+    pub started: Instant,
+    /// The same by the clock.
+    pub began: jiff::Timestamp,
+    /// What the time was spent on.
+    pub spent: Spent,
 }
+
+/// How long phases took, added up.
+#[derive(Debug, Default)]
+pub struct Spent(Mutex<BTreeMap<Phase, Duration>>);
 
 impl Services {
     /// Opens a directory in the isolation's workspace, whose files belong to whom the isolation says.
@@ -176,6 +185,7 @@ pub fn build(request: &BuildRequest, services: &mut Services) -> Result<Option<B
     let restored = output::restore(&services.places).map_err(Error::from);
     let outcome = built.and_then(|outcome| finished.and(restored).map(|()| outcome));
     let outcome = outcome.and_then(|outcome| {
+        let outcome = outcome.map(|outcome| BuildOutcome { circumstances: services.circumstances(), ..outcome });
         if let Some(outcome) = &outcome {
             services.wait(output::put_values(&outcome.into(), &request.results, &services.agent))??;
         }
@@ -268,6 +278,7 @@ fn build_context(
         steps,
         attested: attestations::told(&image.attachments),
         sboms: sbom.iter().map(sbom::Document::text).collect(),
+        circumstances: Circumstances::default(),
     }))
 }
 
@@ -391,8 +402,20 @@ impl Services {
     fn timed<T>(&self, phase: Phase, work: impl FnOnce(&Self) -> T) -> T {
         let going_on = Activity::new(phase, "").begin(&*self.reporter);
         let result = work(self);
-        self.reporter.report(Event::Spent { phase, elapsed: going_on.elapsed() });
+        self.spent(phase, going_on.elapsed());
         result
+    }
+
+    /// Takes note of time that a phase took, and tells it.
+    fn spent(&self, phase: Phase, elapsed: Duration) {
+        *unpoisoned(&self.spent.0).entry(phase).or_default() += elapsed;
+        self.reporter.report(Event::Spent { phase, elapsed });
+    }
+
+    fn circumstances(&self) -> Circumstances {
+        let phases = unpoisoned(&self.spent.0).clone();
+        let isolation = Some(self.isolation.abilities().isolation).filter(|_| phases.contains_key(&Phase::Run));
+        Circumstances { began: self.began, elapsed: self.started.elapsed(), isolation, phases }
     }
 
     fn uploads(&self, destinations: Vec<Reference>) -> Uploads {

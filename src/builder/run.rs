@@ -186,7 +186,7 @@ impl Shared<'_> {
         written.iter().try_for_each(|file| append(&mut writer, file))?;
         live.snapshot = Some(changes.into_snapshot(&contents));
         let made = writer.finish()?;
-        self.services.reporter.report(Event::Spent { phase: Phase::Snapshot, elapsed: looking.elapsed() });
+        self.services.spent(Phase::Snapshot, looking.elapsed());
         Ok(Some(made))
     }
 

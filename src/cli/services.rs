@@ -18,7 +18,7 @@ use super::report::{Report, Ticker};
 use super::request::{Network, Resolved, Warning};
 use super::signals::{LastWords, Signals};
 use super::state::StateDirectory;
-use crate::builder::{Additions, Failed, Fetching, Packages, Services};
+use crate::builder::{Additions, Failed, Fetching, Packages, Services, Spent};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Key, MountRepository, Repository, Seal};
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
@@ -183,6 +183,8 @@ fn assemble(
         keep_layers: false,
         places: Arc::clone(&resolved.places),
         started: std::time::Instant::now(),
+        began: jiff::Timestamp::now(),
+        spent: Spent::default(),
     })
 }
 

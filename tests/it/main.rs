@@ -73,6 +73,7 @@ mod results;
 mod run_mounts;
 mod run_ports;
 mod sbom;
+mod schemas;
 mod secrets;
 mod signing;
 mod stages_alike;

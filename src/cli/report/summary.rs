@@ -12,7 +12,7 @@ use crate::cli::exit::Failure;
 use crate::http::redact_within;
 use crate::oci::{Digest, Reference};
 use crate::outcome::BuildOutcome;
-use crate::progress::{Delivery, Phase, StepId, StepResult};
+use crate::progress::{Delivery, StepId, StepResult};
 
 /// Steps that took less are left out of the text: their times would be noise.
 const WORTH_TELLING: Duration = Duration::from_millis(10);
@@ -37,7 +37,6 @@ pub(super) struct Tally {
     /// In the order in which they were done.
     steps: BTreeMap<usize, Step>,
     places: HashMap<StepId, usize>,
-    phases: BTreeMap<Phase, Duration>,
     pulled: u64,
     pulled_layers: BTreeSet<Digest>,
     uploaded: Count,
@@ -89,7 +88,6 @@ impl Default for Tally {
             skipped: 0,
             steps: BTreeMap::new(),
             places: HashMap::new(),
-            phases: BTreeMap::new(),
             pulled: 0,
             pulled_layers: BTreeSet::new(),
             uploaded: Count::default(),
@@ -131,10 +129,6 @@ impl Tally {
         self.steps.insert(place, Step { id: step.clone(), text, done, saved, elapsed });
     }
 
-    pub(super) fn spent(&mut self, phase: Phase, elapsed: Duration) {
-        *self.phases.entry(phase).or_default() += elapsed;
-    }
-
     pub(super) fn pulled(&mut self, digest: &Digest, bytes: u64) {
         self.pulled = self.pulled.saturating_add(bytes);
         if !self.pulled_layers.contains(digest) {
@@ -163,7 +157,7 @@ impl Tally {
         below += &format!("\nsize     {}; {}", units::bytes(finished.outcome.size), layers(finished));
         below += &format!("\nsteps    {}", self.counts());
         below += &format!("\nnetwork  {}", self.transfers());
-        below += &format!("\ntime     {}{}", units::duration(finished.elapsed), self.phase_times());
+        below += &format!("\ntime     {}{}", units::duration(finished.elapsed), Self::phase_times(finished));
         for step in self.steps.values().filter(|step| step.elapsed >= WORTH_TELLING) {
             let took = units::duration(step.elapsed);
             below += &format!("\n  {took:>10}  {} {}", step.id, step.text);
@@ -250,9 +244,10 @@ impl Tally {
         )
     }
 
-    fn phase_times(&self) -> String {
+    fn phase_times(finished: &Finished<'_>) -> String {
+        let phases = finished.outcome.circumstances.phases.iter();
         let times: Vec<String> =
-            self.phases.iter().map(|(phase, time)| format!("{} {}", phase.name(), units::duration(*time))).collect();
+            phases.map(|(phase, time)| format!("{} {}", phase.name(), units::duration(*time))).collect();
         if times.is_empty() { String::new() } else { format!(" ({})", times.join(", ")) }
     }
 
@@ -271,7 +266,9 @@ impl Tally {
                 })
             })
             .collect();
-        let phases: serde_json::Map<String, Value> = self
+        let phases: serde_json::Map<String, Value> = finished
+            .outcome
+            .circumstances
             .phases
             .iter()
             .map(|(phase, time)| (phase.name().to_owned(), units::milliseconds(*time).into()))

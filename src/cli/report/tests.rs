@@ -7,7 +7,7 @@ use super::*;
 use crate::cli::args::Verbosity;
 use crate::cli::exit::{Kind, Place};
 use crate::oci::{Descriptor, Digest, Platform};
-use crate::outcome::{BaseUsed, BuildOutcome};
+use crate::outcome::{BaseUsed, BuildOutcome, Circumstances};
 use crate::progress::{Activity, Delivery, Exchange, Phase};
 
 /// A writer that tests can read.
@@ -84,9 +84,6 @@ fn build(report: &Report) {
     for (size, delivery) in [(12_300_000, Delivery::Uploaded), (99, Delivery::Mounted), (98, Delivery::Existed)] {
         report.report(Event::Pushed { repository: "r.io/a", digest: &layer, size, delivery });
     }
-    report.report(Event::Spent { phase: Phase::Run, elapsed: Duration::from_secs(2) });
-    report.report(Event::Spent { phase: Phase::Run, elapsed: Duration::from_secs(1) });
-    report.report(Event::Spent { phase: Phase::Push, elapsed: Duration::from_millis(500) });
     report.finished(&Finished { outcome: &outcome(), elapsed: Duration::from_millis(4567) });
 }
 
@@ -106,6 +103,12 @@ fn outcome() -> BuildOutcome {
         steps: Vec::new(),
         attested: Vec::new(),
         sboms: Vec::new(),
+        circumstances: Circumstances {
+            phases: [(Phase::Run, 3000), (Phase::Push, 500)]
+                .map(|(phase, time)| (phase, Duration::from_millis(time)))
+                .into(),
+            ..Circumstances::default()
+        },
     }
 }
 

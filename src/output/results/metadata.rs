@@ -1,10 +1,12 @@
 //! Everything as JSON, for programs.
 
-use serde_json::{Value, json};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
 
 use crate::http::redact_within;
 use crate::oci::{Descriptor, Platform, Reference};
-use crate::outcome::{Attested, BuildOutcome, IndexOutcome, PushOutcome, StepDone};
+use crate::outcome::{Attested, BuildOutcome, Circumstances, IndexOutcome, PushOutcome, StepDone};
 use crate::progress::StepResult;
 
 /// Tells all about an image.
@@ -30,7 +32,25 @@ pub(super) fn image(outcome: &BuildOutcome) -> Value {
         "steps": outcome.steps.iter().map(step).collect::<Vec<_>>(),
         "images": images(&outcome.images),
         "attestations": outcome.attested.iter().map(attested).collect::<Vec<_>>(),
+        "build": build(&outcome.circumstances),
     })
+}
+
+fn build(circumstances: &Circumstances) -> Value {
+    let Circumstances { began, elapsed, isolation, phases } = circumstances;
+    let phases: Map<String, Value> =
+        phases.iter().map(|(phase, time)| (phase.name().to_owned(), milliseconds(*time).into())).collect();
+    json!({
+        "startedAt": format!("{began:.3}"),
+        "finishedAt": format!("{:.3}", *began + *elapsed),
+        "milliseconds": milliseconds(*elapsed),
+        "isolation": isolation,
+        "phases": phases,
+    })
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Tells of what was said about an image.
@@ -93,7 +113,7 @@ fn step(done: &StepDone) -> Value {
         "step": done.step.number,
         "line": done.line,
         "instruction": redact_within(&done.text),
-        "milliseconds": u64::try_from(done.elapsed.as_millis()).unwrap_or(u64::MAX),
+        "milliseconds": milliseconds(done.elapsed),
         "cache": cache,
     });
     if let Some(miss) = &done.miss {

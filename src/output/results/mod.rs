@@ -18,6 +18,8 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use crate::outcome::{BuildOutcome, IndexOutcome, PushOutcome};
 use crate::place::Places;
 use crate::progress::{Event, Reporter};
@@ -98,19 +100,29 @@ pub fn write_results(
     places: &Places,
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
+    write_documents(outcome, results, places, reporter).inspect_err(|_| {
+        // The error that made them useless is told; that one could not be put back adds nothing.
+        let _ = restore(places);
+    })?;
+    write(&outcome.into(), &|| metadata::image(outcome), (results, places), reporter)
+}
+
+/// Writes what is said about an image.
+fn write_documents(
+    outcome: &BuildOutcome,
+    results: &ResultFiles,
+    places: &Places,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
     for (path, document) in results.sboms.iter().zip(&outcome.sboms) {
-        if let Err(error) = put(places, path, document.as_bytes()) {
-            // The error that made them useless is told; that one could not be put back adds nothing.
-            let _ = restore(places);
-            return Err(error);
-        }
+        put(places, path, document.as_bytes())?;
         reporter.report(Event::Note(&format!("what is installed: {}", path.display())));
     }
     if let Some(files) = &results.attestations {
         let written = attestations::write(outcome, files, places)?;
         reporter.report(Event::Note(&format!("attestations: {}", written.join("; "))));
     }
-    write(&outcome.into(), &|| metadata::image(outcome), (results, places), reporter)
+    Ok(())
 }
 
 /// Writes the result files of an index.
@@ -126,13 +138,16 @@ pub fn write_index_results(
     write(&outcome.into(), &|| metadata::index(outcome), (results, places), reporter)
 }
 
-/// Writes the file that tells everything, with the trace that the run belongs to.
+/// Writes the file that tells everything, with the program that tells it, and the trace that the run belongs to.
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn write_metadata(file: &MetadataFile, mut metadata: serde_json::Value, places: &Places) -> Result<(), Error> {
+pub fn write_metadata(file: &MetadataFile, mut metadata: Value, places: &Places) -> Result<(), Error> {
+    metadata["builder"] = json!({
+        "name": "yadokari", "version": env!("CARGO_PKG_VERSION"), "commit": env!("YADOKARI_COMMIT"),
+    });
     if let Some(trace) = file.trace {
-        metadata["trace"] = serde_json::json!({ "traceId": trace.trace_id(), "spanId": trace.span_id() });
+        metadata["trace"] = json!({ "traceId": trace.trace_id(), "spanId": trace.span_id() });
     }
     put(places, &file.path, metadata.to_string().as_bytes())
 }
@@ -152,7 +167,7 @@ pub fn write_push_results(
 
 fn write(
     facts: &Facts<'_>,
-    metadata: &dyn Fn() -> serde_json::Value,
+    metadata: &dyn Fn() -> Value,
     (results, places): (&ResultFiles, &Places),
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
@@ -174,7 +189,7 @@ fn write(
 /// Writes everything, and returns what went where. Files that are added to come last: they cannot be taken back.
 fn write_all(
     facts: &Facts<'_>,
-    metadata: &dyn Fn() -> serde_json::Value,
+    metadata: &dyn Fn() -> Value,
     results: &ResultFiles,
     places: &Places,
 ) -> Result<Vec<String>, Error> {
