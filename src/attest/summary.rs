@@ -513,7 +513,7 @@ mod tests {
     fn what_is_malformed_is_an_error_and_what_is_unknown_is_only_named() {
         assert_eq!(summary("https://example.com/p", &json!([1])).provenance, None);
         for (kind, predicate) in [
-            ("https://slsa.dev/provenance/v1", json!([])),
+            ("https://slsa.dev/provenance/v1", json!("x")),
             ("https://spdx.dev/Document", json!({"packages": 1})),
             ("https://cyclonedx.org/bom", json!("x")),
         ] {

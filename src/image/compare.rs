@@ -339,6 +339,10 @@ mod tests {
         let store = Store::open(directory.path()).expect("store");
         let mut writer = LayerWriter::new(&store, Compression::Gzip { level: 1 }, None).expect("writer");
         for (path, mode, mtime, content) in files {
+            if let Some(removed) = path.strip_prefix(".wh.") {
+                writer.whiteout(Path::new(removed)).expect("whiteout");
+                continue;
+            }
             let kind = match (path.strip_suffix('/'), content.strip_prefix("->"), content.strip_prefix("=>")) {
                 (Some(_), ..) => EntryKind::Directory,
                 (_, Some(target), _) => EntryKind::Symlink { target: target.into() },

@@ -12,7 +12,7 @@ mod error;
 mod image;
 mod source;
 
-pub use claims::{Found, SignatureFound, State, StatementFound};
+pub use claims::{Found, Held, SignatureFound, State, StatementFound};
 pub use diff::{
     Area, Diff, Difference, FieldDifference, Ignored, LayerDifference, LayerState, Options, PairDiff, diff,
 };

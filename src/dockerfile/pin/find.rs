@@ -88,11 +88,11 @@ impl Finder<'_> {
                     self.take(&Candidate { instruction, line, value, offset, word: word.offset });
                 }
             }
-            _ => self.from_with_variables(line, word, stage),
+            _ => self.with_variables(line, word, stage),
         }
     }
 
-    fn from_with_variables(&mut self, line: &Line, word: &Token, stage: usize) {
+    fn with_variables(&mut self, line: &Line, word: &Token, stage: usize) {
         let is_pinned = word
             .text
             .rsplit_once(PINNED)
