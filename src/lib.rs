@@ -6,7 +6,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 7 | `cli` |
-//! | 6 | `builder` |
+//! | 6 | `builder`, `inspect` |
 //! | 5 | `plan`, `context`, `isolation`, `cache`, `output`, `trust` |
 //! | 4 | `rootfs`, `registry`, `signing` |
 //! | 3 | `attest`, `image`, `cloud`, `sbom` |
@@ -45,5 +45,6 @@ pub mod plan;
 pub mod trust;
 
 pub mod builder;
+pub mod inspect;
 
 pub mod cli;

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["attest", "cloud", "image", "sbom"],
     &["registry", "rootfs", "signing"],
     &["cache", "context", "isolation", "output", "plan", "trust"],
-    &["builder"],
+    &["builder", "inspect"],
     &["cli"],
     &["main"],
 ];

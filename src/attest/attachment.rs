@@ -18,6 +18,13 @@ const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 const ATTESTATION_MANIFEST: &str = "attestation-manifest";
 
+/// Returns the image that the documents are about whose manifest an index names here; none where it names an image.
+pub fn attested(descriptor: &Descriptor) -> Option<Digest> {
+    let annotation = |key: &str| descriptor.annotations.get(key);
+    let is_attestation = annotation(REFERENCE_TYPE).is_some_and(|kind| kind == ATTESTATION_MANIFEST);
+    annotation(REFERENCE_DIGEST).filter(|_| is_attestation)?.parse().ok()
+}
+
 /// One document about an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
@@ -231,6 +238,7 @@ mod tests {
         assert_eq!(descriptor["platform"], json!({"architecture": "unknown", "os": "unknown"}));
         assert_eq!(descriptor["annotations"]["vnd.docker.reference.type"], "attestation-manifest");
         assert_eq!(descriptor["annotations"]["vnd.docker.reference.digest"], Digest::of(b"image").as_str());
+        assert_eq!((attested(&written.descriptor), attested(&subject())), (Some(Digest::of(b"image")), None));
         let manifest: Value = serde_json::from_slice(&written.manifest).expect("is JSON");
         assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(2));
         assert_eq!(manifest["layers"][0]["annotations"][PREDICATE_TYPE], "https://example.com/p");

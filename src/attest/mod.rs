@@ -8,6 +8,8 @@
 mod attachment;
 pub mod provenance;
 mod statement;
+mod summary;
 
-pub use attachment::{Artifact, Attachment, Form, Kind, Written};
+pub use attachment::{Artifact, Attachment, Form, Kind, Written, attested};
 pub use statement::{IN_TOTO, PREDICATE_TYPE, Statement, Subject};
+pub use summary::{Origin, Packages, Read, Summary};

@@ -13,7 +13,9 @@ use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::{Report, Settings};
 use super::signals::{LastWords, Signals};
-use super::{args, auth, cache, check, doctor, index, login, plan, push, services, sign, verify, warm};
+use super::{
+    args, auth, cache, check, diff, doctor, index, inspect, login, pin, plan, push, services, sign, verify, warm,
+};
 use crate::isolation::Cancel;
 use crate::place::Places;
 use crate::request::ResultFiles;
@@ -66,6 +68,18 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Verify(args) => {
             let report = report(&args.messages);
             report.conclude(verify::run(args, &environment, &report))
+        }
+        Command::Inspect(args) => {
+            let report = report(&args.messages);
+            report.conclude(inspect::run(args, &environment, &report))
+        }
+        Command::Diff(args) => {
+            let report = report(&args.messages);
+            report.conclude(diff::run(args, &environment, &report))
+        }
+        Command::Pin(args) => {
+            let report = report(&args.messages);
+            report.conclude(pin::run(args, &environment, &report))
         }
         Command::Login(args) => {
             let report = Report::to_standard_error(Settings::before_flags(&environment, false));

@@ -45,6 +45,8 @@ pub enum Kind {
     Denied,
     /// An image is not signed by whom it must be.
     Untrusted,
+    /// Two images that were compared differ.
+    Differs,
     /// SIGTERM.
     Terminated,
     /// SIGINT.
@@ -55,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Run,
         Self::Bug,
         Self::System,
@@ -66,6 +68,7 @@ impl Kind {
         Self::Dockerfile,
         Self::Denied,
         Self::Untrusted,
+        Self::Differs,
         Self::Terminated,
         Self::Interrupted,
         Self::Timeout,
@@ -84,6 +87,7 @@ impl Kind {
             Self::Dockerfile => 76,
             Self::Denied => 77,
             Self::Untrusted => 78,
+            Self::Differs => 79,
             Self::Terminated => 143,
             Self::Interrupted => 130,
             // That of timeout(1).
@@ -104,6 +108,7 @@ impl Kind {
             Self::Dockerfile => "dockerfile",
             Self::Denied => "denied",
             Self::Untrusted => "untrusted",
+            Self::Differs => "differs",
             Self::Terminated => "terminated",
             Self::Interrupted => "interrupted",
             Self::Timeout => "timeout",
@@ -283,7 +288,7 @@ mod tests {
             assert!(!codes.contains(&taken), "{taken} is somebody else's");
         }
         codes.sort_unstable();
-        assert_eq!(codes, [70, 71, 72, 73, 74, 75, 76, 77, 78, 124, 130, 143]);
+        assert_eq!(codes, [70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 124, 130, 143]);
         let mut names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         names.sort_unstable();
         names.dedup();

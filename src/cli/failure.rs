@@ -12,7 +12,7 @@ use crate::dockerfile::Span;
 use crate::http::Meaning;
 use crate::isolation::{self, Exit};
 use crate::registry;
-use crate::{builder, image, output, rootfs, signing, trust};
+use crate::{builder, image, inspect, output, rootfs, signing, trust};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
@@ -259,6 +259,24 @@ pub(super) fn base_kind(error: &BaseError) -> Kind {
         BaseError::Registry(error) => registry_kind(error),
         BaseError::Store(_) => Kind::Disk,
         BaseError::Layer { source, .. } => fetch_kind(source),
+    }
+}
+
+impl From<inspect::Error> for Failure {
+    fn from(error: inspect::Error) -> Self {
+        let kind = match &error {
+            inspect::Error::Registry(error) => registry_kind(error),
+            inspect::Error::Packed(error) => output_kind(error),
+            inspect::Error::Trust(error) => trust_kind(error),
+            inspect::Error::Layer { source, .. } | inspect::Error::Files { source, .. } => fetch_kind(source),
+            inspect::Error::NoImage { .. }
+            | inspect::Error::Manifest { .. }
+            | inspect::Error::Config { .. }
+            | inspect::Error::Unfit { .. }
+            | inspect::Error::Platform { .. } => Kind::Dockerfile,
+            inspect::Error::Task(_) => Kind::Bug,
+        };
+        Self::from_error(kind, &error)
     }
 }
 

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::args::WhoArgs;
+use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::request::{SigningSettings, Who};
 use crate::http::Agent;
 use crate::place;
 use crate::request::SecretSource;
-use crate::signing::{KeyError, Log, PrivateKey, PublicKey, Root, Signer};
+use crate::signing::{IdentityTrust, KeyError, Log, PrivateKey, PublicKey, Root, Signer, Trust};
 use crate::trust::{Policy, Signing};
 
 /// Keys are shorter.
@@ -44,6 +46,26 @@ pub(super) fn signing(settings: &SigningSettings, agent: &Agent) -> Result<Signi
 /// [`Failure`] of kind usage when one cannot be read or used.
 pub(super) fn public_key(flag: &str, path: &Path) -> Result<PublicKey, Failure> {
     PublicKey::from_pem(&read(flag, path)?).map_err(|error| unusable(flag, path, &error))
+}
+
+/// Reads who must have signed; none where nobody is named.
+///
+/// # Errors
+/// [`Failure`] of kind usage when a key or an authority cannot be read or used.
+pub(super) fn trusted(args: &WhoArgs, environment: &Environment) -> Result<Option<Trust>, Failure> {
+    let working = &environment.directories.working;
+    if let (Some(subject), Some(issuer)) = (&args.certificate_identity, &args.certificate_oidc_issuer) {
+        let path = args.trusted_root.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let missing =
+            "an identity needs somebody who vouches for it: give sigstore's trusted_root.json with --trusted-root";
+        let root = root(&working.join(path.ok_or_else(|| Failure::new(Kind::Usage, missing))?))?;
+        let (subject, issuer) = (subject.clone(), issuer.clone());
+        return Ok(Some(Trust::Identity(Box::new(IdentityTrust { root, subject, issuer }))));
+    }
+    let keys = args.key.iter().filter(|path| !path.as_os_str().is_empty());
+    let keys = keys.map(|path| public_key("--key", &working.join(path)));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    Ok(if keys.is_empty() { None } else { Some(Trust::Keys(keys)) })
 }
 
 /// Reads the policy of base images. The keys that it names are relative to it.

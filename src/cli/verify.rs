@@ -11,13 +11,14 @@ use super::exit::{Failure, Kind};
 use super::report::Report;
 use super::{request, services, signing};
 use crate::oci::Reference;
-use crate::signing::{IdentityTrust, SIGN, Signed, Trust};
+use crate::signing::{SIGN, Signed};
 use crate::trust::{self, Judged};
 
 /// Verifies, and tells on standard output whose signatures hold.
 pub(super) fn run(args: &VerifyArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     let reference: Reference = args.image.parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-    let trust = trusted(args, environment)?;
+    let nobody = "say who must have signed: a public key with --key, or --certificate-identity";
+    let trust = signing::trusted(&args.who, environment)?.ok_or_else(|| Failure::new(Kind::Usage, nobody))?;
     let network = request::registry_network(&args.registry, environment)?;
     let (_, client) = services::client(&network, report.clone())?;
     let (image, holding) = wait(async {
@@ -43,28 +44,6 @@ fn is_wanted(signed: &Signed, predicate_type: Option<&str>) -> bool {
         Some(wanted) => signed.statement.as_ref().is_some_and(|statement| statement.predicate_type == wanted),
         None => trust::is_signature(signed),
     }
-}
-
-fn trusted(args: &VerifyArgs, environment: &Environment) -> Result<Trust, Failure> {
-    let working = &environment.directories.working;
-    if let (Some(subject), Some(issuer)) = (&args.certificate_identity, &args.certificate_oidc_issuer) {
-        let path = args.trusted_root.as_deref().filter(|path| !path.as_os_str().is_empty());
-        let missing =
-            "an identity needs somebody who vouches for it: give sigstore's trusted_root.json with --trusted-root";
-        let root = signing::root(&working.join(path.ok_or_else(|| Failure::new(Kind::Usage, missing))?))?;
-        let (subject, issuer) = (subject.clone(), issuer.clone());
-        return Ok(Trust::Identity(Box::new(IdentityTrust { root, subject, issuer })));
-    }
-    let keys = args.key.iter().filter(|path| !path.as_os_str().is_empty());
-    let keys = keys.map(|path| signing::public_key("--key", &working.join(path)));
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() {
-        return Err(Failure::new(
-            Kind::Usage,
-            "say who must have signed: a public key with --key, or --certificate-identity",
-        ));
-    }
-    Ok(Trust::Keys(keys))
 }
 
 fn as_text(image: &Reference, holding: &[Signed]) -> String {

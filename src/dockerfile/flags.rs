@@ -36,6 +36,11 @@ pub(super) fn parse(given: &[Token], known: &[(&'static str, Kind)]) -> Result<F
     Ok(flags)
 }
 
+/// Tells whether a flag is that of a name.
+pub(super) fn is_flag(flag: &Token, name: &str) -> bool {
+    flag.text.split_once('=').is_some_and(|(flag, _)| flag.strip_prefix("--") == Some(name))
+}
+
 fn parse_one(token: &Token, known: &[(&'static str, Kind)], before: &Flags) -> Result<Flag, Fault> {
     let (flag, value) = match token.text.split_once('=') {
         Some((flag, value)) => (flag, Some(value)),

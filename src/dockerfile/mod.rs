@@ -27,6 +27,7 @@ pub mod lint;
 mod mount;
 mod parse;
 mod pattern;
+pub mod pin;
 mod shell_pattern;
 pub mod suggest;
 mod words;

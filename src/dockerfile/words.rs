@@ -67,6 +67,11 @@ fn split_flags(text: &str, base: usize, escape: char) -> (Vec<Token>, usize) {
     }
 }
 
+/// Returns how long a flag is as it is written, quotes included.
+pub(super) fn length(text: &str, escape: char) -> usize {
+    unquoted_word(text, escape).1
+}
+
 /// Reads up to a space outside quotes; returns the word without quotes and escapes, and its length as written.
 fn unquoted_word(text: &str, escape: char) -> (String, usize) {
     let mut word = String::new();

@@ -8,6 +8,7 @@
 pub use accounts::{
     AccountFile, Accounts, Credentials, Group, LARGEST_ACCOUNT_FILE, Owner, User, owner_needs_accounts,
 };
+pub use compare::{Change, Field, FieldChange, HashedFiles, HashedLayer, PathChange};
 pub use compress::Compressor;
 pub use contents::{Spool, SpooledContent, extract, read_account_file};
 pub use decompress::{Encoding, decompressed, is_archive};
@@ -35,6 +36,7 @@ fn go_on(stop: Option<&Stop>) -> std::io::Result<()> {
 }
 
 mod accounts;
+mod compare;
 mod compress;
 mod contents;
 mod decompress;

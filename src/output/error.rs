@@ -76,8 +76,8 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// There is no image that can be pushed.
-    #[error("cannot push {name}: {reason}")]
+    /// There is no image that can be read.
+    #[error("cannot read the image in {name}: {reason}")]
     Packed {
         /// The file or directory.
         name: String,

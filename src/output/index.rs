@@ -1,15 +1,20 @@
 //! Joining: images of several platforms become one index.
 //!
 //! Each image is named by the digest that its reference had when the index was made. Images of other
-//! repositories are brought into those of the index, since an index can only point to its own repository.
+//! repositories are brought into those of the index, since an index can only point to its own repository; what is said
+//! about them goes with them: what stands beside an image in an index stands beside it in the new one, and what refers to it
+//! refers to it there.
 //!
 //! *Invariant: the same images make the same bytes, in whatever order they are given, and no platform has two.*
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::upload::point;
 use super::{Error, check_push};
-use crate::oci::{Descriptor, Index, Manifest, Platform, Reference, media_type};
+use crate::attest::{Written, attested};
+use crate::oci::{Descriptor, Document, Index, Manifest, Platform, Reference, media_type};
 use crate::outcome::IndexOutcome;
 use crate::progress::Reporter;
 use crate::registry::{Client, Resolved};
@@ -18,6 +23,13 @@ use crate::request::{IndexFormat, IndexRequest};
 /// An image that becomes a part of the index.
 struct Part {
     from: Reference,
+    image: Copied,
+    /// The manifests that stand beside it in an index: documents about it.
+    beside: Vec<Copied>,
+}
+
+/// A manifest that is the same in another repository.
+struct Copied {
     descriptor: Descriptor,
     manifest: Manifest,
     bytes: Bytes,
@@ -26,7 +38,7 @@ struct Part {
 /// Joins the images and pushes the index to every destination.
 ///
 /// # Errors
-/// [`Error`] when an image is not there, is an index itself or has another's platform, and when a registry refuses.
+/// [`Error`] when an image is not there, is an index of several or has another's platform, and when a registry refuses.
 pub async fn join(request: &IndexRequest, client: &Client, reporter: &dyn Reporter) -> Result<IndexOutcome, Error> {
     // The images were pushed, as the index will be: an older one at a mirror is not what is meant.
     let client = &client.direct();
@@ -37,8 +49,10 @@ pub async fn join(request: &IndexRequest, client: &Client, reporter: &dyn Report
     for reference in &request.images {
         let part = part(reference, client).await?;
         // One image by two names is one image.
-        if parts.iter().all(|known| known.descriptor.digest != part.descriptor.digest) {
-            parts.push(part);
+        match parts.iter_mut().find(|known| known.image.descriptor.digest == part.image.descriptor.digest) {
+            Some(known) if known.beside.is_empty() => known.beside = part.beside,
+            Some(_) => {}
+            None => parts.push(part),
         }
     }
     parts.sort_by_key(order);
@@ -55,7 +69,7 @@ pub async fn join(request: &IndexRequest, client: &Client, reporter: &dyn Report
     .await?;
     Ok(IndexOutcome {
         index: Descriptor::of(&index.media_type, &bytes),
-        images: index.manifests,
+        images: parts.iter().map(|part| described(part, request)).collect(),
         pushed: request.destinations.clone(),
     })
 }
@@ -84,7 +98,7 @@ pub fn of_platforms(mut images: Vec<Descriptor>, beside: Vec<Descriptor>, referr
         schema_version: 2,
         media_type: if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX }.to_owned(),
         manifests: images.iter().cloned().chain(beside).collect(),
-        annotations: std::collections::BTreeMap::new(),
+        annotations: BTreeMap::new(),
     };
     let bytes = Bytes::from(index.to_bytes());
     Joined { index: Descriptor::of(&index.media_type, &bytes), bytes, images, referrers }
@@ -92,8 +106,22 @@ pub fn of_platforms(mut images: Vec<Descriptor>, beside: Vec<Descriptor>, referr
 
 async fn part(reference: &Reference, client: &Client) -> Result<Part, Error> {
     let no_part = |reason: &str| Error::NoPart { reference: reference.to_string(), reason: reason.to_owned() };
-    let resolved = client.resolve(reference, &Platform::host()).await;
-    let resolved = resolved.map_err(|source| Error::Part { reference: reference.to_string(), source })?;
+    let failed = |source| Error::Part { reference: reference.to_string(), source };
+    // The index of one image is that image, with what stands beside it.
+    let named = client.manifest(reference).await.map_err(failed)?;
+    let (mut from, mut annotations, mut beside) = (reference.clone(), BTreeMap::new(), Vec::new());
+    if let Some(Ok(Document::Index(index))) = named.map(|(bytes, _)| Document::parse_alone(&bytes)) {
+        let (documents, images): (Vec<&Descriptor>, Vec<&Descriptor>) =
+            index.manifests.iter().partition(|one| attested(one).is_some() || one.artifact_type.is_some());
+        let [image] = images[..] else {
+            return Err(no_part("it is an index already; give the images of it, by digest"));
+        };
+        for document in documents.into_iter().filter(|one| attested(one).as_ref() == Some(&image.digest)) {
+            beside.push(copied(reference, document, client).await?);
+        }
+        (from, annotations) = (reference.with_digest(image.digest.clone()), image.annotations.clone());
+    }
+    let resolved = client.resolve(&from, &Platform::host()).await.map_err(failed)?;
     let Resolved { manifest, manifest_bytes, digest, indexes, config, .. } = resolved;
     if !indexes.is_empty() {
         return Err(no_part("it is an index already; give the images of it, by digest"));
@@ -101,28 +129,44 @@ async fn part(reference: &Reference, client: &Client) -> Result<Part, Error> {
     if config.platform.os.is_empty() || config.platform.architecture.is_empty() {
         return Err(no_part("its configuration names no platform"));
     }
-    let mut descriptor = Descriptor::of(&manifest.media_type, &manifest_bytes);
-    descriptor.platform = Some(config.platform);
-    Ok(Part { from: reference.with_digest(digest), descriptor, manifest, bytes: manifest_bytes })
+    let descriptor = Descriptor::of(&manifest.media_type, &manifest_bytes);
+    let descriptor = Descriptor { platform: Some(config.platform), annotations, ..descriptor };
+    let image = Copied { descriptor, manifest, bytes: manifest_bytes };
+    Ok(Part { from: reference.with_digest(digest), image, beside })
+}
+
+/// Reads the manifest of documents that an index, or a registry's list, names.
+async fn copied(repository: &Reference, descriptor: &Descriptor, client: &Client) -> Result<Copied, Error> {
+    let place = repository.with_digest(descriptor.digest.clone());
+    let no_part = |reason: String| Error::NoPart { reference: place.to_string(), reason };
+    let found = client.manifest(&place).await.map_err(|source| Error::Part { reference: place.to_string(), source })?;
+    let (bytes, _) = found.ok_or_else(|| no_part("it is not there".to_owned()))?;
+    match Document::parse(&descriptor.media_type, &bytes).map_err(|error| no_part(error.to_string()))? {
+        Document::Manifest(manifest) => Ok(Copied { descriptor: descriptor.clone(), manifest, bytes }),
+        Document::Index(_) => Err(no_part("it is an index".to_owned())),
+    }
 }
 
 fn order(part: &Part) -> (String, String) {
-    let platform = part.descriptor.platform.as_ref().map(Platform::to_string).unwrap_or_default();
-    (platform, part.descriptor.digest.to_string())
+    let Descriptor { platform, digest, .. } = &part.image.descriptor;
+    (platform.as_ref().map(Platform::to_string).unwrap_or_default(), digest.to_string())
 }
 
 fn index(parts: &[Part], request: &IndexRequest) -> Result<Index, Error> {
     for (number, second) in parts.iter().enumerate() {
-        let same = |first: &&Part| match (&first.descriptor.platform, &second.descriptor.platform) {
+        let same = |first: &&Part| match (&first.image.descriptor.platform, &second.image.descriptor.platform) {
             (Some(one), Some(other)) => one.is_served_by(other) && one.os_version == other.os_version,
             _ => false,
         };
         if let Some(first) = parts[..number].iter().find(same) {
-            let platform = second.descriptor.platform.as_ref().map(Platform::to_string).unwrap_or_default();
+            let platform = second.image.descriptor.platform.as_ref().map(Platform::to_string).unwrap_or_default();
             let (first, second) = (first.from.to_string(), second.from.to_string());
             return Err(Error::SamePlatform { platform, first, second });
         }
     }
+    let images = parts.iter().map(|part| described(part, request));
+    let manifests: Vec<Descriptor> =
+        images.chain(parts.iter().flat_map(|part| &part.beside).map(|beside| beside.descriptor.clone())).collect();
     let docker = match request.format {
         IndexFormat::Oci => false,
         IndexFormat::Docker => true,
@@ -130,19 +174,19 @@ fn index(parts: &[Part], request: &IndexRequest) -> Result<Index, Error> {
         IndexFormat::LikeImages if !request.annotations.is_empty() || !request.descriptor_annotations.is_empty() => {
             false
         }
-        IndexFormat::LikeImages => parts.iter().all(|part| part.descriptor.media_type == media_type::DOCKER_MANIFEST),
+        IndexFormat::LikeImages => manifests.iter().all(|one| one.media_type == media_type::DOCKER_MANIFEST),
     };
     Ok(Index {
         schema_version: 2,
         media_type: if docker { media_type::DOCKER_LIST } else { media_type::OCI_INDEX }.to_owned(),
-        manifests: parts.iter().map(|part| described(part, request)).collect(),
+        manifests,
         annotations: request.annotations.clone(),
     })
 }
 
 /// Returns what describes an image in the index; what it was found with stays unless it is said otherwise.
 fn described(part: &Part, request: &IndexRequest) -> Descriptor {
-    let mut descriptor = part.descriptor.clone();
+    let mut descriptor = part.image.descriptor.clone();
     for annotation in &request.descriptor_annotations {
         let is_meant = annotation
             .platform
@@ -155,22 +199,40 @@ fn described(part: &Part, request: &IndexRequest) -> Descriptor {
     descriptor
 }
 
-/// Brings an image into another repository: layers and configuration first, so that its manifest is never
-/// without them.
+/// Brings an image into another repository, and what is said about it.
 async fn copy(part: &Part, to: &Reference, client: &Client, reporter: &dyn Reporter) -> Result<(), Error> {
-    for descriptor in part.manifest.layers.iter().chain([&part.manifest.config]) {
-        let pushed = client.copy_blob(&part.from, to, descriptor).await?;
+    for copied in [&part.image].into_iter().chain(&part.beside) {
+        blobs(copied, (&part.from, to), client, reporter).await?;
+        let by_digest = to.with_digest(copied.descriptor.digest.clone());
+        client.push_manifest(&by_digest, &copied.descriptor.media_type, copied.bytes.clone()).await?;
+    }
+    let subject = &part.image.descriptor.digest;
+    for referrer in client.referrers(&part.from, subject, None).await? {
+        let referrer = copied(&part.from, &referrer, client).await?;
+        blobs(&referrer, (&part.from, to), client, reporter).await?;
+        let written = Written { descriptor: referrer.descriptor, manifest: referrer.bytes, blobs: Vec::new() };
+        let pushed = client.push_referrer(to, subject, &written).await;
+        pushed.map_err(|source| Error::Attachment { subject: subject.to_string(), source })?;
+    }
+    Ok(())
+}
+
+/// Brings layers and configuration into another repository first, so that a manifest is never without them.
+async fn blobs(
+    copied: &Copied,
+    (from, to): (&Reference, &Reference),
+    client: &Client,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
+    for descriptor in copied.manifest.layers.iter().chain([&copied.manifest.config]) {
+        let pushed = client.copy_blob(from, to, descriptor).await?;
         pushed.report(reporter, to, descriptor);
     }
-    let by_digest = to.with_digest(part.descriptor.digest.clone());
-    client.push_manifest(&by_digest, &part.descriptor.media_type, part.bytes.clone()).await?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::request::DescriptorAnnotation;
 
@@ -188,7 +250,8 @@ mod tests {
             subject: None,
             annotations: BTreeMap::new(),
         };
-        Part { from: from.with_digest(descriptor.digest.clone()), descriptor, manifest, bytes }
+        let from = from.with_digest(descriptor.digest.clone());
+        Part { from, image: Copied { descriptor, manifest, bytes }, beside: Vec::new() }
     }
 
     fn request(format: IndexFormat) -> IndexRequest {
@@ -238,7 +301,7 @@ mod tests {
     fn one_platform_has_one_image() {
         let (mut one, other) =
             (part_of("linux/arm64", media_type::OCI_MANIFEST), part_of("linux/arm64", media_type::OCI_MANIFEST));
-        one.descriptor.platform.as_mut().expect("has one").variant = Some("v8".to_owned());
+        one.image.descriptor.platform.as_mut().expect("has one").variant = Some("v8".to_owned());
         let error = index(&[one, other], &request(IndexFormat::Oci)).expect_err("is refused");
         assert!(error.to_string().contains("linux/arm64"), "{error}");
     }

@@ -61,6 +61,13 @@ impl Draft {
         Ok(fchmod(&self.file, Mode::RUSR | Mode::WUSR)?)
     }
 
+    /// Gives the file the mode of another one, and its owner where that is allowed.
+    pub(super) fn be_like(&self, file: &File) -> io::Result<()> {
+        let like = fstat(file)?;
+        let _stays_ours = fchown(&self.file, Some(Uid::from_raw(like.st_uid)), Some(Gid::from_raw(like.st_gid)));
+        Ok(fchmod(&self.file, Mode::from_raw_mode(like.st_mode & 0o7777))?)
+    }
+
     /// Puts the file in its place.
     ///
     /// # Errors

@@ -126,6 +126,19 @@ impl Place {
     /// # Errors
     /// [`Refused`] for what takes no bytes, or when it cannot be written.
     pub fn write(&self, content: &[u8]) -> io::Result<()> {
+        self.write_like(content, None)
+    }
+
+    /// Writes the file that stands there anew, in the same way; its mode stays, and its owner where that is allowed.
+    ///
+    /// # Errors
+    /// As [`Place::write`], and where no file stands there, but a link, say.
+    pub fn replace(&self, content: &[u8]) -> io::Result<()> {
+        let file = self.open()?.ok_or(Errno::NOENT)?;
+        self.write_like(content, Some(&file))
+    }
+
+    fn write_like(&self, content: &[u8], like: Option<&File>) -> io::Result<()> {
         let mut draft = match self.draft() {
             Err(error) if is_kept(&error) => return self.write_into(content).map_err(|_| error),
             result => result?,
@@ -133,6 +146,9 @@ impl Place {
         draft.write_all(content)?;
         if draft.staged.is_none() {
             return Ok(());
+        }
+        if let Some(file) = like {
+            draft.be_like(file)?;
         }
         draft.sync()?;
         match draft.finish() {

@@ -26,6 +26,30 @@ pub enum Claim {
 }
 
 impl Claim {
+    /// Reads the bundle that somebody else has found.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`].
+    pub fn of_bundle(bytes: &[u8]) -> Result<Self, Refusal> {
+        Bundle::parse(bytes).map(|bundle| Self::Bundle(Box::new(bundle)))
+    }
+
+    /// Tells whether it is in a bundle; else it is under one of cosign's tags.
+    pub fn is_bundle(&self) -> bool {
+        matches!(self, Self::Bundle(_))
+    }
+
+    /// Returns the statement that is signed, as it is written, whether the signature holds or not; none where an image
+    /// alone is signed.
+    pub fn statement(&self) -> Option<Vec<u8>> {
+        let envelope = match self {
+            Self::Signature(_) => None,
+            Self::Bundle(bundle) => bundle.envelope(),
+            Self::Envelope(envelope, _) => Some(envelope),
+        };
+        envelope?.open().map(|(payload, _)| payload)
+    }
+
     /// Checks that this is about an image, by whom it must be.
     ///
     /// # Errors
@@ -104,7 +128,7 @@ async fn bundle(
     let Document::Manifest(manifest) = document else { return Ok(None) };
     let Some(layer) = manifest.layers.iter().find(|layer| layer.media_type == BUNDLE) else { return Ok(None) };
     let bytes = small_blob(client, &place, layer, LARGEST_BUNDLE).await?;
-    Ok(Some(Bundle::parse(&bytes).map(|bundle| Claim::Bundle(Box::new(bundle)))))
+    Ok(Some(Claim::of_bundle(&bytes)))
 }
 
 /// Tells which claims hold, and why the others do not.

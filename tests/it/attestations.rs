@@ -186,6 +186,66 @@ fn an_index_has_attestations_beside_its_images_as_buildkit_puts_them() {
     assert!(build.path("layout/blobs").join(blob).exists(), "the layout has the attestations");
 }
 
+/// What `docker buildx imagetools inspect --format '{{ json .SBOM }}'` and `.Provenance` go by: which manifests an index
+/// names, by which annotation they belong to an image, which media type and predicate type their layers have, and the
+/// predicate in a layer's document.
+///
+/// Source: buildx, `util/imagetools/loader.go`: `fetch`, `scanSBOM`, `scanProvenance`.
+fn as_imagetools(registry: &Registry, repository: &str, tag: &str) -> Value {
+    let index = raw(registry, repository, tag).expect("it is there");
+    let of = |one: &Value| {
+        let names = ["com.docker.reference.digest", "vnd.docker.reference.digest"];
+        names.iter().find_map(|name| one["annotations"][*name].as_str().map(str::to_owned))
+    };
+    let mut found = json!({});
+    let manifests = index["manifests"].as_array().expect("an index");
+    for image in manifests.iter().filter(|one| of(one).is_none()) {
+        let platform = format!("{}/{}", image["platform"]["os"], image["platform"]["architecture"]).replace('"', "");
+        for beside in manifests.iter().filter(|one| of(one).as_deref() == image["digest"].as_str()) {
+            assert_eq!(beside["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+            let manifest =
+                raw(registry, repository, beside["digest"].as_str().expect("a digest")).expect("it is there");
+            for layer in manifest["layers"].as_array().expect("a list") {
+                let kind = layer["annotations"]["in-toto.io/predicate-type"].as_str().unwrap_or_default();
+                if layer["mediaType"] != "application/vnd.in-toto+json" {
+                    continue;
+                }
+                let text =
+                    crate::support::attested::blob(registry, repository, layer["digest"].as_str().expect("a digest"));
+                let document: Value = serde_json::from_str(&text).expect("JSON");
+                if kind == "https://spdx.dev/Document" {
+                    found[&platform]["SBOM"]["SPDX"] = document["predicate"].clone();
+                } else if kind.starts_with("https://slsa.dev/provenance/") {
+                    found[&platform]["Provenance"]["SLSA"] = document["predicate"].clone();
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_readers_of_buildx_find_provenance_and_packages_of_each_platform() {
+    if !Isolation::Namespace.allowed("attestations: imagetools") {
+        return;
+    }
+    let (source, registry) = (one_file(), Registry::plain());
+    let arguments =
+        ["--provenance=min", "--sbom=spdx", "--attestation-format=index", "--custom-platform=linux/amd64,linux/arm64"];
+    attesting(&source, &registry, &arguments).run().expect(0);
+    let found = as_imagetools(&registry, "team/app", "1");
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let (sbom, provenance) = (&found[platform]["SBOM"]["SPDX"], &found[platform]["Provenance"]["SLSA"]);
+        assert_eq!(
+            (&sbom["SPDXID"], &sbom["spdxVersion"]),
+            (&json!("SPDXRef-DOCUMENT"), &json!("SPDX-2.3")),
+            "{found:#}"
+        );
+        assert!(provenance["buildDefinition"]["buildType"].is_string(), "{found:#}");
+        assert!(provenance["runDetails"]["builder"]["id"].is_string(), "{found:#}");
+    }
+}
+
 #[test]
 fn archives_and_layouts_have_what_is_said_and_are_pushed_with_it() {
     if !Isolation::Namespace.allowed("attestations: archives") {

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::attested::{document, referrers};
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::pod::EXECUTOR;
@@ -80,7 +81,56 @@ fn what_cannot_be_joined_is_refused_and_nothing_is_pushed() {
     assert!(missing.stderr.contains("app:missing"), "{}", missing.stderr);
     assert!(!digest.exists(), "the stale digest is still there");
     assert_eq!(registry.digest("app:1"), None);
-    join(&registry, &[&destination, &one]).success();
+    let two = image(&registry, "app:two", "linux/amd64");
+    join(&registry, &[&destination, &one, &two]).success();
     let nested = join(&registry, &[&destination, &registry.repository("app:1"), &one]);
     assert_eq!(nested.code, 76, "{}", nested.stderr);
+}
+
+/// Pushes an image for a platform, with provenance; returns `registry/repository@digest` of what was pushed.
+fn attested(registry: &Registry, name: &str, (platform, format): (&str, &str)) -> String {
+    let source = one_file();
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    executor.push_plain(registry, name).add(&["--provenance=min", &format!("--custom-platform={platform}")]);
+    executor.add(&[&format!("--attestation-format={format}")]).output("--image-ref-file", "ref");
+    executor.run().expect(0).result("ref").expect("it was pushed")
+}
+
+#[test]
+fn what_is_said_about_each_platform_goes_with_it() {
+    if !Isolation::Namespace.allowed("index: attested") {
+        return;
+    }
+    let registry = Registry::plain();
+    let here = attested(&registry, "app:1-amd64", ("linux/amd64", "index"));
+    let elsewhere = attested(&registry, "elsewhere/app:1-arm64", ("linux/arm64", "index"));
+    let referred = attested(&registry, "elsewhere/app:1-s390x", ("linux/s390x", "referrer"));
+    let destination = format!("--destination={}/app:1", registry.address);
+    join(&registry, &[&destination, &here, &elsewhere, &referred]).success();
+    let index = raw(&registry, "app:1");
+    let manifests = index["manifests"].as_array().expect("an index");
+    let platforms: Vec<String> = manifests
+        .iter()
+        .map(|one| format!("{}/{}", one["platform"]["os"], one["platform"]["architecture"]).replace('"', ""))
+        .collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64", "linux/s390x", "unknown/unknown", "unknown/unknown"]);
+    for (image, beside) in manifests[..2].iter().zip(&manifests[3..]) {
+        assert_eq!(beside["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+        let digest = beside["digest"].as_str().expect("a digest");
+        let statement = document(&registry, "app", digest);
+        let image = image["digest"].as_str().expect("a digest");
+        assert_eq!(statement["subject"][0]["digest"]["sha256"], image["sha256:".len()..]);
+    }
+    // What refers to an image refers to it in the other repository, too.
+    let subject = manifests[2]["digest"].as_str().expect("a digest");
+    let [referrer] = &referrers(&registry, "app", subject)[..] else { panic!("no referrer of {subject}") };
+    let statement = document(&registry, "app", referrer["digest"].as_str().expect("a digest"));
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], subject["sha256:".len()..]);
+    let mut inspect = Command::new(EXECUTOR);
+    inspect.args(["inspect", &registry.repository("app:1"), "--format=json"]).env_clear();
+    let told = process::run(inspect.arg(format!("--insecure-registry={}", registry.address)), SHORT).success();
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let held: Vec<&Value> =
+        told["images"].as_array().expect("a list").iter().map(|one| &one["statements"][0]["held"]).collect();
+    assert_eq!(held, ["index", "index", "referrer"]);
 }

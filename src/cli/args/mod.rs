@@ -15,6 +15,7 @@ mod doctor;
 mod export;
 mod image;
 mod index;
+mod inspect;
 mod kaniko;
 mod legacy;
 mod limits;
@@ -50,16 +51,17 @@ pub use doctor::{DoctorArgs, ManArgs, TryArgs, VersionArgs};
 pub use export::ExportArgs;
 pub use image::ImageArgs;
 pub use index::IndexArgs;
+pub use inspect::{DiffArgs, IgnoreName, InspectArgs, PinArgs};
 pub use legacy::LegacyArgs;
 pub use limits::LimitArgs;
 pub use mirrors::MirrorArgs;
 pub use output::OutputArgs;
-pub use preview::{CheckArgs, FindingsFormatName, PlanArgs, PlanFormatName};
+pub use preview::{CheckArgs, FindingsFormatName, FormatName, PlanArgs};
 pub use registry::RegistryArgs;
 pub use results::ResultArgs;
 pub use run::{CacheMountArgs, NetworkName, RunArgs};
 pub use sbom::{SbomArgs, SbomName};
-pub use signing::{SignArgs, SignatureFormatName, SigningArgs, TrustArgs, VerifyArgs};
+pub use signing::{SignArgs, SignatureFormatName, SigningArgs, TrustArgs, VerifyArgs, WhoArgs};
 pub(super) use values::boolean;
 pub use values::{
     CompressionName, ImageFormatName, IndexFormatName, IsolationName, LogFormat, OriginName, PipelineName,
@@ -100,6 +102,12 @@ pub enum Command {
     Sign(Box<SignArgs>),
     /// Tell whether an image is signed.
     Verify(Box<VerifyArgs>),
+    /// Tell what an image is.
+    Inspect(Box<InspectArgs>),
+    /// Tell what differs between two images.
+    Diff(Box<DiffArgs>),
+    /// Write down digests in Dockerfiles.
+    Pin(Box<PinArgs>),
     /// Keep a password.
     Login(LoginArgs),
     /// Bring base images.
@@ -223,6 +231,12 @@ enum Word {
     Sign(Box<SignArgs>),
     /// Tells whether an image is signed by whom it must be.
     Verify(Box<VerifyArgs>),
+    /// Tells what an image is, what is said about it, and who signed.
+    Inspect(Box<InspectArgs>),
+    /// Tells what differs between two images.
+    Diff(Box<DiffArgs>),
+    /// Writes down the digests of the images that Dockerfiles name.
+    Pin(Box<PinArgs>),
     /// Keeps a user's password for a registry in Docker's config.json.
     Login(LoginArgs),
     /// Brings base images into a directory, for builds with the same --cache-dir.
@@ -292,6 +306,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
         Some(Word::Plan(args)) => Invocation::Command(Command::Plan(Box::new(args.without_destination()))),
         Some(Word::Sign(args)) => Invocation::Command(Command::Sign(args)),
         Some(Word::Verify(args)) => Invocation::Command(Command::Verify(args)),
+        Some(Word::Inspect(args)) => Invocation::Command(Command::Inspect(args)),
+        Some(Word::Diff(args)) => Invocation::Command(Command::Diff(args)),
+        Some(Word::Pin(args)) => Invocation::Command(Command::Pin(args)),
         Some(Word::Login(args)) => Invocation::Command(Command::Login(args)),
         Some(Word::Warmer(args)) => Invocation::Command(Command::Warm(args)),
         Some(Word::Auth(args)) => Invocation::Command(Command::Auth(args)),

@@ -27,7 +27,7 @@ pub struct CheckArgs {
 pub struct PlanArgs {
     /// The form of the plan.
     #[arg(long, value_name = "FORMAT", default_value = "text", ignore_case = true)]
-    pub format: PlanFormatName,
+    pub format: FormatName,
     /// The flags of a build.
     #[command(flatten)]
     pub build: super::Args,
@@ -44,7 +44,7 @@ impl CheckArgs {
 impl PlanArgs {
     /// Makes a plan of a build with --dryrun.
     pub(super) fn dry_run(build: super::Args) -> Self {
-        Self { format: PlanFormatName::Text, build }
+        Self { format: FormatName::Text, build }
     }
 
     /// Says that the image may go nowhere: no destination is needed.
@@ -65,9 +65,9 @@ pub enum FindingsFormatName {
     Sarif,
 }
 
-/// The names of the forms of a plan.
+/// The names of the forms of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PlanFormatName {
+pub enum FormatName {
     /// For people.
     Text,
     /// One JSON object.

@@ -14,7 +14,10 @@ pub(super) fn explain(error: &Error, words: &[OsString]) -> Failure {
         ErrorKind::UnknownArgument => unknown(error, &argument, words),
         ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or(argument);
-            if super::command().find_subcommand(&word).is_some() {
+            let prior = context(error, ContextKind::PriorArg).filter(|prior| prior.starts_with("--"));
+            if let Some(prior) = prior.filter(|_| word.starts_with("--")) {
+                usage(format!("{} cannot be used with {}", flag_of(&word), flag_of(&prior)))
+            } else if super::command().find_subcommand(&word).is_some() {
                 usage(format!("the command `{word}` takes no flags of a build"))
             } else {
                 unknown(error, &word, words)

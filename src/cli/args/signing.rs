@@ -83,14 +83,9 @@ pub struct SignArgs {
     pub messages: MessageArgs,
 }
 
-/// Tells whether an image is signed by whom it must be.
-///
-/// Ends with 0 where a signature holds, and with 78 where none does.
+/// Who must have signed.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
-    /// The image, `[registry/]repository@digest` or with a tag.
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
+pub struct WhoArgs {
     /// The public key in this PEM file must have signed; may be given many times, and then one of them must have.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub key: Vec<PathBuf>,
@@ -104,6 +99,19 @@ pub struct VerifyArgs {
     /// The authorities and logs that are trusted: a `trusted_root.json` of sigstore.
     #[arg(long, value_name = "FILE", value_parser = values::path, requires = "certificate_identity")]
     pub trusted_root: Option<PathBuf>,
+}
+
+/// Tells whether an image is signed by whom it must be.
+///
+/// Ends with 0 where a signature holds, and with 78 where none does.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The image, `[registry/]repository@digest` or with a tag.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Who must have signed.
+    #[command(flatten)]
+    pub who: WhoArgs,
     /// A signed statement of this type is wanted (`https://slsa.dev/provenance/v1`, say), and not a signature.
     #[arg(long, value_name = "URI")]
     pub predicate_type: Option<String>,

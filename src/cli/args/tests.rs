@@ -157,7 +157,7 @@ fn a_dry_run_is_a_plan() {
     match parsed(&["--dryrun", "--context=a"]).expect("parse") {
         Invocation::Command(Command::Plan(plan)) => {
             let (format, limits) = (plan.format, &plan.build.limits);
-            assert_eq!((format, &*plan.build.input.context, limits.dryrun), (PlanFormatName::Text, "a", true));
+            assert_eq!((format, &*plan.build.input.context, limits.dryrun), (FormatName::Text, "a", true));
         }
         other => panic!("{other:?}"),
     }

@@ -7,7 +7,7 @@ mod view;
 
 use std::sync::Arc;
 
-use super::args::{PlanArgs, PlanFormatName};
+use super::args::{FormatName, PlanArgs};
 use super::env::Environment;
 use super::exit::Failure;
 use super::report::Report;
@@ -25,8 +25,8 @@ pub(super) fn run(args: &PlanArgs, environment: &Environment, report: &Arc<Repor
     }
     let views = previews.iter().map(View::of);
     let texts: Vec<String> = match args.format {
-        PlanFormatName::Text => views.map(|view| text::render(&view)).collect(),
-        PlanFormatName::Json => views.map(|view| view.to_json()).collect(),
+        FormatName::Text => views.map(|view| text::render(&view)).collect(),
+        FormatName::Json => views.map(|view| view.to_json()).collect(),
     };
     commands::print(&texts.concat())
 }

@@ -28,7 +28,7 @@ pub(super) fn read(place: &Place, store: &Store) -> Result<Packed, Error> {
     let manifest: Vec<Saved> =
         from_json(&place.document("manifest.json")?).map_err(|error| place.error(format!("manifest.json: {error}")))?;
     let [saved] = &manifest[..] else {
-        return Err(place.error(format!("it holds {} images; push takes one", manifest.len())));
+        return Err(place.error(format!("it holds {} images; one is taken", manifest.len())));
     };
     let config_bytes = place.document(&saved.config)?;
     let config: ImageConfig =

@@ -9,7 +9,7 @@ mod docker;
 mod place;
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use super::Error;
 use crate::attest::Written;
 use crate::oci::{Descriptor, Digest, Document, Index, Manifest, media_type};
 use crate::registry::BlobSource;
-use crate::store::Store;
-use place::Place;
+use crate::store::{Store, Verified};
+use place::{Place, Section};
 
 /// How often an index may lead to another one.
 const DEEPEST: usize = 4;
@@ -39,6 +39,19 @@ pub struct Packed {
     pub blobs: Vec<(Descriptor, BlobSource)>,
     /// What refers to the image or to one of its parts, each with what it refers to.
     pub referrers: Vec<(Digest, Written)>,
+}
+
+impl Packed {
+    /// Opens a configuration or layer; the read that reaches its end fails where its digest is another one. None where it
+    /// is not among them.
+    pub fn open(&self, digest: &Digest) -> Option<Box<dyn Read + Send>> {
+        let (descriptor, blob) = self.blobs.iter().find(|(descriptor, _)| descriptor.digest == *digest)?;
+        let reader: Box<dyn Read + Send> = match blob {
+            BlobSource::Bytes(bytes) => Box::new(Cursor::new(bytes.clone())),
+            file => Box::new(Section::of(file, descriptor.size)?),
+        };
+        Some(Box::new(Verified::new(reader, digest.clone())))
+    }
 }
 
 /// Opens what is at `path`; `store` takes what has to be copied.
@@ -82,7 +95,7 @@ fn layout(place: &Place) -> Result<Packed, Error> {
     let root = match (manifests.first(), distinct.len()) {
         (Some(root), 1) => root.clone(),
         (_, 0) => return Err(place.error("it holds no image")),
-        (_, count) => return Err(place.error(format!("it holds {count} images; push takes one, or an index of them"))),
+        (_, count) => return Err(place.error(format!("it holds {count} images; one is taken, or an index of them"))),
     };
     let mut collected = Collected::default();
     collected.document(place, &root, 0)?;

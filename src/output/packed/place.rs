@@ -121,12 +121,7 @@ impl Place {
     /// Opens a file for reading.
     pub(super) fn open(&self, name: &str) -> Result<Section, Error> {
         let (blob, size) = self.blob(name)?;
-        let (file, start) = match blob {
-            BlobSource::File(file) => (file, 0),
-            BlobSource::Section { file, start } => (file, start),
-            BlobSource::Bytes(_) => return Err(self.error(format!("{name} is no file"))),
-        };
-        Ok(Section { file, position: start, end: start + size })
+        Section::of(&blob, size).ok_or_else(|| self.error(format!("{name} is no file")))
     }
 
     /// Reads a small file.
@@ -186,6 +181,18 @@ pub(super) struct Section {
     file: Arc<File>,
     position: u64,
     end: u64,
+}
+
+impl Section {
+    /// Makes one of a blob that is in a file.
+    pub(super) fn of(blob: &BlobSource, size: u64) -> Option<Self> {
+        let (file, start) = match blob {
+            BlobSource::File(file) => (file, 0),
+            BlobSource::Section { file, start } => (file, *start),
+            BlobSource::Bytes(_) => return None,
+        };
+        Some(Self { file: Arc::clone(file), position: start, end: start + size })
+    }
 }
 
 impl Read for Section {
