@@ -7,8 +7,8 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema python3-cryptography bzip2 git openssh-server python3-venv nginx"
-PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3 nginx"
+PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema python3-cryptography bzip2 git openssh-server python3-venv nginx rpm binutils"
+PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3 nginx rpmbuild objcopy"
 
 missing_programs() {
     for program in $PROGRAMS; do
