@@ -56,6 +56,13 @@ enum At {
     Own(OwnedFd),
 }
 
+impl Folder {
+    /// Names a file in it.
+    pub fn file(&self, name: impl Into<OsString>) -> Place {
+        Place::in_folder(self.clone(), name.into())
+    }
+}
+
 impl Place {
     /// Finds where `path`, which is absolute, leads; `regions` are directories that somebody else fills. Nothing is made.
     ///

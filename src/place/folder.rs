@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::refused::link;
 use super::walk::{Links, Walk};
-use super::{Draft, Place, random_name};
+use super::{Draft, random_name};
 
 /// A directory in the making, which takes its place when it is finished; dropped before, it leaves nothing.
 #[derive(Debug)]
@@ -187,11 +187,6 @@ impl Folder {
             }
         }
         Ok(files)
-    }
-
-    /// Names a file in it.
-    pub fn file(&self, name: impl Into<OsString>) -> Place {
-        Place::in_folder(self.clone(), name.into())
     }
 
     /// Names a directory in it.

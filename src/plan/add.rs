@@ -7,7 +7,7 @@ use crate::http::{self, Url};
 use crate::oci::Digest;
 use crate::request::{GitSource, HttpsSource, SecretUrl};
 
-use super::stage::Draft;
+use super::draft::Draft;
 use super::{CopySource, Error};
 
 /// What a file is called whose URL has no name for it, as in BuildKit.

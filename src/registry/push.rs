@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::host::{Purpose, Target};
 use super::pull::{announced_digest, manifest_call};
 use super::source::{BlobSource, Remote, Source};
-use super::upload::Upload;
+use super::upload::{Upload, exists};
 use super::{Client, Error};
-use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Response, Retry};
+use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Retry};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::progress::{Delivery, Event, Reporter};
 
@@ -294,13 +294,4 @@ async fn mount(target: &Target, from: &Reference, descriptor: &Descriptor) -> Re
 
 fn can_mount(to: &Reference, from: &Reference) -> bool {
     to.registry == from.registry && to.repository != from.repository
-}
-
-pub(super) async fn exists(target: &Target, descriptor: &Descriptor) -> Result<bool, Error> {
-    let url = target.url(&format!("blobs/{}", descriptor.digest))?;
-    let response: Response = target.send(target.call(Method::HEAD, url)).await?;
-    if response.status().as_u16() == 404 {
-        return Ok(false);
-    }
-    target.expect(response, &[200]).await.map(|_| true)
 }
