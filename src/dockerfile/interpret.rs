@@ -272,7 +272,7 @@ fn onbuild(input: &mut Input<'_>) -> Result<Onbuild, Fault> {
     let Input { escape, heredocs, span, .. } = *input;
     let mut found = Vec::new();
     let statement = interpret(&mut Input { command, escape, heredocs, span, warnings: &mut found });
-    // What a trigger does is judged where it is carried out.
+    // A trigger's own warnings are given by the build that carries it out; here only those about this file's text are.
     input.warnings.extend(found.into_iter().filter(|warning| warning.rule.reach() == Reach::File));
     let instruction = match statement.map_err(|fault| fault.at(offset))? {
         Statement::Instruction(instruction) => Box::new(instruction),

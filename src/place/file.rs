@@ -251,7 +251,7 @@ fn standing(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Standing> {
     })
 }
 
-/// Says what something is that is no file.
+/// Names what stands there in place of a file, for a message.
 pub(super) fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",

@@ -202,7 +202,7 @@ impl Walk<'_> {
             }
             found.insert(index, (origin, platform, triggers));
         }
-        // What images are for, a stage may have from an earlier one.
+        // A stage based on another one takes the platform of that one.
         for (index, (origin, platform, triggers)) in found {
             let platform = match &origin {
                 Origin::Stage(base) => self.reached[base].platform.clone(),

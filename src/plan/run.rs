@@ -61,7 +61,7 @@ pub(super) fn plan_run(
         mounts.add(mount)?;
     }
     let Mounts { mut mounts, first_agent, .. } = mounts;
-    // What is a variable alone has no place; its name makes the order of the flags say nothing there, too.
+    // Secrets that are only variables have no path: they are sorted by name, so that the order of the flags does not matter.
     mounts.sort_by(|one, other| (&one.target, variable(one)).cmp(&(&other.target, variable(other))));
     let created_by = Some(history::run(&draft.declared(), &argv));
     let mut environment = draft.variables().to_vec();

@@ -153,7 +153,7 @@ impl Client {
         put: impl AsyncFn() -> Result<T, Error>,
         send: impl AsyncFn(&Self, &[Digest]) -> Result<(), E>,
     ) -> Result<T, E> {
-        // What is sent between two attempts takes its own time.
+        // The time that blobs take between two attempts does not count.
         let retry = Retry { attempts: MANIFEST_ATTEMPTS, total: Duration::from_secs(3600), ..self.0.agent.retry() };
         let mut attempts = self.0.agent.attempts(retry);
         loop {
@@ -221,7 +221,7 @@ impl Client {
         from: Option<&Reference>,
     ) -> Result<Pushed, Error> {
         let _permit = self.0.pushes.clone().acquire_owned().await.expect("the semaphore is never closed");
-        // What came by a mirror can be mounted from there, too.
+        // A blob that was pulled by a mirror can be mounted from the mirror's repository, too.
         let from = from.map(|from| self.place_of(from)).filter(|from| can_mount(to, from));
         let from = from.as_ref();
         if self.0.anew {

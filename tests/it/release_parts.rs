@@ -91,6 +91,21 @@ fn the_index_of_a_release_has_what_artifact_hub_wants() {
     assert_eq!(index["manifests"][0]["platform"]["architecture"], "amd64");
 }
 
+/// Source: Artifact Hub's documentation, "Argo templates repositories" and the fields of artifacthub-pkg.yml.
+#[test]
+fn the_templates_for_argo_have_what_artifact_hub_wants() {
+    let Some(package) = document("argo/artifacthub-pkg.yml") else { return };
+    for field in ["version", "name", "displayName", "createdAt", "description"] {
+        assert!(package[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {package}");
+    }
+    assert_eq!((&package["version"], &package["appVersion"]), (&VERSION.into(), &VERSION.into()), "{package}");
+    let argo = Path::new(ROOT).join("argo");
+    let read = |name: &str| fs::read_to_string(argo.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(read("manifests.yaml"), read("workflowtemplate.yaml"), "Artifact Hub shows manifests.yaml");
+    let image = package["containersImages"][0]["image"].as_str().expect("it names the image");
+    assert!(read("workflowtemplate.yaml").contains(image), "{image} is not what the templates use");
+}
+
 #[test]
 fn the_bundle_for_tekton_keeps_its_contract() {
     let Some(release) = release("release: bundle") else { return };
