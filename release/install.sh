@@ -6,6 +6,7 @@
 #
 # YADOKARI_VERSION     which version (the latest)
 # YADOKARI_DOWNLOADS   where releases are, for mirrors: the address of the directory that has the version's files
+# YADOKARI_PUBLIC_KEY  a file with the public key of releases: the list of checksums must be signed with it, too (needs openssl)
 # PREFIX               where it goes: $PREFIX/bin (/usr/local)
 set -eu
 
@@ -28,6 +29,12 @@ main() {
         from=$releases/latest/download
     fi
     fetch "$from/SHA256SUMS" "$scratch/SHA256SUMS"
+    if [ -n "${YADOKARI_PUBLIC_KEY:-}" ]; then
+        fetch "$from/SHA256SUMS.sig" "$scratch/encoded"
+        base64 -d "$scratch/encoded" >"$scratch/signature" 2>/dev/null || die "$from/SHA256SUMS.sig is no signature"
+        openssl dgst -sha256 -verify "$YADOKARI_PUBLIC_KEY" -signature "$scratch/signature" "$scratch/SHA256SUMS" >/dev/null 2>&1 ||
+            die "SHA256SUMS is not signed with $YADOKARI_PUBLIC_KEY: nothing was installed"
+    fi
     archive=$(sed -n "s/^[0-9a-f]*  \(yadokari-.*-linux-$architecture\.tar\.gz\)\$/\1/p" "$scratch/SHA256SUMS" | head -n 1)
     [ -n "$archive" ] || die "$from/SHA256SUMS lists no archive for $architecture"
     fetch "$from/$archive" "$scratch/$archive"

@@ -7,8 +7,8 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema python3-cryptography bzip2 git openssh-server python3-venv nginx"
-PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3 nginx"
+PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema python3-cryptography bzip2 git openssh-server python3-venv nginx rpm binutils"
+PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3 nginx rpmbuild objcopy"
 
 missing_programs() {
     for program in $PROGRAMS; do
@@ -118,6 +118,9 @@ export YADOKARI_TEST_SCRATCH=$SCRATCH YADOKARI_TEST_SKIPS=$SCRATCH/skips
 # The tests' own services are on the loopback.
 export no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}" NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}"
 export PATH="$PATH:/usr/sbin:/sbin"
+# .cargo/config.toml names the target of most machines; on another one, its own is meant.
+CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+export CARGO_BUILD_TARGET
 failed=
 install
 object_stores

@@ -14,8 +14,9 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::fmt::rfc2822::DateTimePrinter;
 use sha2::Sha256;
 
+use super::means::Fetched;
 use super::stream::{self, Archive, Remote};
-use super::{AzureAccess, Error, ErrorKind, Fetched, Means, https};
+use super::{AzureAccess, Error, ErrorKind, Means, https};
 use crate::cloud::azure::Tokens;
 use crate::http::download::{ByteRange, MakeCall, MakeError};
 use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, HeaderValue, Method, Url, redact};

@@ -8,9 +8,10 @@ use std::path::Path;
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
 
+use super::means::Fetched;
 use super::stream::{self, Archive, Remote};
 use super::writer::{Attributes, Writer};
-use super::{Error, ErrorKind, Fetched, Means};
+use super::{Error, ErrorKind, Means};
 use crate::http::download;
 use crate::image::Timestamp;
 use crate::progress::{Activity, Phase};

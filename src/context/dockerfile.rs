@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Dockerfile, Error, ErrorKind, Means, https};
+use super::{Error, ErrorKind, Means, https};
 use crate::dockerfile::ignore::Patterns;
 use crate::http::redact;
 use crate::place::{self, Found, Refused, Scope};
@@ -25,6 +25,15 @@ const OTHER_NAMES: [&str; 2] = ["dockerfile", CONTAINERFILE];
 const CONTAINERFILE: &str = "Containerfile";
 /// What `podman build` looks for, beside a Containerfile and in its context, before it looks for [`IGNORE_FILE`].
 const CONTAINER_IGNORE_FILE: &str = ".containerignore";
+
+/// A Dockerfile as it was found.
+#[derive(Clone, Debug)]
+pub struct Dockerfile {
+    /// Its path for messages, as it was given.
+    pub name: PathBuf,
+    /// Its bytes.
+    pub text: Vec<u8>,
+}
 
 /// Where a Dockerfile was found: what is beside it belongs to it.
 pub(super) enum Beside {

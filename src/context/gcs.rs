@@ -10,8 +10,9 @@ use google_cloud_auth::errors::CredentialsError;
 use serde::Deserialize;
 
 use super::bucket::{self, Object};
+use super::means::Fetched;
 use super::stream::Remote;
-use super::{Error, Fetched, Means};
+use super::{Error, Means};
 use crate::causes;
 use crate::cloud::google;
 use crate::http::download::{self, ByteRange, MakeCall, MakeError, Unavailable};

@@ -20,6 +20,7 @@ mod gcs;
 #[cfg(feature = "git")]
 mod git;
 mod https;
+mod means;
 mod netrc;
 mod remote;
 #[cfg(feature = "s3")]
@@ -31,22 +32,21 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::runtime::Handle;
 
 use crate::dockerfile::ignore::Patterns;
-use crate::http::{Agent, Url};
+use crate::http::Url;
 use crate::outcome::{ContextOrigin, SourceUsed};
 use crate::place::Scope;
-use crate::progress::Reporter;
 use crate::request::{BuildRequest, ContextSource, DockerfileSource, NamedContext};
-use crate::rootfs::{FileKind, Tree};
+use crate::rootfs::Tree;
+
+use means::{Fetched, below};
 
 pub use access::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
 pub use content::seal;
+pub use dockerfile::Dockerfile;
 pub use error::{Error, ErrorKind};
+pub use means::Means;
 pub use remote::{Checkout, Download, clone, commit, download};
 
 /// A build context that is here.
@@ -114,37 +114,6 @@ impl Changed {
         }
     }
 }
-
-/// A Dockerfile as it was found.
-#[derive(Clone, Debug)]
-pub struct Dockerfile {
-    /// Its path for messages, as it was given.
-    pub name: PathBuf,
-    /// Its bytes.
-    pub text: Vec<u8>,
-}
-
-/// What is needed to fetch a context.
-#[derive(Clone)]
-pub struct Means<'a> {
-    /// Makes requests.
-    pub agent: &'a Agent,
-    /// Drives the network's tasks; the caller must not be one of them.
-    pub runtime: &'a Handle,
-    /// The directory for everything temporary.
-    pub state: PathBuf,
-    /// Credentials.
-    pub access: &'a Access,
-    /// Tells what happens.
-    pub reporter: &'a dyn Reporter,
-    /// Tells whether the build was interrupted.
-    pub is_cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The server that [`Access::https`] is for; see [`main_origin`].
-    pub origin: Option<Url>,
-}
-
-/// How often a wait for the network looks whether the build was cancelled.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Returns the URL whose server a login for `https` is meant for: the context's, else the Dockerfile's.
 pub fn main_origin(request: &BuildRequest) -> Option<Url> {
@@ -250,15 +219,6 @@ impl Brought {
     }
 }
 
-/// Where a context came from.
-#[derive(Default)]
-struct Fetched {
-    url: Option<String>,
-    commit: Option<String>,
-    /// In seconds since 1970, where somebody says.
-    changed: Option<i64>,
-}
-
 fn known(fetched: Fetched, tree: &Tree) -> Result<ContextOrigin, Error> {
     let source = fetched.url.clone().zip(fetched.commit).map(|(url, commit)| SourceUsed { url, commit });
     Ok(ContextOrigin { content: content::digest(tree)?, url: fetched.url, source })
@@ -354,33 +314,5 @@ fn open(directory: &Path) -> Result<Tree, Error> {
         Ok(metadata) if metadata.is_dir() => Ok(Tree::open(directory)?),
         Ok(_) => Err(Error::NotADirectory { path: directory.to_owned() }),
         Err(source) => Err(Error::Open { path: directory.to_owned(), source }),
-    }
-}
-
-fn below(tree: &Tree, sub_path: &Path, what: &'static str) -> Result<Tree, Error> {
-    match tree.stat_following(sub_path)? {
-        Some(stat) if stat.kind == FileKind::Directory => Ok(tree.below(sub_path)?),
-        Some(_) | None => Err(Error::NoSubPath { what, path: sub_path.to_owned() }),
-    }
-}
-
-impl Means<'_> {
-    /// Waits for something of the network, but not longer than until the build is cancelled.
-    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
-        let cancelled = async {
-            while !(self.is_cancelled)() {
-                tokio::time::sleep(CANCEL_INTERVAL).await;
-            }
-        };
-        self.runtime.block_on(async {
-            tokio::select! {
-                result = future => Ok(result),
-                () = cancelled => Err(Error::Interrupted),
-            }
-        })
-    }
-
-    fn is_main_origin(&self, url: &Url) -> bool {
-        self.origin.as_ref().is_some_and(|main| main.origin() == url.origin())
     }
 }

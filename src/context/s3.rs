@@ -11,8 +11,9 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::presigning::PresigningConfig;
 
 use super::bucket::{self, Object};
+use super::means::Fetched;
 use super::stream::Remote;
-use super::{Error, ErrorKind, Fetched, Means, S3Access};
+use super::{Error, ErrorKind, Means, S3Access};
 use crate::cloud::aws::{self, TRIED, is_unreachable, told};
 use crate::http::download::{MakeError, Unavailable};
 use crate::http::{Agent, Call, HeaderName, HeaderValue, Method};

@@ -6,8 +6,8 @@ use super::error::Fault;
 use super::expand::Expander;
 use super::flags::{self, Flags, Kind};
 use super::heredoc;
+use super::input::{Input, list};
 use super::instruction::{Add, Copy, Heredoc, Source, Word};
-use super::interpret::{Input, list};
 use super::words::Token;
 
 const COPY_FLAGS: [(&str, Kind); 6] = [

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use super::shell_pattern::ShellPattern;
+use super::shell_pattern::{BadEscape, ShellPattern};
 
 /// How deep `${…}` may be nested; a limit of ours, against running out of stack.
 const MAX_DEPTH: usize = 100;
@@ -250,6 +250,7 @@ impl<'a> Scan<'a> {
     fn comparable(&mut self, pattern: &str, value: &str) -> Step<ShellPattern> {
         self.spend(pattern.len().saturating_mul(value.len()))?;
         ShellPattern::parse(pattern)
+            .map_err(|BadEscape(escape)| ExpandReason::Pattern { pattern: pattern.to_owned(), escape })
     }
 
     /// Reads the part of a `${…}` up to `stop`.

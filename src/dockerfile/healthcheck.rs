@@ -3,8 +3,8 @@
 use super::duration;
 use super::error::Fault;
 use super::flags::{self, Flags, Kind};
+use super::input::{Input, at_least_one, command_line};
 use super::instruction::{CommandLine, Healthcheck, HealthcheckCommand};
-use super::interpret::{Input, at_least_one, command_line};
 use super::words::Command;
 
 /// Reads HEALTHCHECK.

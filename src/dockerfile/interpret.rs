@@ -7,12 +7,13 @@
 //! flags of ARG and STOPSIGNAL, which it silently drops.
 
 use super::copy;
-use super::error::{Fault, Warning};
+use super::error::Fault;
 use super::flags::{self, Kind};
 use super::healthcheck;
+use super::input::{Input, at_least_one, command_line, list};
 use super::instruction::{
-    ArgInstruction, Argument, CommandLine, Expose, From, Heredoc, Instruction, Network, Onbuild, Pair, Pairs, Run,
-    Security, Span, Word,
+    ArgInstruction, Argument, CommandLine, Expose, From, Instruction, Network, Onbuild, Pair, Pairs, Run, Security,
+    Word,
 };
 use super::lint::{Reach, Rule};
 use super::mount::{Device, Mount, MountError};
@@ -44,23 +45,6 @@ const KEYWORDS: [&str; 18] = [
 pub(super) enum Statement {
     From(From),
     Instruction(Instruction),
-}
-
-/// A line and what is needed to read it.
-pub(super) struct Input<'a> {
-    pub(super) command: Command<'a>,
-    pub(super) escape: char,
-    pub(super) heredocs: &'a [Heredoc],
-    /// The place of the line.
-    pub(super) span: Span,
-    /// What is noteworthy.
-    pub(super) warnings: &'a mut Vec<Warning>,
-}
-
-impl Input<'_> {
-    fn warn(&mut self, rule: Rule, message: impl Into<String>, subject: &str) {
-        self.warnings.push(Warning::new(rule, self.span, message).about(subject));
-    }
 }
 
 /// Reads a line.
@@ -105,10 +89,6 @@ fn no_flags(input: &Input<'_>) -> Result<(), Fault> {
     flags::parse(&input.command.flags, &[]).map(|_| ())
 }
 
-pub(super) fn at_least_one(keyword: &str) -> Fault {
-    Fault::new(format!("{keyword} requires at least one argument"))
-}
-
 /// Returns the whole rest of the line, which must not be empty.
 fn one_argument<'a>(input: &Input<'a>, keyword: &str) -> Result<&'a str, Fault> {
     if input.command.rest.is_empty() {
@@ -116,30 +96,6 @@ fn one_argument<'a>(input: &Input<'a>, keyword: &str) -> Result<&'a str, Fault> 
     }
     no_flags(input)?;
     Ok(input.command.rest)
-}
-
-/// Reads a list in JSON or between spaces; tells whether it was JSON.
-pub(super) fn list(input: &Input<'_>) -> Result<(Vec<Token>, bool), Fault> {
-    let Command { rest, offset, .. } = input.command;
-    match json_form(rest).map_err(|fault| fault.at(offset))? {
-        JsonForm::List(texts) => Ok((texts.into_iter().map(|text| Token { text, offset }).collect(), true)),
-        JsonForm::Broken | JsonForm::None => Ok((plain_words(rest, offset), false)),
-    }
-}
-
-/// Reads a command in the exec or the shell form.
-pub(super) fn command_line(rest: &str, offset: usize, input: &mut Input<'_>) -> Result<CommandLine, Fault> {
-    match json_form(rest).map_err(|fault| fault.at(offset))? {
-        JsonForm::List(words) => return Ok(CommandLine::Exec(words)),
-        // `[ -f x ] && …` is a shell's test, not a list that went wrong.
-        JsonForm::Broken if rest.trim_start_matches(['[', ' ']).starts_with(['"', '\'']) => {
-            let keyword = input.command.keyword.to_uppercase();
-            let message = format!("{keyword} looks like a JSON list but is none: it is taken as a text for the shell");
-            input.warn(Rule::InvalidJsonForm, message, rest);
-        }
-        JsonForm::Broken | JsonForm::None => {}
-    }
-    Ok(CommandLine::Shell(rest.to_owned()))
 }
 
 fn plain_command(input: &mut Input<'_>) -> Result<CommandLine, Fault> {
@@ -316,7 +272,7 @@ fn onbuild(input: &mut Input<'_>) -> Result<Onbuild, Fault> {
     let Input { escape, heredocs, span, .. } = *input;
     let mut found = Vec::new();
     let statement = interpret(&mut Input { command, escape, heredocs, span, warnings: &mut found });
-    // What a trigger does is judged where it is carried out.
+    // A trigger's own warnings are given by the build that carries it out; here only those about this file's text are.
     input.warnings.extend(found.into_iter().filter(|warning| warning.rule.reach() == Reach::File));
     let instruction = match statement.map_err(|fault| fault.at(offset))? {
         Statement::Instruction(instruction) => Box::new(instruction),

@@ -20,6 +20,7 @@ mod heredoc;
 pub mod ignore;
 #[cfg(test)]
 mod ignore_properties;
+mod input;
 pub mod instruction;
 mod interpret;
 mod lex;

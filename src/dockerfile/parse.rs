@@ -6,8 +6,9 @@
 //! heredocs, which are found before any instruction is read.
 
 use super::error::{Fault, ParseError, Warning};
+use super::input::Input;
 use super::instruction::{Instruction, Located, Span, Spanned, Stage};
-use super::interpret::{Input, Statement, interpret};
+use super::interpret::{Statement, interpret};
 use super::lex::{Line, error, lex};
 use super::words::split_command;
 use super::{Dockerfile, lint};

@@ -299,7 +299,7 @@ fn longest_text(steps: &[Step]) -> String {
     let (mut longest, mut current, mut optional) = (String::new(), String::new(), 0);
     for step in steps {
         match step {
-            // Bytes that are no text look like this character.
+            // Bytes that are not UTF-8 were replaced by this character.
             Step::One(Set::Char(c)) if optional == 0 && *c != char::REPLACEMENT_CHARACTER => current.push(*c),
             Step::Start => {}
             Step::SkipTwo => {
@@ -421,7 +421,7 @@ fn range_end(rest: &mut Peekable<Chars<'_>>) -> Result<Option<char>, Reason> {
 
 /// Reads `:name:]` behind a `[`, if there is a `:]` at all.
 fn posix_name(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
-    // No class has a longer name; without a limit, a pattern of many beginnings would be read once for each.
+    // No class has a longer name. Without a limit, each `[:` of a pattern would search the whole rest of it.
     let ahead: String = rest.clone().skip(1).take(LONGEST_CLASS_NAME).collect();
     let (name, _) = ahead.split_once(":]")?;
     rest.by_ref().take(name.chars().count() + 3).for_each(drop);

@@ -3,7 +3,9 @@
 //! *Invariant*: time is bounded by pattern length × text length, whatever the pattern. As in BuildKit,
 //! whose patterns become regular expressions, neither wildcard matches a line feed.
 
-use super::expand::ExpandReason;
+/// What follows a backslash that means nothing there; empty at the end of the pattern.
+#[derive(Debug)]
+pub(super) struct BadEscape(pub(super) String);
 
 /// A parsed pattern.
 pub(super) struct ShellPattern(Vec<Token>);
@@ -18,7 +20,7 @@ enum Token {
 impl ShellPattern {
     /// Parses a pattern. A backslash goes before `*`, `?` and itself, and before the `/` and `}` that it
     /// kept from ending the pattern.
-    pub(super) fn parse(pattern: &str) -> Result<Self, ExpandReason> {
+    pub(super) fn parse(pattern: &str) -> Result<Self, BadEscape> {
         let mut tokens = Vec::new();
         let mut rest = pattern.chars();
         while let Some(c) = rest.next() {
@@ -27,10 +29,7 @@ impl ShellPattern {
                 '?' => Token::Any,
                 '\\' => match rest.next() {
                     Some(c @ ('*' | '?' | '\\' | '/' | '}')) => Token::Char(c),
-                    other => {
-                        let escape = other.map(String::from).unwrap_or_default();
-                        return Err(ExpandReason::Pattern { pattern: pattern.to_owned(), escape });
-                    }
+                    other => return Err(BadEscape(other.map(String::from).unwrap_or_default())),
                 },
                 c => Token::Char(c),
             });

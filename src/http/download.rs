@@ -87,7 +87,7 @@ pub enum Error {
         /// The beginning of its text.
         text: String,
     },
-    /// The body is not the one any more that it was at the beginning.
+    /// The server now has another version of the body than at the beginning.
     #[error("{url}: what is downloaded was replaced meanwhile, or the server cannot continue a download")]
     Changed {
         /// The URL, redacted.
@@ -108,7 +108,7 @@ impl Error {
             Self::Status { status, .. } => Meaning::of(*status),
             Self::Changed { .. } => Meaning::Transient,
             Self::Make { source } if source.is::<Unavailable>() => Meaning::Transient,
-            // Whoever gives credentials may not be reached, like any other; what it says otherwise is about us.
+            // A service of credentials that cannot be reached may be reached later; a refusal by it stays a refusal.
             Self::Make { source } => match source.downcast_ref::<HttpError>().map(HttpError::meaning) {
                 Some(meaning @ (Meaning::Transient | Meaning::Settings)) => meaning,
                 _ => Meaning::Denied,

@@ -20,7 +20,7 @@ pub fn redact_within(text: &str) -> String {
     while let Some(index) = rest.find("://") {
         let (before, url) = rest.split_at(index + "://".len());
         shown.push_str(before);
-        // A password may hold what elsewhere ends a URL.
+        // A password may contain characters that would end a URL elsewhere.
         let authority = url.find(|c: char| c.is_whitespace() || "/?#".contains(c)).unwrap_or(url.len());
         let url = match url[..authority].rfind('@') {
             Some(at) => {
@@ -55,7 +55,7 @@ fn without_logins(text: &str) -> String {
         let (before, behind) = rest.split_at(at);
         let start = before.rfind(|c: char| c.is_whitespace() || ENDS.contains(&c));
         let start = start.map_or(0, |start| start + before[start..].chars().next().map_or(0, char::len_utf8));
-        // A password may hold what it is divided from the host by.
+        // A password may contain `@`: the last one stands before the host.
         let end = behind.find(|c: char| c.is_whitespace() || ENDS.contains(&c)).unwrap_or(behind.len());
         let last = behind[..end].rfind('@').unwrap_or(0);
         let mut kept = behind;

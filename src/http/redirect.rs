@@ -63,7 +63,7 @@ impl Hop {
             return Err(refused(&self.url, &redact(&url), "what we send is not for another server"));
         }
         let kept = HARMLESS.iter().filter_map(|name| Some((name.clone(), self.headers.get(name)?.clone())));
-        // Where a cloud's own service may be says nothing of where it may send us.
+        // We ask a cloud's own service at a link-local address, but a redirect from there to such an address is not trusted.
         let before = self.reach.max(Reach::NotLinkLocal);
         let reach = if allows_link_local { Reach::Everywhere } else { reach(before, &self.url, &url) };
         Self { url, headers: kept.collect(), reach }.judged().map(Some)

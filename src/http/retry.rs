@@ -22,7 +22,7 @@ pub struct Retry {
     pub first_delay: Duration,
     /// The longest wait between two attempts, unless the server asks for more.
     pub longest_delay: Duration,
-    /// The time within which attempts may start, waits that the server asked for and silence included.
+    /// Attempts start only within this time, which includes all waits.
     pub total: Duration,
     /// When a series ends of which this is a part, if it is one of another.
     pub until: Option<Instant>,

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
 use super::chroot::Chroot;
 use super::container::Container;
 use super::enter::{Ground, Inside, State};
@@ -134,7 +136,7 @@ fn open_container(options: &Options, reason: String, asked_for: bool) -> Result<
         let error = || Error::NotAContainer { looked_at: looked_at.to_owned() };
         return Ok((Box::new(Unavailable(Box::new(error))), nothing("container isolation was asked for outside one")));
     }
-    if let Some(missing) = missing_for_owners() {
+    if let Some(missing) = missing_for_container() {
         return Ok(unavailable("container", &missing, remedy::CONTAINER));
     }
     let reach = Reach::find(rights::CAPABILITIES);
@@ -191,7 +193,7 @@ fn open_next_best(options: &Options, namespaces: &str) -> Result<(Box<dyn Isolat
         },
     };
     let others = format!("{namespaces}; {mediated}");
-    let container = match (container_marker(options), missing_for_owners()) {
+    let container = match (container_marker(options), missing_for_container()) {
         (Some(marker), None) => {
             return open_container(options, format!("{others}; this is a container ({marker})"), false);
         }
@@ -257,6 +259,12 @@ fn missing_for_owners() -> Option<String> {
     let missing = needed - capabilities();
     let names: Vec<_> = missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
     (!names.is_empty()).then(|| format!("no {}", names.join(", ")))
+}
+
+/// What is missing to give RUN the container's own `/`.
+fn missing_for_container() -> Option<String> {
+    let is_read_only = || statvfs("/").is_ok_and(|root| root.f_flag.contains(StatVfsMountFlags::RDONLY));
+    missing_for_owners().or_else(|| is_read_only().then(|| "the root file system is read-only".to_owned()))
 }
 
 /// What shows whether this is a container.

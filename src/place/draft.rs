@@ -96,7 +96,7 @@ impl Draft {
         self.finish()
     }
 
-    /// Sees to it that the content outlives the machine's own end.
+    /// Has the kernel write the content to disk, so that it is still there after a crash of the machine.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
@@ -109,11 +109,11 @@ pub(super) fn fit(file: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> io::Result
         // Not every root may: one of a user namespace knows few users.
         let _stays_ours = fchown(file, Some(Uid::from_raw(above.st_uid)), Some(Gid::from_raw(above.st_gid)));
     }
-    // Where each may only touch what is their own, the file is its owner's.
+    // In a directory with the sticky bit everybody may change only their own files: the file stays its owner's alone.
     let mask = if above.st_mode & STICKY == 0 { WRITE } else { 0 };
     let mode = own.st_mode & 0o777 | above.st_mode & mask;
     if mode != own.st_mode & 0o777 {
-        // Who gave the file away may not change it any more; it is the other's then, and enough.
+        // After giving the file away we may no longer change it. Its new owner can, which is enough.
         let _is_the_others = fchmod(file, Mode::from_raw_mode(mode));
     }
     Ok(())
@@ -132,7 +132,7 @@ impl Write for Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(staged) = &self.staged {
-            // The error that made it useless is told; that it could not be removed adds nothing.
+            // The caller reports why the file was given up; a failure to remove it would add nothing.
             let _ = unlinkat(&staged.directory, &staged.temporary, AtFlags::empty());
         }
     }

@@ -56,6 +56,13 @@ enum At {
     Own(OwnedFd),
 }
 
+impl Folder {
+    /// Names a file in it.
+    pub fn file(&self, name: impl Into<OsString>) -> Place {
+        Place::in_folder(self.clone(), name.into())
+    }
+}
+
 impl Place {
     /// Finds where `path`, which is absolute, leads; `regions` are directories that somebody else fills. Nothing is made.
     ///
@@ -260,7 +267,7 @@ fn standing(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Standing> {
     })
 }
 
-/// Says what something is that is no file.
+/// Names what stands there in place of a file, for a message.
 pub(super) fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",

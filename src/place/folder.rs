@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::refused::link;
 use super::walk::{Links, Walk};
-use super::{Draft, Place, random_name};
+use super::{Draft, random_name};
 
 /// A directory in the making, which takes its place when it is finished; dropped before, it leaves nothing.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Folder {
     path: PathBuf,
     /// Directories that somebody else fills, as the user has named them.
     regions: Vec<PathBuf>,
-    /// The directory that this one was found in: no link in that is followed, wherever it is.
+    /// The directory that this one was found in. No link in it is followed, even where it is in no region.
     found_in: Option<PathBuf>,
 }
 
@@ -66,7 +66,7 @@ impl Folder {
     fn walk(&self) -> io::Result<(OwnedFd, Vec<OsString>)> {
         let all: Vec<PathBuf> = self.regions.iter().chain(&self.found_in).cloned().collect();
         let mut walk = Walk::begin(&all)?;
-        // The user has named these: what is in them is somebody else's, and not they themselves.
+        // The user named these directories, so links on the way to them are the user's; only what is in them is somebody else's.
         let named = self.regions.iter().filter(|region| self.path.starts_with(region));
         let trusted = named.max_by_key(|region| region.components().count());
         let mut missing = Vec::new();
@@ -146,17 +146,17 @@ impl Folder {
     /// followed.
     ///
     /// # Errors
-    /// When it cannot be done: on another file system, mostly.
+    /// When it cannot be done, most often because the file is on another file system.
     pub fn link(&self, file: &Path, name: &OsStr) -> io::Result<()> {
         let (directory, temporary) = (self.make()?, random_name()?);
         linkat(CWD, file, &directory, &temporary, AtFlags::SYMLINK_FOLLOW)?;
         let renamed = renameat(&directory, &temporary, &directory, name);
-        // Still there when that failed, and when both names were the same file's.
+        // The temporary name is left where the rename failed, and where both names already led to the same file.
         let _ = unlinkat(&directory, &temporary, AtFlags::empty());
         Ok(renamed?)
     }
 
-    /// Removes a file, if it is there; of a link, the link.
+    /// Removes a file, if it is there; a link is removed, and not what it leads to.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -187,11 +187,6 @@ impl Folder {
             }
         }
         Ok(files)
-    }
-
-    /// Names a file in it.
-    pub fn file(&self, name: impl Into<OsString>) -> Place {
-        Place::in_folder(self.clone(), name.into())
     }
 
     /// Names a directory in it.
@@ -235,7 +230,7 @@ impl Drop for StagedFolder {
     fn drop(&mut self) {
         if !self.is_finished {
             let path = Path::new("/proc/self/fd").join(self.parent.as_raw_fd().to_string()).join(&self.temporary);
-            // The error that made it useless is told; that it could not be removed adds nothing.
+            // The caller reports why the directory was given up; a failure to remove it would add nothing.
             let _ = std::fs::remove_dir_all(path);
         }
     }

@@ -162,7 +162,7 @@ fn restore(place: &Place, before: &Before) -> io::Result<()> {
         Before::Nothing => {
             place.clear()?;
             match place.standing()? {
-                // Whoever made it here meant that the result should not be read, or the next build should hang.
+                // A named pipe or a device that RUN put here would keep the result from being read, or make the next build hang.
                 Standing::Device | Standing::Pipe => Err(Refused::Kind { kind: "a device or a named pipe" }.into()),
                 _ => Ok(()),
             }

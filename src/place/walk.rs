@@ -70,7 +70,7 @@ impl Walk {
             confined: Vec::new(),
             regions: Vec::new(),
         };
-        // All of the machine is nobody's checkout.
+        // A region at `/` would make everything on the machine somebody else's.
         let found = regions.iter().filter(|path| path.parent().is_some()).filter_map(|path| {
             let fd = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
             Identity::of(fd.as_fd(), OsStr::new("")).ok()
@@ -245,7 +245,7 @@ impl Identity {
         let flags = at | AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
         let found = statx(directory, name, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)?;
         let device = (found.stx_dev_major, found.stx_dev_minor);
-        // Before Linux 5.8 a mount is only told by its file system.
+        // Before Linux 5.8 statx gives no id of a mount: two mounts are told apart by their file systems alone.
         let by_device = u64::from(device.0) << 32 | u64::from(device.1) | 1 << 63;
         let is_known = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
         let mount = if is_known { found.stx_mnt_id } else { by_device };

@@ -7,7 +7,7 @@ use crate::http::{self, Url};
 use crate::oci::Digest;
 use crate::request::{GitSource, HttpsSource, SecretUrl};
 
-use super::stage::Draft;
+use super::draft::Draft;
 use super::{CopySource, Error};
 
 /// What a file is called whose URL has no name for it, as in BuildKit.
@@ -70,7 +70,7 @@ impl Asked {
     }
 
     fn file(&self, text: &str) -> Result<CopySource, String> {
-        // What cannot be read is not shown: nobody knows what in it is secret.
+        // A text that is no URL is not shown: it may hold a secret anywhere.
         let url = Url::parse(text).map_err(|error| format!("the URL of ADD is malformed: {error}"))?;
         let checksum = match self.checksum.as_ref().map(|text| text.parse::<Digest>()) {
             None => None,
@@ -96,7 +96,7 @@ fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     match authority.rsplit_once('@') {
-        // The user of SSH opens nothing by itself.
+        // The user name of an SSH address is no secret.
         Some((user, _)) if scheme == "ssh" && !user.contains(':') => text.to_owned(),
         Some((login, _)) => format!("{scheme}://{}", &rest[login.len() + 1..]),
         None => text.to_owned(),

@@ -4,7 +4,7 @@ use crate::dockerfile::expand::{ExpandError, Expander};
 use crate::dockerfile::{Add, Copy, Heredoc, Source, Span, Word};
 
 use super::add::{self, Asked};
-use super::stage::{Draft, absolute, clean};
+use super::draft::{Draft, absolute, clean};
 use super::{Action, Chmod, CopyFrom, CopySource, CopyStep, Error, ErrorReason, Unpack};
 
 /// Plans a COPY; also returns its line of history.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::dockerfile::Span;
 
-use super::stage::clean;
+use super::draft::clean;
 use super::{Action, BuildPlan, Stage, StageBase, Step};
 
 /// A place that a RUN counts on.

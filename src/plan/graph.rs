@@ -7,10 +7,19 @@ use crate::oci::{Platform, Reference};
 use crate::request::{BuildRequest, NamedContext};
 
 use super::variables::Variables;
-use super::{BaseKey, Bases, CopyFrom, Error, ErrorReason, Extent, StageBase, StageId};
+use super::{BaseKey, Bases, CopyFrom, Error, ErrorReason, StageBase, StageId};
 
 /// Stands for the registry of an image that is in a layout on this machine.
 const LAYOUT: &str = "oci-layout";
+
+/// Which stages are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The target and what it needs.
+    Target,
+    /// All of them, the last one of the Dockerfile last; the target does not matter.
+    All,
+}
 
 /// The stages that are needed, in the order of the Dockerfile.
 pub(super) struct Graph<'a> {
@@ -193,7 +202,7 @@ impl Walk<'_> {
             }
             found.insert(index, (origin, platform, triggers));
         }
-        // What images are for, a stage may have from an earlier one.
+        // A stage based on another one takes the platform of that one.
         for (index, (origin, platform, triggers)) in found {
             let platform = match &origin {
                 Origin::Stage(base) => self.reached[base].platform.clone(),

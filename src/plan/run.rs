@@ -1,16 +1,14 @@
-//! RUN, decided: what is executed, in which environment, and what is mounted for it.
+//! RUN becomes a [`RunStep`]: what is executed, in which environment, and what is mounted for it.
 //!
-//! Mounts are data here: which one an isolation can make, and how, is not known. *Invariant: nothing in a
-//! [`RunStep`] is a secret's value; secrets and agents are named by their ids.*
+//! *Invariant: nothing in a [`RunStep`] is a secret's value; secrets and agents are named by their ids.*
 
-use crate::dockerfile::{
-    self, CommandLine, MountError, MountKind, MountOwner, MountSpec, Program, Security, Sharing, Span,
-};
+use crate::dockerfile::{self, CommandLine, MountError, MountKind, MountSpec, Program, Security, Sharing, Span};
 
-use crate::request::{Host, RunNetwork};
+use crate::request::RunNetwork;
 
-use super::stage::{Draft, absolute, clean};
-use super::{Action, CopyFrom, Error, ErrorReason, arguments, history};
+use super::draft::{Draft, absolute, clean};
+use super::step::{Action, CacheMount, CopyFrom, Mount, Mounted, RunStep};
+use super::{Error, ErrorReason, arguments, history};
 
 /// Where BuildKit shows a script that names its interpreter. Source: BuildKit, dockerfile2llb.
 const SCRIPTS: &str = "/dev/pipes";
@@ -27,126 +25,6 @@ const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 ///
 /// Source: <https://docs.docker.com/reference/dockerfile/#buildkit-built-in-build-args>.
 const HOSTNAME_ARGUMENT: &str = "BUILDKIT_SANDBOX_HOSTNAME";
-
-/// A process to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunStep {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// The whole environment, but for the proxies, and for HOME, which depends on the image's passwd.
-    pub environment: Vec<(String, String)>,
-    /// The proxy variables among the build arguments, which come before the environment; the result does not
-    /// depend on them.
-    pub proxies: Vec<(String, String)>,
-    /// `USER` as it stands, empty for root.
-    pub user: String,
-    /// The working directory, absolute.
-    pub directory: String,
-    /// Which network it sees.
-    pub network: RunNetwork,
-    /// Further names for its `/etc/hosts`.
-    pub hosts: Vec<Host>,
-    /// The host name it sees; none means the isolation's.
-    pub hostname: Option<String>,
-    /// What is mounted for it, in this order: a path comes before what is below it.
-    pub mounts: Vec<Mount>,
-}
-
-/// Something that is there for one RUN only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// Where, absolute and clean, never the root; none for a secret that is a variable alone.
-    pub target: Option<String>,
-    /// What.
-    pub what: Mounted,
-}
-
-/// What is mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mounted {
-    /// Files of a context, a stage or an image; what RUN writes to them is lost.
-    Bind {
-        /// Where they come from.
-        from: CopyFrom,
-        /// Which file or directory of it, absolute and clean.
-        source: String,
-        /// Whether RUN may write to them.
-        read_only: bool,
-    },
-    /// A directory that outlives the RUN.
-    Cache(CacheMount),
-    /// An empty directory.
-    Tmpfs {
-        /// Its size in bytes, if limited.
-        size: Option<u64>,
-    },
-    /// A secret, as a file, as a variable, or as both.
-    Secret {
-        /// Its id.
-        id: String,
-        /// Whether the build fails without it.
-        required: bool,
-        /// The variable that gets its value.
-        variable: Option<String>,
-        /// Mode and owner of the file.
-        owner: MountOwner,
-    },
-    /// An agent's socket.
-    Ssh {
-        /// Its id.
-        id: String,
-        /// Whether the build fails without it.
-        required: bool,
-        /// Mode and owner of the socket.
-        owner: MountOwner,
-    },
-    /// An executable file with this text.
-    Script(String),
-}
-
-/// A directory that outlives the RUN.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CacheMount {
-    /// What it is known by: RUNs that name the same id share it.
-    pub id: String,
-    /// What happens when several RUNs want it at a time.
-    pub sharing: Sharing,
-    /// What it begins with when it is new; nothing if none.
-    pub from: Option<CopyFrom>,
-    /// The directory of `from` that it begins with, or else the directory of the cache that is shown; absolute
-    /// and clean.
-    pub source: String,
-    /// Mode and owner of the directory when it is new.
-    pub owner: MountOwner,
-    /// Whether RUN may not write to it.
-    pub read_only: bool,
-}
-
-impl RunStep {
-    /// Returns the sources that its mounts take files from.
-    pub fn sources(&self) -> impl Iterator<Item = &CopyFrom> {
-        self.mounts.iter().filter_map(|mount| mount.what.shows()).map(|(from, _)| from)
-    }
-}
-
-impl Mounted {
-    /// Returns which files it shows, if any that are there before the RUN: whose, and the path.
-    pub fn shows(&self) -> Option<(&CopyFrom, &str)> {
-        match self {
-            Self::Bind { from, source, read_only: _ } => Some((from, source)),
-            Self::Cache(cache) => cache.from.as_ref().map(|from| (from, &*cache.source)),
-            Self::Tmpfs { .. } | Self::Secret { .. } | Self::Ssh { .. } | Self::Script(_) => None,
-        }
-    }
-
-    /// Tells whether no other RUN may have it.
-    pub fn is_confidential(&self) -> bool {
-        match self {
-            Self::Secret { .. } | Self::Ssh { .. } => true,
-            Self::Bind { .. } | Self::Cache(_) | Self::Tmpfs { .. } | Self::Script(_) => false,
-        }
-    }
-}
 
 /// Plans a RUN; also returns its line of history.
 pub(super) fn plan_run(
@@ -183,7 +61,7 @@ pub(super) fn plan_run(
         mounts.add(mount)?;
     }
     let Mounts { mut mounts, first_agent, .. } = mounts;
-    // What is a variable alone has no place; its name makes the order of the flags say nothing there, too.
+    // Secrets that are only variables have no path: they are sorted by name, so that the order of the flags does not matter.
     mounts.sort_by(|one, other| (&one.target, variable(one)).cmp(&(&other.target, variable(other))));
     let created_by = Some(history::run(&draft.declared(), &argv));
     let mut environment = draft.variables().to_vec();

@@ -1,8 +1,9 @@
 //! What Dockerfiles mean: steps, environments, configurations and refusals.
 
 use super::*;
-use crate::dockerfile;
-use crate::oci::ImageConfig;
+use crate::dockerfile::{self, Warning};
+use crate::image::Image;
+use crate::oci::{Digest, ImageConfig};
 use crate::request::RunNetwork;
 
 /// A request for a build that is never carried out.

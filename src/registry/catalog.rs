@@ -57,7 +57,7 @@ impl Client {
             return Ok(None);
         }
         let response = target.expect(response, &[200]).await?;
-        // A registry that does not say how long it is has it at least.
+        // A registry that does not tell the length has the manifest all the same.
         let length = response.header("content-length").and_then(|length| length.parse().ok());
         Ok(Some(length.unwrap_or(descriptor.size)))
     }

@@ -113,7 +113,7 @@ impl Download {
                 }
                 Ok(None) if self.is_complete() => return self.finish().map(|()| None),
                 Ok(None) => self.resume(self.too_short()).await?,
-                // All bytes came, and the end of the connection is no loss.
+                // All bytes came: that the connection broke at the end does not matter.
                 Err(_) if self.is_complete() => return self.finish().map(|()| None),
                 Err(error) => {
                     let error = self.target.transport(error);

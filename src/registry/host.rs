@@ -149,7 +149,7 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            // Whoever shows a certificate speaks TLS, and is not asked for less.
+            // A server that shows a certificate speaks TLS, so plain HTTP is not tried.
             let is_untrusted = error.is_untrusted();
             // The first error is the one to tell, unless the second shows that TLS is spoken there.
             if best.is_none() || is_untrusted {
@@ -185,7 +185,7 @@ impl Client {
 /// same port or to that of https. Where else it sends us is another server, which gets no credential of ours.
 fn is_its_own_tls(base: &Url, moved: &Url) -> bool {
     let same_host = moved.host_str() == base.host_str() && moved.path() == base.path() && moved.query().is_none();
-    // None stands for the scheme's own.
+    // No port means the scheme's own.
     same_host && base.scheme() == "http" && moved.scheme() == "https" && moved.port() == base.port()
 }
 

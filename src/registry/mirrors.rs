@@ -214,7 +214,7 @@ impl Mirrors {
         let all = Rest { port: "", path: &reference.repository };
         let mirrors = self.of.get(&reference.registry).map_or(&[][..], Vec::as_slice);
         let mirrors = mirrors.iter().filter_map(|mirror| mirror.place(reference, &all));
-        // How those are spoken to is not said where they are named.
+        // A flag that names mirrors does not say how to speak to them: settings of their hosts do.
         let mirrors = mirrors.map(|place| self.itself(&place.reference));
         let mut places: Vec<Place> = Vec::new();
         for place in mirrors.chain(self.of_rule(reference).unwrap_or_default()) {
@@ -281,7 +281,7 @@ impl Mirrors {
     /// Finds the rule that holds for a reference, and what follows its scope in the repository.
     fn rule<'a>(&'a self, reference: &'a Reference) -> Option<(&'a Rule, Rest<'a>)> {
         let fitting = self.rules.iter().filter_map(|rule| Some((rule, rule.scope.rest(reference)?)));
-        // Of two that are as long, the first.
+        // Of two scopes of the same length the first one counts.
         fitting.rev().max_by_key(|(rule, _)| rule.scope.to_string().len())
     }
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::host::{Purpose, Target};
 use super::pull::{announced_digest, manifest_call};
 use super::source::{BlobSource, Remote, Source};
-use super::upload::Upload;
+use super::upload::{Upload, exists};
 use super::{Client, Error};
-use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Response, Retry};
+use crate::http::{CONTENT_TYPE, Call, HeaderValue, Method, Retry};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::progress::{Delivery, Event, Reporter};
 
@@ -153,7 +153,7 @@ impl Client {
         put: impl AsyncFn() -> Result<T, Error>,
         send: impl AsyncFn(&Self, &[Digest]) -> Result<(), E>,
     ) -> Result<T, E> {
-        // What is sent between two attempts takes its own time.
+        // The time that blobs take between two attempts does not count.
         let retry = Retry { attempts: MANIFEST_ATTEMPTS, total: Duration::from_secs(3600), ..self.0.agent.retry() };
         let mut attempts = self.0.agent.attempts(retry);
         loop {
@@ -221,7 +221,7 @@ impl Client {
         from: Option<&Reference>,
     ) -> Result<Pushed, Error> {
         let _permit = self.0.pushes.clone().acquire_owned().await.expect("the semaphore is never closed");
-        // What came by a mirror can be mounted from there, too.
+        // A blob that was pulled by a mirror can be mounted from the mirror's repository, too.
         let from = from.map(|from| self.place_of(from)).filter(|from| can_mount(to, from));
         let from = from.as_ref();
         if self.0.anew {
@@ -294,13 +294,4 @@ async fn mount(target: &Target, from: &Reference, descriptor: &Descriptor) -> Re
 
 fn can_mount(to: &Reference, from: &Reference) -> bool {
     to.registry == from.registry && to.repository != from.repository
-}
-
-pub(super) async fn exists(target: &Target, descriptor: &Descriptor) -> Result<bool, Error> {
-    let url = target.url(&format!("blobs/{}", descriptor.digest))?;
-    let response: Response = target.send(target.call(Method::HEAD, url)).await?;
-    if response.status().as_u16() == 404 {
-        return Ok(false);
-    }
-    target.expect(response, &[200]).await.map(|_| true)
 }

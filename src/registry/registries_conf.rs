@@ -193,7 +193,7 @@ fn rule(table: &RegistryTable) -> Result<Rule, RegistriesConfError> {
 
 fn scope(prefix: &str) -> Result<Scope, String> {
     if let Some(domain) = prefix.strip_prefix("*.") {
-        // Of a single label nothing could be told from a namespace of Docker Hub's.
+        // A single label after `*.` could not be told from a namespace of Docker Hub.
         let host = place(&format!("x.{domain}"));
         let is_domain = host.is_ok_and(|host| host.prefix.is_empty() && !host.registry.contains(':'));
         let reason = "`*.` stands before a domain without port and path";

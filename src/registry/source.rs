@@ -86,7 +86,7 @@ impl Source {
                     }
                     match download.next().await {
                         Ok(Some(mut piece)) => {
-                            // Verified before the last piece goes on: who knows the length asks for nothing after it.
+                            // Verified before the last piece is handed on: a reader that knows the length asks for nothing after it.
                             let end = if download.is_complete() { download.next().await } else { Ok(None) };
                             if let Err(error) = end {
                                 return Some((Err(io::Error::other(error)), None));

@@ -16,11 +16,20 @@ use futures_util::StreamExt as _;
 
 use super::Error;
 use super::host::Target;
-use super::push::exists;
 use super::source::{Body, Source};
 use crate::http::{self, Attempts, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Response, StatusCode, Url};
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Moving, Phase};
+
+/// Asks whether a repository has a blob.
+pub(super) async fn exists(target: &Target, descriptor: &Descriptor) -> Result<bool, Error> {
+    let url = target.url(&format!("blobs/{}", descriptor.digest))?;
+    let response: Response = target.send(target.call(Method::HEAD, url)).await?;
+    if response.status().as_u16() == 404 {
+        return Ok(false);
+    }
+    target.expect(response, &[200]).await.map(|_| true)
+}
 
 /// An upload session at the registry; ended there when it is dropped unfinished.
 pub(super) struct Upload {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::pipelines_images::IN_USER_NAMESPACE;
 use crate::support::executor::Executor;
 use crate::support::isolation::Isolation;
 use crate::support::pod::{EXECUTOR, Pod};
@@ -72,11 +73,14 @@ fn the_doctor_says_of_each_pod_what_a_build_finds() {
         return;
     }
     type Profile = fn() -> Pod;
-    let rows: [(&str, Profile, &[&str]); 5] = [
+    const READ_ONLY: [&str; 2] = ["--read-only", "--read-only-tmpfs=false"];
+    let rows: [(&str, Profile, &[&str]); 7] = [
         ("ordinary", Pod::plain, &["container", "chroot"]),
         ("unshare", Pod::unshare_allowed, &["namespace", "container", "chroot"]),
         ("without user namespaces", Pod::without_user_namespaces, &["namespace", "container", "chroot"]),
         ("unconfined", Pod::unconfined, &["container", "chroot"]),
+        ("read-only root", || Pod::plain().add(&READ_ONLY), &["chroot"]),
+        ("user namespace", || Pod::unshare_allowed().add(&IN_USER_NAMESPACE), &["namespace", "container", "chroot"]),
         ("restricted", Pod::restricted, &[]),
     ];
     for (name, profile, expected) in rows {
@@ -93,7 +97,10 @@ fn the_doctor_says_of_each_pod_what_a_build_finds() {
         assert_eq!(process["capabilities"].as_array().map(Vec::is_empty), Some(restricted), "{name}: {process}");
         assert_eq!(process["seccomp"], if name == "unconfined" { "off" } else { "filter" }, "{name}");
         assert_eq!(findings["disks"][0]["path"], "/state", "{name}: {}", findings["disks"]);
-        assert_eq!(findings["disks"][2]["writable"], !restricted, "{name}: {}", findings["disks"]);
+        let is_read_only = restricted || name == "read-only root";
+        assert_eq!(findings["disks"][2]["writable"], !is_read_only, "{name}: {}", findings["disks"]);
+        assert!(!is_read_only || !found.contains(&"container"), "{name}: {found:?}");
+        assert_eq!(process["all_ids"], name != "user namespace", "{name}: {process}");
         for refused in
             findings["isolations"].as_array().expect("a list").iter().filter(|tried| tried["taken"] == "none")
         {

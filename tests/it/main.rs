@@ -71,6 +71,7 @@ mod readback;
 mod registries_conf;
 mod registry_variants;
 mod release;
+mod release_parts;
 mod reproducible;
 mod results;
 mod run_mounts;

@@ -116,19 +116,29 @@ fn one_line_sets_the_image_of_all_files() {
     for place in ["tekton", "argo", "shipwright", "deploy"] {
         process::run(Command::new("cp").arg("-r").arg(Path::new(ROOT).join(place)).arg(copy.path()), SHORT).success();
     }
-    let file = copy.join("deploy/image.yaml");
+    let file = copy.join("deploy/component/image.yaml");
     let text = std::fs::read_to_string(&file).expect("it was copied");
     let (before, image) = text.rsplit_once("image: ").expect("it names the image");
     let other = "mirror.example.com/builders/yadokari:2.0@sha256:11";
     std::fs::write(&file, format!("{before}image: {other}\n")).expect("writes");
-    let made = process::run(Command::new("kubectl").args(["kustomize", "deploy"]).current_dir(copy.path()), SHORT);
-    let made = made.success();
+    let kustomize = |place: &str| {
+        process::run(Command::new("kubectl").args(["kustomize", place]).current_dir(copy.path()), SHORT).success()
+    };
+    let made = kustomize("deploy");
     assert!(!made.contains(image.trim()), "a file has the old image");
     assert_eq!(
         made.matches(other).count(),
         14,
         "4 templates of 2 kinds, 4 of Tekton's kinds, the pipeline, the strategy"
     );
+    // The component by itself: in somebody's own Kustomization, beside a Task that is not ours.
+    let own = "apiVersion: tekton.dev/v1\nkind: Task\nmetadata: {name: other}\nspec: {params: [], steps: []}\n";
+    copy.file("own/task.yaml", own);
+    let own = "kind: Kustomization\nresources: [../tekton, task.yaml]\ncomponents: [../deploy/component]\n";
+    copy.file("own/kustomization.yaml", own);
+    let made = kustomize("own");
+    assert_eq!(made.matches(other).count(), 5, "{made}");
+    assert!(made.contains("name: other"), "{made}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -142,6 +143,11 @@ impl Session {
         let error = git2::Error::from_str(&failure.reason);
         self.progress().failure = Some(failure);
         error
+    }
+
+    /// Keeps the reason of a failure of a stream, which libgit2 sees as an error of reading or writing.
+    pub(super) fn noted(&self, failure: Failure) -> io::Error {
+        io::Error::other(self.note(failure))
     }
 
     /// Makes our error of libgit2's.

@@ -22,7 +22,6 @@ use russh::{Channel, ChannelMsg, Preferred};
 
 use super::address::Address;
 use super::session::{Failure, Session};
-use super::transport::noted;
 use crate::causes;
 use crate::context::ErrorKind;
 
@@ -249,7 +248,7 @@ impl Read for Stream {
             let runtime = self.session.runtime.clone();
             match runtime.block_on(self.next()) {
                 Ok(piece) => self.piece = piece.unwrap_or_default(),
-                Err(failure) => return Err(noted(&self.session, failure)),
+                Err(failure) => return Err(self.session.noted(failure)),
             }
         }
         let count = self.piece.len().min(buffer.len());
@@ -261,7 +260,7 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.session.runtime.block_on(self.channel.data(bytes));
-        sent.map_err(|error| noted(&self.session, failure(ErrorKind::Transient, causes::in_one_line(&error))))?;
+        sent.map_err(|error| self.session.noted(failure(ErrorKind::Transient, causes::in_one_line(&error))))?;
         Ok(bytes.len())
     }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use git2::{Config, Oid, Repository};
 
 use super::address::Address;
+use super::checkout;
+use super::fetch::{commit, remove};
 use super::refs::Wanted;
 use super::session::Session;
-use super::{checkout, commit, remove};
 use crate::context::writer::Writer;
 use crate::context::{Error, Means};
 

@@ -152,7 +152,7 @@ fn malformed(reason: &str) -> Failure {
 impl Read for Http {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.response.is_none() {
-            self.response = Some(self.send().map_err(|failure| noted(&self.session, failure))?);
+            self.response = Some(self.send().map_err(|failure| self.session.noted(failure))?);
         }
         let Some(response) = &mut self.response else { return Ok(0) };
         while self.piece.is_empty() {
@@ -164,7 +164,7 @@ impl Read for Http {
                 Ok(None) => return Ok(0),
                 Err(error) => {
                     let (reason, tried) = (causes::in_one_line(&error), "over HTTP".to_owned());
-                    return Err(noted(&self.session, Failure { reason, kind: ErrorKind::Transient, tried }));
+                    return Err(self.session.noted(Failure { reason, kind: ErrorKind::Transient, tried }));
                 }
             }
         }
@@ -183,10 +183,6 @@ impl Write for Http {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-pub(super) fn noted(session: &Session, failure: Failure) -> io::Error {
-    io::Error::other(session.note(failure))
 }
 
 /// A connection that speaks Git's own protocol.
@@ -219,7 +215,7 @@ impl Read for Plain {
         let read = self.session.runtime.block_on(async { tokio::time::timeout(IDLE, self.stream.read(buffer)).await });
         read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
             let (reason, tried) = (error.to_string(), "by Git's own protocol".to_owned());
-            noted(&self.session, Failure { reason, kind: ErrorKind::Transient, tried })
+            self.session.noted(Failure { reason, kind: ErrorKind::Transient, tried })
         })
     }
 }
