@@ -140,13 +140,26 @@ fn every_link_of_the_documents_leads_somewhere() {
     for page in find.lines().map(Path::new) {
         let text = std::fs::read_to_string(page).expect("it was found");
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = target.split('#').next().unwrap_or_default();
-            if path.is_empty() || path.contains("://") {
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            if path.contains("://") {
                 continue;
             }
             seen += 1;
-            assert!(page.with_file_name(path).exists(), "{}: {target} leads nowhere", page.display());
+            let there = if path.is_empty() { page.to_owned() } else { page.with_file_name(path) };
+            assert!(there.exists(), "{}: {target} leads nowhere", page.display());
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(&there).expect("a page with headings");
+                let found = text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == heading);
+                assert!(found, "{}: {target} leads to no heading", page.display());
+            }
         }
     }
     assert!(seen > 20, "{seen} links");
+}
+
+/// Returns what a heading is found by, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = |letter: char| letter.is_alphanumeric() || "-_ ".contains(letter);
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars().filter(|letter| kept(*letter)).map(|letter| if letter == ' ' { '-' } else { letter }).collect()
 }
