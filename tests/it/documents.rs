@@ -106,3 +106,49 @@ fn every_shell_block_of_the_documents_runs_or_says_why_not() {
     println!("shell blocks: {ran} run here, {elsewhere} in other tests, {not} do not run and say why");
     assert!(ran >= 2 && ran + elsewhere + not > 15, "{ran} run, {elsewhere} elsewhere, {not} not");
 }
+
+/// What a page says that the executor says, the executor says: each part of a message stands in the code.
+#[test]
+fn every_message_of_the_pages_stands_in_the_code() {
+    let mut grep = Command::new("find");
+    let found = process::run(grep.current_dir(ROOT).args(["src", "-name", "*.rs"]), SHORT).success();
+    // A literal that goes on in the next line is one.
+    let squeezed = |file: &str| {
+        let text = fs::read_to_string(Path::new(ROOT).join(file)).expect("it was found");
+        text.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let code: String = found.lines().map(squeezed).collect();
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/messages.md")).expect("it is there");
+    let section = page.split("## By message\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let (mut seen, mut missing) = (0, Vec::new());
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cell = row.trim_start_matches("| ").split(" | ").next().expect("a row has cells");
+        for quoted in cell.split('`').map(str::trim).filter(|text| text.len() > 6) {
+            // Between what differs: values, and what a number or a name stands for.
+            for part in quoted.split('…').map(|part| part.trim_matches([' ', ',', ':', ';', '?'])) {
+                if part.len() > 12 && !part.contains(|letter: char| letter.is_ascii_digit()) {
+                    seen += 1;
+                    if !code.contains(part) {
+                        missing.push(part.to_owned());
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 50 && missing.is_empty(), "{seen} parts; not in the code: {missing:#?}");
+}
+
+/// The first thing that a reader does, but for compiling.
+#[test]
+fn the_quickstart_runs() {
+    if !Isolation::Namespace.allowed("documents: quickstart") {
+        return;
+    }
+    let mut quickstart = Command::new("bash");
+    quickstart.arg("examples/quickstart.sh").current_dir(ROOT).env("YADOKARI", EXECUTOR);
+    let finished = process::run(&mut quickstart, LONG);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    for part in ["digest file:   sha256:", "/hello:1@sha256:", "metadata file: {"] {
+        assert!(finished.stdout.contains(part), "without `{part}`: {}", finished.stdout);
+    }
+}

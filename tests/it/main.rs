@@ -26,6 +26,7 @@ mod context_forms;
 mod context_git;
 mod context_https;
 mod context_named;
+mod cookbook;
 mod copied_again;
 mod copied_devices;
 mod corpus;

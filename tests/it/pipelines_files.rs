@@ -88,6 +88,8 @@ fn what_the_rules_forbid_is_found() {
         ("cloudbuild/cloudbuild.yaml", "    entrypoint: /kaniko/executor\n", "", "no entrypoint"),
         ("docs/security.md", "  runAsUser: 65532\n", "  privileged: true\n", "privileged is set"),
         ("docs/security.md", "  timeout: 45m\n  script:", "  time: 45m\n  script:", "'time' was unexpected"),
+        // Systems whose schema is not here keep to the rules all the same.
+        ("docs/ci.md", "type: kubernetes\n", "type: kubernetes\nprivileged: true\n", "privileged is set"),
         ("docs/security.md", "egress:\n", "egres:\n", "'egres' was unexpected"),
     ];
     for (file, from, to, expected) in rows {
@@ -150,13 +152,26 @@ fn every_link_of_the_documents_leads_somewhere() {
     for page in find.lines().map(Path::new) {
         let text = std::fs::read_to_string(page).expect("it was found");
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = target.split('#').next().unwrap_or_default();
-            if path.is_empty() || path.contains("://") {
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            if path.contains("://") {
                 continue;
             }
             seen += 1;
-            assert!(page.with_file_name(path).exists(), "{}: {target} leads nowhere", page.display());
+            let there = if path.is_empty() { page.to_owned() } else { page.with_file_name(path) };
+            assert!(there.exists(), "{}: {target} leads nowhere", page.display());
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(&there).expect("a page with headings");
+                let found = text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == heading);
+                assert!(found, "{}: {target} leads to no heading", page.display());
+            }
         }
     }
     assert!(seen > 20, "{seen} links");
+}
+
+/// Returns what a heading is found by, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = |letter: char| letter.is_alphanumeric() || "-_ ".contains(letter);
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars().filter(|letter| kept(*letter)).map(|letter| if letter == ' ' { '-' } else { letter }).collect()
 }

@@ -1,12 +1,13 @@
 """The YAML blocks of the documents, as whole documents that a schema is meant for.
 
-A block may be a part: of a container, of a pod's specification, of a run's. It is put where it belongs.
+A block may be a part: of a container, of a pod's specification, of a run's. It is put where it belongs. Above one for a system
+whose schema is not here stands `<!-- no schema: why -->`.
 """
 import json
 import pathlib
 import re
 
-BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(?:<!-- no schema: ([^\n]{10,}) -->\n)?```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OWN = pathlib.Path(__file__).parent / "schemas"
 IMAGE = "registry.example.com/yadokari/executor:0.1.0@sha256:" + 64 * "0"
 # What only a pod's security context has, and no container's.
@@ -27,10 +28,10 @@ POD = {
 
 
 def of(page):
-    """Yields each block's text with the line that it begins in."""
+    """Yields the line that each block begins in, its text, and whether a schema is meant for it."""
     text = page.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
-        yield text.count("\n", 0, found.start()) + 2, found[1]
+        yield text.count("\n", 0, found.start(2)) + 1, found[2], not found[1]
 
 
 def whole(document):

@@ -39,7 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             count = COUNTS[path] = COUNTS.get(path, 0) + 1
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else b""
-        if way in ("auth", "gitauth") and self.headers.get("Authorization") not in LOGINS:
+        if way in ("auth", "gitauth", "index") and self.headers.get("Authorization") not in LOGINS:
             return self.refuse(401, WWW_Authenticate='Basic realm="shore"')
         if way in ("git", "gitauth"):
             if rest.endswith("/info/lfs/objects/batch"):
@@ -49,6 +49,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.refuse(503, Retry_After="0")
         if way == "moved":
             return self.refuse(302, Location="/files/" + rest)
+        if way == "index" and rest.endswith("/"):
+            rest += "index.html"
         try:
             with open(os.path.join(ROOT, rest), "rb") as file:
                 self.file(file, way, count)
@@ -65,6 +67,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             last = min(int(asked[2] or last), last)
         self.send_response(status)
         self.send_header("Content-Length", str(last + 1 - first))
+        if way == "index":
+            # What a registry of packages says of files that never change.
+            self.send_header("Cache-Control", "max-age=31536000, immutable")
+            self.send_header("Content-Type", "text/html" if file.name.endswith(".html") else "application/octet-stream")
         if ranges:
             self.send_header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
             self.send_header("Accept-Ranges", "bytes")
