@@ -7,6 +7,7 @@
 mod activity;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,6 +160,13 @@ pub struct Exchange<'a> {
 pub enum Event<'a> {
     /// A fact that the user should know, e.g. which isolation was taken and why.
     Note(&'a str),
+    /// The Dockerfile was found.
+    Dockerfile {
+        /// Where on this machine.
+        path: &'a Path,
+        /// Which it is, and why, for people.
+        text: &'a str,
+    },
     /// Something that is probably not meant, with the place where one is known.
     Warning {
         /// The lint rule's or our own short name, e.g. `MaintainerDeprecated`.

@@ -117,7 +117,7 @@ impl Shared<'_> {
                 read(&Opened { source, layers: &[], tree: Some(tree) })
             }
             CopyFrom::Named(name) => {
-                let missing = || CopyError::NotFound { path: name.into() };
+                let missing = || CopyError::NotFound { path: name.into(), place: "what --build-context names" };
                 let files = self.context.named.get(name).ok_or_else(missing)?;
                 self.must_be_as_fetched(&files.tree)?;
                 let source = Source::context(&files.tree, &files.ignore, false);

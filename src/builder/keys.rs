@@ -42,7 +42,7 @@ impl Settings {
             // Some owners and attributes are not what they should be.
             Fidelity::Lossy => "lossy",
         };
-        let RunSettings { network: _, hosts: _, shared_memory, limits, secrets: _, agents: _, caches: _ } =
+        let RunSettings { network: _, hosts: _, shared_memory, limits, secrets: _, agents: _, caches: _, asked: _ } =
             &request.run;
         let runs = layers.clone().with(mode).with(fidelity);
         let runs = runs.option(shared_memory.map(u64::to_le_bytes)).list(limits.iter().map(json));

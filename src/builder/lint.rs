@@ -14,8 +14,8 @@ use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, CopyStep, Stage, Stag
 use crate::progress::{Event, Reporter};
 use crate::request::BuildRequest;
 
+use super::Error;
 use super::copy::Source;
-use super::{CopyError, Error};
 
 /// Parses the Dockerfile of a context. Where it is not valid, what should be changed before the fault is told first.
 pub(super) fn parse(context: &Context, request: &BuildRequest, reporter: &dyn Reporter) -> Result<Dockerfile, Error> {
@@ -85,12 +85,7 @@ pub(super) fn missing(plan: &BuildPlan, context: &Context) -> Result<(Vec<Warnin
         let message = format!("{path:?} is not in the context{}", hint.unwrap_or_default());
         found.push(Warning::new(Rule::CopyMissingFile, step.span, message).about(path));
         if error.is_none() && needed.contains(&stage) {
-            let path = PathBuf::from(path);
-            let fault = match near {
-                Some(near) => CopyError::Misspelt { path, near },
-                None => CopyError::NotFound { path },
-            };
-            error = Some(Error::from(fault).at(step.span, None));
+            error = Some(Error::from(source.missing(Path::new(path))).at(step.span, None));
         }
     }
     Ok((found, error))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::image::{
@@ -26,6 +26,9 @@ const END: usize = 16 << 10;
 
 /// A shell's exit status for a command that cannot be executed, which [`crate::isolation`] takes over.
 const CANNOT_EXECUTE: i32 = 126;
+
+/// A shell's exit status for a command that is not there.
+const NOT_FOUND: i32 = 127;
 
 /// A root file system on disk, and what is known of its state.
 pub(super) struct Live {
@@ -237,6 +240,7 @@ impl Shared<'_> {
             Exit::Status(_) | Exit::Signal(_) => {
                 let hint = out_of_memory(&groups, killed)
                     .or_else(|| full(&rootfs.tree))
+                    .or_else(|| absent(exit, process, &rootfs.tree))
                     .or_else(|| self.services.isolation.explain(&end));
                 Err(Error::Run { exit, hint })
             }
@@ -325,6 +329,19 @@ fn out_of_memory(groups: &Groups, before: Option<u64>) -> Option<String> {
         "killed by the kernel: {limit} was used up; give the container more with `resources: {{limits: {{memory: …}}}}`, or \
          let the command use less"
     ))
+}
+
+/// Says that the image does not have the program of a RUN, where that is why it has failed.
+fn absent(exit: Exit, process: &Process, tree: &Tree) -> Option<String> {
+    let program = Path::new(process.argv.first()?);
+    let is_absent = exit == Exit::Status(NOT_FOUND) && program.is_absolute() && tree.real_path(program).ok()?.is_none();
+    is_absent.then(|| {
+        format!(
+            "the image has no {}: begin FROM one that has it, COPY it before, or write RUN [\"/PROGRAM\", …] with one that \
+             is there",
+            program.display()
+        )
+    })
 }
 
 /// How little is left of a disk that is full.

@@ -78,6 +78,14 @@ impl CacheMounts {
         Self { directory: directory.to_owned(), token: token.to_owned() }
     }
 
+    /// Tells whether the directory can be used; nothing is made.
+    ///
+    /// # Errors
+    /// [`Error::Write`] when it cannot.
+    pub fn probe(&self) -> Result<(), Error> {
+        Folder::of(&self.directory).probe().map_err(|source| Error::Write { path: self.directory.clone(), source })
+    }
+
     /// Returns the right to use the cache mount that `identity` stands for; `about` says for people which it is.
     ///
     /// Waits where others are in the way; `wait` is called before each pause, and ends the waiting with its error.

@@ -102,6 +102,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "GITHUB_OUTPUT", effect: "file for what is told to GitHub Actions" },
     Variable { name: "GITHUB_STEP_SUMMARY", effect: "file for the table that GitHub Actions shows" },
     Variable {
+        name: "GITHUB_WORKSPACE",
+        effect: "the checkout: marks of GitHub Actions name the Dockerfile from there",
+    },
+    Variable {
         name: "GITHUB_ACTIONS",
         effect: "true says that GitHub reads the log: groups, annotations, no commands of RUN's",
     },
@@ -381,6 +385,7 @@ mod tests {
             ("BUILDER_OUTPUT", "b", |e| format!("{:?}", e.variable("BUILDER_OUTPUT")), "Ok(Some(\"b\"))"),
             ("GITHUB_OUTPUT", "g", |e| format!("{:?}", e.variable("GITHUB_OUTPUT")), "Ok(Some(\"g\"))"),
             ("GITHUB_STEP_SUMMARY", "g", |e| format!("{:?}", e.variable("GITHUB_STEP_SUMMARY")), "Ok(Some(\"g\"))"),
+            ("GITHUB_WORKSPACE", "g", |e| format!("{:?}", e.variable("GITHUB_WORKSPACE")), "Ok(Some(\"g\"))"),
             ("GITHUB_ACTIONS", "true", |e| format!("{:?}", e.variable("GITHUB_ACTIONS")), "Ok(Some(\"true\"))"),
             ("GITLAB_CI", "true", |e| format!("{:?}", e.variable("GITLAB_CI")), "Ok(Some(\"true\"))"),
             ("CI_PROJECT_DIR", "c", |e| format!("{:?}", e.variable("CI_PROJECT_DIR")), "Ok(Some(\"c\"))"),

@@ -1,16 +1,17 @@
 //! From the errors of a build to what a user is told: kind, exit code, place, causes, hints.
 
 use std::io::ErrorKind;
-use std::path::Component;
 
+use super::advice;
 use super::exit::{Failure, Kind, Place};
-use crate::builder::{CopyError, Error, Failed};
+use crate::builder::{Error, Failed};
 use crate::cache::BaseError;
 use crate::causes;
 use crate::context;
-use crate::dockerfile::Span;
+use crate::dockerfile::{Span, form};
 use crate::http::Meaning;
 use crate::isolation::{self, Exit};
+use crate::plan::ErrorReason;
 use crate::registry;
 use crate::{builder, image, inspect, output, rootfs, signing, trust};
 
@@ -21,11 +22,10 @@ impl From<Failed> for Failure {
             other => (other, None),
         };
         let mut failure = describe(error);
-        if is_full(error) {
+        if advice::is_full(error) {
             failure = Failure { kind: Kind::Disk, exit_code: Kind::Disk.exit_code(), ..failure };
-            failure = failure.hint(full(error));
         }
-        if let Some(advice) = advice(error) {
+        if let Some(advice) = advice::of(error) {
             failure = failure.hint(advice);
         }
         failure = with_hint(failure, place.and_then(|place| place.hint.as_ref()));
@@ -35,61 +35,33 @@ impl From<Failed> for Failure {
             if let Some(step) = place.and_then(|place| place.step.as_ref()) {
                 shown = shown.in_step(step);
             }
+            let line = shown.source.first().map(|(_, line)| form::of_line(line));
             failure = failure.at(shown);
+            if failure.hints.is_empty() && is_of_form(error) {
+                failure = with_hint(failure, line.as_ref());
+            }
         }
         failure
     }
 }
 
-/// Whatever was being done: no space left is a trouble of its own.
-fn is_full(error: &Error) -> bool {
-    let is_full = |io: &std::io::Error| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    causes::of(error).any(|cause| cause.downcast_ref().is_some_and(is_full))
-}
-
-/// Says whose disk is full.
-fn full(error: &Error) -> String {
-    match error {
-        Error::Output(output::Error::Write { path, .. }) => {
-            format!("the disk of the output {} is full: make room there, or write it elsewhere", path.display())
-        }
-        Error::Output(output::Error::Files { .. } | output::Error::Rootfs(_)) => {
-            "the disk of an output is full: make room there, or write it elsewhere".to_owned()
-        }
-        _ => {
-            "the disk of the executor's own files is full, where layers and root file systems are: give --state-dir a \
-              larger one, or the pod more ephemeral storage"
-                .to_owned()
-        }
+/// Tells whether an instruction is not written as it should be.
+fn is_of_form(error: &Error) -> bool {
+    let Error::Plan(error) = error else { return false };
+    match error.reason {
+        ErrorReason::Invalid(_)
+        | ErrorReason::Expansion { .. }
+        | ErrorReason::Platform(_)
+        | ErrorReason::EmptyBase(_)
+        | ErrorReason::Reference { .. } => true,
+        ErrorReason::UnknownTarget(_)
+        | ErrorReason::UnknownStageNumber(_)
+        | ErrorReason::Circle { .. }
+        | ErrorReason::Unsupported(_)
+        | ErrorReason::Offline(_)
+        | ErrorReason::Trigger { .. } => false,
     }
 }
-
-/// Says what to do about what has happened, whoever has met it.
-fn advice(error: &Error) -> Option<String> {
-    let is_too_many = |error: &registry::Error| matches!(error, registry::Error::Status { status, .. } if status.as_u16() == TOO_MANY_REQUESTS);
-    let of_output = match error {
-        Error::Output(output::Error::Registry(error)) => Some(error),
-        _ => None,
-    };
-    let mut of_registry = of_output.into_iter().chain(causes::of(error).filter_map(|cause| cause.downcast_ref()));
-    if of_registry.any(is_too_many) {
-        let advice = "the registry limits how much is asked of it: log in (anonymous users get least), pull through a \
-                      mirror (--registry-mirror, --registry-map), or bring the bases once with `yadokari warmer`";
-        return Some(advice.to_owned());
-    }
-    let Error::Context(error) = error else { return None };
-    let advice = match error {
-        context::Error::NoContext { .. } => "--context names it; without the flag it is /workspace/",
-        context::Error::DockerfileIsDirectory { .. } => {
-            "--dockerfile names a file; as a context, the directory is --context"
-        }
-        context::Error::NoDockerfile { .. } => "--dockerfile names it; without the flag it is Dockerfile",
-        _ => return None,
-    };
-    Some(advice.to_owned())
-}
-
-const TOO_MANY_REQUESTS: u16 = 429;
 
 fn shown(span: Span, error: &Error, dockerfile: &context::Dockerfile) -> Place {
     let text = String::from_utf8_lossy(&dockerfile.text);
@@ -137,17 +109,7 @@ fn describe(error: &Error) -> Failure {
         Error::Untrusted(error) => of_kind(trust_kind(error)),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
-        Error::Copy(error) => {
-            let hint = match error {
-                CopyError::Misspelt { near, .. } => Some(format!("did you mean {}?", near.display())),
-                CopyError::NotFound { path } if path.components().any(|part| part == Component::ParentDir) => Some(
-                    "paths stay in the source: its top has nothing above it. Take a directory further up as --context"
-                        .to_owned(),
-                ),
-                _ => None,
-            };
-            with_hint(of_kind(copy_kind(error)), hint.as_ref())
-        }
+        Error::Copy(error) => of_kind(copy_kind(error)),
         Error::Layer { source, .. } => of_kind(fetch_kind(source)),
         Error::Rootfs(rootfs::Error::Layer { source }) => of_kind(fetch_kind(source)),
         Error::Write(_) | Error::State { .. } | Error::Store(_) | Error::Cache(_) | Error::Rootfs(_) => {

@@ -9,6 +9,7 @@
 //! *Invariant: nothing below this room reads the environment, the working directory or the clock; no
 //! secret (build argument, password in a URL) is ever printed.*
 
+mod advice;
 pub mod args;
 mod auth;
 mod cache;

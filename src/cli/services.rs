@@ -23,7 +23,7 @@ use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Key,
 use crate::http::Agent;
 use crate::isolation::{self, Cancel, Ground, Isolation};
 use crate::output;
-use crate::place;
+use crate::place::{self, Folder};
 use crate::progress::{Event, Reporter};
 use crate::registry::{Client, Clouds, Credentials};
 use crate::request::{BuildRequest, SecretSource};
@@ -156,6 +156,7 @@ fn assemble(
     };
     let key = request.cache.key.as_ref().map(cache_key).transpose()?;
     let cache = Arc::new(cache(request, &network, key.as_ref()));
+    tell_unwritable(request, &*reporter);
     let mounts = mounts(request, &network, key.as_ref());
     let signing = resolved.signing.as_ref().map(|settings| super::signing::signing(settings, &agent)).transpose()?;
     let known = inventories(request, &*isolation).map_err(|error| Failure::from_error(Kind::System, &error))?;
@@ -186,6 +187,19 @@ fn assemble(
         began: jiff::Timestamp::now(),
         spent: Spent::default(),
     })
+}
+
+/// Tells of a directory for the cache that cannot be written: the build goes on, and what it makes is not kept.
+fn tell_unwritable(request: &BuildRequest, reporter: &dyn Reporter) {
+    let Some(directory) = request.cache.directory.as_ref().filter(|_| request.cache.writes) else { return };
+    if let Err(error) = Folder::of(directory).probe() {
+        let path = directory.display();
+        let message = format!(
+            "the cache {path} cannot be written ({error}), so that the next build will find nothing of this one there; \
+             give the pod the right to, or say --cache-mode=ro"
+        );
+        reporter.report(Event::Warning { rule: "CacheNotWritable", line: None, message: &message });
+    }
 }
 
 /// Opens the stores of the cache, the nearest first; nothing is read yet.

@@ -127,7 +127,7 @@ fn tell(found: &Found, path: &Path, name: &Name, given: &Path, scope: Scope<'_>,
         Name::Given => format!("Dockerfile: {shown}"),
         Name::Other(_) => format!("Dockerfile: {shown}, since there is no {}", given.display()),
     };
-    means.reporter.report(Event::Note(&message));
+    means.reporter.report(Event::Dockerfile { path, text: &message });
     let is_containers = path.file_name() == Some(OsStr::new(CONTAINERFILE));
     if names(given).count() > 1
         && !is_containers

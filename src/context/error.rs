@@ -47,6 +47,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A named context is not there.
+    #[error("there is no build context {} for --build-context {name}", path.display())]
+    NoNamedContext {
+        /// Its name.
+        name: String,
+        /// The directory.
+        path: PathBuf,
+    },
     /// The context is a file.
     #[error("the build context {} is not a directory", path.display())]
     NotADirectory {
@@ -233,6 +241,7 @@ impl Error {
             Self::State { .. } | Self::Tree(_) => ErrorKind::Disk,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Open { .. }
+            | Self::NoNamedContext { .. }
             | Self::LeadsOut { .. }
             | Self::NotADirectory { .. }
             | Self::NoSubPath { .. }

@@ -155,7 +155,13 @@ pub fn fetch(request: &BuildRequest, means: &Means<'_>) -> Result<Context, Error
         let directory = format!("named-{number}");
         let (tree, changed, fetched) = match context {
             NamedContext::Files(source) => {
-                let brought = bring(source, &directory, request.context_max_size, means)?;
+                let brought = bring(source, &directory, request.context_max_size, means);
+                let brought = brought.map_err(|error| match error {
+                    Error::Open { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                        Error::NoNamedContext { name: name.clone(), path }
+                    }
+                    error => error,
+                })?;
                 let changed = brought.changed();
                 (brought.tree, changed, brought.fetched)
             }

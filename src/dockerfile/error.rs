@@ -73,4 +73,10 @@ impl Fault {
         self.hint = hint;
         self
     }
+
+    /// Adds what to do, unless a deeper function knew it better.
+    pub(super) fn or_hint(mut self, hint: impl FnOnce() -> String) -> Self {
+        self.hint.get_or_insert_with(hint);
+        self
+    }
 }

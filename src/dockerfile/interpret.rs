@@ -9,6 +9,7 @@
 use super::copy;
 use super::error::Fault;
 use super::flags::{self, Kind};
+use super::form;
 use super::healthcheck;
 use super::input::{Input, at_least_one, command_line, list};
 use super::instruction::{
@@ -50,7 +51,11 @@ pub(super) enum Statement {
 /// Reads a line.
 pub(super) fn interpret(input: &mut Input<'_>) -> Result<Statement, Fault> {
     let keyword = input.command.keyword.to_ascii_uppercase();
-    let instruction = match keyword.as_str() {
+    statement(input, &keyword).map_err(|fault| fault.or_hint(|| form::hint(&keyword)))
+}
+
+fn statement(input: &mut Input<'_>, keyword: &str) -> Result<Statement, Fault> {
+    let instruction = match keyword {
         "FROM" => return from(input).map(Statement::From),
         "ADD" => Instruction::Add(copy::add(input)?),
         "ARG" => Instruction::Arg(arg(input)?),
@@ -82,7 +87,10 @@ fn unknown(keyword: &str) -> Fault {
     let nearest = suggest::nearest(&keyword.to_uppercase(), KEYWORDS);
     let is_lower = keyword == keyword.to_lowercase();
     let hint = nearest.map(|known| if is_lower { known.to_lowercase() } else { known.to_owned() });
-    Fault::new(format!("unknown instruction: {keyword}")).hint(hint.map(|known| format!("did you mean {known}?")))
+    // Control characters are shown as what they are: a terminal would not show them.
+    let shown = keyword.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() });
+    let shown: String = shown.collect();
+    Fault::new(format!("unknown instruction: {shown}")).hint(hint.map(|known| format!("did you mean {known}?")))
 }
 
 fn no_flags(input: &Input<'_>) -> Result<(), Fault> {
@@ -237,7 +245,10 @@ fn run(input: &mut Input<'_>) -> Result<Run, Fault> {
         "default" => Ok(Network::Default),
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
-        other => Err(Fault::new(format!("invalid network mode {other:?}")).at(token.offset)),
+        other => {
+            let hint = Some("it can be default, none or host".to_owned());
+            Err(Fault::new(format!("invalid network mode {other:?}")).hint(hint).at(token.offset))
+        }
     });
     let security = flags.text("security").map(|token| match token.text.as_str() {
         "sandbox" => Ok(Security::Sandbox),

@@ -14,6 +14,7 @@ pub mod expand;
 #[cfg(test)]
 mod expand_properties;
 mod flags;
+pub mod form;
 pub mod glob;
 mod healthcheck;
 mod heredoc;

@@ -260,7 +260,15 @@ impl Draft {
 
     fn set(&mut self, field: &MountField, value: String) -> Result<(), MountError> {
         let key = field.key.as_str();
-        let invalid = || wrong(format!("invalid value for {key}: {value}"));
+        let invalid = || {
+            let hint = match key {
+                "mode" => "write the mode in octal, as 0400",
+                "uid" | "gid" => "write a number: names are not looked up here",
+                "size" => "write a number of bytes, or one with k, m or g",
+                _ => "write true or false",
+            };
+            MountError::Field { message: format!("invalid value for {key}: {value}"), hint: Some(hint.to_owned()) }
+        };
         match key {
             "type" => self.kind = one_of(&value, &TYPES, "mount type")?,
             "from" => self.from = value,
@@ -389,7 +397,9 @@ fn one_of<T: Copy>(word: &str, table: &[(&str, T)], what: &str) -> Result<T, Mou
     if let Some((_, value)) = table.iter().find(|(name, _)| *name == lower) {
         return Ok(*value);
     }
-    let hint = suggest::hint(word, table.iter().map(|(name, _)| *name));
+    let names = || table.iter().map(|(name, _)| *name);
+    let all = || format!("it can be {}", names().collect::<Vec<_>>().join(", "));
+    let hint = suggest::hint(word, names()).or_else(|| Some(all()));
     Err(MountError::Field { message: format!("unsupported {what} {word:?}"), hint })
 }
 
@@ -502,17 +512,17 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, expected) in [
-            ("type=volume", "unsupported mount type \"volume\""),
+            ("type=volume", "unsupported mount type \"volume\"; it can be bind, cache, tmpfs, secret, ssh"),
             ("type=cahce", "unsupported mount type \"cahce\"; did you mean cache?"),
             ("type=cache,sharing=lock", "unsupported sharing value \"lock\"; did you mean locked?"),
             ("tagret=/x", "unexpected key 'tagret' in 'tagret=/x'; did you mean target?"),
             ("target", "invalid field 'target' must be a key=value pair"),
-            ("ro=maybe", "invalid value for ro: maybe"),
+            ("ro=maybe", "invalid value for ro: maybe; write true or false"),
             ("required", "unexpected key 'required' for mount type 'bind'"),
             ("size=1m", "unexpected key 'size' for mount type 'bind'"),
-            ("type=tmpfs,size=lots", "invalid value for size: lots"),
-            ("type=cache,mode=9", "invalid value for mode: 9"),
-            ("type=cache,uid=-1", "invalid value for uid: -1"),
+            ("type=tmpfs,size=lots", "invalid value for size: lots; write a number of bytes, or one with k, m or g"),
+            ("type=cache,mode=9", "invalid value for mode: 9; write the mode in octal, as 0400"),
+            ("type=cache,uid=-1", "invalid value for uid: -1; write a number: names are not looked up here"),
             ("mode=0700", "mode not allowed for \"bind\" type mounts"),
             ("type=tmpfs,gid=1", "gid not allowed for \"tmpfs\" type mounts"),
             ("type=secret", "invalid secret mount. one of source, target required"),

@@ -146,8 +146,10 @@ impl Meaning {
 /// A failure to speak TLS that the user's settings can mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsProblem {
-    /// The certificate is not trusted, not for this host, or out of date.
+    /// The certificate is not trusted, or out of date.
     Untrusted,
+    /// The certificate is for another host.
+    OtherName,
     /// The other side does not speak TLS.
     NotTls,
     /// The other side wants a certificate of ours, or another one.
@@ -172,6 +174,11 @@ impl Error {
     /// Tells whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         self.meaning() == Meaning::Transient
+    }
+
+    /// Tells whether no address is known of the host.
+    pub fn is_unknown_host(&self) -> bool {
+        matches!(self, Self::Exchange { source, .. } if is_unknown_host(source))
     }
 
     /// Tells whether the answer had begun to come.
@@ -216,6 +223,9 @@ impl Error {
         };
         let told = causes::of(source).find_map(|cause| {
             let text = cause.to_string();
+            if text.contains("certificate not valid for name") {
+                return Some(TlsProblem::OtherName);
+            }
             if text.contains("invalid peer certificate") {
                 return Some(TlsProblem::Untrusted);
             }

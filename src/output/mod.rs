@@ -62,7 +62,7 @@ pub struct Delivery<'a> {
 
 /// Finds where outputs and results go, before anything runs that could change what their paths lead to. What an earlier
 /// build left in result files is removed, so that none of it can be taken for this one's; what other steps have told is
-/// recorded. `regions` are directories that somebody else fills.
+/// recorded. `regions` are directories that somebody else fills. What cannot be written is known now.
 ///
 /// # Errors
 /// [`Error::Write`] with the path.
@@ -81,6 +81,7 @@ pub fn begin(outputs: &[Output], results: &ResultFiles, regions: Vec<PathBuf>) -
         found.map_err(|(path, source)| Error::Write { action: "write to", path: path.clone(), source })?;
     }
     results::begin(results, &mut places)?;
+    places.probe().map_err(|(path, source)| Error::Write { action: "write to", path, source })?;
     Ok(places)
 }
 

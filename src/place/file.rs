@@ -164,6 +164,26 @@ impl Place {
         }
     }
 
+    /// Tells whether it can be written; nothing is changed. What is only opened when it is written is taken to be.
+    ///
+    /// # Errors
+    /// Those of [`Place::write`] that are known without writing.
+    pub fn probe(&self) -> io::Result<()> {
+        let At::Folder(folder, name) = &self.at else { return Ok(()) };
+        let standing = self.standing()?;
+        let probed = match standing {
+            Standing::Nothing | Standing::File | Standing::Link => folder.probe(),
+            Standing::Other(kind) => return Err(Refused::Kind { kind }.into()),
+            Standing::MountedFile | Standing::Device | Standing::Pipe | Standing::Descriptor => return Ok(()),
+        };
+        match (probed, folder.open()?) {
+            (Err(error), Some(directory)) if standing == Standing::File && is_kept(&error) => {
+                open_file(directory.as_fd(), name, OFlags::WRONLY).map(drop).map_err(|_| error)
+            }
+            (probed, _) => probed,
+        }
+    }
+
     /// Begins to write what is there only when it is whole; what cannot be replaced is written into as bytes come.
     ///
     /// # Errors

@@ -120,6 +120,15 @@ impl Folder {
         Ok(fd)
     }
 
+    /// Tells whether files can be made in it, or it can be made where it is missing; nothing stays.
+    ///
+    /// # Errors
+    /// Those of making a file there.
+    pub fn probe(&self) -> io::Result<()> {
+        let (fd, _missing) = self.walk()?;
+        Draft::create(fd.as_fd(), OsString::new()).map(drop)
+    }
+
     /// Begins to fill a directory that is there only when it is whole. It must not be there yet.
     ///
     /// # Errors

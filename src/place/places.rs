@@ -103,6 +103,20 @@ impl Places {
         Ok(())
     }
 
+    /// Tells whether all that was found can be written, before anything else is done; nothing is changed.
+    ///
+    /// # Errors
+    /// The first one, with its path.
+    pub fn probe(&self) -> Result<(), (PathBuf, io::Error)> {
+        for (path, (place, _)) in &self.files {
+            place.probe().map_err(|error| (path.clone(), error))?;
+        }
+        for (path, folder) in &self.folders {
+            folder.probe().map_err(|error| (path.clone(), error))?;
+        }
+        Ok(())
+    }
+
     /// Returns the content that was recorded of a file.
     pub fn before(&self, path: &Path) -> Option<&[u8]> {
         match self.files.get(path) {
@@ -180,6 +194,29 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_known_before_and_nothing_is_left_of_the_trial() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("file"), "before").expect("writes");
+        let names = || fs::read_dir(directory.path()).expect("lists").count();
+        for (name, is_good) in [("file", true), ("new", true), ("a/b/new", true), ("file/below", false)] {
+            let mut places = Places::new(Vec::new());
+            let found = places.find(&path(name)).map_err(|error| (path(name), error)).and_then(|()| places.probe());
+            assert_eq!(found.is_ok(), is_good, "{name}: {found:?}");
+        }
+        for (file, is_good) in [("/proc/none", false), ("/proc/self/fd/2", true), ("/dev/null", true), ("/usr", false)]
+        {
+            let mut places = Places::new(Vec::new());
+            places.find(Path::new(file)).expect("finds");
+            assert_eq!(places.probe().is_ok(), is_good, "{file}");
+        }
+        let mut places = Places::new(Vec::new());
+        places.find_folder(Path::new("/proc/none")).expect("finds");
+        assert!(places.probe().is_err());
+        assert_eq!((names(), fs::read(path("file")).expect("reads")), (1, b"before".to_vec()));
+    }
 
     #[test]
     fn what_was_recorded_comes_back_whatever_was_made_of_it() {

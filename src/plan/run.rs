@@ -134,6 +134,10 @@ impl Mounts<'_> {
     fn target(&self, spec: &MountSpec) -> Result<Option<String>, Error> {
         let given = spec.target.as_deref().unwrap_or_default();
         let target = self.absolute(given);
+        if given.is_empty() {
+            let error = Error::invalid(self.span, "a mount cannot cover the whole root: it has no target".to_owned());
+            return Err(error.with_hint("say where it is for RUN, for example target=/mnt".to_owned()));
+        }
         if target == "/" {
             let error = Error::invalid(self.span, format!("a mount cannot cover the whole root (target `{given}`)"));
             return Err(error.with_hint("give it a target such as /mnt".to_owned()));

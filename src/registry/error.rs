@@ -308,7 +308,7 @@ impl Error {
 
     /// Tells whether it was the other side's certificate.
     pub(super) fn is_untrusted(&self) -> bool {
-        matches!(self, Self::Transport { source, .. } if source.tls_problem() == Some(TlsProblem::Untrusted))
+        matches!(self, Self::Transport { source, .. } if matches!(source.tls_problem(), Some(TlsProblem::Untrusted | TlsProblem::OtherName)))
     }
 }
 
@@ -319,6 +319,10 @@ fn hint(at: &At, source: &http::Error) -> String {
         Some(TlsProblem::Untrusted) => format!(
             ": its certificate is not trusted; give its authority with --registry-certificate {registry}=FILE, \
              or do without with --skip-tls-verify-registry {registry}"
+        ),
+        Some(TlsProblem::OtherName) => format!(
+            ": its certificate is for another name; use that name, let it have one for this name, or do without with \
+             --skip-tls-verify-registry {registry}"
         ),
         Some(TlsProblem::NotTls) => {
             format!(": it does not speak TLS; if it is plain http, say so with --insecure-registry {registry}")
@@ -357,7 +361,7 @@ pub(super) fn detail(body: &[u8]) -> String {
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
     let text = text.trim();
-    if text.is_empty() || text.starts_with('<') {
+    if text.is_empty() || text == "{}" || text.starts_with('<') {
         return String::new();
     }
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_DETAIL).collect();

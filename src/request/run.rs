@@ -1,6 +1,6 @@
 //! What RUN gets beyond what its instruction says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ pub struct RunSettings {
     pub limits: Vec<ResourceLimit>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// The ids of those that were given one by one, and so are meant for a RUN.
+    pub asked: BTreeSet<String>,
     /// SSH agents by id: a socket, or the files of keys.
     pub agents: BTreeMap<String, Vec<PathBuf>>,
     /// Where cache mounts last.

@@ -114,7 +114,12 @@ fn exit_codes_are_asked_for() {
         (wrong, &[], 76, "did you mean COPY?"),
         (wrong, &["--format=sarif"], 76, "did you mean COPY?"),
         ("FROM scratch AS unused\nCOPY b /\nFROM scratch\nCOPY a /\n", &[], 0, ""),
-        ("FROM scratch AS used\nCOPY b /\nFROM scratch\nCOPY --from=used b /\n", &[], 76, "`b` is not in the source"),
+        (
+            "FROM scratch AS used\nCOPY b /\nFROM scratch\nCOPY --from=used b /\n",
+            &[],
+            76,
+            "`b` is not in the build context",
+        ),
         ("# check=skip=all\nFROM scratch\nENV a b\n", &["--error"], 0, ""),
         ("FROM scratch\n# check=skip=all\nENV a b\n", &["--error"], 0, ""),
         ("# check=error\nFROM scratch\n", &[], 76, "Dockerfile:1"),

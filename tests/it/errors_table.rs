@@ -1,7 +1,9 @@
 //! Provoked errors, one a row: each says where it is, why, and what to do.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use crate::support::bases;
@@ -54,6 +56,67 @@ const DOCKERFILES: &[Row] = &[
     ("FROM --platform=a/b/c/d scratch\n", &[], 76, &["Dockerfile:1"]),
     ("FROM scratch\nHEALTHCHECK --interval=1x CMD x\n", &[], 76, &["Dockerfile:2", "1x"]),
     ("FROM scratch\nCOPY <<EOT /x\nnever ended\n", &[], 76, &["Dockerfile:2", "EOT"]),
+    (
+        "FROM scratch\nCOPY dangling /\n",
+        &[],
+        76,
+        &["Dockerfile:2", "a symbolic link to `nowhere`", "within the context"],
+    ),
+    (
+        "FROM scratch\nCOPY outside/passwd /\n",
+        &[],
+        76,
+        &["Dockerfile:2", "`outside`", "to `/etc`", "within the context"],
+    ),
+    ("FROM scratch\nCOPY file directory /x\n", &[], 76, &["Dockerfile:2", "`/x`", "with / at its end"]),
+    ("FROM scratch\nCOPY ignored /\n", &[], 76, &["Dockerfile:2", "line 1 of the ignore file", "add `!PATH` below it"]),
+    (
+        "FROM scratch AS a\nCOPY file /\nFROM scratch\nCOPY --from=a flie /\n",
+        &[],
+        76,
+        &["Dockerfile:4", "did you mean"],
+    ),
+    ("FROM scratch\nUSER nobody-here\nRUN x\n", &[], 76, &["Dockerfile:3", "/etc/passwd", "or write its number"]),
+    ("FROM scratch\nRUN true\n", &[], 127, &["Dockerfile:2", "the image has no /bin/sh", "COPY it before"]),
+    ("FROM scratch\nRUN [\"/nope\"]\n", &[], 127, &["Dockerfile:2", "the image has no /nope"]),
+    ("FROM scratch\nRUN --mount=type=bind true\n", &[], 76, &["Dockerfile:2", "it has no target", "target=/mnt"]),
+    ("FROM scratch\nRUN --mount=type=cache,target=/ x\n", &[], 76, &["Dockerfile:2", "the whole root", "such as /mnt"]),
+    (
+        "FROM scratch\nRUN --mount=type=cache,target=/x,sharing=maybe x\n",
+        &[],
+        76,
+        &["Dockerfile:2", "\"maybe\"", "it can be shared, private, locked"],
+    ),
+    ("FROM scratch\nRUN --mount=type=secret,id=a,mode=999 x\n", &[], 76, &["Dockerfile:2", "mode: 999", "in octal"]),
+    ("FROM scratch\nRUN --mount=type=bind,taget=/x x\n", &[], 76, &["Dockerfile:2", "'taget'", "did you mean target?"]),
+    ("FROM scratch\nRUN --network=mars x\n", &[], 76, &["Dockerfile:2", "\"mars\"", "default, none or host"]),
+    ("FROM scratch\nRUN --security=insecure x\n", &[], 76, &["Dockerfile:2", "more rights than the executor's own"]),
+    ("FROM scratch\nENV a=${b\n", &[], 76, &["Dockerfile:2", "missing '}'", "write ENV NAME=VALUE"]),
+    ("FROM scratch\nENV a=b c\n", &[], 76, &["Dockerfile:2", "can't find =", "stands in quotes"]),
+    ("FROM scratch\nENV a=\"b\n", &[], 76, &["Dockerfile:2", "double-quote", "write ENV NAME=VALUE"]),
+    ("FROM scratch\nSHELL /bin/sh\n", &[], 76, &["Dockerfile:2", "JSON form", "write SHELL [\"PROGRAM\""]),
+    ("FROM scratch AS 1a\n", &[], 76, &["Dockerfile:1", "\"1a\"", "write FROM"]),
+    ("FROM scratch\nONBUILD FROM x\n", &[], 76, &["Dockerfile:2", "ONBUILD trigger", "write ONBUILD"]),
+    ("FROM scratch\n\u{1}\u{2}\n", &[], 76, &["Dockerfile:2", "\\u{1}\\u{2}", "begins a line with its name"]),
+    ("# escape=x\nFROM scratch\n", &[], 76, &["Dockerfile:1", "'x'"]),
+    (
+        "FROM scratch\nADD --checksum=sha256:00 https://registry.example.com/x /\n",
+        &[],
+        76,
+        &["Dockerfile:2", "64 hexadecimal digits"],
+    ),
+    (
+        "FROM scratch\nRUN --mount=type=cache,target=/x x\n",
+        &["--cache-mounts=/proc/x"],
+        74,
+        &["Dockerfile:2", "/proc/x", "--cache-mounts names"],
+    ),
+    (
+        "FROM scratch\nCOPY --from=a file /\n",
+        &["--build-context=a=/nowhere/at/all"],
+        76,
+        &["there is no build context /nowhere/at/all for --build-context a", "docker-image://NAME"],
+    ),
 ];
 
 /// What is wrong with flags; the Dockerfile is good.
@@ -88,6 +151,57 @@ const FLAGS: &[Row] = &[
     ("", &["--metadata-file=/proc/metadata.json"], 73, &["/proc/metadata.json"]),
     ("", &["--tar-path=/proc/nowhere/image.tar"], 73, &["/proc/nowhere/image.tar"]),
     ("", &["--state-dir=/proc/state"], 74, &["/proc/state"]),
+    ("", &["--build-arg==x"], 72, &["--build-arg needs a name"]),
+    ("", &["--build-arg-file=/nowhere"], 72, &["--build-arg-file", "/nowhere", "No such file"]),
+    ("", &["--secret=id=a,env=NOT_SET_HERE"], 72, &["--secret", "NOT_SET_HERE", "no environment variable"]),
+    ("", &["--ssh=default"], 72, &["--ssh", "SSH_AUTH_SOCK is not set", "ID=SOCKET"]),
+    ("", &["--ssh=a=/nowhere"], 72, &["--ssh a", "/nowhere", "No such file"]),
+    ("", &["--ssh=default=/etc/passwd"], 72, &["--ssh default", "/etc/passwd", "ssh-keygen -p"]),
+    ("", &["--add-host=a=b"], 72, &["--add-host", "no IP address"]),
+    ("", &["--ulimit=nope=3"], 72, &["--ulimit", "nope=3", "nofile"]),
+    ("", &["--output=type=nope"], 72, &["--output", "`nope`", "registry, image, oci, docker, local or tar"]),
+    ("", &["--output=type=registry"], 72, &["--output", "name=REFERENCE"]),
+    ("", &["--output=type=oci,dest=/usr"], 73, &["cannot write to /usr", "it is a directory"]),
+    ("", &["--output=type=local,dest=/proc/x"], 73, &["cannot write to /proc/x"]),
+    ("", &["--build-context=a=docker-image://UPPER"], 72, &["--build-context", "lower case"]),
+    ("", &["--cache=true", "--cache-repo=UPPER"], 72, &["--cache-repo", "lower case"]),
+    ("", &["--cache=true"], 72, &["--cache needs a place", "--cache-repo or a --cache-dir"]),
+    ("", &["--cache=true", "--cache-dir=/tmp/x", "--cache-key-file=/nowhere"], 72, &["/nowhere", "No such file"]),
+    ("", &["--sign-key=/nowhere"], 72, &["--sign-key", "/nowhere", "No such file"]),
+    ("", &["--sign-key=/etc/passwd"], 72, &["--sign-key", "/etc/passwd", "no PRIVATE KEY"]),
+    ("", &["--verify-base=/nowhere"], 72, &["--verify-base", "/nowhere"]),
+    ("", &["--sbom=nope"], 72, &["--sbom", "spdx, cyclonedx"]),
+    ("", &["--attest=type=sbom"], 72, &["--attest", "write --sbom=spdx"]),
+    ("", &["--jobs=0"], 72, &["--jobs", "a whole number from 1 on"]),
+    ("", &["--push-retry=x"], 72, &["--push-retry", "a whole number"]),
+    ("", &["--compression-level=99"], 72, &["--compression-level", "from 1 to 9"]),
+    ("", &["--custom-platform=x"], 72, &["--custom-platform", "linux/arm64"]),
+    ("", &["--registry-certificate=h=/nowhere"], 72, &["/nowhere", "certificate"]),
+    ("", &["--registries-conf=/nowhere"], 72, &["--registries-conf", "/nowhere"]),
+    ("", &["--credential-helpers=nope"], 72, &["--credential-helpers", "docker-credential-nope", "ecr"]),
+    ("", &["--context=ftp://x"], 72, &["--context", "ftp://", "gs or s3"]),
+    ("", &["--context=s3://"], 72, &["--context", "names no bucket"]),
+    ("", &["--context=tar:///etc/passwd"], 76, &["/etc/passwd", "tar archive", "dir://DIRECTORY"]),
+    ("", &["--context-sub-path=nope"], 76, &["--context-sub-path nope", "no such directory"]),
+    ("", &["--source-date-epoch=1"], 72, &["--source-date-epoch", "the variable SOURCE_DATE_EPOCH"]),
+    ("", &["--memory=1g"], 72, &["--memory", "resources.limits.memory"]),
+    ("", &["@/nowhere/arguments"], 72, &["/nowhere/arguments", "No such file"]),
+    ("", &["--on-failure=nope"], 72, &["--on-failure", "keep, type=docker or oci"]),
+    ("", &["--on-failure=type=oci,dest=/proc/x"], 73, &["cannot write to /proc/x"]),
+];
+
+/// What a registry does when a base's manifest or blob is asked for.
+const REGISTRIES: &[(Fault, &str, i32, &[&str])] = &[
+    (
+        Fault::Status(401, "WWW-Authenticate: Basic realm=\"x\"\r\n"),
+        "/manifests/",
+        77,
+        &["Dockerfile:1", "401", "no credentials for", "`yadokari auth explain"],
+    ),
+    (Fault::Status(403, ""), "/manifests/", 77, &["Dockerfile:1", "403", "`yadokari auth explain"]),
+    (Fault::Status(404, ""), "/manifests/", 76, &["Dockerfile:1", "404", "look at the name and the tag"]),
+    (Fault::Corrupt, "/blobs/", 75, &["Dockerfile:1", "has digest sha256:", "proxies and mirrors"]),
+    (Fault::Corrupt, "/manifests/", 76, &["Dockerfile:1", "manifest"]),
 ];
 
 #[test]
@@ -95,12 +209,30 @@ fn an_error_says_where_why_and_what_to_do() {
     if !Isolation::Namespace.allowed("errors: the table") {
         return;
     }
+    let rows: Vec<&Row> = DOCKERFILES.iter().chain(FLAGS).collect();
+    assert!(rows.len() + REGISTRIES.len() >= 90, "{} rows", rows.len());
+    let wrong: Vec<String> = thread::scope(|scope| {
+        let parts = rows.chunks(rows.len().div_ceil(AT_A_TIME));
+        let running: Vec<_> = parts.map(|rows| scope.spawn(|| provoke(rows))).collect();
+        running.into_iter().flat_map(|part| part.join().expect("it does not panic")).collect()
+    });
+    assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// How many rows are tried at a time.
+const AT_A_TIME: usize = 4;
+
+/// Returns the rows whose error is another one, with what was told.
+fn provoke(rows: &[&Row]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (dockerfile, flags, code, parts) in DOCKERFILES.iter().chain(FLAGS) {
+    for (dockerfile, flags, code, parts) in rows {
         let is_flags = FLAGS.iter().any(|row| row.1 == *flags && row.0 == *dockerfile) && dockerfile.is_empty();
         let is_empty = dockerfile.is_empty() && !is_flags;
         let text = if dockerfile.is_empty() && !is_empty { "FROM scratch\nCOPY file /file\n" } else { dockerfile };
-        let source = source(text, &[("file", "x")]);
+        let files = [("file", "x"), ("directory/a", "y"), ("ignored", "z"), (".dockerignore", "ignored\n")];
+        let source = source(text, &files);
+        symlink("nowhere", source.join("dangling")).expect("links");
+        symlink("/etc", source.join("outside")).expect("links");
         let mut executor = Executor::new(Isolation::Namespace, source.path());
         let build = executor.add(&["--no-push"]).add(flags).run();
         let missing: Vec<_> = parts.iter().filter(|part| !build.stderr.contains(**part)).collect();
@@ -113,7 +245,82 @@ fn an_error_says_where_why_and_what_to_do() {
             ));
         }
     }
-    assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+    wrong
+}
+
+#[test]
+fn what_a_registry_answers_is_told_with_what_helps() {
+    if !Isolation::Namespace.allowed("errors: registries") {
+        return;
+    }
+    let base = bases::base("BASE");
+    for (fault, path, code, parts) in REGISTRIES {
+        let proxy = Proxy::start(&registry::shared().address, &[Rule::new("GET", path, *fault, usize::MAX)]);
+        let through = base.reference.replace(&registry::shared().address, &proxy.address);
+        let source = source(&format!("FROM {through}\nCOPY file /\n"), &[("file", "x")]);
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        let build = executor.only_layout().add(&[&format!("--insecure-registry={}", proxy.address)]).run();
+        let missing: Vec<_> = parts.iter().filter(|part| !build.stderr.contains(**part)).collect();
+        assert!(
+            build.code == *code && missing.is_empty(),
+            "{fault:?} {path}: {} without {missing:?}\n{}",
+            build.code,
+            build.stderr
+        );
+    }
+    let platform = source(&format!("FROM {}\nCOPY file /\n", base.reference), &[("file", "x")]);
+    let mut executor = Executor::new(Isolation::Namespace, platform.path());
+    executor.only_layout().add(&["--custom-platform=linux/s390x"]);
+    let build = executor.add(&[&format!("--insecure-registry={}", registry::shared().address)]).run();
+    assert!(build.code == 76 && build.stderr.contains("hint: --custom-platform says"), "{}", build.stderr);
+}
+
+/// What is wrong with flags or the Dockerfile, and known without a registry: no layer is asked for, and where flags
+/// alone are wrong, nothing is.
+#[test]
+fn known_faults_are_found_before_anything_is_pulled() {
+    if !Isolation::Namespace.allowed("errors: known faults") {
+        return;
+    }
+    let base = bases::base("BASE");
+    let secret = "RUN --mount=type=secret,id=tokn,required cat /run/secrets/tokn";
+    for (line, flags, code, part, requests) in [
+        ("COPY file /", &["--tar-path=/proc/x.tar"][..], 73, "cannot write to /proc/x.tar", 0),
+        ("COPY file /", &["--output=type=local,dest=/proc/x"], 73, "cannot write to /proc/x", 0),
+        ("COPY file /", &["--digest-file=/proc/x"], 73, "cannot write to /proc/x", 0),
+        ("COPY file /", &["--metadata-file=/proc/x/y"], 73, "cannot write to /proc/x/y", 0),
+        ("COPY file /", &["--sbom=spdx", "--sbom-path=/proc/x"], 73, "cannot write to /proc/x", 0),
+        ("COPY file /", &["--sign-key=/nowhere"], 72, "--sign-key: /nowhere", 0),
+        ("COPY file /", &["--build-context=a=/nowhere"], 76, "for --build-context a", 0),
+        ("COPY file /", &["--context=/nowhere"], 76, "--context names it", 4),
+        ("COPY flie /", &[], 76, "did you mean file?", 4),
+        (secret, &["--secret=id=token,env=HOME"], 72, "--secret gives `token`; did you mean that?", 4),
+        ("RUN --mount=type=cache,target=/c true", &["--cache-mounts=/proc/x"], 74, "cannot write /proc/x", 4),
+    ] {
+        let proxy = Proxy::start(&registry::shared().address, &[]);
+        let through = base.reference.replace(&registry::shared().address, &proxy.address);
+        let source = source(&format!("FROM {through}\n{line}\n"), &[("file", "x")]);
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.env("HOME", "/").add(&["--no-push", &format!("--insecure-registry={}", proxy.address)]).add(flags);
+        if flags.iter().any(|flag| flag.starts_with("--context=")) {
+            executor.add(&[&format!("--dockerfile={}", source.join("Dockerfile").display())]);
+        }
+        let build = executor.run().expect(code);
+        assert!(build.stderr.contains(part), "{line} {flags:?}: {}", build.stderr);
+        let made = proxy.requests();
+        // Those of a plan are of manifests and of a configuration.
+        assert!(made.len() <= requests, "{line} {flags:?}: {made:#?}");
+        assert!(proxy.count("GET", "/blobs/") <= 1, "{line} {flags:?}: {made:#?}");
+    }
+    // What is only told: a cache that keeps nothing, a secret that nobody wants.
+    let source = source("FROM scratch\nCOPY file /\n", &[("file", "x")]);
+    let mut executor = Executor::new(Isolation::Namespace, source.path());
+    executor.env("HOME", "/").add(&["--no-push", "--cache=true", "--cache-dir=/proc/x", "--secret=id=token,env=HOME"]);
+    let build = executor.run().expect(0);
+    let (told, done) = build.stderr.split_once("[0 1/1]").expect("a step");
+    assert!(told.contains("the cache /proc/x/layers cannot be written"), "{}", build.stderr);
+    assert!(told.contains("--secret gives `token`, and no RUN"), "{}", build.stderr);
+    assert!(!done.contains("/proc/x"), "told once: {}", build.stderr);
 }
 
 #[test]

@@ -250,5 +250,5 @@ fn a_named_context_may_be_scratch() {
     let paths: Vec<String> = Listing::of(&build.image()).0.into_keys().collect();
     assert_eq!(paths, ["/empty", "/file"]);
     let build = run("FROM scratch\nCOPY --from=base file /file\n").expect(76);
-    assert!(build.stderr.contains("`file` is not in the source"), "{}", build.stderr);
+    assert!(build.stderr.contains("`file` is not in the build context"), "{}", build.stderr);
 }

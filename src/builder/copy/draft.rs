@@ -282,7 +282,7 @@ impl<'a> Draft<'a> {
             return self.put(entry, content, Some(link));
         }
         if self.get(target).is_none() {
-            return Err(Error::NotFound { path: target.to_owned() });
+            return Err(Error::NotFound { path: target.to_owned(), place: "the archive, which has a hard link to it" });
         }
         self.put(entry, Content::None, None)
     }

@@ -6,22 +6,39 @@ use std::path::PathBuf;
 use crate::dockerfile::ignore::IgnoreError;
 use crate::{image, rootfs};
 
+/// How messages call a directory that files are copied from.
+pub(super) const CONTEXT: &str = "the build context";
+/// How messages call an image or a stage that files are copied from.
+pub(super) const IMAGE: &str = "the image that it is copied from";
+
 /// A COPY, ADD or WORKDIR that fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A source does not exist.
-    #[error("`{}` is not in the source", path.display())]
+    #[error("`{}` is not in {place}", path.display())]
     NotFound {
         /// The source, as named.
         path: PathBuf,
+        /// What it is looked for in: [`CONTEXT`] or [`IMAGE`].
+        place: &'static str,
     },
     /// A source does not exist, and another one has nearly its name.
-    #[error("`{}` is not in the source", path.display())]
+    #[error("`{}` is not in {place}", path.display())]
     Misspelt {
         /// The source, as named.
         path: PathBuf,
+        /// What it is looked for in: [`CONTEXT`] or [`IMAGE`].
+        place: &'static str,
         /// The one that exists.
         near: PathBuf,
+    },
+    /// A source is, or is below, a symbolic link to what is not there.
+    #[error("`{}` in the build context is a symbolic link to `{}`, and the context has nothing there", path.display(), target.display())]
+    Dangling {
+        /// The link, as named.
+        path: PathBuf,
+        /// What it has as its target.
+        target: PathBuf,
     },
     /// The links of a source never lead anywhere.
     #[error("`{}` in the source goes through symbolic links that lead in a circle", path.display())]

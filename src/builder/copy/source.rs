@@ -12,6 +12,7 @@ use crate::rootfs::{Descent, FileKind, Tree, is_at_or_below};
 
 use super::Error;
 use super::draft::{Content, LinkedFile};
+use super::error::{CONTEXT, IMAGE};
 
 /// A tree to copy from.
 pub(in crate::builder) enum Source<'a> {
@@ -112,7 +113,9 @@ impl Position<'_> {
     /// # Errors
     /// For a socket, which no layer can hold.
     fn entry(&mut self, path: &Path) -> Result<(Entry, Option<LinkedFile>), Error> {
-        let Some(stat) = self.descent.stat(path)? else { return Err(Error::NotFound { path: path.to_owned() }) };
+        let Some(stat) = self.descent.stat(path)? else {
+            return Err(Error::NotFound { path: path.to_owned(), place: CONTEXT });
+        };
         let (major, minor) = stat.device_numbers();
         let kind = match stat.kind {
             FileKind::Regular => EntryKind::File { size: stat.size },
@@ -184,13 +187,37 @@ impl Source<'_> {
     }
 
     /// Says why nothing is at a path.
-    pub(super) fn missing(&self, path: &Path) -> Error {
+    pub(in crate::builder) fn missing(&self, path: &Path) -> Error {
         let path = path.to_owned();
-        match (self.ignored_by(&path), self.near(&path)) {
-            (Some(pattern), _) => Error::Ignored { path, pattern },
-            (None, Some(near)) => Error::Misspelt { path, near },
-            (None, None) => Error::NotFound { path },
+        let place = match self {
+            Self::Context { .. } => CONTEXT,
+            Self::Image { .. } => IMAGE,
+        };
+        if let Some(pattern) = self.ignored_by(&path) {
+            return Error::Ignored { path, pattern };
         }
+        if let Some((path, target)) = self.dangling(&path) {
+            return Error::Dangling { path, target };
+        }
+        match self.near(&path) {
+            Some(near) => Error::Misspelt { path, place, near },
+            None => Error::NotFound { path, place },
+        }
+    }
+
+    /// Finds the link on the way to a path of a context that leads to nothing in it, and its target.
+    fn dangling(&self, path: &Path) -> Option<(PathBuf, PathBuf)> {
+        let Self::Context { tree, .. } = self else { return None };
+        let mut named = PathBuf::new();
+        for part in path.components().filter(|part| matches!(part, Component::Normal(_))) {
+            let here = tree.real_path(&named).ok()??.join(part);
+            named.push(part);
+            if tree.real_path(&named).ok()?.is_none() {
+                let is_link = tree.stat(&here).ok()??.kind == FileKind::Symlink;
+                return is_link.then(|| tree.read_link(&here).ok()).flatten().map(|target| (named, target));
+            }
+        }
+        None
     }
 
     /// Finds the name that was probably meant where nothing is at a path: one that differs in case, or by a slip.
@@ -242,7 +269,7 @@ impl Source<'_> {
             }
             Self::Image { files, on_disk, trail } => {
                 let Some(node) = files.get_along(&mut trail.borrow_mut(), path) else {
-                    return Err(Error::NotFound { path: path.to_owned() });
+                    return Err(Error::NotFound { path: path.to_owned(), place: IMAGE });
                 };
                 let content = match (&node.kind, node.source) {
                     (EntryKind::File { size: 0 }, _) => Content::None,

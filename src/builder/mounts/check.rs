@@ -17,7 +17,7 @@ use super::{Error, RunServices};
 /// Refuses what RUNs ask for and cannot get.
 ///
 /// # Errors
-/// [`Error::Unable`] and [`Error::NotGiven`], at the instruction.
+/// [`Error::Unable`], [`Error::NotGiven`] and [`Error::Cache`], at the instruction.
 pub(in crate::builder) fn check(
     plan: &BuildPlan,
     settings: &RunSettings,
@@ -26,6 +26,7 @@ pub(in crate::builder) fn check(
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
     let check = Check { settings, services, isolation, abilities: isolation.abilities(), reporter };
+    check.unused(plan);
     for stage in &plan.stages {
         for (number, step) in stage.steps.iter().enumerate() {
             if let crate::plan::Action::Run(run) = &step.action {
@@ -45,6 +46,30 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Tells of secrets and agents that are given and that no RUN mounts.
+    fn unused(&self, plan: &BuildPlan) {
+        let runs = plan.stages.iter().flat_map(|stage| &stage.steps).filter_map(|step| match &step.action {
+            crate::plan::Action::Run(run) => Some(run),
+            _ => None,
+        });
+        let (mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new());
+        for mount in runs.flat_map(|run| &run.mounts) {
+            match &mount.what {
+                Mounted::Secret { id, .. } => drop(secrets.insert(id.as_str())),
+                Mounted::Ssh { id, .. } => drop(agents.insert(id.as_str())),
+                Mounted::Tmpfs { .. } | Mounted::Bind { .. } | Mounted::Cache(_) | Mounted::Script(_) => {}
+            }
+        }
+        let given = self.settings.asked.iter().filter(|id| !secrets.contains(id.as_str()));
+        let given = given
+            .map(|id| ("secret", id))
+            .chain(self.services.agents.keys().filter(|id| !agents.contains(id.as_str())).map(|id| ("ssh", id)));
+        for (kind, id) in given {
+            let message = format!("--{kind} gives `{id}`, and no RUN of the stages that are built mounts it");
+            self.reporter.report(Event::Warning { rule: "NotMounted", line: None, message: &message });
+        }
+    }
+
     fn run(&self, run: &RunStep, step: &Step) -> Result<(), Error> {
         let is_mounted = self.abilities.mounting == Mounting::Mounted;
         if run.network == RunNetwork::None && !is_mounted {
@@ -67,6 +92,9 @@ impl Check<'_> {
         let mut caches = BTreeSet::new();
         for mount in &run.mounts {
             self.mount(mount, step)?;
+            if let (Mounted::Cache(_), Some(kept)) = (&mount.what, &self.services.caches) {
+                kept.probe()?;
+            }
             if let Mounted::Cache(cache) = &mount.what
                 && !caches.insert(&cache.id)
                 && !is_mounted
@@ -95,7 +123,10 @@ impl Check<'_> {
                 }
             }
             Mounted::Ssh { id, required: true, .. } if !self.services.agents.contains_key(id) => {
-                let hint = format!("give it with --ssh {id} or --ssh {id}=SOCKET, or --ssh {id}=KEY");
+                let hint = match suggest::nearest(id, self.services.agents.keys().map(String::as_str)) {
+                    Some(near) => format!("--ssh gives `{near}`; did you mean that?"),
+                    None => format!("give it with --ssh {id} or --ssh {id}=SOCKET, or --ssh {id}=KEY"),
+                };
                 return Err(Error::NotGiven { what: format!("the SSH agent `{id}`"), hint });
             }
             Mounted::Tmpfs { size: Some(_) } if self.abilities.mounting != Mounting::Mounted => {

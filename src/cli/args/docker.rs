@@ -6,6 +6,9 @@
 //! *Invariant: a word of Docker's does what it does there, or is refused with what to do; none is dropped.*
 //! Source: <https://docs.docker.com/reference/cli/docker/buildx/build/>.
 
+mod attest;
+mod cache;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -33,13 +36,16 @@ Usage: yadokari build [FLAGS] [CONTEXT]
       --cache-from FIELDS    type=registry,ref=REPOSITORY; type=local,src=DIRECTORY; or an image with an inline cache
       --cache-to FIELDS      type=registry,ref=REPOSITORY,mode=max; type=local,dest=DIRECTORY,mode=max; type=inline
       --pull                 is always so: each build asks registries what tags are now
-  -q, --quiet                print nothing but the digest, and errors
-      --iidfile FILE         write the image's id (the digest of its configuration) to a file
+      --attest FIELDS        type=sbom; type=provenance,mode=min|max; --sbom=true and --provenance=true are short for it
+  -q, --quiet                print nothing but the image's id (the digest of its configuration), and errors
+      --iidfile FILE         write the image's id to a file
       --progress HOW         auto, tty, plain, rawjson, quiet
 
 CONTEXT is a directory, `-` for an archive on standard input, or a URL; /workspace/ without it. All flags of
 `yadokari --help` may be given, too: --build-arg, --target, --secret, --ssh, --label, --metadata-file …
 ";
+
+const LIMITS: &str = "the limits of RUN are the container's: `resources.limits` of the pod";
 
 /// Flags of Docker's and its kin's that are not ours, and what to write instead.
 const INSTEAD: &[(&str, &str)] = &[
@@ -62,10 +68,28 @@ const INSTEAD: &[(&str, &str)] = &[
     ("m", "the limits of RUN are the container's: `resources.limits.memory` of the pod"),
     ("cpus", "the limits of RUN are the container's: `resources.limits.cpu` of the pod"),
     ("cpu-shares", "the limits of RUN are the container's: `resources.limits.cpu` of the pod"),
-    ("cgroup-parent", "the limits of RUN are the container's: `resources.limits` of the pod"),
+    ("cgroup-parent", LIMITS),
     ("security-opt", "what RUN may is said by --isolation, and by the pod's securityContext"),
+    ("cpu-period", LIMITS),
+    ("cpu-quota", LIMITS),
+    ("cpuset-cpus", LIMITS),
+    ("cpuset-mems", LIMITS),
+    ("memory-swap", LIMITS),
+    ("device", "RUN has the devices of the executor's own container: give it to the pod"),
+    ("cap-add", "RUN never has more rights than the executor's own container: see `yadokari doctor`"),
     ("builder", "leave it out: the executor is the builder"),
-    ("call", "write `yadokari check` to look for what should be changed, or --print-plan"),
+    ("debug", "write --verbosity=debug"),
+    ("D", "write --verbosity=debug"),
+    ("disable-content-trust", "leave it out; --verify-base FILE says which base images are used"),
+    ("policy", "--verify-base FILE says which base images may be used"),
+    ("attest", "write --sbom=spdx and --provenance=min, or use Docker's words with `yadokari build`"),
+    ("invoke", "write --on-failure=keep to look at what a RUN has left"),
+    ("print", "write `yadokari plan`"),
+    ("stream", "leave it out: no context is sent anywhere"),
+    ("timestamp", "set the variable SOURCE_DATE_EPOCH"),
+    ("source-date-epoch", "set the variable SOURCE_DATE_EPOCH"),
+    ("manifest", "write --custom-platform with several platforms, or join images with `yadokari index`"),
+    ("call", "write `yadokari check` to look for what should be changed, or `yadokari plan`"),
     ("check", "write `yadokari check`"),
     ("no-cache-filter", "change an --build-arg that the stage uses, or write --cache=false"),
     ("authfile", "set the variable REGISTRY_AUTH_FILE"),
@@ -167,6 +191,9 @@ impl Build {
             "o" | "output" => self.outputs.push(value("--output")?),
             "cache-from" => self.cache_from(&value("--cache-from")?)?,
             "cache-to" => self.cache_to(&value("--cache-to")?)?,
+            "attest" => self.attest(&value("--attest")?)?,
+            "sbom" => self.sbom("--sbom", &value("--sbom")?)?,
+            "provenance" => self.provenance("--provenance", &value("--provenance")?)?,
             "push" => self.is_pushed = truth("--push", joined.as_deref())?,
             "load" if truth("--load", joined.as_deref())? => return Err(refused("load")),
             // What both say is so in any case.
@@ -217,49 +244,6 @@ impl Build {
         Ok(())
     }
 
-    fn cache_from(&mut self, value: &str) -> Result<(), Failure> {
-        let fields = Fields::of("--cache-from", value)?;
-        match fields.kind {
-            None => self.words.push(format!("--cache-from={value}").into()),
-            Some("registry") => self.cache_at(repository(fields.need("ref")?), false)?,
-            Some("local") => self.cache_at(format!("oci:{}", fields.need("src")?), false)?,
-            Some(other) => return Err(fields.unknown(other)),
-        }
-        Ok(())
-    }
-
-    fn cache_to(&mut self, value: &str) -> Result<(), Failure> {
-        let fields = Fields::of("--cache-to", value)?;
-        match fields.kind {
-            Some("inline") => {
-                self.words.push("--cache-inline".into());
-                return Ok(());
-            }
-            None => self.cache_at(repository(value), true)?,
-            Some("registry") => self.cache_at(repository(fields.need("ref")?), true)?,
-            Some("local") => self.cache_at(format!("oci:{}", fields.need("dest")?), true)?,
-            Some(other) => return Err(fields.unknown(other)),
-        }
-        if fields.kind.is_some() && fields.get("mode") != Some("max") {
-            return Err(usage("--cache-to with mode=min, its default, is not possible: all steps are kept")
-                .hint(format!("write --cache-to={value},mode=max; or type=inline, which keeps the image's own")));
-        }
-        Ok(())
-    }
-
-    /// Takes the place of the cache, which is one.
-    fn cache_at(&mut self, place: String, is_written: bool) -> Result<(), Failure> {
-        match &mut self.cache {
-            Some((known, written)) if *known == place => *written |= is_written,
-            Some((known, _)) => {
-                return Err(usage(format!("the cache cannot be at {known} and at {place}"))
-                    .hint("give one repository or directory to both --cache-from and --cache-to"));
-            }
-            None => self.cache = Some((place, is_written)),
-        }
-        Ok(())
-    }
-
     /// Returns the words of ours.
     fn finish(mut self) -> Result<Vec<OsString>, Failure> {
         if let Some(context) = &self.context {
@@ -299,56 +283,9 @@ impl Build {
             (None, false) => {}
         }
         if self.is_quiet {
-            self.words.extend(["--progress=quiet".into(), "--digest-file=/dev/stdout".into()]);
+            self.words.extend(["--progress=quiet".into(), "--print-image-id".into()]);
         }
         Ok(self.words)
-    }
-}
-
-/// The fields of a value: `type=registry,ref=…`.
-struct Fields<'a> {
-    flag: &'static str,
-    kind: Option<&'a str>,
-    fields: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(flag: &'static str, value: &'a str) -> Result<Self, Failure> {
-        if !value.contains('=') {
-            return Ok(Self { flag, kind: None, fields: Vec::new() });
-        }
-        let pair =
-            |field: &'a str| field.split_once('=').ok_or_else(|| usage(format!("{flag}: `{field}` is no NAME=VALUE")));
-        let fields = value.split(',').map(pair).collect::<Result<Vec<_>, _>>()?;
-        let known = ["type", "ref", "src", "dest", "mode"];
-        if let Some((name, _)) = fields.iter().find(|(name, _)| !known.contains(name)) {
-            return Err(
-                usage(format!("{flag}: there is no `{name}` here")).hint(format!("it can be {}", known.join(", ")))
-            );
-        }
-        let kind = fields.iter().find(|(name, _)| *name == "type").map_or("registry", |(_, kind)| kind);
-        Ok(Self { flag, kind: Some(kind), fields })
-    }
-
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-    }
-
-    fn need(&self, name: &str) -> Result<&'a str, Failure> {
-        self.get(name).ok_or_else(|| usage(format!("{}: `{name}=` is missing", self.flag)))
-    }
-
-    fn unknown(&self, kind: &str) -> Failure {
-        usage(format!("{} of the type `{kind}` is not possible", self.flag))
-            .hint("it can be registry or local; --cache-to also inline, and --cache-from an image that has one")
-    }
-}
-
-/// Returns the repository of a reference: the tags in it are the cache's own.
-fn repository(reference: &str) -> String {
-    match reference.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name.to_owned(),
-        _ => reference.to_owned(),
     }
 }
 
@@ -422,10 +359,35 @@ mod tests {
                 "--cache-from=r.io/a --cache-inline --destination=r.io/a",
             ),
             ("-o type=registry -t r.io/a", "--destination=r.io/a"),
-            ("--push -q -t r.io/a", "--destination=r.io/a --progress=quiet --digest-file=/dev/stdout"),
+            ("--push -q -t r.io/a", "--destination=r.io/a --progress=quiet --print-image-id"),
             (
                 "--no-push --build-arg A=1 --label b=c --iidfile id",
                 "--no-push --build-arg A=1 --label b=c --iidfile id",
+            ),
+            ("--no-push --sbom=true --provenance false .x", "--no-push --sbom=spdx --provenance=false --context=.x"),
+            (
+                "--no-push --attest type=sbom --attest type=provenance,mode=max,version=v1,builder-id=https://b",
+                "--no-push --sbom=spdx --builder-id=https://b --provenance=max",
+            ),
+            (
+                "--no-push --attest=type=provenance,disabled=true --sbom=cyclonedx",
+                "--no-push --provenance=off --sbom=cyclonedx",
+            ),
+            (
+                "--push -t a --cache-to type=registry,ref=r.io:5000/c,mode=max,registry.insecure=true,oci-mediatypes=true",
+                "--insecure-registry=r.io:5000 --destination=a --cache-repo=r.io:5000/c --cache=true --cache-mode=rw",
+            ),
+            (
+                "--no-push --add-host h:10.0.0.1 --shm-size 1g --ulimit nofile=9 --network none --target x --ssh a=b",
+                "--no-push --add-host h:10.0.0.1 --shm-size 1g --ulimit nofile=9 --network none --target x --ssh a=b",
+            ),
+            (
+                "--no-push --secret id=a,env=B --build-context c=d --annotation e=f --allow network.host --label g=h",
+                "--no-push --secret id=a,env=B --build-context c=d --annotation e=f --allow network.host --label g=h",
+            ),
+            (
+                "--no-push --platform linux/amd64,linux/arm64 -f - --metadata-file m --progress=plain",
+                "--no-push --custom-platform=linux/amd64,linux/arm64 --dockerfile=- --metadata-file m --progress=plain",
             ),
             ("--help", "help"),
         ] {
@@ -450,7 +412,26 @@ mod tests {
             ("--push --rm -t a .", "leave it out"),
             ("--push --memory 1g -t a .", "resources.limits.memory"),
             ("--push --nonsense -t a .", "there is no flag --nonsense"),
-            ("--push --cache-to type=gha -t a .", "of the type `gha`"),
+            (
+                "--push --cache-to type=gha,scope=x,mode=max -t a .",
+                "of the type `gha` is not possible; GitHub's cache service",
+            ),
+            ("--push --cache-from type=s3,region=x -t a .", "of the type `s3` is not possible; use type=registry"),
+            ("--push --cache-to type=registry,ref=r.io/c,compression=zstd -t a .", "write --compression"),
+            ("--push --cache-to type=registry,ref=r.io/c,image-manifest=false -t a .", "it is always true"),
+            ("--push --no-cache-filter x -t a .", "change an --build-arg"),
+            ("--push --builder b -t a .", "the executor is the builder"),
+            ("--push --call check -t a .", "yadokari check"),
+            ("--push --check -t a .", "yadokari check"),
+            ("--push --print -t a .", "yadokari plan"),
+            ("--push --cgroup-parent x -t a .", "resources.limits"),
+            ("--push --squash -t a .", "--single-snapshot"),
+            ("--push --compress -t a .", "leave it out"),
+            ("--push --isolation=hyperv -t a .", "--isolation"),
+            ("--push --attest type=x -t a .", "type=provenance,mode=max"),
+            ("--push --provenance=mode=max,version=v0.2 -t a .", "write version=v1"),
+            ("--push --sbom=generator=x -t a .", "no other program looks into the image"),
+            ("--pull=false -t a .", "name bases by digest"),
             ("--push --cache-to type=registry,ref=r.io/c -t a .", "mode=max"),
             ("--push --cache-to r.io/c --cache-from type=registry,ref=r.io/d -t a .", "cannot be at"),
             ("--push --no-cache --cache-to r.io/c -t a .", "do not go together"),

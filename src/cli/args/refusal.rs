@@ -1,6 +1,7 @@
 //! Why a command line was refused, in a sentence that helps.
 
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
@@ -95,7 +96,7 @@ fn value(error: &Error, flag: &str) -> Failure {
     let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
     let failure = match (given.as_str(), std::error::Error::source(error)) {
         ("", _) => usage(format!("{flag} needs a value")),
-        (given, Some(cause)) => usage(format!("{flag} cannot be `{given}`: {cause}")),
+        (given, Some(cause)) => usage(format!("{flag} cannot be `{given}`: {}", why(cause))),
         (given, None) => usage(format!("{flag} cannot be `{given}`")),
     };
     match error.get(ContextKind::ValidValue) {
@@ -103,6 +104,16 @@ fn value(error: &Error, flag: &str) -> Failure {
             failure.hint(format!("it can be {}", values.join(", ")))
         }
         _ => failure,
+    }
+}
+
+/// Says why a value is none; where the standard library says it of a number, in words for users.
+fn why(cause: &(dyn std::error::Error + 'static)) -> String {
+    match cause.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::Zero) => "write a whole number from 1 on".to_owned(),
+        Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "the number is too large".to_owned(),
+        Some(_) => "write a whole number".to_owned(),
+        None => cause.to_string(),
     }
 }
 

@@ -22,6 +22,9 @@ pub struct ResultArgs {
     /// Write the image's id, the digest of its configuration, to this file; of several platforms their index's.
     #[arg(long, alias = "iidfile", value_name = "FILE", value_parser = values::path)]
     pub image_id_file: Option<PathBuf>,
+    /// Print the image's id to standard output, as --image-id-file would write it.
+    #[arg(long)]
+    pub print_image_id: bool,
     /// Write `registry/repository@sha256:…` to this file, one line for each destination.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub image_name_with_digest_file: Option<PathBuf>,

@@ -11,6 +11,8 @@ pub(super) fn render(findings: &Findings) -> String {
         push(&mut text, findings, finding);
     }
     let count = match findings.findings.len() {
+        // What is wrong stands in the error, which follows.
+        0 if findings.failure.is_some() => return text,
         0 => "nothing found".to_owned(),
         1 => "1 finding".to_owned(),
         count => format!("{count} findings"),

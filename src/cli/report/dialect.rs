@@ -6,13 +6,15 @@
 //! Sources: <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>,
 //! <https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections>.
 
+use std::path::{Component, Path, PathBuf};
+
 use super::line::Line;
 use super::settings::Dialect;
 use super::terminal::{self, Piece};
 use crate::cli::exit::Failure;
 use crate::progress::StepId;
 
-/// Where warnings are marked: they do not say which file they are about.
+/// What the file is called that warnings are about, where it is none of this machine.
 const DOCKERFILE: &str = "Dockerfile";
 
 /// What is folded now.
@@ -49,17 +51,24 @@ impl Folded {
     }
 }
 
-/// Returns the mark that a warning gets, beside its line.
-pub(super) fn warning(dialect: Dialect, line: &Line) -> Option<String> {
+/// Returns how GitHub knows a file: by its path in the checkout.
+pub(super) fn in_checkout(path: &Path, workspace: Option<&Path>) -> String {
+    let below = workspace.and_then(|workspace| path.strip_prefix(workspace).ok()).unwrap_or(path);
+    let parts: PathBuf = below.components().filter(|part| *part != Component::CurDir).collect();
+    parts.display().to_string()
+}
+
+/// Returns the mark that a warning gets, beside its line; `file` is the Dockerfile, where it is one of this machine.
+pub(super) fn warning(dialect: Dialect, line: &Line, file: Option<&str>) -> Option<String> {
     let number = line.facts.get("line")?.as_u64()?;
     (dialect == Dialect::Github).then(|| {
         let title = line.facts.get("rule").and_then(|rule| rule.as_str()).unwrap_or("warning");
-        annotation("warning", DOCKERFILE, number, title, &line.message)
+        annotation("warning", file.unwrap_or(DOCKERFILE), number, title, &line.message)
     })
 }
 
-/// Returns the mark that a failure gets, beside its lines.
-pub(super) fn failure(dialect: Dialect, failure: &Failure) -> Option<String> {
+/// Returns the mark that a failure gets, beside its lines; `file` is the Dockerfile, where it is one of this machine.
+pub(super) fn failure(dialect: Dialect, failure: &Failure, file: Option<&str>) -> Option<String> {
     if dialect != Dialect::Github {
         return None;
     }
@@ -69,7 +78,7 @@ pub(super) fn failure(dialect: Dialect, failure: &Failure) -> Option<String> {
         text += &format!("\n{word}: {more}");
     }
     Some(match &failure.place {
-        Some(place) => annotation("error", &place.file, place.line as u64, failure.kind.name(), &text),
+        Some(place) => annotation("error", file.unwrap_or(&place.file), place.line as u64, failure.kind.name(), &text),
         None => format!("::error title=yadokari: {}::{}\n", property(failure.kind.name()), data(&text)),
     })
 }

@@ -68,6 +68,8 @@ struct State {
     live: Live,
     folded: Folded,
     last: LastLine,
+    /// The Dockerfile, as GitHub knows it.
+    dockerfile: Option<String>,
     /// Whether all is said.
     is_over: bool,
 }
@@ -81,7 +83,7 @@ impl Report {
     fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp, size: fn() -> Size) -> Self {
         let (tally, steps, going) = (Tally::default(), Steps::default(), Going::default());
         let (live, folded, last) = (Live::default(), Folded::default(), LastLine::default());
-        let state = State { out, tally, steps, going, live, folded, last, is_over: false };
+        let state = State { out, tally, steps, going, live, folded, last, dockerfile: None, is_over: false };
         Self { settings, clock, size, state: Mutex::new(state) }
     }
 
@@ -148,7 +150,7 @@ impl Report {
         state.is_over = true;
         let end = state.folded.end(self.settings.dialect, None, self.seconds());
         self.obeyed(&mut state, end);
-        let mark = dialect::failure(self.settings.dialect, failure);
+        let mark = dialect::failure(self.settings.dialect, failure, state.dockerfile.as_deref());
         self.obeyed(&mut state, mark);
         let tail = state.steps.tail_of(failure, self.settings.verbosity);
         self.print(&mut state, &failure::line(failure, &tail));
@@ -271,10 +273,14 @@ impl Reporter for Report {
     fn report(&self, event: Event<'_>) {
         let line = match event {
             Event::Note(text) => line::note(text),
+            Event::Dockerfile { path, text } => {
+                self.state().dockerfile = Some(dialect::in_checkout(path, self.settings.workspace.as_deref()));
+                line::note(text)
+            }
             Event::Warning { rule, line, message } => {
                 let line = line::warning(rule, line, message);
                 let mut state = self.state();
-                let mark = dialect::warning(self.settings.dialect, &line);
+                let mark = dialect::warning(self.settings.dialect, &line, state.dockerfile.as_deref());
                 self.obeyed(&mut state, mark);
                 return self.print(&mut state, &line);
             }

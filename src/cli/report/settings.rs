@@ -1,5 +1,7 @@
 //! How messages look, as flags and terminal decide.
 
+use std::path::PathBuf;
+
 use crate::cli::args::{Args, LogFormat, MessageArgs, ProgressName, Verbosity, boolean};
 use crate::cli::env::Environment;
 use crate::request::TraceContext;
@@ -8,7 +10,7 @@ use crate::request::TraceContext;
 pub(in crate::cli) const PRINT_PLAN: &str = "KANIKO_PRINT_PLAN";
 
 /// How messages look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// What is printed at all.
     pub verbosity: Verbosity,
@@ -24,6 +26,8 @@ pub struct Settings {
     pub trace: Option<TraceContext>,
     /// Who reads lines of text.
     pub dialect: Dialect,
+    /// The directory that GitHub names files from.
+    pub workspace: Option<PathBuf>,
 }
 
 /// Who reads lines of text, and obeys some of them.
@@ -92,7 +96,8 @@ impl Settings {
             ProgressName::Plain | ProgressName::Json | ProgressName::Quiet => false,
         };
         let dialect = if form == Form::Json || live { Dialect::Plain } else { Dialect::of(environment) };
-        Self { verbosity, form, timestamps: args.log_timestamp, live, plan: false, trace: environment.trace, dialect }
+        let (timestamps, trace, workspace) = (args.log_timestamp, environment.trace, workspace(environment));
+        Self { verbosity, form, timestamps, live, plan: false, trace, dialect, workspace }
     }
 
     /// Returns the look of an error before, or in spite of, the flags.
@@ -104,6 +109,10 @@ impl Settings {
         };
         let dialect = if json { Dialect::Plain } else { Dialect::of(environment) };
         let (verbosity, trace) = (Verbosity::Info, environment.trace);
-        Self { verbosity, form, timestamps: false, live: false, plan: false, trace, dialect }
+        Self { verbosity, form, timestamps: false, live: false, plan: false, trace, dialect, workspace: None }
     }
+}
+
+fn workspace(environment: &Environment) -> Option<PathBuf> {
+    environment.variable("GITHUB_WORKSPACE").ok().flatten().map(PathBuf::from)
 }

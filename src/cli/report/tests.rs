@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ const PLAIN: Settings = Settings {
     plan: false,
     trace: None,
     dialect: Dialect::Plain,
+    workspace: None,
 };
-const JSON: Settings = Settings { form: Form::Json, ..PLAIN };
 
 fn report(settings: Settings) -> (Report, Shared) {
     let out = Shared::default();
@@ -150,7 +151,7 @@ fn a_build_as_text() {
 
 #[test]
 fn a_build_as_json_lines() {
-    let (report, out) = report(JSON);
+    let (report, out) = report(Settings { form: Form::Json, ..PLAIN });
     build(&report);
     report.failed(&failure());
     let text = out.text();
@@ -192,7 +193,10 @@ fn an_error_as_text() {
 
 /// A RUN that forges what it can, beside another step, and one that fails.
 fn in_ci(dialect: Dialect) -> String {
-    let (report, out) = report(Settings { dialect, ..PLAIN });
+    let workspace = Some("/github/workspace".into());
+    let (report, out) = report(Settings { dialect, workspace, ..PLAIN });
+    let path = Path::new("/github/workspace/./app/Dockerfile");
+    report.report(Event::Dockerfile { path, text: "Dockerfile: app/Dockerfile" });
     report.report(Event::Warning { rule: "MaintainerDeprecated", line: Some(2), message: "use a label" });
     let (first, second) = (step("app", 1), step("app", 2));
     report.report(Event::StepStarted { step: &first, text: "RUN make" });
@@ -210,7 +214,8 @@ fn in_ci(dialect: Dialect) -> String {
 #[test]
 fn githubs_log_has_groups_and_annotations() {
     insta::assert_snapshot!(in_ci(Dialect::Github), @r##"
-    ::warning file=Dockerfile,line=2,title=yadokari: MaintainerDeprecated::Dockerfile line 2: use a label (MaintainerDeprecated)
+    Dockerfile: app/Dockerfile
+    ::warning file=app/Dockerfile,line=2,title=yadokari: MaintainerDeprecated::Dockerfile line 2: use a label (MaintainerDeprecated)
     warning: Dockerfile line 2: use a label (MaintainerDeprecated)
     ::group::[app 1/3] RUN make
     : :error::forged
@@ -220,7 +225,7 @@ fn githubs_log_has_groups_and_annotations() {
     ::group::[app 2/3] RUN make install
     sh: make: not found
     ::endgroup::
-    ::error file=Dockerfile,line=4,title=yadokari: run::RUN failed: exit status 127%0Alast output: sh: make: not found%0Acaused by: sh: make: not found%0Ahint: the base has no make
+    ::error file=app/Dockerfile,line=4,title=yadokari: run::RUN failed: exit status 127%0Alast output: sh: make: not found%0Acaused by: sh: make: not found%0Ahint: the base has no make
     error: RUN failed: exit status 127
       --> Dockerfile:4 (stage "app", step 2/3)
     3 | RUN make && \
@@ -391,8 +396,8 @@ fn a_terminal_shows_what_is_going_on_below_the_log() {
 
 #[test]
 fn a_log_has_a_line_where_there_was_none_for_a_while() {
-    for settings in [PLAIN, JSON] {
-        let (report, out) = report(settings);
+    for form in [Form::Text, Form::Json] {
+        let (report, out) = report(Settings { form, ..PLAIN });
         let first = step("app", 1);
         report.report(Event::StepStarted { step: &first, text: "RUN curl example.com" });
         report.report(Event::Output { step: &first, stream: Stream::Stderr, bytes: b" 1%\r 2%" });
@@ -405,7 +410,7 @@ fn a_log_has_a_line_where_there_was_none_for_a_while() {
         report.state().last.0 -= QUIET;
         report.tick();
         let told = out.text().split_off(begun.len());
-        if settings.form == Form::Json {
+        if form == Form::Json {
             let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
             assert_eq!(lines.len(), 2);
             assert_eq!((&lines[0]["event"], &lines[0]["what"]), (&"progress".into(), &"RUN curl example.com".into()));

@@ -158,7 +158,9 @@ impl Reading<'_> {
             Some(("docker-image", "scratch")) => NamedContext::Scratch,
             Some(("docker-image", reference)) => match reference.parse() {
                 Ok(reference) => NamedContext::Image(reference),
-                Err(_) => return Err(self.error(given, "docker-image:// names no image")),
+                Err(error) => {
+                    return Err(self.error(given, &format!("docker-image:// names no image: {}", error.reason)));
+                }
             },
             Some(("oci-layout", rest)) => {
                 let (path, digest) = match rest.rsplit_once('@') {

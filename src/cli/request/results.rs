@@ -42,6 +42,9 @@ pub(super) fn results(
             None => values.extend(path(flag, given)?.map(|path| ValueFile { value, path })),
         }
     }
+    if args.print_image_id {
+        values.push(ValueFile { value: ResultValue::ImageId, path: "/dev/stdout".into() });
+    }
     let mut results = ResultFiles {
         values,
         puts,

@@ -28,6 +28,10 @@ pub(super) fn settings(args: &RunArgs, environment: &Environment) -> Result<RunS
         hosts: given(&args.add_host).iter().map(|text| host(text)).collect::<Result<_, _>>()?,
         shared_memory: size("--shm-size", args.shm_size.as_deref())?,
         limits: given(&args.ulimit).iter().map(|text| limit(text)).collect::<Result<_, _>>()?,
+        asked: given(&args.secret)
+            .iter()
+            .map(|text| Ok::<_, UsageError>(secret(text, environment)?.0))
+            .collect::<Result<_, _>>()?,
         secrets: {
             let mut secrets = secret_files(args.secret_dir.as_deref(), environment)?;
             for text in given(&args.secret) {

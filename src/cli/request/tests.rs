@@ -83,7 +83,7 @@ fn defaults() {
     assert_eq!((network.http.retry.attempts, network.check_push_permission), (6, true));
     assert_eq!(
         shown(messages),
-        "Settings { verbosity: Info, form: Text, timestamps: false, live: false, plan: false, trace: None, dialect: Plain }"
+        "Settings { verbosity: Info, form: Text, timestamps: false, live: false, plan: false, trace: None, dialect: Plain, workspace: None }"
     );
     assert!(!names_container && warnings.is_empty() && progress_file.is_none() && timeout.is_none());
 }
@@ -298,6 +298,7 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
     ("--base-images-digests-file=b", values, "BaseImages /work/b"),
     ("--image-id-file=i", values, "ImageId /work/i"),
     ("--iidfile=i", values, "ImageId /work/i"),
+    ("--print-image-id --iidfile=i", values, "ImageId /work/i, ImageId /dev/stdout"),
     ("--image-size-file=s --error-kind-file=k", values, "Size /work/s, ErrorKind /work/k"),
     ("-d r.io/a --attestations-file=a", values, "Attestations /work/a"),
     (
