@@ -96,6 +96,11 @@ pub struct Miss {
     pub since: Option<i64>,
 }
 
+impl Miss {
+    /// Why all steps of a build miss whose cache is new.
+    pub const NOTHING_KNOWN: &'static str = "nothing is known of an earlier build";
+}
+
 /// A part of the work: what is going on, and what the summary tells the time of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {

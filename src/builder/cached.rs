@@ -199,7 +199,7 @@ impl Shared<'_> {
     pub(super) fn explain(&self, step: &Step, id: &StepId, parts: &Parts) -> Option<Miss> {
         let trail = self.caching.trail.get_or_init(|| self.services.cache.trail(&self.caching.trail_key));
         let Some(known) = trail.as_ref().and_then(|trail| trail.find(&id.stage, id.number, &shown(step))) else {
-            let because = if trail.is_some() { "the step is new" } else { "nothing is known of an earlier build" };
+            let because = if trail.is_some() { "the step is new" } else { Miss::NOTHING_KNOWN };
             return Some(Miss { because: because.to_owned(), since: None });
         };
         let now = self.trail_step(step, id, parts, self.services.cache.now());

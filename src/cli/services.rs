@@ -155,8 +155,8 @@ fn assemble(
         given_up: Arc::default(),
     };
     let key = request.cache.key.as_ref().map(cache_key).transpose()?;
-    let cache = Arc::new(cache(request, &network, key.as_ref()));
-    tell_unwritable(request, &*reporter);
+    let is_writable = is_writable(request, &*reporter);
+    let cache = Arc::new(cache(request, is_writable, &network, key.as_ref()));
     let mounts = mounts(request, &network, key.as_ref());
     let signing = resolved.signing.as_ref().map(|settings| super::signing::signing(settings, &agent)).transpose()?;
     let known = inventories(request, &*isolation).map_err(|error| Failure::from_error(Kind::System, &error))?;
@@ -189,10 +189,12 @@ fn assemble(
     })
 }
 
-/// Tells of a directory for the cache that cannot be written: the build goes on, and what it makes is not kept.
-fn tell_unwritable(request: &BuildRequest, reporter: &dyn Reporter) {
-    let Some(directory) = request.cache.directory.as_ref().filter(|_| request.cache.writes) else { return };
-    if let Err(error) = Folder::of(directory).probe() {
+/// Tells whether the directory of the cache is to be written, and can be. Where it cannot, that is told: the build goes on,
+/// and what it makes is not kept there.
+fn is_writable(request: &BuildRequest, reporter: &dyn Reporter) -> bool {
+    let Some(directory) = request.cache.directory.as_ref().filter(|_| request.cache.writes) else { return false };
+    let probed = Folder::of(directory).probe();
+    if let Err(error) = &probed {
         let path = directory.display();
         let message = format!(
             "the cache {path} cannot be written ({error}), so that the next build will find nothing of this one there; \
@@ -200,10 +202,11 @@ fn tell_unwritable(request: &BuildRequest, reporter: &dyn Reporter) {
         );
         reporter.report(Event::Warning { rule: "CacheNotWritable", line: None, message: &message });
     }
+    probed.is_ok()
 }
 
-/// Opens the stores of the cache, the nearest first; nothing is read yet.
-fn cache(request: &BuildRequest, network: &cache::Network, key: Option<&Key>) -> Cache {
+/// Opens the stores of the cache, the nearest first; nothing is read yet. A directory is written if `is_writable`.
+fn cache(request: &BuildRequest, is_writable: bool, network: &cache::Network, key: Option<&Key>) -> Cache {
     let asked = &request.cache;
     let options = cache::Options { now: asked.now, ttl: asked.ttl };
     let levels = levels(&asked.namespace);
@@ -215,7 +218,7 @@ fn cache(request: &BuildRequest, network: &cache::Network, key: Option<&Key>) ->
     for (position, namespace) in levels.iter().enumerate() {
         if let Some(directory) = &asked.directory {
             let directory = Directory::new(directory, namespace);
-            cache.add(Box::new(directory), asked.writes && position == 0, false, seal(namespace));
+            cache.add(Box::new(directory), is_writable && position == 0, false, seal(namespace));
         }
     }
     if let Some(root) = &asked.repository {

@@ -265,11 +265,27 @@ fn mirrors_and_tags_that_stay_are_told() {
 fn completion_names_flags_and_commands() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = process::run(&mut command(&["completion", shell]), SHORT).success();
-        for word in ["destination", "index", "login"] {
+        for word in ["destination", "index", "login", "build", "cache-to"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
+    let named = |shell: &str| process::run(&mut command(&["completion", shell]), SHORT).success();
+    assert!(named("zsh").starts_with("#compdef yadokari executor\n"));
+    assert!(named("fish").contains("complete -c executor "));
     // The script is longer than an argument may be.
+    let line = "eval \"$(\"$0\" completion bash)\"; complete -p executor > /dev/null; \
+                COMP_WORDS=(executor build --platf); COMP_CWORD=2; _yadokari executor --platf; \
+                echo \"${COMPREPLY[@]}\"";
+    let completed = process::run(Command::new("bash").args(["-c", line, EXECUTOR]), SHORT).success();
+    assert_eq!(completed.trim(), "--platform");
+    let help = process::run(&mut command(&["help", "build"]), SHORT).success();
+    assert!(help.contains("yadokari build [FLAGS] [CONTEXT]"), "{help}");
+    assert!(process::run(&mut command(&["--help"]), SHORT).success().contains("Builds an image as `docker build`"));
+    let pages = Scratch::new("manual");
+    process::run(&mut command(&["man", &pages.path().display().to_string()]), SHORT).success();
+    for page in ["yadokari-build.1", "executor.1"] {
+        assert!(pages.join(page).exists(), "{page}");
+    }
     let line = "eval \"$(\"$0\" completion bash)\"; COMP_WORDS=(yadokari --insecure-p); COMP_CWORD=1; \
                 _yadokari yadokari --insecure-p; echo \"${COMPREPLY[@]}\"";
     let completed = process::run(Command::new("bash").args(["-c", line, EXECUTOR]), SHORT).success();

@@ -47,6 +47,65 @@ CONTEXT is a directory, `-` for an archive on standard input, or a URL; /workspa
 
 const LIMITS: &str = "the limits of RUN are the container's: `resources.limits` of the pod";
 
+/// Docker's flags, for manual pages and completion: the letter, the name, the value, what it does.
+const FLAGS: [(Option<char>, &str, Option<&str>, &str); 17] = [
+    (Some('t'), "tag", Some("NAME[:TAG]"), "A name of the image; may be given many times"),
+    (Some('f'), "file", Some("FILE"), "The Dockerfile; CONTEXT/Dockerfile without it"),
+    (None, "push", None, "Push the image to its names"),
+    (Some('o'), "output", Some("FIELDS"), "Where the image goes: type=registry|oci|docker|local|tar[,NAME=VALUE…]"),
+    (None, "load", None, "Is refused: there is no daemon to load into"),
+    (None, "platform", Some("PLATFORMS"), "The platforms to build for, as --custom-platform"),
+    (None, "no-cache", None, "Take nothing from a cache, and keep nothing in it"),
+    (None, "cache-from", Some("FIELDS"), "Where steps are looked for: type=registry,ref=… or type=local,src=…"),
+    (
+        None,
+        "cache-to",
+        Some("FIELDS"),
+        "Where steps are kept: type=registry,ref=…,mode=max, type=local,dest=… or type=inline",
+    ),
+    (None, "pull", None, "Is always so: each build asks registries what tags are now"),
+    (
+        None,
+        "attest",
+        Some("FIELDS"),
+        "Say what is in the image, and how it came to be: type=sbom, type=provenance,mode=…",
+    ),
+    (Some('q'), "quiet", None, "Print nothing but the image's id, and errors"),
+    (None, "iidfile", Some("FILE"), "Write the image's id to a file"),
+    (None, "progress", Some("HOW"), "auto, tty, plain, rawjson or quiet"),
+    (None, "build-arg", Some("NAME=VALUE"), "Set an ARG"),
+    (None, "metadata-file", Some("FILE"), "Write everything known about the build to a file"),
+    (None, "label", Some("NAME=VALUE"), "Add a label"),
+];
+
+/// Returns the command as clap has commands, with flags of ours that hold in it, too: for pages and scripts.
+pub(super) fn described(command: &Command) -> Command {
+    let flag = |(letter, name, value, help): (Option<char>, &'static str, Option<&'static str>, &'static str)| {
+        let flag = clap::Arg::new(format!("docker-{name}")).long(name).short(letter).help(help);
+        match value {
+            Some(value) => flag.value_name(value),
+            None => flag.action(clap::ArgAction::SetTrue),
+        }
+    };
+    let is_taken = |arg: &&clap::Arg| {
+        let has_name = |name: &str| FLAGS.iter().any(|(_, known, ..)| *known == name);
+        let names = arg.get_long().into_iter().chain(arg.get_all_aliases().unwrap_or_default());
+        names.into_iter().any(has_name) || arg.is_positional()
+    };
+    let letters =
+        |arg: &clap::Arg| arg.get_short().filter(|short| FLAGS.iter().any(|(letter, ..)| *letter == Some(*short)));
+    let ours = command.get_arguments().filter(|arg| !is_taken(arg)).map(|arg| match letters(arg) {
+        Some(_) => arg.clone().short(None),
+        None => arg.clone(),
+    });
+    let context = clap::Arg::new("docker-context").value_name("CONTEXT").help("A directory, `-`, or a URL");
+    Command::new(BUILD)
+        .about("Builds an image as `docker build` is asked to")
+        .args(FLAGS.map(flag))
+        .args(ours)
+        .arg(context)
+}
+
 /// Flags of Docker's and its kin's that are not ours, and what to write instead.
 const INSTEAD: &[(&str, &str)] = &[
     ("tag", "write --destination REGISTRY/REPOSITORY:TAG, or use Docker's words with `yadokari build`"),
@@ -122,7 +181,11 @@ pub(super) enum Translated {
 /// # Errors
 /// A [`Failure`] of kind usage for what cannot be had here, with what to do.
 pub(super) fn translated(words: Vec<OsString>) -> Result<Translated, Failure> {
-    if words.get(1).is_none_or(|word| word != BUILD) {
+    let is = |position: usize, wanted: &str| words.get(position).is_some_and(|word| word == wanted);
+    if is(1, "help") && is(2, BUILD) {
+        return Ok(Translated::Help);
+    }
+    if !is(1, BUILD) {
         return Ok(Translated::Words(words));
     }
     let command = super::command();

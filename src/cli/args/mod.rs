@@ -282,7 +282,8 @@ pub fn read(mut words: Vec<OsString>) -> (Vec<OsString>, Result<Invocation, Fail
 /// A [`Failure`] of kind usage for what cannot be understood, or is not there yet.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Failure> {
     let words: Vec<OsString> = words.into_iter().collect();
-    let parsed = command()
+    // `build` is made into flags before: here it is only one of the commands that are listed.
+    let parsed = described()
         .try_get_matches_from(&words)
         .and_then(|matches| CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command())));
     let CommandLine { command, mut args } = match parsed {
@@ -316,21 +317,45 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Fa
     })
 }
 
-fn completion(shell: clap_complete::Shell) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command(), env!("CARGO_PKG_NAME"), &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+/// The name that kaniko's image gives its program, under which ours is there, too.
+const EXECUTOR: &str = "executor";
+
+/// Returns the command with what is read before clap sees it, for pages and scripts.
+fn described() -> clap::Command {
+    let command = command();
+    let build = docker::described(&command);
+    command.subcommand(build)
 }
 
-/// Writes manual pages into a directory: `yadokari.1`, and one of each command.
+fn completion(shell: clap_complete::Shell) -> String {
+    let name = env!("CARGO_PKG_NAME");
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut described(), name, &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    let again = |beginning: &str| {
+        let lines = script.lines().filter(|line| line.starts_with(beginning));
+        lines.map(|line| line.replacen(beginning, &beginning.replace(name, EXECUTOR), 1) + "\n").collect::<String>()
+    };
+    match shell {
+        clap_complete::Shell::Bash => format!("{script}complete -F _{name} -o bashdefault -o default {EXECUTOR}\n"),
+        clap_complete::Shell::Fish => format!("{script}{}", again(&format!("complete -c {name} "))),
+        clap_complete::Shell::Zsh => script
+            .replacen(&format!("#compdef {name}\n"), &format!("#compdef {name} {EXECUTOR}\n"), 1)
+            .replace(&format!("compdef _{name} {name}\n"), &format!("compdef _{name} {name} {EXECUTOR}\n")),
+        _ => script,
+    }
+}
+
+/// Writes manual pages into a directory: `yadokari.1`, and one of each command; `executor.1` is the first once more.
 ///
 /// # Errors
 /// When the directory or a file in it cannot be written.
 pub fn manual(directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    let mut command = command();
+    let mut command = described();
     command.build();
-    clap_mangen::generate_to(command, directory)
+    clap_mangen::generate_to(command, directory)?;
+    std::fs::write(directory.join(format!("{EXECUTOR}.1")), format!(".so man1/{}.1\n", env!("CARGO_PKG_NAME")))
 }
 
 /// Tells whether the words ask for JSON messages, for errors that leave no parsed flags to ask.

@@ -39,7 +39,7 @@ use super::exit::{Failure, Kind};
 use super::request::Warning;
 use crate::http::redact_within;
 use crate::place::Places;
-use crate::progress::{Event, Reporter, StepId, StepResult, Stream};
+use crate::progress::{Event, Miss, Reporter, StepId, StepResult, Stream};
 use crate::request::ResultFiles;
 use dialect::Folded;
 use going::{Going, LastLine, QUIET};
@@ -70,6 +70,8 @@ struct State {
     last: LastLine,
     /// The Dockerfile, as GitHub knows it.
     dockerfile: Option<String>,
+    /// Whether it was told that the cache knows nothing.
+    knows_nothing: bool,
     /// Whether all is said.
     is_over: bool,
 }
@@ -83,7 +85,8 @@ impl Report {
     fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp, size: fn() -> Size) -> Self {
         let (tally, steps, going) = (Tally::default(), Steps::default(), Going::default());
         let (live, folded, last) = (Live::default(), Folded::default(), LastLine::default());
-        let state = State { out, tally, steps, going, live, folded, last, dockerfile: None, is_over: false };
+        let (dockerfile, knows_nothing, is_over) = (None, false, false);
+        let state = State { out, tally, steps, going, live, folded, last, dockerfile, knows_nothing, is_over };
         Self { settings, clock, size, state: Mutex::new(state) }
     }
 
@@ -323,7 +326,15 @@ impl Reporter for Report {
                 }
                 line::build_key(key)
             }
-            Event::Missed { step, miss } => line::missed(step, miss),
+            Event::Missed { step, miss } => {
+                let mut line = line::missed(step, miss);
+                let is_of_all = miss.because == Miss::NOTHING_KNOWN;
+                // The first step says it for all others.
+                if is_of_all && std::mem::replace(&mut self.state().knows_nothing, true) {
+                    line.level = Verbosity::Debug;
+                }
+                line
+            }
             Event::Spent { .. } => return,
         };
         self.print(&mut self.state(), &line);

@@ -9,7 +9,7 @@ use crate::cli::args::Verbosity;
 use crate::cli::exit::{Kind, Place};
 use crate::oci::{Descriptor, Digest, Platform};
 use crate::outcome::{BaseUsed, BuildOutcome, Circumstances};
-use crate::progress::{Activity, Delivery, Exchange, Phase};
+use crate::progress::{Activity, Delivery, Exchange, Miss, Phase};
 
 /// A writer that tests can read.
 #[derive(Clone, Default)]
@@ -234,6 +234,17 @@ fn githubs_log_has_groups_and_annotations() {
     caused by: sh: make: not found
     hint: the base has no make
     "##);
+}
+
+#[test]
+fn a_cache_that_knows_nothing_says_so_once() {
+    let (report, out) = report(PLAIN);
+    let misses = [Miss::NOTHING_KNOWN, "the step is new", Miss::NOTHING_KNOWN, "the step is new"];
+    for (number, because) in misses.into_iter().enumerate() {
+        let miss = Miss { because: because.to_owned(), since: None };
+        report.report(Event::Missed { step: &step("app", number), miss: &miss });
+    }
+    assert_eq!((out.text().matches("nothing is known").count(), out.text().lines().count()), (1, 3), "{}", out.text());
 }
 
 #[test]
