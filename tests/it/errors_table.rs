@@ -268,10 +268,16 @@ fn what_a_registry_answers_is_told_with_what_helps() {
             build.stderr
         );
     }
-    let platform = source(&format!("FROM {}\nCOPY file /\n", base.reference), &[("file", "x")]);
-    let mut executor = Executor::new(Isolation::Namespace, platform.path());
-    executor.only_layout().add(&["--custom-platform=linux/s390x"]);
-    let build = executor.add(&[&format!("--insecure-registry={}", registry::shared().address)]).run();
+    // An image alone is taken whatever it is for, with a warning; an index must have the platform.
+    let index = registry::shared().repository("errors/index:1");
+    let mut join = Command::new(EXECUTOR);
+    join.args(["index", &base.reference, &format!("--destination={index}")]).env_clear();
+    process::run(join.arg(format!("--insecure-registry={}", registry::shared().address)), SHORT).success();
+    let platform = source(&format!("FROM {index}\nCOPY file /\n"), &[("file", "x")]);
+    let build = Executor::new(Isolation::Namespace, platform.path())
+        .only_layout()
+        .add(&["--custom-platform=linux/s390x"])
+        .run();
     assert!(build.code == 76 && build.stderr.contains("hint: --custom-platform says"), "{}", build.stderr);
 }
 
