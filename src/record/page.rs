@@ -88,9 +88,9 @@ fn timeline(page: &mut String, record: &Record) {
     page.push_str("<h2>Timeline</h2>\n<p class=\"key\">");
     let kinds = [Kind::Stage, Kind::Step, Kind::Phase, Kind::Transfer, Kind::Request, Kind::Wait];
     for kind in kinds {
-        let _ = write!(page, "<span class=\"bar {0}\">{0}</span> ", kind.name());
+        let _ = write!(page, "<span class=\"bar {0}\"></span>{0} ", kind.name());
     }
-    page.push_str("<span class=\"bar step failed\">✗ failed</span></p>\n");
+    page.push_str("<span class=\"bar step failed\"></span>✗ failed</p>\n");
     for group in groups {
         let mut of_group: Vec<usize> = (0..lanes.len()).filter(|position| lanes[*position].group == group).collect();
         of_group.sort_by_key(|position| (record.spans[*position].begun, lanes[*position].depth));
@@ -276,7 +276,7 @@ li:focus .name{white-space:normal;overflow-wrap:anywhere}
 .track{display:block;position:relative;height:14px;background:color-mix(in srgb,var(--line) 35%,transparent);border-radius:3px}
 .track .bar{position:absolute;top:0;bottom:0;min-width:2px}
 .bar{border:1px solid var(--a);border-radius:3px;background:var(--a)}
-.key .bar{padding:0 .5rem;font-size:13px;color:var(--ink);margin-right:.35rem}
+.key .bar{display:inline-block;width:2rem;height:.8rem;margin:0 .4rem 0 .9rem;vertical-align:-1px}
 .bar.build,.bar.stage{background:transparent}
 .bar.step{background:color-mix(in srgb,var(--a) 55%,transparent)}
 .bar.phase{background:repeating-linear-gradient(90deg,color-mix(in srgb,var(--a) 45%,transparent) 0 3px,transparent 3px 6px)}
