@@ -72,7 +72,7 @@ pub struct ResultArgs {
     pub metadata_file: Option<PathBuf>,
     /// Write when each stage, step, transfer and wait began and ended to this file, also after a failure.
     ///
-    /// In the Trace Event Format, which <https://ui.perfetto.dev> and `chrome://tracing` open.
+    /// In the Trace Event Format, which Perfetto (`https://ui.perfetto.dev`) and `chrome://tracing` open.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub trace_file: Option<PathBuf>,
     /// Write a page that shows how the build went to this file (HTML), also after a failure.
