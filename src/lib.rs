@@ -9,7 +9,7 @@
 //! | 6 | `builder`, `inspect` |
 //! | 5 | `plan`, `context`, `isolation`, `cache`, `output`, `trust` |
 //! | 4 | `rootfs`, `registry`, `signing` |
-//! | 3 | `attest`, `image`, `cloud`, `sbom` |
+//! | 3 | `attest`, `image`, `cloud`, `record`, `sbom` |
 //! | 2 | `dockerfile`, `request`, `outcome`, `store`, `http` |
 //! | 1 | `progress`, `place` |
 //! | 0 | `causes`, `oci`, `sys` |
@@ -31,6 +31,7 @@ pub mod store;
 pub mod attest;
 pub mod cloud;
 pub mod image;
+pub mod record;
 pub mod sbom;
 
 pub mod registry;

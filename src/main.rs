@@ -11,6 +11,7 @@ use yadokari::cli::commands;
 use yadokari::cli::doctor;
 use yadokari::cli::env::Environment;
 use yadokari::cli::exit::{self, Failure};
+use yadokari::cli::observe;
 use yadokari::cli::report::{Finished, Report, Settings};
 use yadokari::cli::request::{self, Resolved};
 use yadokari::cli::services;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
 fn run(args: &Args, words: &[OsString]) -> ExitCode {
     let started = Instant::now();
     let environment = Environment::read();
-    let report = Arc::new(Report::to_standard_error(Settings::of_build(args, &environment)));
+    let report = Report::to_standard_error(Settings::of_build(args, &environment));
     let resolved = match request::resolve(args, &environment).map_err(Failure::from).and_then(Resolved::begin) {
         Ok(resolved) => resolved,
         Err(failure) => return report.conclude(Err(failure)),
@@ -55,12 +56,14 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
         Entered::Ended(code) => return ExitCode::from(code),
         Entered::Stay(ground) => ground,
     };
+    let report = Arc::new(report.recording(observe::is_wanted(&resolved)));
     report.notes(&args.repeated);
     report.warnings(&resolved.warnings);
     let result = build(&resolved, ground, &report);
+    let result = result.map_err(|failure| report.with_last_output(failure));
+    observe::tell(&resolved, &report, result.as_ref().map(Option::as_ref));
     let finished = |outcome: BuildOutcome| report.finished(&Finished { outcome: &outcome, elapsed: started.elapsed() });
     let result = result.map(|outcome| outcome.map(finished).unwrap_or_default());
-    let result = result.map_err(|failure| report.with_last_output(failure));
     report.add_to_summary(result.as_ref().err(), &resolved.request.results, &resolved.places);
     if let Err(failure) = &result {
         failure.write_results(&resolved.request.results, &resolved.places);

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["causes", "oci", "sys"],
     &["place", "progress"],
     &["dockerfile", "http", "outcome", "request", "store"],
-    &["attest", "cloud", "image", "sbom"],
+    &["attest", "cloud", "image", "record", "sbom"],
     &["registry", "rootfs", "signing"],
     &["cache", "context", "isolation", "output", "plan", "trust"],
     &["builder", "inspect"],

@@ -7,8 +7,8 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema python3-cryptography bzip2 git openssh-server python3-venv nginx rpm binutils"
-PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3 nginx rpmbuild objcopy"
+PACKAGES="docker-registry busybox-static skopeo umoci podman buildah runc uidmap debootstrap attr openssl xz-utils python3-yaml python3-jsonschema python3-cryptography bzip2 git openssh-server python3-venv nginx rpm binutils chromium"
+PROGRAMS="docker-registry busybox skopeo umoci podman buildah runc newuidmap debootstrap setfattr openssl xz bzip2 git sshd python3 nginx rpmbuild objcopy chromium"
 
 missing_programs() {
     for program in $PROGRAMS; do
@@ -58,6 +58,10 @@ object_stores() {
     [ -x $services/sigstore/bin/sigstore ] || {
         python3 -m venv $services/sigstore && $services/sigstore/bin/pip install -q sigstore==4.5.1
     } >"$SCRATCH/sigstore.log" 2>&1 || tail -3 "$SCRATCH/sigstore.log"
+    # OpenTelemetry's own messages, for the collector of the tests.
+    [ -x $services/otlp/bin/python ] || {
+        python3 -m venv $services/otlp && $services/otlp/bin/pip install -q opentelemetry-proto==1.45.2
+    } >"$SCRATCH/otlp.log" 2>&1 || tail -3 "$SCRATCH/otlp.log"
     [ -x $services/s3s/bin/s3s-fs ] ||
         (cd / && cargo install --quiet --locked --debug s3s-fs --version 0.14.1 --features binary \
             --root "$OLDPWD/$services/s3s" --target-dir "$SCRATCH/s3s") >"$SCRATCH/s3s.log" 2>&1 || tail -3 "$SCRATCH/s3s.log"

@@ -90,7 +90,36 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "HTTPS_PROXY", effect: "proxy for https:// (also in lower case)" },
     Variable { name: "NO_PROXY", effect: "hosts that are reached without a proxy (also in lower case)" },
     Variable { name: "UPSTREAM_CLIENT_TYPE", effect: "caller's name for the User-Agent" },
-    Variable { name: "TRACEPARENT", effect: "the caller's trace (W3C), told in JSON messages and metadata" },
+    Variable { name: "TRACEPARENT", effect: "the caller's trace (W3C), told in JSON messages, metadata and spans" },
+    Variable {
+        name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        effect: "where spans are sent, by OpenTelemetry's protocol; /v1/traces is added",
+    },
+    Variable { name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", effect: "the same, as it is" },
+    Variable {
+        name: "OTEL_EXPORTER_OTLP_PROTOCOL",
+        effect: "http/protobuf (default) or http/json; grpc is not spoken",
+    },
+    Variable { name: "OTEL_EXPORTER_OTLP_HEADERS", effect: "headers of these requests: NAME=VALUE,NAME=VALUE" },
+    Variable { name: "OTEL_EXPORTER_OTLP_TIMEOUT", effect: "how long they may take in all, in milliseconds; 10000" },
+    Variable {
+        name: "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        effect: "PEM file of further certificates that the collector is trusted by",
+    },
+    Variable {
+        name: "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        effect: "PEM file of the certificate that is shown to it",
+    },
+    Variable { name: "OTEL_EXPORTER_OTLP_CLIENT_KEY", effect: "PEM file with the key of that" },
+    Variable {
+        name: "OTEL_EXPORTER_OTLP_TRACES_<NAME>",
+        effect: "any of these for spans alone; goes before the other",
+    },
+    Variable { name: "OTEL_SERVICE_NAME", effect: "what the builder is called in spans; yadokari" },
+    Variable { name: "OTEL_RESOURCE_ATTRIBUTES", effect: "what else spans say of it: NAME=VALUE,NAME=VALUE" },
+    Variable { name: "OTEL_SDK_DISABLED", effect: "true sends no spans" },
+    Variable { name: "OTEL_TRACES_EXPORTER", effect: "none sends no spans; otlp is the default" },
+    Variable { name: "TRACESTATE", effect: "what goes with TRACEPARENT, handed on in spans" },
     Variable { name: "NO_COLOR", effect: "no colours when set, unless --log-format=color" },
     Variable { name: "TERM", effect: "neither colours nor rows of progress when it is dumb" },
     Variable { name: "TMPDIR", effect: "where the state directory goes when /kaniko is not writable" },
@@ -432,6 +461,8 @@ mod tests {
             "KANIKO_<",
             "SIGSTORE_",
             "ACTIONS_",
+            "OTEL_",
+            "TRACESTATE",
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))

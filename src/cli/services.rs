@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::confidential;
 use super::exit::{Failure, Kind};
 use super::failure::isolation_kind;
+use super::observe;
 use super::progress_file::ProgressFile;
 use super::report::{Report, Ticker};
 use super::request::{Network, Resolved, Warning};
@@ -79,6 +80,7 @@ fn last_words(resolved: &Resolved, report: &Arc<Report>) -> LastWords {
         // The failure is what is told.
         let _put_back_or_not = output::restore(&places);
         failure.write_results(&results, &places);
+        observe::write_files(&report, Err(&failure), &results, &places);
         let _told = report.conclude(Err(failure));
     })
 }

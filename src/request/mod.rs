@@ -289,6 +289,10 @@ pub struct ResultFiles {
     pub sboms: Vec<PathBuf>,
     /// Everything, as JSON; also written for a build that fails.
     pub metadata: Option<MetadataFile>,
+    /// What happened when, in the Trace Event Format; also written for a build that fails.
+    pub trace: Option<PathBuf>,
+    /// The same as a page for people.
+    pub report: Option<PathBuf>,
     /// Tekton's directory of results, a file for each.
     pub tekton: Option<PathBuf>,
     /// How much Tekton takes of them.

@@ -19,3 +19,9 @@ pub fn give_back_early() {
     // SAFETY: as above.
     let _set = unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
 }
+
+/// Returns how much memory this process has held at most, in bytes.
+pub fn peak() -> Option<u64> {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).ok()?;
+    Some(u64::try_from(usage.max_rss()).ok()? << 10)
+}

@@ -51,6 +51,7 @@ mod keyless;
 mod killed;
 mod mediated;
 mod nospace;
+mod observe;
 mod odd_bases;
 mod outputs;
 mod parallel;

@@ -70,6 +70,14 @@ pub struct ResultArgs {
     /// Write everything known about the build to this file, as JSON; after a failure, what went wrong.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
     pub metadata_file: Option<PathBuf>,
+    /// Write when each stage, step, transfer and wait began and ended to this file, also after a failure.
+    ///
+    /// In the Trace Event Format, which Perfetto (`https://ui.perfetto.dev`) and `chrome://tracing` open.
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub trace_file: Option<PathBuf>,
+    /// Write a page that shows how the build went to this file (HTML), also after a failure.
+    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    pub report: Option<PathBuf>,
     /// Tell the pipeline engine about the image in its own way.
     ///
     /// auto writes where the surroundings say that somebody reads: /tekton/results, the output parameters of

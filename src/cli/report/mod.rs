@@ -40,6 +40,7 @@ use super::request::Warning;
 use crate::http::redact_within;
 use crate::place::Places;
 use crate::progress::{Event, Miss, Reporter, StepId, StepResult, Stream};
+use crate::record::{Record, Recorder};
 use crate::request::ResultFiles;
 use dialect::Folded;
 use going::{Going, LastLine, QUIET};
@@ -57,6 +58,8 @@ pub struct Report {
     clock: fn() -> Timestamp,
     size: fn() -> Size,
     state: Mutex<State>,
+    /// What happened when, for those who ask for it.
+    recorder: Option<Recorder>,
 }
 
 /// What has been seen, and where it is printed.
@@ -87,7 +90,18 @@ impl Report {
         let (live, folded, last) = (Live::default(), Folded::default(), LastLine::default());
         let (dockerfile, knows_nothing, is_over) = (None, false, false);
         let state = State { out, tally, steps, going, live, folded, last, dockerfile, knows_nothing, is_over };
-        Self { settings, clock, size, state: Mutex::new(state) }
+        Self { settings, clock, size, state: Mutex::new(state), recorder: None }
+    }
+
+    /// Returns the same report, which also records what happens when, if `wanted`.
+    #[must_use]
+    pub fn recording(self, wanted: bool) -> Self {
+        Self { recorder: wanted.then(Recorder::start), ..self }
+    }
+
+    /// Returns what has happened up to now, if it is recorded.
+    pub(super) fn record(&self, failure: Option<&Failure>) -> Option<Record> {
+        Some(self.recorder.as_ref()?.record(failure.map(|failure| failure.message.as_str())))
     }
 
     /// Prints what is worth knowing of flags.
@@ -274,6 +288,9 @@ impl Report {
 
 impl Reporter for Report {
     fn report(&self, event: Event<'_>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.report(event.clone());
+        }
         let line = match event {
             Event::Note(text) => line::note(text),
             Event::Dockerfile { path, text } => {

@@ -12,8 +12,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("KANIKO_PRE_CLEANUP", "the container's own files are never part of a build"),
     ("KANIKO_PRESERVE_CONTEXT", "the container's own files are always put back"),
     ("KANIKO_IGNORE_ASSERTIONS", "there are no assertions to leave out"),
-    ("KANIKO_TELEMETRY_ENDPOINT", "traces are not sent anywhere; --metadata-file has the times of all steps"),
-    ("KANIKO_TELEMETRY_OMIT_DOCKERFILE", "traces are not sent anywhere"),
+    ("KANIKO_TELEMETRY_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT says where spans go"),
+    ("KANIKO_TELEMETRY_OMIT_DOCKERFILE", "spans have the instructions, without logins"),
     ("SNAPSHOT_TIMEOUT_DURATION", "--timeout limits the whole build"),
     ("STACKLOG_PATH", "there is no stack log"),
 ];

@@ -50,6 +50,7 @@ use super::args::{Args, LogFormat, MessageArgs, ProgressName};
 use super::env::{Environment, NotText};
 use super::exit::{Failure, Kind};
 use super::report::Settings;
+use super::telemetry::Telemetry;
 use super::termination;
 use crate::place::Places;
 use crate::request::{BuildRequest, ContextSource, ResultFiles};
@@ -74,6 +75,8 @@ pub struct Resolved {
     pub warnings: Vec<Warning>,
     /// Where Argo reads how far we are.
     pub progress_file: Option<PathBuf>,
+    /// Where spans are sent, if anywhere.
+    pub telemetry: Option<Telemetry>,
     /// How long the build may take.
     pub timeout: Option<Duration>,
     /// The working directory.
@@ -267,6 +270,10 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
     let messages = Settings::of_build(args, environment);
     let progress_file = environment.value("ARGO_PROGRESS_FILE")?.map(PathBuf::from);
     warnings.extend(cache::unused(args));
+    let telemetry = Telemetry::of(environment).unwrap_or_else(|message| {
+        warnings.push(Warning { rule: "SpansNotSent", message });
+        None
+    });
     let mut regions = environment.regions();
     if let ContextSource::Directory(path) = &request.context {
         regions.push(path.clone());
@@ -280,6 +287,7 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         messages,
         warnings,
         progress_file,
+        telemetry,
         timeout: args.limits.timeout,
         working: environment.directories.working.clone(),
         regions,

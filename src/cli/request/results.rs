@@ -50,6 +50,8 @@ pub(super) fn results(
         puts,
         metadata: path("--metadata-file", &args.metadata_file)?
             .map(|path| MetadataFile { path, trace: environment.trace }),
+        trace: path("--trace-file", &args.trace_file)?,
+        report: path("--report", &args.report)?,
         tekton_artifacts: path("--tekton-artifacts", &args.tekton_artifacts)?,
         dotenv: path("--dotenv-file", &args.dotenv_file)?,
         ..ResultFiles::default()

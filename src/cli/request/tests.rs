@@ -60,8 +60,10 @@ fn defaults() {
         timeout,
         working: _,
         regions,
+        telemetry,
         places: _,
     } = resolved(&["--no-push"], &[("KANIKO_DIR", "/k")]);
+    assert!(telemetry.is_none(), "nothing is sent where nobody asks for it");
     assert_eq!(request.context, ContextSource::Directory("/workspace/".into()));
     assert_eq!(regions, ["/work", "/workspace/"].map(PathBuf::from), "where a checkout may be");
     assert_eq!(
@@ -344,6 +346,8 @@ const OUTPUT_REGISTRY_AND_MESSAGES: &[Row] = &[
         "[ValuePut { value: Digest, url: https://… }]",
     ),
     ("--metadata-file=/m", |r| shown(&r.request.results.metadata), "Some(MetadataFile { path: /m, trace: None })"),
+    ("--trace-file=t", |r| shown(&r.request.results.trace), "Some(/work/t)"),
+    ("--report=p.html", |r| shown(&r.request.results.report), "Some(/work/p.html)"),
     ("-d r.io/a --image-name-with-digest-file=n", values, "KanikoNames /work/n"),
     ("-d r.io/a --image-name-tag-with-digest-file=n", values, "KanikoTags /work/n"),
     ("--insecure", insecure, "push true, pull false, {}"),

@@ -36,6 +36,8 @@ pub(super) fn begin(results: &ResultFiles, places: &mut Places) -> Result<(), Er
     let single = results.values.iter().map(|file| &file.path);
     let mut own: Vec<PathBuf> = single
         .chain(results.metadata.iter().map(|file| &file.path))
+        .chain(&results.trace)
+        .chain(&results.report)
         .chain(&results.sboms)
         .chain(&results.tekton_artifacts)
         .chain(&results.dotenv)

@@ -1,0 +1,86 @@
+//! What is left of a build for those who look at it afterwards: the trace file, the page, spans at a collector.
+//!
+//! *Invariant: none of it makes a build fail, and each that is not there is told in a warning.*
+
+use super::exit::Failure;
+use super::report::Report;
+use super::request::Resolved;
+use crate::http::redact_within;
+use crate::outcome::BuildOutcome;
+use crate::place::Places;
+use crate::progress::{Event, Reporter as _};
+use crate::record::{Heading, Record, chrome_trace, page};
+use crate::request::ResultFiles;
+use crate::sys;
+
+/// Tells whether it is recorded what happens when.
+pub fn is_wanted(resolved: &Resolved) -> bool {
+    let results = &resolved.request.results;
+    let is_asked = results.trace.is_some() || results.report.is_some() || resolved.telemetry.is_some();
+    is_asked && !resolved.request.cache.print_key
+}
+
+/// Writes the files that tell how a build went, and sends its spans.
+pub fn tell(resolved: &Resolved, report: &Report, result: Result<Option<&BuildOutcome>, &Failure>) {
+    write_files(report, result, &resolved.request.results, &resolved.places);
+    if let (Some(telemetry), Some(record)) = (&resolved.telemetry, report.record(result.err()))
+        && let Err(message) = telemetry.send(&record, &resolved.network.http)
+    {
+        report.report(Event::Warning { rule: "SpansNotSent", line: None, message: &message });
+    }
+}
+
+/// Writes the files alone.
+pub(super) fn write_files(
+    report: &Report,
+    result: Result<Option<&BuildOutcome>, &Failure>,
+    results: &ResultFiles,
+    places: &Places,
+) {
+    let Some(record) = report.record(result.err()) else { return };
+    let write = |flag: &str, path: &std::path::Path, content: &[u8]| {
+        if let Err(error) = places.write(path, content) {
+            let message = format!("{flag}: {} cannot be written: {error}", path.display());
+            report.report(Event::Warning { rule: "NotWritten", line: None, message: &message });
+        }
+    };
+    if let Some(path) = &results.trace {
+        write("--trace-file", path, chrome_trace(&record).to_string().as_bytes());
+    }
+    if let Some(path) = &results.report {
+        write("--report", path, page(&record, &heading(&record, result)).as_bytes());
+    }
+}
+
+/// Says what was built, and how it went.
+fn heading(record: &Record, result: Result<Option<&BuildOutcome>, &Failure>) -> Heading {
+    let mut facts = vec![("Began", format!("{:.3}", record.begun))];
+    let mut heading = Heading::default();
+    match result {
+        Ok(Some(outcome)) => {
+            facts.push(("Image", outcome.manifest.digest.to_string()));
+            facts.extend(outcome.pushed.iter().map(|reference| ("Pushed to", reference.to_string())));
+            facts.push(("Platform", outcome.platform.to_string()));
+            facts.push(("Size", format!("{} to pull", super::report::bytes(outcome.size))));
+            facts.push(("Layers", format!("{}, {} of them of the base", outcome.layers, outcome.base_layers)));
+            let isolation = outcome.circumstances.isolation.unwrap_or("none was needed: no RUN was done");
+            facts.push(("Isolation of RUN", isolation.to_owned()));
+            heading.bases = outcome.bases.iter().map(|base| (base.name.to_string(), base.digest.to_string())).collect();
+        }
+        Ok(None) => {}
+        Err(failure) => {
+            let kind = format!("{}, exit code {}", failure.kind.name(), failure.exit_code);
+            facts.push(("Kind of failure", kind));
+            if let Some(place) = &failure.place {
+                facts.push(("Place", format!("{} line {}", place.file, place.line)));
+            }
+            let explanations = failure.explanations().map(|(word, text)| format!("{word}: {text}"));
+            heading.failure =
+                Some((redact_within(&failure.message), explanations.map(|text| redact_within(&text)).collect()));
+        }
+    }
+    if let Some(peak) = sys::memory::peak() {
+        facts.push(("Memory of the builder", format!("{} at most", super::report::bytes(peak))));
+    }
+    Heading { facts, ..heading }
+}
