@@ -216,7 +216,7 @@ fn escaped(text: &str) -> String {
             '\'' => shown.push_str("&#39;"),
             '\n' | '\t' => shown.push(c),
             '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
-                shown.push('\u{fffd}')
+                shown.push('\u{fffd}');
             }
             c if c.is_control() => shown.push('\u{fffd}'),
             c => shown.push(c),

@@ -274,12 +274,8 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         warnings.push(Warning { rule: "SpansNotSent", message });
         None
     });
-    let mut regions = environment.regions();
-    if let ContextSource::Directory(path) = &request.context {
-        regions.push(path.clone());
-    }
-    regions.retain(|path| path.parent().is_some());
     Ok(Resolved {
+        regions: regions(&request, environment),
         request,
         network,
         signing: signing::signing(&args.signing, environment)?,
@@ -290,9 +286,18 @@ pub fn resolve(args: &Args, environment: &Environment) -> Result<Resolved, Usage
         telemetry,
         timeout: args.limits.timeout,
         working: environment.directories.working.clone(),
-        regions,
         places: Arc::default(),
     })
+}
+
+/// Lists the directories that somebody else may have filled.
+fn regions(request: &BuildRequest, environment: &Environment) -> Vec<PathBuf> {
+    let mut regions = environment.regions();
+    if let ContextSource::Directory(path) = &request.context {
+        regions.push(path.clone());
+    }
+    regions.retain(|path| path.parent().is_some());
+    regions
 }
 
 /// Lists the paths that are left alone.
