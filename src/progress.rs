@@ -247,6 +247,11 @@ pub enum Event<'a> {
         /// The instruction's text.
         text: &'a str,
     },
+    /// The step that has begun is being done: nobody has its result.
+    Working {
+        /// Which one.
+        step: &'a StepId,
+    },
     /// The cache does not have a step's result, so that it is done.
     Missed {
         /// Which one.

@@ -379,6 +379,7 @@ impl Shared<'_> {
         id: &StepId,
         witness: Option<&Witness>,
     ) -> Result<(Option<Layer>, StepResult), Error> {
+        self.services.reporter.report(Event::Working { step: id });
         let (layer, created) = match &step.action {
             Action::Configure => (None, self.history_time()),
             Action::Workdir(workdir) => (self.workdir(progress, workdir)?, Some(rfc3339(self.request.created))),

@@ -254,6 +254,7 @@ impl Reporter for Recorder {
             | Event::Output { .. }
             | Event::Pulled { .. }
             | Event::Pushed { .. }
+            | Event::Working { .. }
             | Event::Spent { .. } => {}
         }
     }

@@ -67,6 +67,8 @@ struct State {
     out: Box<dyn Write + Send>,
     tally: Tally,
     steps: Steps,
+    /// Steps that have begun, with their text, and of which nothing has been printed.
+    heads: Vec<(StepId, String)>,
     going: Going,
     live: Live,
     folded: Folded,
@@ -88,8 +90,8 @@ impl Report {
     fn new(settings: Settings, out: Box<dyn Write + Send>, clock: fn() -> Timestamp, size: fn() -> Size) -> Self {
         let (tally, steps, going) = (Tally::default(), Steps::default(), Going::default());
         let (live, folded, last) = (Live::default(), Folded::default(), LastLine::default());
-        let (dockerfile, knows_nothing, is_over) = (None, false, false);
-        let state = State { out, tally, steps, going, live, folded, last, dockerfile, knows_nothing, is_over };
+        let (heads, dockerfile, knows_nothing, is_over) = (Vec::new(), None, false, false);
+        let state = State { out, tally, steps, heads, going, live, folded, last, dockerfile, knows_nothing, is_over };
         Self { settings, clock, size, state: Mutex::new(state), recorder: None }
     }
 
@@ -226,7 +228,7 @@ impl Report {
         self.obeyed(state, end);
         let is_run = text.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("RUN"));
         if is_run && dialect != Dialect::Plain && self.settings.verbosity >= Verbosity::Info {
-            let begin = state.folded.begin(dialect, step, state.steps.are_idle(), seconds);
+            let begin = state.folded.begin(dialect, step, state.steps.has_only(step), seconds);
             self.obeyed(state, begin);
         }
     }
@@ -265,8 +267,17 @@ impl Report {
         }
     }
 
+    /// Prints the head of a step that was held back.
+    fn release(&self, state: &mut State, step: &StepId) {
+        let Some(place) = state.heads.iter().position(|(held, _)| held == step) else { return };
+        let (_, text) = state.heads.remove(place);
+        self.fold(state, step, &text);
+        self.print(state, &line::step_started(step, &text));
+    }
+
     fn step_output(&self, step: &StepId, stream: Stream, bytes: &[u8]) {
         let mut state = self.state();
+        self.release(&mut state, step);
         for line in state.steps.output(step, stream, bytes) {
             self.print(&mut state, &line);
         }
@@ -274,6 +285,10 @@ impl Report {
 
     fn step_finished(&self, step: &StepId, result: &StepResult, elapsed: std::time::Duration) {
         let mut state = self.state();
+        if result.is_cached() {
+            state.heads.retain(|(held, _)| held != step);
+        }
+        self.release(&mut state, step);
         let (text, rest) = state.steps.finish(step);
         for line in &rest {
             self.print(&mut state, line);
@@ -309,10 +324,14 @@ impl Reporter for Report {
             Event::StageStarted { stage, base } => line::stage_started(stage, base),
             Event::StepStarted { step, text } => {
                 let mut state = self.state();
-                self.fold(&mut state, step, text);
-                self.print(&mut state, &line::step_started(step, text));
+                state.heads.push((step.clone(), text.to_owned()));
+                // Programs want to know it at once; people read one line of a step whose result is known.
+                if self.settings.form == Form::Json {
+                    self.release(&mut state, step);
+                }
                 return state.steps.start(step, line::one_line(text));
             }
+            Event::Working { step } => return self.release(&mut self.state(), step),
             Event::Output { step, stream, bytes } => return self.step_output(step, stream, bytes),
             Event::StepFinished { step, result, elapsed } => return self.step_finished(step, result, elapsed),
             Event::Pulled { digest, bytes } => return self.state().tally.pulled(digest, bytes),
@@ -344,6 +363,7 @@ impl Reporter for Report {
                 line::build_key(key)
             }
             Event::Missed { step, miss } => {
+                self.release(&mut self.state(), step);
                 let mut line = line::missed(step, miss);
                 let is_of_all = miss.because == Miss::NOTHING_KNOWN;
                 // The first step says it for all others.

@@ -145,9 +145,9 @@ impl Steps {
         lines
     }
 
-    /// Tells whether no step is at work.
-    pub(super) fn are_idle(&self) -> bool {
-        self.active.is_empty()
+    /// Tells whether no other step is at work.
+    pub(super) fn has_only(&self, step: &StepId) -> bool {
+        self.active.iter().all(|active| active.step == *step)
     }
 
     /// Takes note of what stands at the bottom of the log.

@@ -57,6 +57,12 @@ fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
+/// Begins a step that nobody has the result of.
+fn begin(report: &Report, step: &StepId, text: &str) {
+    report.report(Event::StepStarted { step, text });
+    report.report(Event::Working { step });
+}
+
 /// A small build: one RUN with output, one step from the cache, one that only sets a variable.
 fn build(report: &Report) {
     let (layer, cached) = (digest("layer"), digest("cached"));
@@ -80,7 +86,7 @@ fn build(report: &Report) {
     let result = StepResult::Cached { digest: cached, size: 1234 };
     report.report(Event::StepFinished { step: &second, result: &result, elapsed: Duration::from_millis(12) });
     let third = step("app", 3);
-    report.report(Event::StepStarted { step: &third, text: "ENV A=b" });
+    begin(report, &third, "ENV A=b");
     report.report(Event::StepFinished { step: &third, result: &StepResult::Configured, elapsed: Duration::ZERO });
     for (size, delivery) in [(12_300_000, Delivery::Uploaded), (99, Delivery::Mounted), (98, Delivery::Existed)] {
         report.report(Event::Pushed { repository: "r.io/a", digest: &layer, size, delivery });
@@ -134,7 +140,6 @@ fn a_build_as_text() {
     compiling
     last
     [app 1/3] done in 3.2 s: layer sha256:dac1d7cfa950, 12.3 MB
-    [app 2/3] COPY a /b
     [app 2/3] Using caching version of cmd: COPY a /b (CACHED: sha256:3673014e72b6, 1.2 kB)
     [app 3/3] ENV A=b
     sha256:dac1d7cfa950 (12.3 MB) uploaded to r.io/a
@@ -199,12 +204,12 @@ fn in_ci(dialect: Dialect) -> String {
     report.report(Event::Dockerfile { path, text: "Dockerfile: app/Dockerfile" });
     report.report(Event::Warning { rule: "MaintainerDeprecated", line: Some(2), message: "use a label" });
     let (first, second) = (step("app", 1), step("app", 2));
-    report.report(Event::StepStarted { step: &first, text: "RUN make" });
+    begin(&report, &first, "RUN make");
     let forged = b"::error::forged\n\x1b[2Kline\n";
     report.report(Event::Output { step: &first, stream: Stream::Stdout, bytes: forged });
     let result = StepResult::NoLayer;
     report.report(Event::StepFinished { step: &first, result: &result, elapsed: Duration::from_secs(2) });
-    report.report(Event::StepStarted { step: &second, text: "RUN make install" });
+    begin(&report, &second, "RUN make install");
     report.report(Event::Output { step: &second, stream: Stream::Stdout, bytes: b"sh: make: not found\n" });
     let failure = report.with_last_output(failure());
     report.failed(&failure);
@@ -260,8 +265,8 @@ fn gitlabs_log_has_sections() {
 fn steps_side_by_side_are_not_folded_into_each_other() {
     let (report, out) = report(Settings { dialect: Dialect::Github, ..PLAIN });
     let (one, two) = (step("one", 1), step("two", 1));
-    report.report(Event::StepStarted { step: &one, text: "RUN a" });
-    report.report(Event::StepStarted { step: &two, text: "RUN b" });
+    begin(&report, &one, "RUN a");
+    begin(&report, &two, "RUN b");
     for step in [&one, &two] {
         report.report(Event::StepFinished { step, result: &StepResult::NoLayer, elapsed: Duration::ZERO });
     }
@@ -272,9 +277,9 @@ fn steps_side_by_side_are_not_folded_into_each_other() {
 fn the_summary_of_a_job_has_a_table_of_steps_also_of_a_failure() {
     let (report, _) = report(PLAIN);
     let (first, second) = (step("app", 1), step("app", 2));
-    report.report(Event::StepStarted { step: &first, text: "RUN a | b" });
+    begin(&report, &first, "RUN a | b");
     report.report(Event::StepFinished { step: &first, result: &StepResult::NoLayer, elapsed: Duration::from_secs(2) });
-    report.report(Event::StepStarted { step: &second, text: "RUN make" });
+    begin(&report, &second, "RUN make");
     insta::assert_snapshot!(report.state().tally.table(Some(&failure())), @r"
     | Step | Instruction | Result | Time |
     | --- | --- | --- | ---: |
@@ -299,7 +304,7 @@ fn the_last_output_is_repeated_only_where_it_is_not_at_hand() {
     let run = |settings: Settings, note: bool| {
         let (report, out) = report(settings);
         let step = step("app", 2);
-        report.report(Event::StepStarted { step: &step, text: "RUN make" });
+        begin(&report, &step, "RUN make");
         let lines: String = (1..=30).map(|n| format!("line {n}\n")).collect();
         report.report(Event::Output { step: &step, stream: Stream::Stdout, bytes: lines.as_bytes() });
         report.report(Event::Output { step: &step, stream: Stream::Stdout, bytes: b"unfinished" });
@@ -410,10 +415,10 @@ fn a_log_has_a_line_where_there_was_none_for_a_while() {
     for form in [Form::Text, Form::Json] {
         let (report, out) = report(Settings { form, ..PLAIN });
         let first = step("app", 1);
-        report.report(Event::StepStarted { step: &first, text: "RUN curl example.com" });
+        begin(&report, &first, "RUN curl example.com");
         report.report(Event::Output { step: &first, stream: Stream::Stderr, bytes: b" 1%\r 2%" });
         let copying = Activity::new(Phase::Copy, "").of(Some(400)).for_step(&step("app", 2)).begin(&report);
-        report.report(Event::StepStarted { step: &step("app", 2), text: "COPY a /b" });
+        begin(&report, &step("app", 2), "COPY a /b");
         copying.advance(100);
         let begun = out.text();
         report.tick();
@@ -440,8 +445,8 @@ fn a_log_has_a_line_where_there_was_none_for_a_while() {
 fn lines_of_two_steps_at_once_are_told_apart() {
     let (report, out) = report(PLAIN);
     let (one, two) = (step("one", 1), step("two", 1));
-    report.report(Event::StepStarted { step: &one, text: "RUN a" });
-    report.report(Event::StepStarted { step: &two, text: "RUN b" });
+    begin(&report, &one, "RUN a");
+    begin(&report, &two, "RUN b");
     report.report(Event::Output { step: &one, stream: Stream::Stdout, bytes: b"from one\n" });
     report.report(Event::Output { step: &two, stream: Stream::Stdout, bytes: b"from two\n" });
     assert!(out.text().ends_with("[one 1/3] from one\n[two 1/3] from two\n"), "{}", out.text());

@@ -217,6 +217,8 @@ pub(crate) fn podman() -> Command {
     // podman wants the path of its run root to be shorter than 50 characters.
     command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(scratch::root().join("pr"));
     command.arg("--tmpdir").arg(storage.join("tmp"));
+    // conmon leaves a file where it stands when the kernel has killed a container for memory.
+    command.current_dir(scratch::root());
     command.args(["--storage-driver=overlay", "--runtime=runc", "--cgroup-manager=cgroupfs", "--events-backend=none"]);
     command
 }
