@@ -36,6 +36,7 @@ mod preview;
 mod provenance;
 mod reach;
 mod recompress;
+mod room;
 mod run;
 mod sbom;
 mod schedule;

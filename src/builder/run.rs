@@ -19,7 +19,7 @@ use crate::sys::control_groups::Groups;
 
 use super::stage::{Progress, Shared};
 use super::witness::Witness;
-use super::{Error, Services, ahead, failed, files, layers, unpoisoned, volumes};
+use super::{Error, Services, ahead, failed, files, layers, room, unpoisoned, volumes};
 
 /// How much of the end of a command's output is looked through for why it has failed, in bytes.
 const END: usize = 16 << 10;
@@ -202,6 +202,7 @@ impl Shared<'_> {
         let start = Instant::now();
         let mut files = Inventory::new();
         let is_seen = self.is_seen_by_run(progress);
+        room::foresee(&progress.image.layers, live.tree(), self.services);
         for layer in &progress.image.layers {
             let text = format!("{} is unpacked: a step needs the files on disk", layer.descriptor.digest.short());
             layers::decided(self.services, &text);

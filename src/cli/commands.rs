@@ -133,7 +133,7 @@ impl Network {
             let _ =
                 writeln!(std::io::stderr(), "error: the command was interrupted, and did not stop what it was doing");
         });
-        let signals = Signals::watch(cancel.clone(), None, last_words).map_err(|error| system(&error))?;
+        let signals = Signals::watch(cancel.clone(), None, last_words, None).map_err(|error| system(&error))?;
         Ok(Self { cancel, signals, runtime: services::runtime()? })
     }
 

@@ -56,11 +56,13 @@ pub fn with<T>(
     let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
     let cancel = Cancel::new().map_err(|error| system(&error))?;
     let last_words = last_words(resolved, report);
-    let signals = Signals::watch(cancel.clone(), resolved.timeout, last_words).map_err(|error| system(&error))?;
+    let state = &resolved.request.state_directory;
+    let signals = Signals::watch(cancel.clone(), resolved.timeout, last_words, Some(state));
+    let signals = signals.map_err(|error| system(&error))?;
     // After the signals are watched, as are all threads that are made.
     let _ticker = Ticker::start(report);
     let disk = |error| Failure::from_error(Kind::Disk, &error);
-    let state = StateDirectory::create(&resolved.request.state_directory).map_err(disk)?;
+    let state = StateDirectory::create(state).map_err(disk)?;
     // After the signals are watched: a thread made before would take one itself, and end the process.
     let runtime = runtime()?;
     let mut services = open(&runtime, cancel)?;

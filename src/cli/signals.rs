@@ -6,11 +6,13 @@
 //!
 //! *Invariant: within [`PATIENCE`] and [`LAST_WORDS`] of the first the process has ended, whatever its threads are doing.*
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
+use super::doctor::room;
 use super::exit::{Failure, Kind};
 use super::report::rough;
 use crate::isolation::{Cancel, Sender};
@@ -31,6 +33,45 @@ pub type LastWords = Box<dyn FnOnce(Failure) + Send>;
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     end: Arc<Mutex<Option<End>>>,
+    room: Arc<Room>,
+}
+
+/// The room on the disk of the state directory: a kubelet ends pods that take more of it than they may, by SIGTERM as
+/// for any other reason.
+#[derive(Debug, Default)]
+struct Room {
+    path: PathBuf,
+    /// How many bytes were free when the build began.
+    before: Option<u64>,
+    /// How many fewer were free when it was ended.
+    taken: OnceLock<u64>,
+}
+
+/// From how many bytes on it is worth telling what a build has taken.
+const MUCH: u64 = 1 << 30;
+
+impl Room {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), before: room::free(path), taken: OnceLock::new() }
+    }
+
+    /// Takes note of what has been taken up to now; what is given back later counts, too.
+    fn measure(&self) {
+        if let Some((before, now)) = self.before.zip(room::free(&self.path)) {
+            let _first = self.taken.set(before.saturating_sub(now));
+        }
+    }
+
+    /// Says what to look for where much was taken.
+    fn hint(&self) -> Option<String> {
+        let taken = self.taken.get().filter(|taken| **taken >= MUCH)?;
+        Some(format!(
+            "{} MiB of the disk of {} were taken meanwhile: where `kubectl describe pod` says Evicted, the pod needs \
+             `resources: {{limits: {{ephemeral-storage: …}}}}` that is larger, or --state-dir on a volume",
+            taken >> 20,
+            self.path.display()
+        ))
+    }
 }
 
 /// The first thing that ended the build.
@@ -57,10 +98,15 @@ impl Signals {
     ///
     /// # Errors
     /// When the signals cannot be blocked.
-    pub fn watch(cancel: Cancel, timeout: Option<Duration>, last_words: LastWords) -> Result<Self, sys::Error> {
+    pub fn watch(
+        cancel: Cancel,
+        timeout: Option<Duration>,
+        last_words: LastWords,
+        state: Option<&Path>,
+    ) -> Result<Self, sys::Error> {
         let watched: SigSet = signal::ending().iter().filter(|signal| !signal::is_ignored(*signal)).collect();
         signal::block(&watched)?;
-        let signals = Self::default();
+        let signals = Self { room: Arc::new(state.map(Room::of).unwrap_or_default()), ..Self::default() };
         signals.cut_off(cancel.clone(), last_words);
         if let Some(timeout) = timeout {
             signals.end_after(timeout, cancel.clone());
@@ -86,6 +132,10 @@ impl Signals {
         let mut known = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let first = known.is_none();
         known.get_or_insert(end);
+        drop(known);
+        if first {
+            self.room.measure();
+        }
         first
     }
 
@@ -148,6 +198,10 @@ impl Signals {
             End::Signal(signal, Sender::Gone(process)) => told.hint(format!(
                 "{signal} came from process {process} of this container, which has ended: one of RUN's, perhaps"
             )),
+            End::Signal(Signal::SIGTERM, Sender::Above) => match self.room.hint() {
+                Some(hint) => told.hint(hint),
+                None => told,
+            },
             End::Signal(_, Sender::Above) | End::Timeout(_) => told,
         }
     }
@@ -156,6 +210,22 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_taken_much_room_is_told_what_an_eviction_looks_like() {
+        for (end, taken, is_told) in [
+            (End::Signal(Signal::SIGTERM, Sender::Above), 2 * MUCH, true),
+            (End::Signal(Signal::SIGTERM, Sender::Above), MUCH / 2, false),
+            (End::Signal(Signal::SIGTERM, Sender::Run), 2 * MUCH, false),
+            (End::Timeout(Duration::from_secs(9)), 2 * MUCH, false),
+        ] {
+            let room = Room { path: "/state".into(), before: None, taken: taken.into() };
+            let signals = Signals { room: Arc::new(room), ..Signals::default() };
+            assert!(signals.begin(end));
+            let told = signals.explain(Failure::new(Kind::Terminated, "the build was interrupted"));
+            assert_eq!(told.hints.iter().any(|hint| hint.contains("Evicted")), is_told, "{end:?} {taken}");
+        }
+    }
 
     #[test]
     fn a_signal_of_runs_is_told_as_its_failure_and_the_first_end_counts() {

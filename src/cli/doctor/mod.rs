@@ -5,7 +5,7 @@
 
 mod access;
 mod pod;
-mod room;
+pub(super) mod room;
 mod text;
 mod tried;
 
