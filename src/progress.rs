@@ -7,7 +7,7 @@
 mod activity;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,6 +267,13 @@ pub enum Event<'a> {
         stream: Stream,
         /// What, as it came; not necessarily whole lines.
         bytes: &'a [u8],
+    },
+    /// A step wrote a layer.
+    LayerWritten {
+        /// Which one.
+        step: &'a StepId,
+        /// Finds its largest files, up to so many, the largest first, with their sizes in bytes; for who wants to know.
+        largest: &'a dyn Fn(usize) -> Vec<(PathBuf, u64)>,
     },
     /// A step ended well.
     StepFinished {

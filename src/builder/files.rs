@@ -230,6 +230,8 @@ impl Shared<'_> {
         layer: &Layer,
         inventory: &LayerInventory,
     ) -> Result<(), Error> {
+        let (step, largest) = (self.step_id(progress), |most| inventory.largest(most));
+        self.services.reporter.report(Event::LayerWritten { step: &step, largest: &largest });
         if self.caching.is_on {
             // A build that finds this layer in the cache need not read it to know what it holds.
             layers::keep_inventory(self.services, &layer.descriptor.digest, inventory);

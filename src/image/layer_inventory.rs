@@ -81,6 +81,20 @@ impl LayerInventory {
         Entries { data: &self.data, path: Vec::new() }
     }
 
+    /// Returns the largest files, up to `most` of them, the largest first, with their sizes in bytes.
+    pub fn largest(&self, most: usize) -> Vec<(PathBuf, u64)> {
+        let mut found: Vec<(PathBuf, u64)> = Vec::with_capacity(most + 1);
+        for entry in self.entries() {
+            let EntryKind::File { size } = entry.kind else { continue };
+            let place = found.partition_point(|(_, known)| *known >= size);
+            if place < most {
+                found.insert(place, (entry.path, size));
+                found.truncate(most);
+            }
+        }
+        found
+    }
+
     /// Returns how many entries there are.
     pub fn len(&self) -> usize {
         self.count as usize
@@ -368,6 +382,16 @@ mod tests {
         let mut kept = Vec::new();
         inventory().write_to(&mut kept).expect("memory");
         kept
+    }
+
+    #[test]
+    fn the_largest_files_come_first_and_nothing_else_is_among_them() {
+        let numbers = |most| {
+            let found = inventory().largest(most).into_iter();
+            found.map(|(path, size)| (path.ends_with(format!("file{}", size >> 30)), size >> 30)).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(3), [(true, 57), (true, 54), (true, 51)]);
+        assert_eq!((numbers(0).len(), numbers(100).len()), (0, 20));
     }
 
     #[test]

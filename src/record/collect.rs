@@ -14,6 +14,9 @@ use crate::progress::{Activity, Event, Exchange, Phase, Reporter, StepId, StepRe
 
 /// How many spans are kept of what may come any number of times: requests, transfers, waits.
 const MOST_SPANS: usize = 20_000;
+/// How many files of a layer are told.
+const LARGEST: usize = 10;
+
 /// How many warnings are kept.
 const MOST_WARNINGS: usize = 1000;
 /// How many characters of a text are kept.
@@ -113,8 +116,8 @@ impl Recorder {
     }
 
     fn span(&self, kind: Kind, name: &str, parent: Option<usize>, begun: Duration) -> Span {
-        let (facts, error) = (Map::new(), None);
-        Span { kind, name: kept(name), parent, begun, elapsed: Duration::ZERO, facts, error }
+        let (facts, error, largest) = (Map::new(), None, Vec::new());
+        Span { kind, name: kept(name), parent, begun, elapsed: Duration::ZERO, facts, error, largest }
     }
 
     /// Takes note of something that is over, if there is room.
@@ -217,6 +220,13 @@ impl Reporter for Recorder {
                 let mut state = self.state();
                 if let Some(position) = state.steps.get(step).copied() {
                     state.spans[position].span.facts.insert("miss".to_owned(), kept(&miss.because).into());
+                }
+            }
+            Event::LayerWritten { step, largest } => {
+                let found = largest(LARGEST).into_iter().map(|(path, size)| (kept(&path.to_string_lossy()), size));
+                let mut state = self.state();
+                if let Some(position) = state.steps.get(step).copied() {
+                    state.spans[position].span.largest = found.collect();
                 }
             }
             Event::Began { activity } => self.activity(activity),

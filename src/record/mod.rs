@@ -51,6 +51,8 @@ pub struct Span {
     pub facts: Map<String, Value>,
     /// How it failed, if it did.
     pub error: Option<String>,
+    /// The largest files of the layer that it wrote, with their sizes in bytes.
+    pub largest: Vec<(String, u64)>,
 }
 
 /// What a span is.

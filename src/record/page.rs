@@ -163,10 +163,19 @@ fn layers(page: &mut String, record: &Record) {
         let share = size(span).saturating_mul(100) / largest;
         let bar =
             format!("<span class=\"track\"><span class=\"bar step\" style=\"left:0;width:{share}%\"></span></span>");
-        vec![code(&text(span, "digest")), bytes(size(span)), bar, code(&span.name)]
+        vec![code(&text(span, "digest")), bytes(size(span)), bar, code(&span.name), largest_files(span)]
     });
     let none = "No step made a layer.";
-    table(page, "Layers of the steps", &["Digest", "Size", "Compared", "Made by"], rows.collect(), none);
+    let heads = ["Digest", "Size", "Compared", "Made by", "Largest files"];
+    table(page, "Layers of the steps", &heads, rows.collect(), none);
+}
+
+/// Lists the largest files of a layer, folded: they are many.
+fn largest_files(span: &Span) -> String {
+    let Some((_, size)) = span.largest.first() else { return String::new() };
+    let file = |(path, size): &(String, u64)| format!("<li>{} {}</li>", code(path), bytes(*size));
+    let files: String = span.largest.iter().map(file).collect();
+    format!("<details><summary>up to {}</summary><ul>{files}</ul></details>", bytes(*size))
 }
 
 /// Writes a table of cells that are HTML already.

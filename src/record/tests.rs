@@ -72,6 +72,7 @@ fn no_two_spans_of_a_lane_cross() {
         elapsed: Duration::from_secs(elapsed),
         facts: Map::new(),
         error: None,
+        largest: Vec::new(),
     };
     let spans = vec![span(0, 10), span(2, 3), span(4, 9), span(5, 5), span(13, 1)];
     let record = Record { begun: Timestamp::UNIX_EPOCH, spans, left_out: 0, warnings: Vec::new() };

@@ -229,7 +229,14 @@ fn a_browser_shows_the_page_and_runs_nothing_in_it() {
         (
             "succeeded",
             &good,
-            &["<title>Build succeeded", "Pushed to", "sha256:", "MaintainerDeprecated", "&lt;script&gt;"][..],
+            &[
+                "<title>Build succeeded",
+                "Pushed to",
+                "sha256:",
+                "MaintainerDeprecated",
+                "&lt;script&gt;",
+                "<summary>up to ",
+            ][..],
         ),
         ("failed", &bad, &["<title>Build failed", "✗ RUN echo", "exit code 9", "&lt;img src=x"]),
     ] {

@@ -372,7 +372,7 @@ impl Reporter for Report {
                 }
                 line
             }
-            Event::Spent { .. } => return,
+            Event::LayerWritten { .. } | Event::Spent { .. } => return,
         };
         self.print(&mut self.state(), &line);
     }
