@@ -150,6 +150,7 @@ impl Recorder {
         state.spans.push(Open { span, end: End::Open });
         let position = state.spans.len() - 1;
         state.stages.insert(stage.to_owned(), position);
+        state.current.insert(thread::current().id(), position);
     }
 
     fn step_started(&self, step: &StepId, text: &str) {
@@ -171,7 +172,9 @@ impl Recorder {
         span.elapsed = now.saturating_sub(span.begun);
         span.facts.extend(facts_of(result_facts(result)));
         *end = End::Known;
-        state.current.remove(&thread::current().id());
+        // Between two steps it is at its stage: what a step needs may come before the step begins.
+        let stage = span.parent.unwrap_or(0);
+        state.current.insert(thread::current().id(), stage);
     }
 
     fn silence(&self, what: &str, since: Duration) {
@@ -194,7 +197,7 @@ impl Recorder {
 }
 
 impl State {
-    /// Returns what the calling thread is at: its step, else the build.
+    /// Returns what the calling thread is at: its step, its stage, else the build.
     fn here(&self) -> usize {
         self.current.get(&thread::current().id()).copied().unwrap_or(0)
     }

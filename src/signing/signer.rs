@@ -1,4 +1,4 @@
-//! What signs: a key in a file, a key of a cloud's service, or one for minutes with a certificate for a token.
+//! What signs: a key in a file, or one for minutes with a certificate for a token.
 
 use tokio::sync::Mutex;
 
