@@ -8,6 +8,7 @@ use crate::oci::{Descriptor, Digest, Reference, purl};
 use crate::outcome::{Attested, AttestedDocument, StepDone};
 use crate::output::Assembled;
 use crate::request::{AttestationFormat, BuildRequest, Provenance};
+use crate::trust::BUNDLED_PREDICATE_TYPE;
 
 use super::attempt::Setting;
 use super::{Error, Services, provenance, sbom, signatures};
@@ -100,7 +101,9 @@ pub(super) fn told(attachments: &[Attachment]) -> Vec<Attested> {
 }
 
 fn document_told(artifact: &Artifact) -> AttestedDocument {
-    let predicate_type = artifact.annotations.get(PREDICATE_TYPE).cloned();
+    // A bundle, in which the statement is signed, tells it by another name.
+    let names = [PREDICATE_TYPE, BUNDLED_PREDICATE_TYPE];
+    let predicate_type = names.iter().find_map(|name| artifact.annotations.get(*name)).cloned();
     let (media_type, content) = (artifact.media_type.clone(), artifact.content.clone());
     AttestedDocument { predicate_type, media_type, content }
 }

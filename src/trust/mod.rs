@@ -18,7 +18,7 @@ pub use claims::{Claim, Judged, claims, is_signature, judge};
 pub use error::Error;
 pub use identity::Identity;
 pub use policy::{Policy, PolicyError, Requirement, Rule};
-pub use sign::{Forms, Signatures, Signing};
+pub use sign::{BUNDLED_PREDICATE_TYPE, Forms, Signatures, Signing};
 
 use crate::oci::{Digest, Reference};
 

@@ -148,10 +148,13 @@ impl Signing {
     }
 }
 
+/// The annotation of a bundle's manifest that tells what kind of statement is in it. Source: cosign,
+/// `pkg/oci/remote/write.go`.
+pub const BUNDLED_PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
+
 /// Makes the artifact that a bundle is. Source: cosign, `pkg/oci/remote/write.go`.
 fn artifact(signed: &SignedStatement, predicate_type: &str) -> Artifact {
-    let annotations =
-        [("dev.sigstore.bundle.content", "dsse-envelope"), ("dev.sigstore.bundle.predicateType", predicate_type)];
+    let annotations = [("dev.sigstore.bundle.content", "dsse-envelope"), (BUNDLED_PREDICATE_TYPE, predicate_type)];
     Artifact {
         artifact_type: BUNDLE.to_owned(),
         media_type: BUNDLE.to_owned(),

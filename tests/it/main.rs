@@ -79,6 +79,7 @@ mod results;
 mod run_mounts;
 mod run_ports;
 mod sbom;
+mod sbom_managers;
 mod schemas;
 mod secrets;
 mod signing;

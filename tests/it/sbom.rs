@@ -18,10 +18,10 @@ use crate::support::scratch::Scratch;
 use crate::support::skips::skip;
 use crate::support::source::source;
 
-type Names = BTreeSet<(String, String)>;
+pub(crate) type Names = BTreeSet<(String, String)>;
 
 /// Reads a document that a build wrote, after checking it against its schema.
-fn document(build: &Build, name: &str) -> Value {
+pub(crate) fn document(build: &Build, name: &str) -> Value {
     let text = build.result(name).unwrap_or_else(|| panic!("no {name}: {}", build.stderr));
     if let Some(python) = python("sbom: schemas") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemas/sbom/check.py");
@@ -35,7 +35,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Returns names and versions of the packages whose URL has this type, in either form of a document.
-fn packages(document: &Value, kind: &str) -> Names {
+pub(crate) fn packages(document: &Value, kind: &str) -> Names {
     let prefix = format!("pkg:{kind}/");
     if document["bomFormat"] == "CycloneDX" {
         let all = document["components"].as_array().expect("a list").iter();
@@ -67,7 +67,7 @@ fn file(image: &Image, path: &str) -> String {
     panic!("{path} is in no layer")
 }
 
-fn listed(text: &str, between: char) -> Names {
+pub(crate) fn listed(text: &str, between: char) -> Names {
     let pair = |line: &str| line.split_once(between).map(|(name, version)| (name.trim().into(), version.trim().into()));
     text.lines().filter_map(pair).collect()
 }

@@ -12,6 +12,8 @@ use crate::support::isolation::Isolation;
 use crate::support::process::{self, SHORT};
 use crate::support::proxy::{Fault, Proxy, Rule};
 use crate::support::registry::{PASSWORD, Registry, USER, base64};
+use crate::support::scratch::Scratch;
+use crate::support::signatures::ecdsa;
 use crate::support::source::{one_file, source};
 
 /// A source, and what plants the secret there for a registry's address.
@@ -292,5 +294,97 @@ fn no_secret_of_a_run_is_shown() {
             "--timeout=60s",
         ]);
         executor.only_layout().run().expect(code);
+    }
+}
+
+/// Where a build writes what it did, beside the metadata file.
+const WRITTEN: [(&str, &str); 4] = [
+    ("--attestations-dir", "said"),
+    ("--sbom-path", "sbom.json"),
+    ("--trace-file", "trace.json"),
+    ("--report", "report.html"),
+];
+const STATUS: &str = "Package: base-files\nStatus: install ok installed\nVersion: 12\nArchitecture: all\n\n";
+
+/// Returns a document as it is, or what is within a bundle.
+fn opened(text: &str) -> String {
+    use base64::Engine as _;
+    let document: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let Some(payload) = document["dsseEnvelope"]["payload"].as_str() else { return text.to_owned() };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(payload).expect("base64");
+    String::from_utf8(bytes).expect("a statement is text")
+}
+
+#[test]
+fn no_secret_is_in_what_is_said_of_an_image() {
+    if !Isolation::Namespace.allowed("secrets: attestations") {
+        return;
+    }
+    let (registry, scratch) = (Registry::secured(), Scratch::new("keys"));
+    let (private, _) = ecdsa(&scratch, "signer");
+    let key = std::fs::read_to_string(&private).expect("it is made");
+    let body = key.lines().nth(1).expect("a PEM file has lines");
+    for (number, (form, place, end, code)) in
+        [("spdx", "referrer", "true", 0), ("cyclonedx", "index", "true", 0), ("spdx", "referrer", "exit 3", 3)]
+            .into_iter()
+            .enumerate()
+    {
+        let text = format!(
+            "FROM $BASE\nCOPY status /var/lib/dpkg/status\nARG API_TOKEN\n\
+             RUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B \
+             cat /run/secrets/a >/dev/null && test -n \"$B\" && {end}\n"
+        );
+        let source = source(&text, &[("status", STATUS)]);
+        let mut executor = loud(source.path(), number);
+        let file = executor.credential("a", PASSWORD);
+        let key = executor.credential("signer.key", &key);
+        executor.push_secured(&registry, &format!("app:{number}"), PASSWORD).env("B", PASSWORD);
+        executor.env("HTTPS_PROXY", &format!("http://u:{PASSWORD}@127.0.0.1:1")).env("NO_PROXY", "127.0.0.1");
+        executor.env("GIT_TOKEN", PASSWORD).env("AWS_SECRET_ACCESS_KEY", PASSWORD);
+        executor.add(&[&format!("--secret=id=a,src={file}"), "--secret=id=b,env=B", "--timeout=60s"]);
+        executor.add(&[&format!("--sbom={form}"), "--provenance=max", &format!("--attestation-format={place}")]);
+        executor.add(&[&format!("--build-arg=API_TOKEN={PASSWORD}"), &format!("--sign-key={key}")]);
+        for (flag, name) in WRITTEN {
+            executor.output(flag, name);
+        }
+        // `Build` looks through all that is written here.
+        let build = executor.run().expect(code);
+        let written = build.results();
+        for name in ["metadata.json", "trace.json", "report.html"] {
+            assert!(written.iter().any(|one| one == name), "{name} {written:?}");
+        }
+        if code == 0 {
+            // Statements that refer to the image are signed; those in an index are not.
+            let end = if place == "index" { "json" } else { "sigstore.json" };
+            let said = [format!("said/provenance.{end}"), format!("said/sbom.{form}.{end}"), "sbom.json".to_owned()];
+            let all = said.map(|name| {
+                build.result(&name).unwrap_or_else(|| panic!("{number} {name}: {written:?}\n{}", build.stderr))
+            });
+            // In a bundle the statement is base64.
+            let plain = all.map(|text| opened(&text));
+            assert!(plain[0].contains("API_TOKEN"), "the argument is named: {}", plain[0]);
+            assert!(plain[1].contains("base-files") && plain[2].contains("base-files"));
+            assert!(plain.iter().all(|text| !text.contains(PASSWORD)), "{plain:?}");
+        }
+        for name in written {
+            assert!(!build.result(&name).unwrap_or_default().contains(body), "{name} shows the key");
+        }
+        assert!(!build.stderr.contains(body), "the log shows the key");
+    }
+    // Image, statements and signatures.
+    let argument = format!("API_TOKEN={PASSWORD}");
+    let texts = registry.texts().into_iter().map(|text| match text.contains("\"rootfs\"") {
+        // As Docker does, an image's history names the build arguments of RUN.
+        true => text.replace(&argument, ""),
+        false => opened(&text),
+    });
+    let texts: Vec<String> = texts.collect();
+    for kind in ["https://slsa.dev/provenance/v1", "https://cyclonedx.org/bom", "dsse-envelope"] {
+        assert!(texts.iter().any(|text| text.contains(kind)), "{kind}");
+    }
+    let login = base64(&format!("{USER}:{PASSWORD}"));
+    for secret in [PASSWORD, &base64(PASSWORD), &login, body] {
+        let shown = texts.iter().find(|text| text.contains(secret));
+        assert_eq!(shown, None, "the registry has a secret");
     }
 }

@@ -452,9 +452,16 @@ impl Build {
         let mut secrets = [PASSWORD, POD, REFRESH].map(str::to_owned).to_vec();
         secrets.extend([USER, "u", ""].map(|user| registry::base64(&format!("{user}:{PASSWORD}"))));
         let mut places = vec![("stdout".to_owned(), self.stdout.clone()), ("stderr".to_owned(), self.stderr.clone())];
-        for name in self.results() {
-            if let Ok(text) = fs::read_to_string(self.path(&name)) {
-                places.push((name, text));
+        let mut directories = vec![self.scratch.join("out")];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).expect("it can be read").flatten() {
+                let path = entry.path();
+                // What layers hold is the image's own.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != "blobs" {
+                    directories.push(path);
+                } else if let Ok(text) = fs::read_to_string(&path) {
+                    places.push((path.display().to_string(), text));
+                }
             }
         }
         for (place, text) in places {

@@ -152,6 +152,13 @@ impl Registry {
         fs::write(path, bytes).expect("its files are ours");
     }
 
+    /// Returns everything that the registry keeps and that is text: manifests, configurations, statements, signatures.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let blobs = self.scratch.join("data/docker/registry/v2/blobs");
+        let files = process::run(Command::new("find").arg(blobs).args(["-name", "data"]), SHORT).success();
+        files.lines().filter_map(|path| fs::read_to_string(path).ok()).collect()
+    }
+
     /// Copies an image of the registry into the OCI layout `directory` with skopeo.
     pub(crate) fn pull(&self, reference: &str, directory: &Path) {
         process::run(
