@@ -90,7 +90,7 @@ fn request_told(request: &BuildRequest, plan: &BuildPlan, is_max: bool) -> Reque
 }
 
 /// Writes a build argument's value, unless it is a secret: by its name, as lint rules guess, or because it is one.
-fn shown(name: &str, value: &str, request: &BuildRequest) -> String {
+pub(super) fn shown(name: &str, value: &str, request: &BuildRequest) -> String {
     let is_secret = |source: &SecretSource| matches!(source, SecretSource::Value(secret) if secret == value);
     if looks_secret(name) || request.run.secrets.values().any(is_secret) {
         return MASKED.to_owned();

@@ -16,7 +16,7 @@ use crate::request::{BuildRequest, SbomForm};
 use crate::sbom::{self, Bill, Form, ImageFile, ImageFiles, LayerFacts, LayerPackages, LayerScan, Subject};
 
 use super::stage::rfc3339;
-use super::{Error, Services, layers};
+use super::{Error, Services, layers, provenance};
 
 /// How much of a file is looked at at a time.
 const PIECE: usize = 64 << 10;
@@ -48,7 +48,7 @@ pub(super) fn document(
     let Some(form) = request.sbom else { return Ok(None) };
     let files = layers::inventory_with_packages(services, &image.layers)?;
     let linked = linked(&files, image, request, services)?;
-    let instructions = instructions(&image.config.history);
+    let instructions = instructions(&image.config.history, request);
     let facts = image.layers.iter().enumerate().map(|(number, layer)| LayerFacts {
         digest: layer.descriptor.digest.clone(),
         diff_id: layer.diff_id.clone(),
@@ -120,9 +120,16 @@ fn linked(
     Ok(scans.into_iter().map(|(layer, scan)| (layer, scan.finish())).collect())
 }
 
-/// Returns the instruction of each layer.
-fn instructions(history: &[History]) -> Vec<Option<String>> {
-    history.iter().filter(|line| !line.empty_layer).map(|line| line.created_by.clone()).collect()
+/// Returns the instruction of each layer. The history of an image names the build arguments of a RUN; those that are
+/// secrets are masked here, as the provenance masks them.
+fn instructions(history: &[History], request: &BuildRequest) -> Vec<Option<String>> {
+    let masked = |text: &String| {
+        let given = request.build_args.iter().filter(|(_, value)| !value.is_empty());
+        given.fold(text.clone(), |text, (name, value)| {
+            text.replace(&format!("{name}={value}"), &format!("{name}={}", provenance::shown(name, value, request)))
+        })
+    };
+    history.iter().filter(|line| !line.empty_layer).map(|line| line.created_by.as_ref().map(masked)).collect()
 }
 
 /// Returns when the image was made, in whole seconds: the same image from the cache is not another one because it is later.

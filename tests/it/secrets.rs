@@ -332,7 +332,9 @@ fn no_secret_is_in_what_is_said_of_an_image() {
         let text = format!(
             "FROM $BASE\nCOPY status /var/lib/dpkg/status\nARG API_TOKEN\n\
              RUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B \
-             cat /run/secrets/a >/dev/null && test -n \"$B\" && {end}\n"
+             cat /run/secrets/a >/dev/null && test -n \"$B\" && \
+             printf 'Package: brought\\nStatus: install ok installed\\nArchitecture: all\\nVersion: 2\\n\\n' >> \
+             /var/lib/dpkg/status && {end}\n"
         );
         let source = source(&text, &[("status", STATUS)]);
         let mut executor = loud(source.path(), number);
@@ -364,6 +366,7 @@ fn no_secret_is_in_what_is_said_of_an_image() {
             let plain = all.map(|text| opened(&text));
             assert!(plain[0].contains("API_TOKEN"), "the argument is named: {}", plain[0]);
             assert!(plain[1].contains("base-files") && plain[2].contains("base-files"));
+            assert!(plain[2].contains("brought") && plain[2].contains("API_TOKEN=***"), "{}", plain[2]);
             assert!(plain.iter().all(|text| !text.contains(PASSWORD)), "{plain:?}");
         }
         for name in written {
