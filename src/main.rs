@@ -56,7 +56,7 @@ fn run(args: &Args, words: &[OsString]) -> ExitCode {
         Entered::Ended(code) => return ExitCode::from(code),
         Entered::Stay(ground) => ground,
     };
-    let report = Arc::new(report.recording(observe::is_wanted(&resolved)));
+    let report = Arc::new(report.recording(observe::is_wanted(&resolved), state_directory));
     report.notes(&args.repeated);
     report.warnings(&resolved.warnings);
     let result = build(&resolved, ground, &report);

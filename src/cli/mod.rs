@@ -40,6 +40,7 @@ mod sign;
 pub mod signals;
 mod signing;
 pub mod state;
+mod taken;
 mod telemetry;
 mod termination;
 mod verify;

@@ -48,12 +48,12 @@ pub(super) fn write_files(
         write("--trace-file", path, chrome_trace(&record).to_string().as_bytes());
     }
     if let Some(path) = &results.report {
-        write("--report", path, page(&record, &heading(&record, result)).as_bytes());
+        write("--report", path, page(&record, &heading(&record, report.most_taken(), result)).as_bytes());
     }
 }
 
 /// Says what was built, and how it went.
-fn heading(record: &Record, result: Result<Option<&BuildOutcome>, &Failure>) -> Heading {
+fn heading(record: &Record, taken: Option<u64>, result: Result<Option<&BuildOutcome>, &Failure>) -> Heading {
     let mut facts = vec![("Began", format!("{:.3}", record.begun))];
     let mut heading = Heading::default();
     match result {
@@ -81,6 +81,9 @@ fn heading(record: &Record, result: Result<Option<&BuildOutcome>, &Failure>) -> 
     }
     if let Some(peak) = sys::memory::peak() {
         facts.push(("Memory of the builder", format!("{} at most", super::report::bytes(peak))));
+    }
+    if let Some(taken) = taken {
+        facts.push(("Disk of the state directory", format!("{} taken at most", super::report::bytes(taken))));
     }
     Heading { facts, ..heading }
 }

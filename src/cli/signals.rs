@@ -6,15 +6,15 @@
 //!
 //! *Invariant: within [`PATIENCE`] and [`LAST_WORDS`] of the first the process has ended, whatever its threads are doing.*
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use super::doctor::room;
 use super::exit::{Failure, Kind};
 use super::report::rough;
+use super::taken::Taken;
 use crate::isolation::{Cancel, Sender};
 use crate::sys::signal::Received;
 use crate::sys::{self, signal};
@@ -33,45 +33,23 @@ pub type LastWords = Box<dyn FnOnce(Failure) + Send>;
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     end: Arc<Mutex<Option<End>>>,
-    room: Arc<Room>,
-}
-
-/// The room on the disk of the state directory: a kubelet ends pods that take more of it than they may, by SIGTERM as
-/// for any other reason.
-#[derive(Debug, Default)]
-struct Room {
-    path: PathBuf,
-    /// How many bytes were free when the build began.
-    before: Option<u64>,
-    /// How many fewer were free when it was ended.
-    taken: OnceLock<u64>,
+    /// What is taken on the disk of the state directory, as of the end.
+    taken: Arc<Taken>,
 }
 
 /// From how many bytes on it is worth telling what a build has taken.
 const MUCH: u64 = 1 << 30;
 
-impl Room {
-    fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), before: room::free(path), taken: OnceLock::new() }
-    }
-
-    /// Takes note of what has been taken up to now; what is given back later counts, too.
-    fn measure(&self) {
-        if let Some((before, now)) = self.before.zip(room::free(&self.path)) {
-            let _first = self.taken.set(before.saturating_sub(now));
-        }
-    }
-
-    /// Says what to look for where much was taken.
-    fn hint(&self) -> Option<String> {
-        let taken = self.taken.get().filter(|taken| **taken >= MUCH)?;
-        Some(format!(
-            "{} MiB of the disk of {} were taken meanwhile: where `kubectl describe pod` says Evicted, the pod needs \
-             `resources: {{limits: {{ephemeral-storage: …}}}}` that is larger, or --state-dir on a volume",
-            taken >> 20,
-            self.path.display()
-        ))
-    }
+/// Says what to look for where much was taken: a kubelet ends pods that take more of a disk than they may, by SIGTERM as
+/// for any other reason.
+fn eviction(taken: &Taken) -> Option<String> {
+    let most = Some(taken.most()).filter(|most| *most >= MUCH)?;
+    Some(format!(
+        "{} MiB of the disk of {} were taken meanwhile: where `kubectl describe pod` says Evicted, the pod needs \
+         `resources: {{limits: {{ephemeral-storage: …}}}}` that is larger, or --state-dir on a volume",
+        most >> 20,
+        taken.path.display()
+    ))
 }
 
 /// The first thing that ended the build.
@@ -106,7 +84,7 @@ impl Signals {
     ) -> Result<Self, sys::Error> {
         let watched: SigSet = signal::ending().iter().filter(|signal| !signal::is_ignored(*signal)).collect();
         signal::block(&watched)?;
-        let signals = Self { room: Arc::new(state.map(Room::of).unwrap_or_default()), ..Self::default() };
+        let signals = Self { taken: Arc::new(state.map(Taken::of).unwrap_or_default()), ..Self::default() };
         signals.cut_off(cancel.clone(), last_words);
         if let Some(timeout) = timeout {
             signals.end_after(timeout, cancel.clone());
@@ -134,7 +112,7 @@ impl Signals {
         known.get_or_insert(end);
         drop(known);
         if first {
-            self.room.measure();
+            self.taken.measure();
         }
         first
     }
@@ -198,7 +176,7 @@ impl Signals {
             End::Signal(signal, Sender::Gone(process)) => told.hint(format!(
                 "{signal} came from process {process} of this container, which has ended: one of RUN's, perhaps"
             )),
-            End::Signal(Signal::SIGTERM, Sender::Above) => match self.room.hint() {
+            End::Signal(Signal::SIGTERM, Sender::Above) => match eviction(&self.taken) {
                 Some(hint) => told.hint(hint),
                 None => told,
             },
@@ -219,8 +197,7 @@ mod tests {
             (End::Signal(Signal::SIGTERM, Sender::Run), 2 * MUCH, false),
             (End::Timeout(Duration::from_secs(9)), 2 * MUCH, false),
         ] {
-            let room = Room { path: "/state".into(), before: None, taken: taken.into() };
-            let signals = Signals { room: Arc::new(room), ..Signals::default() };
+            let signals = Signals { taken: Arc::new(Taken::so_much(taken)), ..Signals::default() };
             assert!(signals.begin(end));
             let told = signals.explain(Failure::new(Kind::Terminated, "the build was interrupted"));
             assert_eq!(told.hints.iter().any(|hint| hint.contains("Evicted")), is_told, "{end:?} {taken}");

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::http::{
@@ -31,7 +32,7 @@ const LARGEST_ANSWER: usize = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There are no credentials, or they cannot be had.
-    #[error("no AWS credentials: {0}")]
+    #[error("{0}")]
     Credentials(String),
     /// The request cannot be signed.
     #[error("the request cannot be signed: {0}")]
@@ -61,7 +62,9 @@ pub async fn config(agent: &Agent, region: Option<&str>) -> SdkConfig {
 /// # Errors
 /// [`Error`], without anything secret.
 pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &str) -> Result<Call, Error> {
-    let provider = config.credentials_provider().ok_or_else(|| Error::Credentials("none are configured".to_owned()))?;
+    let provider = config
+        .credentials_provider()
+        .ok_or_else(|| Error::Credentials("no AWS credentials are configured".to_owned()))?;
     let credentials = provider.provide_credentials().await.map_err(|error| Error::Credentials(told(&error)))?;
     let identity = credentials.into();
     let unfit = |error: &dyn std::error::Error| Error::Sign(causes::in_one_line(error));
@@ -90,8 +93,16 @@ pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &
 }
 
 /// Writes an error of the SDK without the answers of services that it shows: they may hold secrets.
-pub fn told(error: &dyn std::error::Error) -> String {
-    let text = causes::in_one_line(error);
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    // The SDK names each place that it has looked into, in lines of their own; we have named them.
+    let text = match causes::of(error).find_map(|cause| cause.downcast_ref::<CredentialsError>()) {
+        Some(CredentialsError::CredentialsNotLoaded(_)) => return "no AWS credentials were found".to_owned(),
+        Some(unfit) => {
+            let last = causes::of(unfit).last().map(ToString::to_string).unwrap_or_default();
+            format!("no AWS credentials: {last}")
+        }
+        None => causes::in_one_line(error),
+    };
     let cut = text.find("Response {").unwrap_or(text.len());
     text[..cut].trim_end_matches([' ', '.', ':', '(']).to_owned()
 }

@@ -236,6 +236,7 @@ fn a_browser_shows_the_page_and_runs_nothing_in_it() {
                 "MaintainerDeprecated",
                 "&lt;script&gt;",
                 "<summary>up to ",
+                "taken at most",
             ][..],
         ),
         ("failed", &bad, &["<title>Build failed", "✗ RUN echo", "exit code 9", "&lt;img src=x"]),

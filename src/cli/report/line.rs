@@ -13,6 +13,9 @@ use crate::progress::{Activity, Delivery, Exchange, Miss, StepId, StepResult, St
 /// The longest instruction that is shown in full, in characters.
 const LONGEST_INSTRUCTION: usize = 160;
 
+/// A blob that is smaller, in bytes, is told with `-v debug` only: configurations, and what a cache keeps of a step.
+const SMALL: u64 = 64 << 10;
+
 /// A message.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
@@ -263,6 +266,7 @@ pub(super) fn build_key(key: &str) -> Line {
 
 pub(super) fn pushed(repository: &str, digest: &Digest, size: u64, delivery: Delivery) -> Line {
     let (level, word, how) = match delivery {
+        Delivery::Uploaded if size < SMALL => (Verbosity::Debug, "uploaded", "uploaded to"),
         Delivery::Uploaded => (Verbosity::Info, "uploaded", "uploaded to"),
         Delivery::Mounted => (Verbosity::Debug, "mounted", "mounted into"),
         Delivery::Existed => (Verbosity::Debug, "existed", "already in"),

@@ -22,6 +22,7 @@ pub(super) mod units;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +38,7 @@ pub(super) use units::{bytes, rough};
 use super::args::Verbosity;
 use super::exit::{Failure, Kind};
 use super::request::Warning;
+use super::taken::Taken;
 use crate::http::redact_within;
 use crate::place::Places;
 use crate::progress::{Event, Miss, Reporter, StepId, StepResult, Stream};
@@ -60,6 +62,8 @@ pub struct Report {
     state: Mutex<State>,
     /// What happened when, for those who ask for it.
     recorder: Option<Recorder>,
+    /// What is taken on the disk of the state directory, likewise.
+    taken: Option<Taken>,
 }
 
 /// What has been seen, and where it is printed.
@@ -92,13 +96,19 @@ impl Report {
         let (live, folded, last) = (Live::default(), Folded::default(), LastLine::default());
         let (heads, dockerfile, knows_nothing, is_over) = (Vec::new(), None, false, false);
         let state = State { out, tally, steps, heads, going, live, folded, last, dockerfile, knows_nothing, is_over };
-        Self { settings, clock, size, state: Mutex::new(state), recorder: None }
+        Self { settings, clock, size, state: Mutex::new(state), recorder: None, taken: None }
     }
 
     /// Returns the same report, which also records what happens when, if `wanted`.
     #[must_use]
-    pub fn recording(self, wanted: bool) -> Self {
-        Self { recorder: wanted.then(Recorder::start), ..self }
+    pub fn recording(self, wanted: bool, state: &Path) -> Self {
+        let (recorder, taken) = if wanted { (Some(Recorder::start()), Some(Taken::of(state))) } else { (None, None) };
+        Self { recorder, taken, ..self }
+    }
+
+    /// Returns how many bytes of the state directory's disk were taken when it was most, if it is recorded.
+    pub(super) fn most_taken(&self) -> Option<u64> {
+        self.taken.as_ref().map(Taken::most)
     }
 
     /// Returns what has happened up to now, if it is recorded.
@@ -305,6 +315,9 @@ impl Reporter for Report {
     fn report(&self, event: Event<'_>) {
         if let Some(recorder) = &self.recorder {
             recorder.report(event.clone());
+        }
+        if let (Some(taken), Event::StepFinished { .. } | Event::Spent { .. }) = (&self.taken, &event) {
+            taken.measure();
         }
         let line = match event {
             Event::Note(text) => line::note(text),
