@@ -109,7 +109,7 @@ fn the_debug_image_stays_alive_as_ci_systems_start_it() {
         podman()
     )
     .replace('"', "'");
-    let printed = process::run(shell.args(["-c", &format!("{script} | {run}")]), SHORT).success();
+    let printed = process::run(shell.args(["-c", &format!("{script} | ({run})")]), SHORT).success();
     assert!(printed.contains("/kaniko/executor") && printed.ends_with("still here\n"), "{printed}");
 }
 
