@@ -225,13 +225,13 @@ fn differing<'a>(before: &'a Census, after: &'a Census) -> impl Iterator<Item = 
 
 /// Returns the entry of a directory that was changed last; the directory itself where nothing is in it any more.
 fn newest(directory: &Path) -> PathBuf {
+    // An entry that comes gets its time first, and the directory its own a moment later.
+    const MOMENT: i128 = 50_000_000;
+    let changed = |found: &fs::Metadata| i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let dated = entries.filter_map(|entry| {
-        let metadata = entry.metadata().ok()?;
-        Some(((metadata.ctime(), metadata.ctime_nsec()), entry.path()))
-    });
-    let directory_itself = fs::symlink_metadata(directory).map_or((0, 0), |found| (found.ctime(), found.ctime_nsec()));
-    dated.filter(|(changed, _)| *changed >= directory_itself).max().map_or(directory.to_owned(), |(_, path)| path)
+    let dated = entries.filter_map(|entry| Some((changed(&entry.metadata().ok()?), entry.path())));
+    let last = fs::symlink_metadata(directory).map_or(0, |found| changed(&found));
+    dated.filter(|(at, _)| at + MOMENT >= last).max().map_or(directory.to_owned(), |(_, path)| path)
 }
 
 fn below_root(path: &Path) -> &Path {
@@ -291,8 +291,8 @@ mod tests {
             let volume = directory.path();
             let mut watch = watch(volume, &["ours"]);
             watch.before_run(std::iter::empty());
-            // Longer than the clock of files stands still, on a machine that is busy, too.
-            std::thread::sleep(std::time::Duration::from_millis(60));
+            // Longer than the moment by which a directory's time may be later than that of an entry that came.
+            std::thread::sleep(std::time::Duration::from_millis(120));
             change(volume);
             let found = watch.after_run();
             assert_eq!(

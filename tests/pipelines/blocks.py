@@ -46,7 +46,7 @@ def whole(document):
         return {"apiVersion": "tekton.dev/v1", "kind": "TaskRun", "metadata": {"name": "run"}, "spec": run}
     if OF_PODS & set(document.get("securityContext") or {}):
         return pod({**document, "containers": [{"name": "build", "image": IMAGE, "command": ["/kaniko/executor"]}]})
-    if "securityContext" in document or "volumeMounts" in document:
+    if "securityContext" in document or "volumeMounts" in document or set(document) == {"env"}:
         return pod({"containers": [{"name": "build", "image": IMAGE, "command": ["/kaniko/executor"], **document}]})
     if set(document) == {"spec"}:
         own = document["spec"]

@@ -455,11 +455,14 @@ impl Build {
         let mut directories = vec![self.scratch.join("out")];
         while let Some(directory) = directories.pop() {
             for entry in fs::read_dir(directory).expect("it can be read").flatten() {
-                let path = entry.path();
+                let (path, kind) = (entry.path(), entry.file_type().expect("it is there"));
                 // What layers hold is the image's own.
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != "blobs" {
+                if kind.is_dir() && entry.file_name() != "blobs" {
                     directories.push(path);
-                } else if let Ok(text) = fs::read_to_string(&path) {
+                } else if kind.is_file()
+                    && let Ok(text) = fs::read_to_string(&path)
+                {
+                    // Anything else among the files of an image may be a named pipe, which nobody writes to.
                     places.push((path.display().to_string(), text));
                 }
             }
