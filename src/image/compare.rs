@@ -137,19 +137,14 @@ impl HashedLayer {
     /// Tells at which paths another layer has other entries, sorted by path. Of a path that stands there twice, the last
     /// entry counts.
     pub fn changes(&self, other: &Self) -> Vec<PathChange> {
-        let (a, b) = (self.by_path(), other.by_path());
-        let described = |layer: &Self, entry: &Entry, number: u32| Described {
-            entry: entry.clone(),
-            content: layer.content(number),
-            links: 1,
-        };
-        let a = a.into_iter().map(|(path, (entry, number))| (path, described(self, &entry, number)));
-        let b = b.into_iter().map(|(path, (entry, number))| (path, described(other, &entry, number)));
-        merged(a, b)
+        merged(self.by_path().into_iter(), other.by_path().into_iter())
     }
 
-    fn by_path(&self) -> BTreeMap<PathBuf, (Entry, u32)> {
-        (0..).zip(self.inventory.entries()).map(|(number, entry)| (entry.path.clone(), (entry, number))).collect()
+    fn by_path(&self) -> BTreeMap<PathBuf, Described> {
+        let described = |(number, entry): (u32, Entry)| {
+            (entry.path.clone(), Described { content: self.content(number), entry, links: 1 })
+        };
+        (0..).zip(self.inventory.entries()).map(described).collect()
     }
 
     fn content(&self, entry: u32) -> Option<Sum> {
@@ -236,30 +231,46 @@ fn merged(
 impl Described {
     /// Lists what differs.
     fn fields(&self, other: &Self) -> Vec<FieldChange> {
-        let mut changes = Vec::new();
-        let mut compare = |field, a: Option<String>, b: Option<String>| {
-            if a != b {
-                let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
-                changes.push(FieldChange { field, a, b });
-            }
-        };
         let (a, b) = (&self.entry, &other.entry);
-        compare(Field::Type, Some(kind(&a.kind).to_owned()), Some(kind(&b.kind).to_owned()));
-        compare(Field::Mode, Some(mode(a)), Some(mode(b)));
-        compare(Field::Owner, Some(owner(a)), Some(owner(b)));
-        if let (EntryKind::File { size: a }, EntryKind::File { size: b }) = (&a.kind, &b.kind) {
-            compare(Field::Size, Some(a.to_string()), Some(b.to_string()));
+        let mut changes = Vec::new();
+        // Nearly all files are equal: nothing is written down of a field before it is known to differ.
+        let mut differs = |field, told: &dyn Fn(&Self, &Self) -> String| {
+            changes.push(FieldChange { field, a: told(self, other), b: told(other, self) });
+        };
+        if kind(&a.kind) != kind(&b.kind) {
+            differs(Field::Type, &|one, _| kind(&one.entry.kind).to_owned());
         }
-        compare(Field::Mtime, Some(moment(a.mtime)), Some(moment(b.mtime)));
-        compare(Field::Target, target(&a.kind), target(&b.kind));
-        compare(Field::Device, device(&a.kind), device(&b.kind));
+        if a.mode != b.mode {
+            differs(Field::Mode, &|one, _| format!("{:04o}", one.entry.mode));
+        }
+        if (a.uid, a.gid) != (b.uid, b.gid) {
+            differs(Field::Owner, &|one, _| format!("{}:{}", one.entry.uid, one.entry.gid));
+        }
+        if size(&a.kind).zip(size(&b.kind)).is_some_and(|(a, b)| a != b) {
+            differs(Field::Size, &|one, _| size(&one.entry.kind).unwrap_or_default().to_string());
+        }
+        if a.mtime != b.mtime {
+            differs(Field::Mtime, &|one, _| moment(one.entry.mtime));
+        }
+        if target(&a.kind) != target(&b.kind) {
+            differs(Field::Target, &|one, _| {
+                target(&one.entry.kind).map(|at| at.display().to_string()).unwrap_or_default()
+            });
+        }
+        if device(&a.kind) != device(&b.kind) {
+            let told = |(major, minor)| format!("{major}:{minor}");
+            differs(Field::Device, &|one, _| device(&one.entry.kind).map(told).unwrap_or_default());
+        }
         if a.xattrs != b.xattrs {
-            compare(Field::Xattrs, Some(xattrs(a, b)), Some(xattrs(b, a)));
+            differs(Field::Xattrs, &|one, other| xattrs(&one.entry, &other.entry));
         }
         if self.content != other.content {
-            compare(Field::Content, self.content.as_ref().map(digest), other.content.as_ref().map(digest));
+            let told = |sum: &Sum| format!("sha256:{}", hex::encode(sum));
+            differs(Field::Content, &|one, _| one.content.as_ref().map(told).unwrap_or_default());
         }
-        compare(Field::Links, Some(self.links.to_string()), Some(other.links.to_string()));
+        if self.links != other.links {
+            differs(Field::Links, &|one, _| one.links.to_string());
+        }
         changes
     }
 }
@@ -276,26 +287,23 @@ fn kind(kind: &EntryKind) -> &'static str {
     }
 }
 
-fn mode(entry: &Entry) -> String {
-    format!("{:04o}", entry.mode)
-}
-
-fn owner(entry: &Entry) -> String {
-    format!("{}:{}", entry.uid, entry.gid)
-}
-
-fn target(kind: &EntryKind) -> Option<String> {
+fn size(kind: &EntryKind) -> Option<u64> {
     match kind {
-        EntryKind::Symlink { target } | EntryKind::HardLink { target } => Some(target.display().to_string()),
+        EntryKind::File { size } => Some(*size),
         _ => None,
     }
 }
 
-fn device(kind: &EntryKind) -> Option<String> {
+fn target(kind: &EntryKind) -> Option<&Path> {
     match kind {
-        EntryKind::CharacterDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
-            Some(format!("{major}:{minor}"))
-        }
+        EntryKind::Symlink { target } | EntryKind::HardLink { target } => Some(target),
+        _ => None,
+    }
+}
+
+fn device(kind: &EntryKind) -> Option<(u32, u32)> {
+    match kind {
+        EntryKind::CharacterDevice { major, minor } | EntryKind::BlockDevice { major, minor } => Some((*major, *minor)),
         _ => None,
     }
 }
@@ -313,16 +321,11 @@ fn moment(time: Timestamp) -> String {
 fn xattrs(entry: &Entry, other: &Entry) -> String {
     let own = entry.xattrs.iter().filter(|(name, value)| other.xattrs.get(*name) != Some(value));
     let shown = own.map(|(name, value)| {
-        let short: String = value.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+        let short = hex::encode(&value[..value.len().min(32)]);
         let more = if value.len() > 32 { "…" } else { "" };
         format!("{}=0x{short}{more}", String::from_utf8_lossy(name))
     });
     shown.collect::<Vec<_>>().join(" ")
-}
-
-fn digest(sum: &Sum) -> String {
-    let digits: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
 }
 
 #[cfg(test)]
