@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::oci::Digest;
+use crate::oci::{Digest, Platform, Reference};
 
 pub use activity::{Activity, Moving, Reading};
 
@@ -85,6 +85,17 @@ impl StepResult {
     pub fn is_cached(&self) -> bool {
         matches!(self, Self::Cached { .. } | Self::CachedNoLayer)
     }
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageEnd<'a> {
+    /// All of it was done.
+    Done,
+    /// It failed, for this reason.
+    Failed(&'a str),
+    /// It did not fail: something else ended the build.
+    CutOff,
 }
 
 /// Why a step had to be done though there is a cache.
@@ -172,6 +183,11 @@ pub enum Event<'a> {
         /// Which it is, and why, for people.
         text: &'a str,
     },
+    /// The Dockerfile is being read.
+    Reading {
+        /// What is in it.
+        text: &'a [u8],
+    },
     /// Something that is probably not meant, with the place where one is known.
     Warning {
         /// The lint rule's or our own short name, e.g. `MaintainerDeprecated`.
@@ -233,12 +249,35 @@ pub enum Event<'a> {
         /// Whether it is all that was asked for.
         is_asked: bool,
     },
+    /// RUN's isolation was chosen.
+    Isolation {
+        /// Which.
+        name: &'static str,
+        /// What it can do, and what was asked for.
+        text: &'a str,
+    },
+    /// It is known which image a name means.
+    Resolved {
+        /// The name, in normal form.
+        name: &'a Reference,
+        /// What it means now; an index's digest where it is one.
+        digest: &'a Digest,
+    },
     /// A stage begins.
     StageStarted {
         /// Its name, or its number where it has none.
         stage: &'a str,
         /// What it is based on.
         base: &'a str,
+        /// What it is built for.
+        platform: &'a Platform,
+    },
+    /// A stage has ended, and with it the step that it was at.
+    StageEnded {
+        /// Its name, or its number where it has none.
+        stage: &'a str,
+        /// How.
+        end: StageEnd<'a>,
     },
     /// A step begins.
     StepStarted {

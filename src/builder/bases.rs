@@ -4,6 +4,7 @@ use crate::dockerfile::{Dockerfile, suggest};
 use crate::image::{Image, Layer, LayerContent};
 use crate::oci::{Descriptor, DiffId, ImageConfig};
 use crate::plan::{self, Base, BaseKey, Bases, BuildPlan, Extent, Planned};
+use crate::progress::Event;
 use crate::registry::Resolved;
 use crate::request::BuildRequest;
 use crate::trust::{Candidate, Policy};
@@ -55,7 +56,12 @@ pub(super) fn plan_asking(
             Planned::Needs(keys) => {
                 for (key, span) in keys {
                     let base = match (resolve(&key, request, services), asking) {
-                        (Ok(base), _) => base,
+                        (Ok(base), _) => {
+                            if let Some(digest) = &base.pinned.digest {
+                                services.reporter.report(Event::Resolved { name: &key.reference, digest });
+                            }
+                            base
+                        }
                         (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
                         (Err(error), Asking::Must) => {
                             return Err(error.at(span, None).meant(stage_meant(dockerfile, &key)));

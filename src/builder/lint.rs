@@ -19,6 +19,7 @@ use super::copy::Source;
 
 /// Parses the Dockerfile of a context. Where it is not valid, what should be changed before the fault is told first.
 pub(super) fn parse(context: &Context, request: &BuildRequest, reporter: &dyn Reporter) -> Result<Dockerfile, Error> {
+    reporter.report(Event::Reading { text: &context.dockerfile.text });
     let (dockerfile, fault) = dockerfile::parse_until_error(&context.dockerfile.text);
     let Some(fault) = fault else { return Ok(dockerfile) };
     let error = Error::from(fault);

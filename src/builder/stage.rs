@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::causes;
 use crate::context::Context;
 use crate::image::{Image, Inventory, Layer};
 use crate::isolation::Capacity;
@@ -11,7 +12,7 @@ use crate::oci::{History, ImageConfig, Platform};
 use crate::outcome::StepDone;
 use crate::output::Uploads;
 use crate::plan::{Action, Bases, BuildPlan, Stage, StageBase, StageId, Step};
-use crate::progress::{Event, Miss, Phase, StepId, StepResult};
+use crate::progress::{Event, Miss, Phase, StageEnd, StepId, StepResult};
 use crate::request::{BuildRequest, Snapshots};
 
 use crate::rootfs::Exclusions;
@@ -87,7 +88,12 @@ pub(super) fn build_stages(
         services.additions.fetch_all(plan, request, services)?;
         services.seal(request, bases)?;
     }
-    shared.schedule.run(&|id| shared.build_stage(id), &|| services.cancel.abandon())?;
+    let build = |id| {
+        let result = shared.build_stage(id);
+        shared.tell_end(id, result.as_ref().err());
+        result
+    };
+    shared.schedule.run(&build, &|| services.cancel.abandon())?;
     shared.keep_trail(shared.finished.iter().filter_map(OnceLock::get).flat_map(|f| f.cached.trail.clone()).collect());
     let mut image = Image { config: ImageConfig::scratch(request.platform.clone()), layers: Vec::new() };
     let mut steps = Vec::new();
@@ -240,10 +246,25 @@ impl Shared<'_> {
         Ok(())
     }
 
+    /// Tells how a stage ended. What fails while the build is ending was only cut off.
+    fn tell_end(&self, id: StageId, error: Option<&Error>) {
+        let text = error.map(|error| causes::in_one_line(error)).unwrap_or_default();
+        let end = match error {
+            None => StageEnd::Done,
+            Some(_) if self.services.cancel.is_cancelled() => StageEnd::CutOff,
+            Some(_) => StageEnd::Failed(&text),
+        };
+        self.services.reporter.report(Event::StageEnded { stage: &self.plan.stages[id.0].name, end });
+    }
+
     fn build_steps(&self, id: StageId) -> Result<Finished, Error> {
         let stage = &self.plan.stages[id.0];
         let base = self.base_text(&stage.base);
-        self.services.reporter.report(Event::StageStarted { stage: &stage.name, base: &base });
+        self.services.reporter.report(Event::StageStarted {
+            stage: &stage.name,
+            base: &base,
+            platform: &stage.platform,
+        });
         let mut progress = self.begin(id, stage).map_err(|error| error.at(stage.span, None))?;
         self.upload(id, &progress.image.layers.clone());
         let beginning = match self.request.snapshots {

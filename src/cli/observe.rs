@@ -8,7 +8,7 @@ use super::request::Resolved;
 use crate::http::redact_within;
 use crate::outcome::BuildOutcome;
 use crate::place::Places;
-use crate::progress::{Event, Reporter as _};
+use crate::progress::{Event, Phase, Reporter as _};
 use crate::record::{Heading, Record, chrome_trace, page};
 use crate::request::ResultFiles;
 use crate::sys;
@@ -22,22 +22,29 @@ pub fn is_wanted(resolved: &Resolved) -> bool {
 
 /// Writes the files that tell how a build went, and sends its spans.
 pub fn tell(resolved: &Resolved, report: &Report, result: Result<Option<&BuildOutcome>, &Failure>) {
-    write_files(report, result, &resolved.request.results, &resolved.places);
-    if let (Some(telemetry), Some(record)) = (&resolved.telemetry, report.record(result.err()))
+    let Some(record) = report.record(result.err()) else { return };
+    write_record(report, &record, result, &resolved.request.results, &resolved.places);
+    if let Some(telemetry) = &resolved.telemetry
         && let Err(message) = telemetry.send(&record, &resolved.network.http)
     {
         report.report(Event::Warning { rule: "SpansNotSent", line: None, message: &message });
     }
 }
 
-/// Writes the files alone.
-pub(super) fn write_files(
+/// Writes the files alone, of a build that did not end in order.
+pub(super) fn write_files(report: &Report, failure: &Failure, results: &ResultFiles, places: &Places) {
+    if let Some(record) = report.record(Some(failure)) {
+        write_record(report, &record, Err(failure), results, places);
+    }
+}
+
+fn write_record(
     report: &Report,
+    record: &Record,
     result: Result<Option<&BuildOutcome>, &Failure>,
     results: &ResultFiles,
     places: &Places,
 ) {
-    let Some(record) = report.record(result.err()) else { return };
     let write = |flag: &str, path: &std::path::Path, content: &[u8]| {
         if let Err(error) = places.write(path, content) {
             let message = format!("{flag}: {} cannot be written: {error}", path.display());
@@ -45,10 +52,10 @@ pub(super) fn write_files(
         }
     };
     if let Some(path) = &results.trace {
-        write("--trace-file", path, chrome_trace(&record).to_string().as_bytes());
+        write("--trace-file", path, chrome_trace(record).to_string().as_bytes());
     }
     if let Some(path) = &results.report {
-        write("--report", path, page(&record, &heading(&record, report.most_taken(), result)).as_bytes());
+        write("--report", path, page(record, &heading(record, report.most_taken(), result)).as_bytes());
     }
 }
 
@@ -60,12 +67,8 @@ fn heading(record: &Record, taken: Option<u64>, result: Result<Option<&BuildOutc
         Ok(Some(outcome)) => {
             facts.push(("Image", outcome.manifest.digest.to_string()));
             facts.extend(outcome.pushed.iter().map(|reference| ("Pushed to", reference.to_string())));
-            facts.push(("Platform", outcome.platform.to_string()));
             facts.push(("Size", format!("{} to pull", super::report::bytes(outcome.size))));
             facts.push(("Layers", format!("{}, {} of them of the base", outcome.layers, outcome.base_layers)));
-            let isolation = outcome.circumstances.isolation.unwrap_or("none was needed: no RUN was done");
-            facts.push(("Isolation of RUN", isolation.to_owned()));
-            heading.bases = outcome.bases.iter().map(|base| (base.name.to_string(), base.digest.to_string())).collect();
         }
         Ok(None) => {}
         Err(failure) => {
@@ -79,10 +82,17 @@ fn heading(record: &Record, taken: Option<u64>, result: Result<Option<&BuildOutc
                 Some((redact_within(&failure.message), explanations.map(|text| redact_within(&text)).collect()));
         }
     }
+    let platforms: Vec<&str> = record.platforms().into_iter().collect();
+    if !platforms.is_empty() {
+        facts.push(("Platform", platforms.join(", ")));
+    }
+    let has_run = record.phases.contains_key(&Phase::Run);
+    let isolation = if has_run { record.isolation } else { Some("none was needed: no RUN was done") };
+    facts.extend(isolation.map(|name| ("Isolation of RUN", name.to_owned())));
     if let Some(peak) = sys::memory::peak() {
         facts.push(("Memory of the builder", format!("{} at most", super::report::bytes(peak))));
     }
-    if let Some(taken) = taken {
+    if let Some(taken) = taken.filter(|taken| *taken > 0) {
         facts.push(("Disk of the state directory", format!("{} taken at most", super::report::bytes(taken))));
     }
     Heading { facts, ..heading }

@@ -82,7 +82,7 @@ fn last_words(resolved: &Resolved, report: &Arc<Report>) -> LastWords {
         // The failure is what is told.
         let _put_back_or_not = output::restore(&places);
         failure.write_results(&results, &places);
-        observe::write_files(&report, Err(&failure), &results, &places);
+        observe::write_files(&report, &failure, &results, &places);
         let _told = report.conclude(Err(failure));
     })
 }
@@ -120,7 +120,7 @@ pub fn open(
     chosen.tell(&*reporter);
     let text =
         format!("asked for {:?}, and {} was opened ({:?})", request.isolation, chosen.name, isolation.abilities());
-    reporter.report(Event::Decided { about: "isolation", text: &text });
+    reporter.report(Event::Isolation { name: chosen.name, text: &text });
     assemble(resolved, (isolation, chosen.fidelity), runtime, reporter, cancel)
 }
 

@@ -1,6 +1,6 @@
 //! From events to spans.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Kind, Record, Span, Warned};
 use crate::http::redact_within;
-use crate::progress::{Activity, Event, Exchange, Phase, Reporter, StepId, StepResult};
+use crate::oci::Platform;
+use crate::progress::{Activity, Event, Exchange, Phase, Reporter, StageEnd, StepId, StepResult};
 
 /// How many spans are kept of what may come any number of times: requests, transfers, waits.
 const MOST_SPANS: usize = 20_000;
 /// How many files of a layer are told.
 const LARGEST: usize = 10;
-
 /// How many warnings are kept.
 const MOST_WARNINGS: usize = 1000;
 /// How many characters of a text are kept.
@@ -36,9 +36,14 @@ struct State {
     spans: Vec<Open>,
     left_out: u64,
     warnings: Vec<Warned>,
+    bases: Vec<(String, String)>,
+    isolation: Option<&'static str>,
+    phases: BTreeMap<Phase, Duration>,
+    /// The lines of the Dockerfile that is read.
+    dockerfile: Vec<String>,
     stages: HashMap<String, usize>,
     steps: HashMap<StepId, usize>,
-    /// Which step a thread is at.
+    /// Which step a thread is at, or which stage between two steps.
     current: HashMap<ThreadId, usize>,
     /// What is waited for, told again and again.
     silences: HashMap<String, usize>,
@@ -55,7 +60,7 @@ struct Open {
 enum End {
     /// It is known.
     Known,
-    /// With its last part, or with the build.
+    /// With the build.
     Open,
     /// With this work.
     Activity(Arc<Activity>),
@@ -75,16 +80,15 @@ impl Recorder {
         let state = self.state();
         let now = self.begun.elapsed();
         let mut spans: Vec<Span> = Vec::with_capacity(state.spans.len());
-        let mut open = Vec::new();
-        for (position, Open { span, end }) in state.spans.iter().enumerate() {
+        for Open { span, end } in &state.spans {
             let mut span = span.clone();
             match end {
-                End::Known => {}
+                // A wait is told when it begins, and may be cut off.
+                End::Known => span.elapsed = span.elapsed.min(now.saturating_sub(span.begun)),
                 End::Open => {
-                    open.push(position);
                     span.elapsed = now.saturating_sub(span.begun);
-                    if let (Kind::Build | Kind::Step, Some(error)) = (span.kind, error) {
-                        span.error = Some(kept(error));
+                    if span.kind == Kind::Build {
+                        span.error = error.map(kept);
                     }
                 }
                 End::Activity(activity) => {
@@ -94,16 +98,9 @@ impl Recorder {
             }
             spans.push(span);
         }
-        // A stage ends with its last part; it failed if one of its steps did.
-        for position in open.into_iter().rev().filter(|position| state.spans[*position].span.kind == Kind::Stage) {
-            let parts = spans.iter().filter(|span| span.parent == Some(position));
-            let end = parts.clone().map(Span::ended).max();
-            let failed = parts.clone().find_map(|span| span.error.clone());
-            let stage = &mut spans[position];
-            stage.elapsed = end.unwrap_or(stage.begun).saturating_sub(stage.begun);
-            stage.error = failed;
-        }
-        Record { begun: self.at, spans, left_out: state.left_out, warnings: state.warnings.clone() }
+        let State { left_out, isolation, .. } = *state;
+        let (warnings, bases, phases) = (state.warnings.clone(), state.bases.clone(), state.phases.clone());
+        Record { begun: self.at, spans, left_out, warnings, bases, isolation, phases }
     }
 
     /// Waits for the others; a thread that died while recording leaves nothing half done that matters.
@@ -143,14 +140,39 @@ impl Recorder {
         state.add(span, End::Activity(Arc::clone(activity)));
     }
 
-    fn stage_started(&self, stage: &str, base: &str) {
+    fn stage_started(&self, stage: &str, base: &str, platform: &Platform) {
         let mut span = self.span(Kind::Stage, stage, Some(0), self.begun.elapsed());
-        span.facts = facts_of(json!({ "stage": stage, "base": kept(base) }));
+        span.facts = facts_of(json!({ "stage": stage, "base": kept(base), "platform": platform.to_string() }));
         let mut state = self.state();
         state.spans.push(Open { span, end: End::Open });
         let position = state.spans.len() - 1;
         state.stages.insert(stage.to_owned(), position);
         state.current.insert(thread::current().id(), position);
+    }
+
+    /// Ends a stage, and the step that it was at if it did not come to its own end.
+    fn stage_ended(&self, stage: &str, end: StageEnd<'_>) {
+        let now = self.begun.elapsed();
+        let mut state = self.state();
+        state.current.remove(&thread::current().id());
+        let Some(position) = state.stages.remove(stage) else { return };
+        let parts = position..state.spans.len();
+        for part in parts.rev() {
+            let Open { span, end: known } = &mut state.spans[part];
+            let is_of_stage = part == position || span.parent == Some(position);
+            if !is_of_stage || !matches!(known, End::Open) {
+                continue;
+            }
+            span.elapsed = now.saturating_sub(span.begun);
+            match end {
+                StageEnd::Done => {}
+                StageEnd::Failed(error) => span.error = Some(kept(error)),
+                StageEnd::CutOff => {
+                    span.facts.insert("result".to_owned(), "cut off".into());
+                }
+            }
+            *known = End::Known;
+        }
     }
 
     fn step_started(&self, step: &StepId, text: &str) {
@@ -216,7 +238,8 @@ impl State {
 impl Reporter for Recorder {
     fn report(&self, event: Event<'_>) {
         match event {
-            Event::StageStarted { stage, base } => self.stage_started(stage, base),
+            Event::StageStarted { stage, base, platform } => self.stage_started(stage, base, platform),
+            Event::StageEnded { stage, end } => self.stage_ended(stage, end),
             Event::StepStarted { step, text } => self.step_started(step, text),
             Event::StepFinished { step, result, .. } => self.step_finished(step, result),
             Event::Missed { step, miss } => {
@@ -254,10 +277,22 @@ impl Reporter for Recorder {
             }
             Event::Warning { rule, line, message } => {
                 let mut state = self.state();
+                let source = line.and_then(|line| state.dockerfile.get(line.checked_sub(1)?).cloned());
                 if state.warnings.len() < MOST_WARNINGS {
-                    state.warnings.push(Warned { rule: rule.to_owned(), line, message: kept(message) });
+                    state.warnings.push(Warned { rule: rule.to_owned(), line, source, message: kept(message) });
                 }
             }
+            Event::Reading { text } => {
+                self.state().dockerfile = String::from_utf8_lossy(text).lines().map(kept).collect();
+            }
+            Event::Resolved { name, digest } => {
+                let (base, mut state) = ((name.to_string(), digest.to_string()), self.state());
+                if !state.bases.contains(&base) {
+                    state.bases.push(base);
+                }
+            }
+            Event::Isolation { name, .. } => self.state().isolation = Some(name),
+            Event::Spent { phase, elapsed } => *self.state().phases.entry(phase).or_default() += elapsed,
             Event::Note(_)
             | Event::Dockerfile { .. }
             | Event::Decided { .. }
@@ -267,8 +302,7 @@ impl Reporter for Recorder {
             | Event::Output { .. }
             | Event::Pulled { .. }
             | Event::Pushed { .. }
-            | Event::Working { .. }
-            | Event::Spent { .. } => {}
+            | Event::Working { .. } => {}
         }
     }
 }

@@ -11,10 +11,13 @@ mod lanes;
 mod otlp;
 mod page;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+
+use crate::progress::Phase;
 
 pub use chrome::chrome_trace;
 pub use collect::Recorder;
@@ -32,6 +35,12 @@ pub struct Record {
     pub left_out: u64,
     /// What was warned of.
     pub warnings: Vec<Warned>,
+    /// What the images that the Dockerfile names are: name and digest.
+    pub bases: Vec<(String, String)>,
+    /// The isolation that RUN has, if it came to that.
+    pub isolation: Option<&'static str>,
+    /// What the time was spent on. Phases go on at the same time, so the sum may be more than all of it.
+    pub phases: BTreeMap<Phase, Duration>,
 }
 
 /// Something that took time.
@@ -96,6 +105,8 @@ pub struct Warned {
     pub rule: String,
     /// The Dockerfile line, from 1.
     pub line: Option<usize>,
+    /// What stands on the line.
+    pub source: Option<String>,
     /// What is wrong, and what to do.
     pub message: String,
 }
@@ -108,6 +119,12 @@ impl Span {
 }
 
 impl Record {
+    /// Returns the platforms that stages were begun for.
+    pub fn platforms(&self) -> BTreeSet<&str> {
+        let stages = self.spans.iter().filter(|span| span.kind == Kind::Stage);
+        stages.filter_map(|span| span.facts.get("platform")?.as_str()).collect()
+    }
+
     /// Returns the stage that a span belongs to.
     fn stage_of<'a>(&'a self, span: &'a Span) -> Option<&'a Span> {
         let mut at = span;

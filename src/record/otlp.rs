@@ -15,8 +15,8 @@ const BATCH: usize = 512;
 const INTERNAL: u64 = 1;
 /// `SPAN_KIND_CLIENT`.
 const CLIENT: u64 = 3;
-/// `STATUS_CODE_OK`.
-const OK: u64 = 1;
+/// `STATUS_CODE_UNSET`: nothing failed. `STATUS_CODE_OK` is for who judges a span, and not for who records it.
+const UNSET: u64 = 0;
 /// `STATUS_CODE_ERROR`.
 const ERROR: u64 = 2;
 
@@ -145,7 +145,7 @@ fn kind(span: &Span) -> u64 {
 }
 
 fn status_of(span: &Span) -> u64 {
-    if span.error.is_some() { ERROR } else { OK }
+    if span.error.is_some() { ERROR } else { UNSET }
 }
 
 /// Returns the facts under names that nobody else has; those of OpenTelemetry's conventions keep theirs.

@@ -16,8 +16,6 @@ const MOST_DRAWN: usize = 400;
 pub struct Heading {
     /// Names and values of what was built and how.
     pub facts: Vec<(&'static str, String)>,
-    /// The images that it was built from, and their digests.
-    pub bases: Vec<(String, String)>,
     /// How it failed: the message, and what explains it.
     pub failure: Option<(String, Vec<String>)>,
 }
@@ -49,19 +47,16 @@ pub fn page(record: &Record, heading: &Heading) -> String {
     timeline(&mut page, record);
     steps(&mut page, record);
     layers(&mut page, record);
-    let rows = heading.bases.iter().map(|(name, digest)| vec![escaped(name), code(digest)]);
-    table(
-        &mut page,
-        "Base images",
-        &["Image", "Digest"],
-        rows.collect(),
-        "No image: the build is from scratch, or failed before one was asked for.",
-    );
+    let rows = record.bases.iter().map(|(name, digest)| vec![escaped(name), code(digest)]);
+    table(&mut page, "Base images", &["Image", "Digest"], rows.collect(), "No registry was asked for an image.");
     let rows = record.warnings.iter().map(|warned| {
-        let line = warned.line.map_or_else(String::new, |line| line.to_string());
-        vec![line, code(&warned.rule), escaped(&warned.message)]
+        let line = warned.line.map_or_else(String::new, |line| format!("{line} "));
+        let source = warned.source.as_deref().map(code).unwrap_or_default();
+        vec![line + &source, code(&warned.rule), escaped(&warned.message)]
     });
     table(&mut page, "Warnings", &["Dockerfile line", "Rule", "What is wrong"], rows.collect(), "None.");
+    let rows = record.phases.iter().map(|(phase, time)| vec![phase.name().to_owned(), duration(*time)]);
+    table(&mut page, "Where the time went", &["Phase", "Time"], rows.collect(), "Nothing took time.");
     let left_out = match record.left_out {
         0 => String::new(),
         count => format!(" {count} requests and transfers are not shown."),

@@ -1,16 +1,18 @@
 use std::time::Duration;
 
 use super::*;
-use crate::progress::{Activity, Event, Miss, Phase, Reporter as _, StepId, StepResult};
+use crate::oci::Platform;
+use crate::progress::{Activity, Event, Miss, Phase, Reporter as _, StageEnd, StepId, StepResult};
 
 fn step(number: usize) -> StepId {
     StepId { stage: "app".to_owned(), number, total: 2 }
 }
 
-/// A build of two steps, of which the second fails.
+/// A build of two stages: the second step of one fails, and the other is cut off.
 fn failed() -> Record {
     let recorder = Recorder::start();
-    recorder.report(Event::StageStarted { stage: "app", base: "r.io/base:1" });
+    let platform = Platform::host();
+    recorder.report(Event::StageStarted { stage: "app", base: "r.io/base:1", platform: &platform });
     recorder.report(Event::StepStarted { step: &step(1), text: "RUN curl https://user:secret@r.io/" });
     recorder
         .report(Event::Missed { step: &step(1), miss: &Miss { because: "file a changed".to_owned(), since: None } });
@@ -24,24 +26,38 @@ fn failed() -> Record {
         let (since, limit) = (Duration::from_millis(since), Duration::from_secs(30));
         recorder.report(Event::Silence { what: "r.io", since, limit });
     }
-    recorder.record(Some("it exited with 1"))
+    let other = StepId { stage: "other".to_owned(), number: 1, total: 1 };
+    recorder.report(Event::StageStarted { stage: "other", base: "scratch", platform: &platform });
+    recorder.report(Event::StepStarted { step: &other, text: "RUN sleep 9" });
+    recorder.report(Event::StageEnded { stage: "app", end: StageEnd::Failed("it exited with 1") });
+    recorder.report(Event::StageEnded { stage: "other", end: StageEnd::CutOff });
+    drop(Activity::new(Phase::Cache, "").begin(&recorder));
+    let (why, wait) = ("busy", Duration::from_secs(900));
+    recorder.report(Event::Retry { why, wait, attempt: 2, attempts: 3 });
+    recorder.record(Some("step 2 failed"))
 }
 
 #[test]
 fn spans_have_their_parents_and_only_what_was_going_on_failed() {
     let record = failed();
-    let told: Vec<_> = record.spans.iter().map(|span| (span.kind, span.parent, span.error.is_some())).collect();
+    let told: Vec<_> = record.spans.iter().map(|span| (span.kind, span.parent, span.error.as_deref())).collect();
     assert_eq!(
         told,
         [
-            (Kind::Build, None, true),
-            (Kind::Stage, Some(0), true),
-            (Kind::Step, Some(1), false),
-            (Kind::Phase, Some(2), false),
-            (Kind::Step, Some(1), true),
-            (Kind::Wait, Some(4), false),
+            (Kind::Build, None, Some("step 2 failed")),
+            (Kind::Stage, Some(0), Some("it exited with 1")),
+            (Kind::Step, Some(1), None),
+            (Kind::Phase, Some(2), None),
+            (Kind::Step, Some(1), Some("it exited with 1")),
+            (Kind::Wait, Some(4), None),
+            (Kind::Stage, Some(0), None),
+            (Kind::Step, Some(6), None),
+            (Kind::Phase, Some(0), None),
+            (Kind::Wait, Some(0), None),
         ]
     );
+    assert_eq!(record.spans[7].facts["result"], "cut off");
+    assert!(record.spans[9].ended() <= record.spans[0].ended(), "a wait that was cut off ends with the build");
     assert_eq!(record.spans[2].name, "RUN curl https://***@r.io/");
     assert_eq!(record.spans[2].facts["miss"], "file a changed");
     assert_eq!(record.spans[3].facts["bytes"], 7);
@@ -75,7 +91,7 @@ fn no_two_spans_of_a_lane_cross() {
         largest: Vec::new(),
     };
     let spans = vec![span(0, 10), span(2, 3), span(4, 9), span(5, 5), span(13, 1)];
-    let record = Record { begun: Timestamp::UNIX_EPOCH, spans, left_out: 0, warnings: Vec::new() };
+    let record = Record { spans, ..Recorder::start().record(None) };
     let lanes: Vec<_> = lanes::of(&record).iter().map(|lane| (lane.number, lane.depth)).collect();
     assert_eq!(lanes, [(0, 0), (0, 1), (1, 0), (0, 1), (0, 0)]);
 }
@@ -84,17 +100,19 @@ fn no_two_spans_of_a_lane_cross() {
 fn nothing_from_outside_is_markup_in_a_page() {
     let hostile = "RUN <script>alert(1)</script> \"' onfocus='x' & \u{202e}gpj \u{1b}[2J";
     let recorder = Recorder::start();
-    recorder.report(Event::StageStarted { stage: "<i>\"'", base: "<b>" });
+    recorder.report(Event::Reading { text: hostile.as_bytes() });
+    recorder.report(Event::StageStarted { stage: "<i>\"'", base: "<b>", platform: &Platform::host() });
     let step = StepId { stage: "<i>\"'".to_owned(), number: 1, total: 1 };
     recorder.report(Event::StepStarted { step: &step, text: hostile });
     recorder.report(Event::Missed { step: &step, miss: &Miss { because: hostile.to_owned(), since: None } });
     recorder.report(Event::Warning { rule: "<u>", line: Some(1), message: hostile });
     let heading = Heading {
         facts: vec![("Image", hostile.to_owned())],
-        bases: vec![(hostile.to_owned(), hostile.to_owned())],
         failure: Some((hostile.to_owned(), vec![hostile.to_owned()])),
     };
-    let page = page(&recorder.record(Some(hostile)), &heading);
+    recorder.report(Event::StageEnded { stage: "<i>\"'", end: StageEnd::Failed(hostile) });
+    let record = recorder.record(Some(hostile));
+    let page = page(&Record { bases: vec![(hostile.to_owned(), hostile.to_owned())], ..record }, &heading);
     for mark in ["<script", "<i>", "<b>", "<u>", "\" onfocus", "' onfocus", "\u{202e}", "\u{1b}"] {
         assert!(!page.contains(mark), "{mark:?} in {page}");
     }

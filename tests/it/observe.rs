@@ -88,9 +88,26 @@ fn the_trace_file_has_what_took_time_and_lanes_do_not_cross() {
             );
         }
     }
-    let bad = build("FROM $BASE\nRUN exit 9\n", &registry, &[], 9);
-    let failed = trace(&bad).into_iter().find(|event| event["cat"] == "step").expect("a step");
-    assert!(failed["args"]["error"].as_str().is_some_and(|error| error.contains('9')), "{failed}");
+    let of_build = |kind: &str, name: &str| {
+        let found = complete.iter().find(|event| event["cat"] == kind && event["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}: {complete:#?}"))["pid"].clone()
+    };
+    assert_eq!(
+        of_build("phase", "push"),
+        of_build("build", "build"),
+        "the end of a build is no part of its last stage"
+    );
+    // Two stages at a time: one fails, and the other is only cut off.
+    let other = "FROM $BASE AS other\nRUN touch /go && sleep 300\n";
+    let fails =
+        "FROM $BASE AS fails\nRUN sleep 1; exit 9\nFROM scratch\nCOPY --from=other /go /\nCOPY --from=fails /etc /\n";
+    let bad = build(&format!("{other}{fails}"), &registry, &[], 9);
+    let events = trace(&bad);
+    let step = |text: &str| events.iter().find(|event| event["name"] == text).unwrap_or_else(|| panic!("{events:#?}"));
+    let failed = &step("RUN sleep 1; exit 9")["args"];
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains('9')), "{failed}");
+    let cut_off = &step("RUN touch /go && sleep 300")["args"];
+    assert!(cut_off["error"].is_null() && cut_off["result"] == "cut off", "{cut_off}");
 }
 
 /// A collector, with the file of what it took.
@@ -149,7 +166,7 @@ fn a_collector_gets_spans_in_the_callers_trace() {
         );
         assert_eq!((&span["form"], &span["state"]), (&"application/x-protobuf".into(), &"vendor=1".into()));
         assert_eq!(span["resource"]["service.name"], "images");
-        assert_eq!((&span["resource"]["k8s.pod.name"], &span["status"]), (&"p".into(), &1.into()));
+        assert_eq!((&span["resource"]["k8s.pod.name"], &span["status"]), (&"p".into(), &0.into()));
         assert!(
             span["begun"].as_u64() > Some(1_600_000_000_000_000_000)
                 && span["begun"].as_u64() <= span["ended"].as_u64()
@@ -233,13 +250,26 @@ fn a_browser_shows_the_page_and_runs_nothing_in_it() {
                 "<title>Build succeeded",
                 "Pushed to",
                 "sha256:",
-                "MaintainerDeprecated",
+                "2 <code>MAINTAINER &lt;b&gt;nobody&lt;/b&gt;</code></td><td><code>MaintainerDeprecated",
+                "<td>snapshot</td><td>",
                 "&lt;script&gt;",
                 "<summary>up to ",
                 "taken at most",
             ][..],
         ),
-        ("failed", &bad, &["<title>Build failed", "✗ RUN echo", "exit code 9", "&lt;img src=x"]),
+        (
+            "failed",
+            &bad,
+            &[
+                "<title>Build failed",
+                "✗ RUN echo",
+                "exit code 9",
+                "&lt;img src=x",
+                "<dt>Platform</dt><dd>linux/",
+                "<dt>Isolation of RUN</dt><dd>namespace",
+                "<td><code>sha256:",
+            ],
+        ),
     ] {
         let page = build.path("report.html");
         let scratch = Scratch::new("browser");

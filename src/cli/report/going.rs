@@ -51,11 +51,11 @@ impl Going {
         self.activities.retain(|activity| !activity.has_ended());
         let mut rows: Vec<Row> = steps
             .going()
-            .map(|(step, text, begun, unfinished)| {
+            .map(|(step, text, elapsed, unfinished)| {
                 let own = self.activities.iter().rev().find(|activity| activity.step.as_ref() == Some(step));
                 let measure = own.map_or_else(
-                    || Measure { phase: None, done: 0, total: None, elapsed: begun.elapsed() },
-                    |activity| Measure { elapsed: begun.elapsed(), ..measure(activity) },
+                    || Measure { phase: None, done: 0, total: None, elapsed },
+                    |activity| Measure { elapsed, ..measure(activity) },
                 );
                 Row { step: Some(step.to_string()), what: cut(text, LONGEST_INSTRUCTION), measure, unfinished }
             })

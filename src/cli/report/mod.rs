@@ -41,7 +41,7 @@ use super::request::Warning;
 use super::taken::Taken;
 use crate::http::redact_within;
 use crate::place::Places;
-use crate::progress::{Event, Miss, Reporter, StepId, StepResult, Stream};
+use crate::progress::{Event, Miss, Reporter, StageEnd, StepId, StepResult, Stream};
 use crate::record::{Record, Recorder};
 use crate::request::ResultFiles;
 use dialect::Folded;
@@ -159,10 +159,10 @@ impl Report {
         let last_output = state.steps.last_of(&failure);
         let mut failure = Failure { last_output, ..failure };
         if matches!(failure.kind, Kind::Timeout | Kind::Terminated | Kind::Interrupted) {
-            let going = state.steps.going().map(|(step, text, begun, _)| {
+            let going = state.steps.not_finished().map(|(step, text, elapsed)| {
                 // The metadata file has the causes, too.
                 let text = redact_within(text);
-                format!("{step} {text} was being done, for {} so far", rough(begun.elapsed()))
+                format!("{step} {text} was being done, for {} so far", rough(elapsed))
             });
             failure.causes.extend(going);
         }
@@ -334,7 +334,10 @@ impl Reporter for Report {
             }
             Event::Retry { why, wait, attempt, attempts } => line::retry(why, wait, (attempt, attempts)),
             Event::Silence { what, since, limit } => line::silence(what, since, limit),
-            Event::StageStarted { stage, base } => line::stage_started(stage, base),
+            Event::StageStarted { stage, base, .. } => line::stage_started(stage, base),
+            Event::StageEnded { stage, end: StageEnd::Failed(_) | StageEnd::CutOff } => {
+                return self.state().steps.cut_off(stage);
+            }
             Event::StepStarted { step, text } => {
                 let mut state = self.state();
                 state.heads.push((step.clone(), text.to_owned()));
@@ -366,6 +369,7 @@ impl Reporter for Report {
                 self.print(&mut state, &line::exchange(exchange));
                 return line::headers(exchange).iter().for_each(|line| self.print(&mut state, line));
             }
+            Event::Isolation { text, .. } => line::decided("isolation", text),
             Event::Decided { about, text } => line::decided(about, text),
             Event::Detail { about, text } => line::detail(about, text),
             Event::BuildKey { key, is_asked } => {
@@ -385,7 +389,11 @@ impl Reporter for Report {
                 }
                 line
             }
-            Event::LayerWritten { .. } | Event::Spent { .. } => return,
+            Event::StageEnded { end: StageEnd::Done, .. }
+            | Event::Reading { .. }
+            | Event::Resolved { .. }
+            | Event::LayerWritten { .. }
+            | Event::Spent { .. } => return,
         };
         self.print(&mut self.state(), &line);
     }

@@ -3,7 +3,7 @@
 //! *Invariant: bounded memory, whatever a RUN writes: a line is cut, and only a few are kept.*
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::line::{self, Line, Look};
 use super::terminal;
@@ -31,6 +31,8 @@ struct Active {
     step: StepId,
     text: String,
     begun: Instant,
+    /// How long it took until it failed, or something else ended the build.
+    cut_off: Option<Duration>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     tail: VecDeque<String>,
@@ -42,6 +44,7 @@ impl Active {
             step: step.clone(),
             text,
             begun: Instant::now(),
+            cut_off: None,
             stdout: Vec::new(),
             stderr: Vec::new(),
             tail: VecDeque::new(),
@@ -160,10 +163,24 @@ impl Steps {
         };
     }
 
-    /// Returns the steps at work: each with its instruction, when it began, and what RUN has written without ending the
+    /// Takes note that a stage did not come to its end.
+    pub(super) fn cut_off(&mut self, stage: &str) {
+        for active in self.active.iter_mut().filter(|active| active.step.stage == stage) {
+            active.cut_off.get_or_insert(active.begun.elapsed());
+        }
+    }
+
+    /// Returns the steps at work: each with its instruction, for how long, and what RUN has written without ending the
     /// line, as a terminal would show it.
-    pub(super) fn going(&self) -> impl Iterator<Item = (&StepId, &str, Instant, Option<String>)> {
-        self.active.iter().map(|active| (&active.step, &*active.text, active.begun, active.unfinished()))
+    pub(super) fn going(&self) -> impl Iterator<Item = (&StepId, &str, Duration, Option<String>)> {
+        let at_work = self.active.iter().filter(|active| active.cut_off.is_none());
+        at_work.map(|active| (&active.step, &*active.text, active.begun.elapsed(), active.unfinished()))
+    }
+
+    /// Returns the steps that did not come to their end, each with its instruction and how long it was at work.
+    pub(super) fn not_finished(&self) -> impl Iterator<Item = (&StepId, &str, Duration)> {
+        let elapsed = |active: &Active| active.cut_off.unwrap_or_else(|| active.begun.elapsed());
+        self.active.iter().map(move |active| (&active.step, &*active.text, elapsed(active)))
     }
 
     /// Returns the last line that the RUN that failed wrote and that is not empty.
@@ -221,6 +238,16 @@ mod tests {
             shown.extend(steps.going().map(|(.., unfinished)| unfinished));
         }
         assert_eq!(shown, [None, Some("10%".to_owned()), Some("20% |##  |".to_owned()), None]);
+    }
+
+    #[test]
+    fn a_stage_that_was_cut_off_is_not_at_work_and_is_told_once_more() {
+        let (mut steps, other) = (Steps::default(), StepId { stage: "other".to_owned(), number: 1, total: 1 });
+        steps.start(&step(), "RUN x".to_owned());
+        steps.start(&other, "RUN y".to_owned());
+        steps.cut_off("app");
+        assert_eq!(steps.going().map(|(step, ..)| step).collect::<Vec<_>>(), [&other]);
+        assert_eq!(steps.not_finished().map(|(step, ..)| step.clone()).collect::<Vec<_>>(), [step(), other]);
     }
 
     #[test]

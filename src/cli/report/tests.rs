@@ -68,7 +68,8 @@ fn build(report: &Report) {
     let (layer, cached) = (digest("layer"), digest("cached"));
     report.report(Event::Note("isolation namespace: user namespaces are allowed"));
     report.report(Event::Warning { rule: "MaintainerDeprecated", line: Some(2), message: "use a label instead" });
-    report.report(Event::StageStarted { stage: "app", base: "docker.io/library/alpine:3.20" });
+    let base = "docker.io/library/alpine:3.20";
+    report.report(Event::StageStarted { stage: "app", base, platform: &Platform::host() });
     let first = step("app", 1);
     report.report(Event::StepStarted {
         step: &first,
