@@ -145,6 +145,8 @@ pub struct StepDone {
     pub result: StepResult,
     /// Why the cache did not have it; none where it had, or was not asked.
     pub miss: Option<Miss>,
+    /// When it began.
+    pub began: Timestamp,
     /// How long it took.
     pub elapsed: Duration,
 }

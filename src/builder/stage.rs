@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::causes;
 use crate::context::Context;
 use crate::image::{Image, Inventory, Layer};
@@ -325,7 +327,7 @@ impl Shared<'_> {
             return Err(Error::Interrupted);
         }
         self.wait_for_inputs(progress, step, id)?;
-        let start = Instant::now();
+        let (start, began) = (Instant::now(), Timestamp::now());
         self.services.reporter.report(Event::StepStarted { step: id, text: &step.text });
         let layers = progress.image.layers.len();
         let (result, miss) = match self.take_turn(progress, step, id)? {
@@ -351,7 +353,7 @@ impl Shared<'_> {
         let elapsed = start.elapsed().saturating_sub(std::mem::take(&mut progress.base_took));
         self.services.reporter.report(Event::StepFinished { step: id, result: &result, elapsed });
         let (line, text) = (step.span.first_line, step.text.clone());
-        progress.steps.push(StepDone { step: id.clone(), line, text, result, miss, elapsed });
+        progress.steps.push(StepDone { step: id.clone(), line, text, result, miss, began, elapsed });
         Ok(())
     }
 

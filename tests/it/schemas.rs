@@ -1,4 +1,4 @@
-//! What programs read, against the schemas in `docs/schemas`: the log as JSON, the metadata file, the plan.
+//! What programs read, against the schemas in `docs/schemas`: the log as JSON, the metadata file, the plan, findings.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -139,4 +139,26 @@ fn metadata_of_index_and_push_and_the_plan_keep_to_their_schemas() {
     };
     let plans = [plan("plain", &[]), plan("cached", &["--cache", &cache, "--cache-repo=oci:/nowhere"])];
     let _events_of_none = check("plan.json", &plans);
+}
+
+#[test]
+fn what_check_finds_keeps_to_its_schema() {
+    let (scratch, mut files) = (Scratch::new("schemas"), Vec::new());
+    for (name, dockerfile, code, told) in [
+        ("warnings", "FROM scratch AS Stage\nMAINTAINER somebody\nCOPY file /\n", 0, "MaintainerDeprecated"),
+        ("error", "FROM scratch\nCOPX a b\n", 76, "\"line\": 2"),
+        ("unknown", "FROM 127.0.0.1:1/base:1\nCOPY file /\n", 0, "\"127.0.0.1:1/base:1\""),
+    ] {
+        let source = source(dockerfile, &[("file", "1\n")]);
+        let mut command = Command::new(EXECUTOR);
+        command.current_dir(source.path()).env_clear().env("HOME", source.path());
+        command.args(["check", "--context=context", "--format=json", "--image-fs-extract-retry=0"]);
+        command.arg(format!("--state-dir={}", source.directory("state").display()));
+        let checked = process::run(&mut command, SHORT);
+        assert_eq!(checked.code, code, "{checked:?}");
+        assert!(checked.stdout.contains(told), "{told}: {}", checked.stdout);
+        files.push(scratch.join(format!("{name}.json")));
+        std::fs::write(&files[files.len() - 1], &checked.stdout).expect("scratch is writable");
+    }
+    let _events_of_none = check("check.json", &files);
 }

@@ -113,6 +113,7 @@ fn step(done: &StepDone) -> Value {
         "step": done.step.number,
         "line": done.line,
         "instruction": redact_within(&done.text),
+        "startedAt": format!("{:.3}", done.began),
         "milliseconds": milliseconds(done.elapsed),
         "cache": cache,
     });
