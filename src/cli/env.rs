@@ -139,6 +139,7 @@ pub const VARIABLES: &[Variable] = &[
         effect: "true says that GitHub reads the log: groups, annotations, no commands of RUN's",
     },
     Variable { name: "GITLAB_CI", effect: "true says that GitLab reads the log: sections" },
+    Variable { name: "TF_BUILD", effect: "true says that Azure Pipelines reads the log: groups, no commands of RUN's" },
     Variable { name: "CI_PROJECT_DIR", effect: "where --pipeline=gitlab writes build.env" },
     Variable { name: "FORCE_COLOR", effect: "colours when set, terminal or not, unless --log-format=text" },
     Variable { name: "CONTEXT_BEARER_TOKEN", effect: "bearer token for the https:// context or Dockerfile" },
@@ -416,6 +417,7 @@ mod tests {
             ("GITHUB_STEP_SUMMARY", "g", |e| format!("{:?}", e.variable("GITHUB_STEP_SUMMARY")), "Ok(Some(\"g\"))"),
             ("GITHUB_WORKSPACE", "g", |e| format!("{:?}", e.variable("GITHUB_WORKSPACE")), "Ok(Some(\"g\"))"),
             ("GITHUB_ACTIONS", "true", |e| format!("{:?}", e.variable("GITHUB_ACTIONS")), "Ok(Some(\"true\"))"),
+            ("TF_BUILD", "True", |e| format!("{:?}", e.variable("TF_BUILD")), "Ok(Some(\"True\"))"),
             ("GITLAB_CI", "true", |e| format!("{:?}", e.variable("GITLAB_CI")), "Ok(Some(\"true\"))"),
             ("CI_PROJECT_DIR", "c", |e| format!("{:?}", e.variable("CI_PROJECT_DIR")), "Ok(Some(\"c\"))"),
             (

@@ -9,9 +9,9 @@ use crate::support::isolation::Isolation;
 use crate::support::pod::EXECUTOR;
 use crate::support::process::SHORT;
 use crate::support::registry::{self, Registry};
-use crate::support::scratch::Scratch;
+use crate::support::scratch::{self, Scratch};
 use crate::support::slow;
-use crate::support::source::noise;
+use crate::support::source::{noise, source};
 use crate::support::terminal::{Seen, Terminal};
 
 /// Builds an image of one file of a megabyte, and pushes it so that it takes a second and a half.
@@ -118,4 +118,106 @@ fn a_log_is_never_silent_for_longer_than_ten_seconds() {
     let push = log.lines().find(|line| line.contains(" push sha256:")).unwrap_or_else(|| panic!("{log}"));
     let measure = push.split_once(": ").map(|(_, measure)| measure).unwrap_or_default();
     assert!(measure.contains(" of 25.2 MB (") && measure.contains(" MB/s, ") && measure.contains("left"), "{push}");
+}
+
+/// Returns the lines of a log, each once and sorted, with what differs from build to build replaced.
+fn likened(log: &str, address: &str) -> String {
+    const UNITS: [&str; 6] = ["ms", "s", "B", "kB", "MB", "MiB"];
+    let likened = |text: &str| {
+        let text = text.replace(address, "REGISTRY").replace(&registry::shared().address, "BASES");
+        let mut words: Vec<String> = Vec::new();
+        for word in text.split(' ') {
+            let plain = word.trim_matches(|c: char| !c.is_alphanumeric());
+            if UNITS.contains(&plain)
+                && let Some(before) = words.last_mut()
+                && before.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit())
+            {
+                "N".clone_into(before);
+            }
+            let end =
+                |from: usize| word[from..].find(|c: char| !c.is_ascii_hexdigit()).map_or(word.len(), |end| from + end);
+            words.push(match (word.find("/uploads/"), word.find("sha256:")) {
+                (Some(start), _) if !word.ends_with("/uploads/") => format!("{}UPLOAD", &word[..start + 9]),
+                (_, Some(start)) => format!("{}DIGEST{}", &word[..start], &word[end(start + 7)..]),
+                _ if word.starts_with(&scratch::root().display().to_string()) => "PATH".to_owned(),
+                _ => word.to_owned(),
+            });
+        }
+        words.join(" ")
+    };
+    // A busy machine tells how far it is; each machine has reasons of its own for its isolation.
+    let mut lines: Vec<String> = log.lines().filter(|line| !line.contains(" so far")).map(likened).collect();
+    lines.retain(|line| !line.starts_with("isolation namespace: "));
+    lines.sort();
+    lines.dedup();
+    lines.join("\n")
+}
+
+/// Each level has what the one above it has, and what the documents say of it.
+#[test]
+fn debug_and_trace_tell_exchanges_decisions_and_steps_of_isolation() {
+    if !Isolation::Namespace.allowed("progress: levels") {
+        return;
+    }
+    let log = |level: &str| {
+        let registry = Registry::plain();
+        let source = source("FROM $BASE\nRUN echo 1 > /file\n", &[]);
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.push_plain(&registry, "app:1").add(&[&format!("--verbosity={level}")]);
+        likened(&executor.run().expect(0).stderr, &registry.address)
+    };
+    let (debug, trace) = (log("debug"), log("trace"));
+    insta::assert_snapshot!(debug, @r##"
+          N s  [0 1/1] RUN echo 1 > /file
+    DELETE http://REGISTRY/v2/app/blobs/uploads/UPLOAD 204 in N ms
+    DIGEST N B) uploaded to REGISTRY/app
+    DIGEST N MB) uploaded to REGISTRY/app
+    Dockerfile: PATH
+    GET http://BASES/v2/: 200 in N ms
+    GET http://BASES/v2/base/base/blobs/DIGEST: 200 in N ms
+    GET http://BASES/v2/base/base/manifests/latest: 200 in N ms
+    GET http://REGISTRY/v2/: 200 in N ms
+    HEAD http://REGISTRY/v2/app/blobs/DIGEST: 404 in N ms
+    HEAD http://REGISTRY/v2/app/manifests/1: 404 in N ms
+    POST http://REGISTRY/v2/app/blobs/uploads/UPLOAD 202 in N ms
+    PUT http://REGISTRY/v2/app/blobs/uploads/UPLOAD 201 in N ms
+    PUT http://REGISTRY/v2/app/manifests/1: 201 in N ms
+    Pushed REGISTRY/app@DIGEST (tag 1)
+    [0 1/1] RUN echo 1 > /file
+    [0 1/1] done in N s: layer DIGEST, N B
+    [0] FROM BASES/base/base:latest@DIGEST
+    base     BASES/base/base:latest@DIGEST
+    image    DIGEST
+    isolation: asked for Namespace, and namespace was opened (Abilities { isolation: "namespace", mounting: Mounted })
+    layer: DIGEST is unpacked: a step needs the files on disk
+    layer: the files of 1 layers need about N MiB, and N MiB are free
+    network  pulled N MB of layers; pushed N MB in 3 blobs, mounted 0 blobs, already there 0 blobs
+    size     N MB; layers: 1 of the base, 1 above it
+    steps    1 built, 0 from the cache
+    time     N s (context N s, resolve N s, unpack N s, run N s, snapshot N s, push N s, cache N s)
+    "##);
+    let known: Vec<&str> = debug.lines().collect();
+    for line in &known {
+        assert!(trace.lines().any(|other| other == *line), "{line} is not in:\n{trace}");
+    }
+    // What a server says of itself is another thing in each version of it.
+    let is_kept =
+        |line: &&str| !known.contains(line) && (!line.contains("answered with") || line.contains("base/manifests"));
+    insta::assert_snapshot!(trace.lines().filter(is_kept).collect::<Vec<_>>().join("\n"), @r##"
+    GET http://BASES/v2/base/base/manifests/latest: answered with content-type: application/vnd.oci.image.manifest.v1+json, content-length: 405, docker-content-digest: DIGEST
+    [0 1/1] snapshot begins
+    [0 1/1] snapshot layer begins, N B
+    cache begins
+    context begins
+    pull DIGEST begins, N MB
+    push DIGEST to REGISTRY/app begins, N B
+    push DIGEST to REGISTRY/app begins, N MB
+    push begins
+    resolve begins
+    run begins
+    run: user 0:0, groups [0], directory /, 2 variables, network the host's, mounts: none
+    snapshot begins
+    unpack DIGEST begins, N MB
+    unpack begins
+    "##);
 }

@@ -1,10 +1,11 @@
-//! What the logs of GitHub and GitLab fold and mark, and what RUN must not say there in our name.
+//! What the logs of GitHub, GitLab and Azure Pipelines fold and mark, and what RUN must not say there in our name.
 //!
 //! A RUN's output is folded: it is what is long. Groups cannot stand in each other, so that there is none while several
 //! steps are at work.
 //!
 //! Sources: <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>,
-//! <https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections>.
+//! <https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections>,
+//! <https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands>.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -34,6 +35,7 @@ impl Folded {
         let begin = match dialect {
             Dialect::Plain => return None,
             Dialect::Github => "::group::".to_owned(),
+            Dialect::Azure => "##[group]".to_owned(),
             Dialect::Gitlab => format!("\x1b[0Ksection_start:{seconds}:yadokari_{}\r\x1b[0K", self.number),
         };
         self.open = Some(step.clone());
@@ -46,6 +48,7 @@ impl Folded {
         open.map(|_| match dialect {
             Dialect::Plain => String::new(),
             Dialect::Github => "::endgroup::\n".to_owned(),
+            Dialect::Azure => "##[endgroup]\n".to_owned(),
             Dialect::Gitlab => format!("\x1b[0Ksection_end:{seconds}:yadokari_{}\r\x1b[0K\n", self.number),
         })
     }
@@ -96,7 +99,7 @@ fn property(text: &str) -> String {
 }
 
 /// Writes what RUN wrote so that whoever reads the log obeys nothing of it. Colours stay; what moves the cursor, or sets a
-/// title, goes, as it would write over lines of ours. In GitHub's log, commands are broken apart.
+/// title, goes, as it would write over lines of ours. In the logs of GitHub and Azure, commands are broken apart.
 pub(super) fn tamed(text: &str, dialect: Dialect) -> String {
     let (mut tame, mut has_colour) = (String::with_capacity(text.len()), false);
     for piece in terminal::pieces(text) {
@@ -120,6 +123,7 @@ pub(super) fn tamed(text: &str, dialect: Dialect) -> String {
             }
             tame.replace("##[", "# #[")
         }
+        Dialect::Azure => tame.replace("##[", "# #[").replace("##vso[", "# #vso["),
         Dialect::Plain | Dialect::Gitlab => tame,
     }
 }
@@ -147,6 +151,8 @@ mod tests {
             assert_eq!(tamed(text, Dialect::Plain), plain, "{text:?}");
             assert_eq!(tamed(text, Dialect::Github), github, "{text:?}");
         }
+        let forged = "a ##vso[task.complete result=Succeeded;]done ##[error]x";
+        assert_eq!(tamed(forged, Dialect::Azure), "a # #vso[task.complete result=Succeeded;]done # #[error]x");
     }
 
     #[test]

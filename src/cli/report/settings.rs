@@ -39,15 +39,20 @@ pub enum Dialect {
     Github,
     /// GitLab: sections.
     Gitlab,
+    /// Azure Pipelines: groups.
+    Azure,
 }
 
 impl Dialect {
     fn of(environment: &Environment) -> Self {
-        let is_set = |name| environment.variable(name).ok().flatten() == Some("true");
+        let is_true = |value: &str| value.eq_ignore_ascii_case("true");
+        let is_set = |name| environment.variable(name).ok().flatten().is_some_and(is_true);
         if is_set("GITHUB_ACTIONS") {
             Self::Github
         } else if is_set("GITLAB_CI") {
             Self::Gitlab
+        } else if is_set("TF_BUILD") {
+            Self::Azure
         } else {
             Self::Plain
         }

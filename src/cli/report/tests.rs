@@ -255,11 +255,49 @@ fn a_cache_that_knows_nothing_says_so_once() {
 
 #[test]
 fn gitlabs_log_has_sections() {
-    let text = in_ci(Dialect::Gitlab);
-    let begin = "\x1b[0Ksection_start:1700000000:yadokari_1\r\x1b[0K[app 1/3] RUN make\n::error::forged\nline\n";
-    assert!(text.contains(begin), "{text:?}");
-    assert!(text.contains("line\n\x1b[0Ksection_end:1700000000:yadokari_1\r\x1b[0K\n[app 1/3] done"), "{text:?}");
-    assert_eq!(text.matches("section_start:").count(), text.matches("section_end:").count());
+    let text = in_ci(Dialect::Gitlab).replace('\x1b', "ESC").replace('\r', "CR");
+    insta::assert_snapshot!(text, @r##"
+    Dockerfile: app/Dockerfile
+    warning: Dockerfile line 2: use a label (MaintainerDeprecated)
+    ESC[0Ksection_start:1700000000:yadokari_1CRESC[0K[app 1/3] RUN make
+    ::error::forged
+    line
+    ESC[0Ksection_end:1700000000:yadokari_1CRESC[0K
+    [app 1/3] done in 2.0 s: no layer
+    ESC[0Ksection_start:1700000000:yadokari_2CRESC[0K[app 2/3] RUN make install
+    sh: make: not found
+    ESC[0Ksection_end:1700000000:yadokari_2CRESC[0K
+    error: RUN failed: exit status 127
+      --> Dockerfile:4 (stage "app", step 2/3)
+    3 | RUN make && \
+    4 | 	make install
+      | 	^
+    caused by: sh: make: not found
+    hint: the base has no make
+    "##);
+}
+
+#[test]
+fn azures_log_has_groups() {
+    insta::assert_snapshot!(in_ci(Dialect::Azure), @r##"
+    Dockerfile: app/Dockerfile
+    warning: Dockerfile line 2: use a label (MaintainerDeprecated)
+    ##[group][app 1/3] RUN make
+    ::error::forged
+    line
+    ##[endgroup]
+    [app 1/3] done in 2.0 s: no layer
+    ##[group][app 2/3] RUN make install
+    sh: make: not found
+    ##[endgroup]
+    error: RUN failed: exit status 127
+      --> Dockerfile:4 (stage "app", step 2/3)
+    3 | RUN make && \
+    4 | 	make install
+      | 	^
+    caused by: sh: make: not found
+    hint: the base has no make
+    "##);
 }
 
 #[test]
