@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{EntryName, Error};
 use crate::oci::{Descriptor, Digest};
+use crate::sys::random;
 
 /// A key that is shorter can be guessed.
 const SHORTEST: usize = 32;
@@ -45,10 +46,7 @@ impl Key {
     /// When the system gives no random numbers.
     pub fn random() -> std::io::Result<Self> {
         let mut key = Zeroizing::new(vec![0; SHORTEST]);
-        let mut filled = 0;
-        while filled < SHORTEST {
-            filled += rustix::rand::getrandom(&mut key[filled..], rustix::rand::GetRandomFlags::empty())?;
-        }
+        random::fill(&mut key)?;
         Ok(Self(key))
     }
 

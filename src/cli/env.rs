@@ -18,6 +18,7 @@ use rustix::fs::Access;
 use super::request::TEKTON_RESULTS;
 use crate::http::{Proxies, Roots};
 use crate::request::TraceContext;
+use crate::sys::random;
 
 /// The directory that kaniko's image has for everything of the executor's.
 pub(super) const KANIKO: &str = "/kaniko";
@@ -359,10 +360,10 @@ pub const TOKEN_LENGTH: usize = 16;
 
 /// Makes a random name: process ids are no help where every pod's executor is number 1 and they share a volume.
 fn token() -> String {
-    let mut bytes = [0_u8; TOKEN_LENGTH / 2];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
-    let own = if filled == bytes.len() { String::new() } else { format!("{}-", std::process::id()) };
-    own + &hex::encode(bytes)
+    match random::bytes::<{ TOKEN_LENGTH / 2 }>() {
+        Ok(bytes) => hex::encode(bytes),
+        Err(_) => std::process::id().to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::doctor::room;
+use crate::sys::room;
 
 /// The room that is taken on the disk of a directory.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use crate::http::{
     Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Options, Retry, Timeouts, Url, decoded, redact,
 };
 use crate::record::{Origin, Record, otlp_json, otlp_protobuf};
-use crate::request::TraceContext;
+use crate::sys::random;
 
 /// What the specification sets, in milliseconds.
 const TIMEOUT: u64 = 10_000;
@@ -162,13 +162,10 @@ impl Variables<'_> {
         let is_true = |text: String| text.eq_ignore_ascii_case("true");
         let exporters = self.value("OTEL_TRACES_EXPORTER")?;
         let is_other = exporters.is_some_and(|list| !list.split(',').any(|name| name.trim() == "otlp"));
-        // The caller decides for all that it calls: the last bit of `traceparent` says whether its spans are recorded.
-        let flags = self.value("TRACEPARENT")?.filter(|_| self.0.trace.is_some());
-        let flags =
-            flags.and_then(|text| text.trim().split('-').nth(3).and_then(|text| u8::from_str_radix(text, 16).ok()));
+        // The caller decides for all that it calls.
         Ok(self.value("OTEL_SDK_DISABLED")?.is_some_and(is_true)
             || is_other
-            || flags.is_some_and(|flags| flags & 1 == 0))
+            || self.0.trace.is_some_and(|caller| !caller.is_sampled()))
     }
 
     fn headers(self) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
@@ -198,28 +195,18 @@ impl Variables<'_> {
             resource.push(("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
         }
         let parent = self.0.trace;
-        let (trace, span) = parent.map(ids).unwrap_or_default();
         let state = self.value("TRACESTATE")?.filter(|_| parent.is_some()).unwrap_or_default();
-        let trace = if parent.is_some() { trace } else { u128::from_be_bytes(random()?).max(1).to_be_bytes() };
-        let seed = u64::from_be_bytes(random()?);
-        Ok(Origin { resource, trace, parent: parent.map(|_| span), state, seed })
+        let trace = match parent {
+            Some(parent) => parent.trace(),
+            None => u128::from_be_bytes(random_id()?).max(1).to_be_bytes(),
+        };
+        let seed = u64::from_be_bytes(random_id()?);
+        Ok(Origin { resource, trace, parent: parent.map(|parent| parent.span()), state, seed })
     }
 }
 
-fn ids(parent: TraceContext) -> ([u8; 16], [u8; 8]) {
-    let (mut trace, mut span) = ([0; 16], [0; 8]);
-    // They are digits of the right number.
-    let _ = hex::decode_to_slice(parent.trace_id(), &mut trace).and(hex::decode_to_slice(parent.span_id(), &mut span));
-    (trace, span)
-}
-
-fn random<const N: usize>() -> Result<[u8; N], String> {
-    let mut bytes = [0; N];
-    let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
-    match filled {
-        Ok(count) if count == N => Ok(bytes),
-        Ok(_) | Err(_) => Err("the system gives no random bytes for the ids of spans".to_owned()),
-    }
+fn random_id<const N: usize>() -> Result<[u8; N], String> {
+    random::bytes().map_err(|error| format!("the system gives no random bytes for the ids of spans: {error}"))
 }
 
 /// Reads a list as that of W3C's baggage: `NAME=VALUE,NAME=VALUE`, values percent-encoded.

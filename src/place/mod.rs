@@ -24,6 +24,7 @@ mod read;
 mod refused;
 mod walk;
 
+use crate::sys::random;
 use std::time::Duration;
 
 pub use draft::Draft;
@@ -38,10 +39,5 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Returns a name that nobody can have known before.
 fn random_name() -> std::io::Result<String> {
-    let mut bytes = [0_u8; 8];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
-    }
-    Ok(format!(".yadokari-{:016x}.tmp", u64::from_ne_bytes(bytes)))
+    Ok(format!(".yadokari-{:016x}.tmp", u64::from_ne_bytes(random::bytes()?)))
 }

@@ -4,6 +4,7 @@
 //!
 //! *Invariant: no path given here, and no symbolic link in the tree, leads outside of it.*
 
+use crate::sys::room;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -84,8 +85,7 @@ impl Tree {
 
     /// Returns how many bytes are left on the disk that it is on, for this user.
     pub fn free_space(&self) -> Option<u64> {
-        let found = rustix::fs::statvfs(self.path()).ok()?;
-        Some(found.f_bavail.saturating_mul(found.f_frsize))
+        room::free(self.path())
     }
 
     /// Returns where the tree was opened.

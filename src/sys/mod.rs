@@ -19,6 +19,8 @@ pub mod notify;
 #[cfg(target_arch = "x86_64")]
 pub mod page;
 pub mod process;
+pub mod random;
+pub mod room;
 pub mod seccomp;
 pub mod signal;
 #[cfg(target_arch = "x86_64")]

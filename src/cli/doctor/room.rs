@@ -57,11 +57,6 @@ fn disk(purpose: &'static str, path: &Path) -> Option<Disk> {
     })
 }
 
-/// Returns how many bytes are left for this user on the file system that a path is on, or would be when it was made.
-pub(in crate::cli) fn free(path: &Path) -> Option<u64> {
-    Some(disk("", path)?.free)
-}
-
 /// What the machine has, and the control group allows.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Memory {

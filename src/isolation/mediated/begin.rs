@@ -31,6 +31,7 @@ use crate::isolation::{Network, limits};
 use crate::rootfs::Owners;
 use crate::sys::notify;
 use crate::sys::process::{self, CapabilitySet, Ended, Forked, Pid, exit_now, fork};
+use crate::sys::random;
 use crate::sys::{self, Error, landlock, page, signal, tracee};
 
 /// How a RUN stands.
@@ -99,9 +100,7 @@ fn prepare(spec: &Spec, ground: &Ground, owners: Owners) -> Result<Prepared, Err
     let root = fs::canonicalize(&ground.root).map_err(|error| Error::from_io("realpath(root)", &error))?;
     let mut view = View::new(open(&root)?, root, owners, People::new(first));
     mounts::set_up(&mut view, &ground.mounts, &ground.scratch.join("mounts"))?;
-    let mut token = [0; 8];
-    rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty())
-        .map_err(|errno| Error::from_io("getrandom()", &errno.into()))?;
+    let token = random::bytes().map_err(|error| Error::from_io("getrandom()", &error))?;
     Ok(Prepared {
         view,
         pages: Pages::new(ground.page)?,
