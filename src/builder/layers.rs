@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::causes;
-use crate::image::{Inventory, Layer, LayerContent, LayerInventory};
+use crate::image::{Inventory, Layer, LayerContent, LayerInventory, uncompressed};
 use crate::isolation::Cancel;
 use crate::oci::{Descriptor, Digest};
 use crate::progress::{Activity, Event, Moving, Phase, Reporter};
 use crate::registry;
-use crate::store::{BlobWriter, Store, Verified};
+use crate::store::{BlobWriter, Store};
 
 use super::{Error, Services, unpoisoned};
 
@@ -98,27 +98,13 @@ pub(super) fn unpacking(
     layer: &Layer,
 ) -> io::Result<Box<dyn Read + Send>> {
     let blob = Box::new(moving(services, Phase::Unpack, layer).reading(blob));
-    Ok(Box::new(read_ahead(uncompressed(blob, layer)?)?))
+    Ok(Box::new(read_ahead(uncompressed(blob, &layer.diff_id)?)?))
 }
 
 /// Begins something with the bytes of a layer.
 pub(super) fn moving(services: &Services, phase: Phase, layer: &Layer) -> Moving {
     let Descriptor { digest, size, .. } = &layer.descriptor;
     Activity::new(phase, digest.short()).of(Some(*size)).begin(&*services.reporter)
-}
-
-/// Decompresses a layer's blob; the read that reaches its end fails where the image's configuration names other bytes.
-fn uncompressed(blob: Box<dyn Read + Send>, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
-    let other = |expected, found| io::Error::new(io::ErrorKind::InvalidData, OtherContent { expected, found });
-    Ok(Box::new(Verified::or(crate::image::decompressed(blob)?, layer.diff_id.0.clone(), other)))
-}
-
-/// A layer whose bytes are other ones than the configuration of its image says.
-#[derive(Debug, thiserror::Error)]
-#[error("its content has digest {found}, and the configuration of its image says {expected}")]
-pub struct OtherContent {
-    expected: Digest,
-    found: Digest,
 }
 
 /// Finds out which files an image holds: from earlier builds, or from the headers of its layers, several at a time.
@@ -171,7 +157,7 @@ fn layer_inventory(services: &Services, layer: &Layer, with_packages: bool) -> R
     let fetch = |source| Error::Fetch { digest: digest.to_string(), source };
     let blob = open(services, layer, services.keep_layers).map_err(fetch)?;
     let blob = Box::new(moving(services, Phase::Index, layer).reading(blob));
-    let tar = interruptible(services, uncompressed(blob, layer).map_err(fetch)?);
+    let tar = interruptible(services, uncompressed(blob, &layer.diff_id).map_err(fetch)?);
     let watch = services.packages.watch(Some(digest), true);
     let read = LayerInventory::read_watched(tar, watch)
         .map_err(|source| Error::Layer { digest: digest.to_string(), source })?;

@@ -80,7 +80,7 @@ pub use additions::Additions;
 pub use copy::Error as CopyError;
 pub use error::{Error, Place};
 pub use forecast::{Expected, Forecast};
-pub use layers::{Fetching, OtherContent};
+pub use layers::Fetching;
 pub use mounts::RunServices;
 pub use packages::Packages;
 pub use preview::{Checked, Preview, check, previews};

@@ -12,6 +12,7 @@ use crate::attest::provenance::{
     SourceText, StepTold, commit, sha256,
 };
 use crate::context::Context;
+use crate::http::MASKED;
 use crate::http::redact_within;
 use crate::oci::Digest;
 use crate::outcome::StepDone;
@@ -23,9 +24,6 @@ use super::Services;
 use super::attempt::Setting;
 use super::dependencies::{self, Dependencies};
 use super::stage::rfc3339;
-
-/// Stands for a value that is not told.
-const MASKED: &str = "***";
 
 /// Tells how an image came to be.
 pub(super) fn provenance(setting: &Setting<'_>, steps: &[StepDone], services: &Services) -> Provenance {

@@ -180,7 +180,7 @@ fn any_registry_kind(error: &registry::Error) -> Option<Kind> {
 /// A layer's stream hands its registry's error on as the source of an input error. What neither a registry nor the system
 /// refused is content that is not what it should be.
 fn fetch_kind(error: &(dyn std::error::Error + 'static)) -> Kind {
-    if causes::of(error).any(|cause| cause.is::<builder::OtherContent>()) {
+    if causes::of(error).any(|cause| cause.is::<image::OtherContent>()) {
         return Kind::Dockerfile;
     }
     if let Some(kind) = causes::of(error).find_map(|cause| cause.downcast_ref()).map(registry_kind) {

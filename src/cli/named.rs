@@ -10,7 +10,7 @@ use super::request;
 use super::state::StateDirectory;
 use crate::inspect::Source;
 use crate::oci::{Platform, Reference};
-use crate::output;
+use crate::output::{self, Packed};
 use crate::registry::Client;
 use crate::store::Store;
 
@@ -47,13 +47,7 @@ impl<'a> Images<'a> {
             Word::Stdin => None,
         };
         let (name, store) = (text.to_owned(), self.store()?);
-        // Reading and compressing may take their time.
-        let opened = tokio::task::spawn_blocking(move || match path {
-            Some(path) => output::open_packed(&path, &store),
-            None => output::read_packed(std::io::stdin(), &store),
-        });
-        let opened = opened.await.map_err(|error| Failure::from_error(Kind::Bug, &error))?;
-        let packed = opened.map_err(|error| Failure::from_error(output_kind(&error), &error))?;
+        let packed = packed(path, store).await.map_err(|error| Failure::from_error(output_kind(&error), &error))?;
         Ok(Source::Packed { name, packed: Arc::new(packed) })
     }
 
@@ -67,6 +61,16 @@ impl<'a> Images<'a> {
         self.state = Some((state, store.clone()));
         Ok(store)
     }
+}
+
+/// Opens an image in a file or directory, or the archive on standard input where no path is given, on a thread where reading
+/// and compressing may take their time.
+pub(super) async fn packed(path: Option<PathBuf>, store: Store) -> Result<Packed, output::Error> {
+    let opened = tokio::task::spawn_blocking(move || match path {
+        Some(path) => output::open_packed(&path, &store),
+        None => output::read_packed(std::io::stdin(), &store),
+    });
+    opened.await.map_err(|error| output::Error::Task(error.to_string()))?
 }
 
 fn word(text: &str, working: &Path) -> Result<Word, Failure> {

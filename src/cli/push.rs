@@ -10,10 +10,9 @@ use super::exit::{Failure, Kind};
 use super::failure::output_kind;
 use super::report::{Report, pushed};
 use super::state::StateDirectory;
-use super::{request, services};
-use crate::output::{self, Packed};
+use super::{named, request, services};
+use crate::output;
 use crate::progress::{Event, Reporter as _};
-use crate::request::PushRequest;
 use crate::store::Store;
 
 pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
@@ -24,12 +23,13 @@ pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Repor
         let disk = |error: &dyn std::error::Error| Failure::from_error(Kind::Disk, error);
         let state = StateDirectory::create(&request.state_directory).map_err(|error| disk(&error))?;
         let store = Store::open(&request.state_directory.join("store")).map_err(|error| disk(&error))?;
+        let path = Some(request.path.clone()).filter(|path| path != Path::new("-"));
         let (agent, client) = services::client(&network, report.clone())?;
         let outcome = wait(async {
             if request.check_push {
                 output::check_push(&client, &request.destinations).await.map_err(failed)?;
             }
-            let packed = packed(&request, &store).await.map_err(failed)?;
+            let packed = named::packed(path, store).await.map_err(failed)?;
             let pushed = output::push(&packed, &request.destinations, &client, report.as_ref()).await;
             let pushed = pushed.map_err(failed)?;
             output::put_values(&(&pushed).into(), &request.results, &agent).await.map_err(failed)?;
@@ -42,14 +42,4 @@ pub(super) fn run(args: &PushArgs, environment: &Environment, report: &Arc<Repor
         state.remove().map_err(|error| disk(&error))
     })();
     told(pushed, &request.results, &places)
-}
-
-/// Opens the image on a thread where reading and compressing may take their time.
-async fn packed(request: &PushRequest, store: &Store) -> Result<Packed, output::Error> {
-    let (path, store) = (request.path.clone(), store.clone());
-    let opened = tokio::task::spawn_blocking(move || match path.as_path() {
-        path if path == Path::new("-") => output::read_packed(std::io::stdin(), &store),
-        path => output::open_packed(path, &store),
-    });
-    opened.await.map_err(|error| output::Error::Task(error.to_string()))?
 }

@@ -15,7 +15,7 @@ use crate::request::{DockerfileSource, SecretUrl};
 use crate::rootfs::Tree;
 
 /// Larger Dockerfiles and ignore files are refused: they are read into memory.
-const LARGEST_FILE: u64 = 16 << 20;
+pub const LARGEST_DOCKERFILE: u64 = 16 << 20;
 const IGNORE_FILE: &str = ".dockerignore";
 
 /// The name that is looked for where the user names none.
@@ -85,7 +85,7 @@ pub(super) fn read(
             },
         };
         tell(&found, path, &name, given, scope, means);
-        let text = found.read(LARGEST_FILE).map_err(|error| unusable(path, error))?;
+        let text = found.read(LARGEST_DOCKERFILE).map_err(|error| unusable(path, error))?;
         let directory = scope.directory.to_owned();
         let beside = Beside::File { path: path.clone(), directory, is_whole: scope.is_whole };
         return Ok((Dockerfile { name: name.of(given), text }, beside));
@@ -209,7 +209,7 @@ fn read_url(url: &SecretUrl, means: &Means<'_>) -> Result<(Dockerfile, Beside), 
     let mut shown = https::parse(&url.0)?;
     https::strip(&mut shown);
     let name = PathBuf::from(redact(&shown));
-    match https::file(url, means, LARGEST_FILE)? {
+    match https::file(url, means, LARGEST_DOCKERFILE)? {
         Some(text) => Ok((Dockerfile { name, text }, Beside::Url(url.clone()))),
         None => Err(Error::Refused {
             what: format!("the Dockerfile {}", name.display()),
@@ -226,16 +226,16 @@ fn read_stdin() -> Result<(Dockerfile, Beside), Error> {
     }
     let name = PathBuf::from("standard input");
     let mut text = Vec::new();
-    let read = io::stdin().lock().take(LARGEST_FILE + 1).read_to_end(&mut text);
+    let read = io::stdin().lock().take(LARGEST_DOCKERFILE + 1).read_to_end(&mut text);
     read.map_err(|source| Error::Open { path: name.clone(), source })?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(Error::TooLarge { path: name, limit: LARGEST_FILE });
+    if text.len() as u64 > LARGEST_DOCKERFILE {
+        return Err(Error::TooLarge { path: name, limit: LARGEST_DOCKERFILE });
     }
     Ok((Dockerfile { name, text }, Beside::Nothing))
 }
 
 fn read_file(path: &Path, scope: Scope<'_>) -> Result<Option<Vec<u8>>, Error> {
-    let read = |found: Found| found.read(LARGEST_FILE).map_err(|error| unusable(path, error));
+    let read = |found: Found| found.read(LARGEST_DOCKERFILE).map_err(|error| unusable(path, error));
     find(path, scope)?.map(read).transpose()
 }
 
@@ -288,7 +288,7 @@ fn read_beside_url(url: &SecretUrl, means: &Means<'_>) -> Result<Option<(PathBuf
     let mut parsed = https::parse(&url.0)?;
     parsed.set_path(&format!("{}{IGNORE_FILE}", parsed.path()));
     let name = PathBuf::from(redact(&parsed));
-    let text = https::file(&SecretUrl(parsed.into()), means, LARGEST_FILE)?;
+    let text = https::file(&SecretUrl(parsed.into()), means, LARGEST_DOCKERFILE)?;
     Ok(text.map(|text| (name, text)))
 }
 

@@ -44,7 +44,7 @@ use means::{Fetched, below};
 
 pub use access::{Access, AzureAccess, GitAccess, Login, S3Access, Secret};
 pub use content::seal;
-pub use dockerfile::Dockerfile;
+pub use dockerfile::{Dockerfile, LARGEST_DOCKERFILE};
 pub use error::{Error, ErrorKind};
 pub use means::Means;
 pub use remote::{Checkout, Download, clone, commit, download};

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::redact::show_query;
+use super::redact::{MASKED, show_query};
 
 /// What ends a word for [`without_logins`].
 const ENDS: [char; 9] = ['"', '\'', '`', '<', '>', '(', ')', '|', '/'];
@@ -24,7 +24,7 @@ pub fn redact_within(text: &str) -> String {
         let authority = url.find(|c: char| c.is_whitespace() || "/?#".contains(c)).unwrap_or(url.len());
         let url = match url[..authority].rfind('@') {
             Some(at) => {
-                shown.push_str("***");
+                shown.push_str(MASKED);
                 &url[at..]
             }
             None => url,
@@ -61,7 +61,7 @@ fn without_logins(text: &str) -> String {
         let mut kept = behind;
         if is_login(&before[start..]) && is_host(&behind[last + 1..end]) {
             shown.push_str(&before[..start]);
-            shown.push_str("***");
+            shown.push_str(MASKED);
             kept = &behind[last..];
         } else {
             shown.push_str(before);

@@ -45,7 +45,7 @@ pub use mention::redact_within;
 pub use options::{Options, Patience, Proxies, Roots, Timeouts, Tls};
 pub use percent::decoded;
 pub use reach::is_loopback;
-pub use redact::{redact, redact_text};
+pub use redact::{MASKED, redact, redact_text};
 pub use response::Response;
 pub use retry::{Attempt, Attempts, Retry, Turn, is_transient_status, retry_after};
 

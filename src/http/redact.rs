@@ -2,6 +2,9 @@
 
 use reqwest::Url;
 
+/// Stands where a secret would.
+pub const MASKED: &str = "***";
+
 /// Query parameters whose values help a reader and open nothing: of registries, of Git contexts, of downloads.
 const HARMLESS: [&str; 37] = [
     "account",
@@ -79,7 +82,7 @@ pub(super) fn show_query(query: &str) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, value)) => show(name, value),
         None if pair.is_empty() => String::new(),
-        None => "***".to_owned(),
+        None => MASKED.to_owned(),
     });
     pairs.collect::<Vec<_>>().join("&")
 }

@@ -85,11 +85,3 @@ pub enum Error {
     #[error("a task failed: {0}")]
     Task(String),
 }
-
-/// A layer whose bytes are other ones than the configuration of its image says.
-#[derive(Debug, thiserror::Error)]
-#[error("its content has digest {found}, and the configuration of its image says {expected}")]
-pub(super) struct OtherContent {
-    pub(super) expected: Digest,
-    pub(super) found: Digest,
-}

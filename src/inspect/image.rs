@@ -192,7 +192,7 @@ pub(super) async fn open(source: &Source, platform: Option<&Platform>) -> Result
                 continue;
             }
             let is_other = |platform: &Platform| part.platform.as_ref().is_some_and(|own| !platform.is_served_by(own));
-            let is_index = [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&&*part.media_type);
+            let is_index = media_type::is_index(&part.media_type);
             if part.artifact_type.is_none() && (is_index || !platform.is_some_and(is_other)) {
                 pending.push((part.clone(), source.document(part).await?, depth + 1));
             }

@@ -4,7 +4,6 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 
 use super::Error;
@@ -90,21 +89,16 @@ impl Source {
         if *size > largest {
             return Err(self.unfit(format!("{digest} has {size} bytes, more than {largest}")));
         }
-        let mut bytes = Vec::new();
         match self {
-            Self::Registry { client, reference } => {
-                let mut stream = client.blob(reference, descriptor).await?;
-                while let Some(piece) = stream.next().await {
-                    bytes.extend_from_slice(&piece?);
-                }
-            }
+            Self::Registry { client, reference } => Ok(client.whole_blob(reference, descriptor).await?),
             Self::Packed { packed, .. } => {
+                let mut bytes = Vec::new();
                 let mut reader = self.opened(packed, digest)?.take(size + 1);
                 let read = reader.read_to_end(&mut bytes);
                 read.map_err(|error| self.unfit(format!("{digest}: {error}")))?;
+                Ok(bytes.into())
             }
         }
-        Ok(bytes.into())
     }
 
     /// Opens a layer as its registry or file has it; the read that reaches its end fails where its digest is another one.

@@ -152,7 +152,7 @@ impl Index {
     /// Finds what to look at next for `platform`: the image that serves it, else an index, which often has no platform
     /// of its own within another one.
     pub fn choose(&self, platform: &Platform) -> Option<&Descriptor> {
-        let is_index = |d: &&Descriptor| [media_type::OCI_INDEX, media_type::DOCKER_LIST].contains(&&*d.media_type);
+        let is_index = |d: &&Descriptor| media_type::is_index(&d.media_type);
         self.select(platform).or_else(|| self.manifests.iter().find(is_index))
     }
 

@@ -27,6 +27,11 @@ pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// A Docker layer, zstd: BuildKit's name, which neither Docker's specification nor most registries' clients know.
 pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
+/// Tells whether a media type is that of a list of manifests.
+pub fn is_index(media_type: &str) -> bool {
+    matches!(media_type, OCI_INDEX | DOCKER_LIST)
+}
+
 /// Returns the OCI name for a Docker media type, and any other name as it is.
 ///
 /// The bytes behind the two are the same for layers and configurations, so an image that is built on a

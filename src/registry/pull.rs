@@ -1,6 +1,7 @@
 //! Pull: from a reference to a verified manifest and configuration, and to streams of blobs.
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 
 use super::download::{BlobStream, Download};
 use super::error::PULL_BLOB;
@@ -145,6 +146,19 @@ impl Client {
         let pulling = Activity::new(Phase::Pull, digest.short()).of(Some(*size)).begin(&*self.0.reporter);
         let download = self.open(repository, descriptor, 0).await?;
         Ok(BlobStream::new(download, permit, pulling))
+    }
+
+    /// Reads a blob into memory: whoever asks for it has looked at its size.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot be had as it is named.
+    pub async fn whole_blob(&self, repository: &Reference, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        let mut stream = self.blob(repository, descriptor).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = stream.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes.into())
     }
 
     /// Opens a blob at the first place that gives it.

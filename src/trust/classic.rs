@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::Error;
@@ -81,10 +80,5 @@ pub(super) async fn small_blob(
         let reason = format!("one has {} bytes, more than {largest}", blob.size);
         return Err(Error::Unfit { reference: place.to_string(), reason });
     }
-    let mut stream = client.blob(place, blob).await?;
-    let mut bytes = Vec::new();
-    while let Some(piece) = stream.next().await {
-        bytes.extend_from_slice(&piece?);
-    }
-    Ok(bytes.into())
+    Ok(client.whole_blob(place, blob).await?)
 }

@@ -48,12 +48,8 @@ struct Check<'a> {
 impl Check<'_> {
     /// Tells of secrets and agents that are given and that no RUN mounts.
     fn unused(&self, plan: &BuildPlan) {
-        let runs = plan.stages.iter().flat_map(|stage| &stage.steps).filter_map(|step| match &step.action {
-            crate::plan::Action::Run(run) => Some(run),
-            _ => None,
-        });
         let (mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new());
-        for mount in runs.flat_map(|run| &run.mounts) {
+        for mount in plan.runs().flat_map(|run| &run.mounts) {
             match &mount.what {
                 Mounted::Secret { id, .. } => drop(secrets.insert(id.as_str())),
                 Mounted::Ssh { id, .. } => drop(agents.insert(id.as_str())),

@@ -17,14 +17,12 @@ use super::exit::{Failure, Kind, Place};
 use super::failure::registry_kind;
 use super::report::Report;
 use super::{request, services, shown};
-use crate::dockerfile::ParseError;
+use crate::builder::Failed;
+use crate::context;
 use crate::dockerfile::pin::{self, Edit, Left, Named};
 use crate::oci::{Digest, Reference};
 use crate::place;
 use crate::registry::Client;
-
-/// The largest Dockerfile, in bytes, as for a build.
-const LARGEST_FILE: u64 = 16 << 20;
 
 /// Finds the digests, and tells of them or writes them down.
 pub(super) fn run(args: &PinArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
@@ -72,10 +70,13 @@ impl File {
     fn read(name: &Path, environment: &Environment) -> Result<Self, Failure> {
         let working = &environment.directories.working;
         let path = working.join(name);
-        let text = place::read_named(&path, working, LARGEST_FILE).map_err(|error| {
+        let text = place::read_named(&path, working, context::LARGEST_DOCKERFILE).map_err(|error| {
             Failure::new(Kind::Dockerfile, format!("the Dockerfile {} cannot be read: {error}", name.display()))
         })?;
-        let images = pin::images(&text).map_err(|error| malformed(name, &text, &error))?;
+        let images = pin::images(&text).map_err(|error| {
+            let dockerfile = context::Dockerfile { name: name.to_owned(), text: text.clone() };
+            Failure::from(Failed { error: error.into(), dockerfile: Some(dockerfile) })
+        })?;
         Ok(Self { name: name.to_owned(), path, text, images })
     }
 
@@ -153,16 +154,6 @@ async fn digests(client: &Client, wanted: &[(&File, &Named, Reference)]) -> Resu
 fn shown_place(file: &File, line: usize, column: Option<usize>) -> Place {
     let text = String::from_utf8_lossy(&file.text);
     Place { column, ..Place::new(file.name.display().to_string(), line, &text, line..=line) }
-}
-
-fn malformed(name: &Path, text: &[u8], error: &ParseError) -> Failure {
-    let lines = error.span.first_line..=error.span.last_line;
-    let place = Place::new(name.display().to_string(), error.line, &String::from_utf8_lossy(text), lines);
-    let failure = Failure::from_error(Kind::Dockerfile, error).at(Place { column: Some(error.column), ..place });
-    match &error.hint {
-        Some(hint) => failure.hint(hint.clone()),
-        None => failure,
-    }
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::builder::{Expected, Forecast, Preview};
+use crate::http::MASKED;
 use crate::http::redact_within;
 use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, Mounted, RunStep, Stage, StageBase, Step};
 use crate::request::RunNetwork;
@@ -170,7 +171,7 @@ struct Mask<'a> {
 
 impl Mask<'_> {
     fn text(&self, text: &str) -> String {
-        let masked = self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"));
+        let masked = self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASKED));
         redact_within(&masked)
     }
 }

@@ -293,6 +293,25 @@ impl Report {
         }
     }
 
+    fn warning(&self, line: &Line) {
+        let mut state = self.state();
+        let mark = dialect::warning(self.settings.dialect, line, state.dockerfile.as_deref());
+        self.obeyed(&mut state, mark);
+        self.print(&mut state, line);
+    }
+
+    fn missed(&self, step: &StepId, miss: &Miss) -> Line {
+        let mut state = self.state();
+        self.release(&mut state, step);
+        let mut line = line::missed(step, miss);
+        let is_of_all = miss.because == Miss::NOTHING_KNOWN;
+        // The first step says it for all others.
+        if is_of_all && std::mem::replace(&mut state.knows_nothing, true) {
+            line.level = Verbosity::Debug;
+        }
+        line
+    }
+
     fn step_finished(&self, step: &StepId, result: &StepResult, elapsed: std::time::Duration) {
         let mut state = self.state();
         if result.is_cached() {
@@ -325,13 +344,7 @@ impl Reporter for Report {
                 self.state().dockerfile = Some(dialect::in_checkout(path, self.settings.workspace.as_deref()));
                 line::note(text)
             }
-            Event::Warning { rule, line, message } => {
-                let line = line::warning(rule, line, message);
-                let mut state = self.state();
-                let mark = dialect::warning(self.settings.dialect, &line, state.dockerfile.as_deref());
-                self.obeyed(&mut state, mark);
-                return self.print(&mut state, &line);
-            }
+            Event::Warning { rule, line, message } => return self.warning(&line::warning(rule, line, message)),
             Event::Retry { why, wait, attempt, attempts } => line::retry(why, wait, (attempt, attempts)),
             Event::Silence { what, since, limit } => line::silence(what, since, limit),
             Event::StageStarted { stage, base, .. } => line::stage_started(stage, base),
@@ -379,16 +392,7 @@ impl Reporter for Report {
                 }
                 line::build_key(key)
             }
-            Event::Missed { step, miss } => {
-                self.release(&mut self.state(), step);
-                let mut line = line::missed(step, miss);
-                let is_of_all = miss.because == Miss::NOTHING_KNOWN;
-                // The first step says it for all others.
-                if is_of_all && std::mem::replace(&mut self.state().knows_nothing, true) {
-                    line.level = Verbosity::Debug;
-                }
-                line
-            }
+            Event::Missed { step, miss } => self.missed(step, miss),
             Event::StageEnded { end: StageEnd::Done, .. }
             | Event::Reading { .. }
             | Event::Resolved { .. }

@@ -9,6 +9,7 @@ use super::{UsageError, absolute, cache, context};
 use crate::cli::args::{CacheMountArgs, NetworkName, RunArgs};
 use crate::cli::env::Environment;
 use crate::dockerfile::csv;
+use crate::http::MASKED;
 use crate::place;
 use crate::request::{CacheMounts, Host, LimitedResource, ResourceLimit, RunNetwork, RunSettings, SecretSource};
 
@@ -20,6 +21,10 @@ const AGENT: &str = "SSH_AUTH_SOCK";
 pub(super) fn settings(args: &RunArgs, environment: &Environment) -> Result<RunSettings, UsageError> {
     args.allow.iter().try_for_each(|right| allow(right))?;
     let given = |list: &'_ [String]| list.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>();
+    let asked = given(&args.secret).iter().map(|text| secret(text, environment)).collect::<Result<Vec<_>, _>>()?;
+    let mut secrets = secret_files(args.secret_dir.as_deref(), environment)?;
+    let ids = asked.iter().map(|(id, _)| id.clone()).collect();
+    secrets.extend(asked);
     Ok(RunSettings {
         network: match args.network {
             None | Some(NetworkName::Default | NetworkName::Host) => RunNetwork::Host,
@@ -28,18 +33,8 @@ pub(super) fn settings(args: &RunArgs, environment: &Environment) -> Result<RunS
         hosts: given(&args.add_host).iter().map(|text| host(text)).collect::<Result<_, _>>()?,
         shared_memory: size("--shm-size", args.shm_size.as_deref())?,
         limits: given(&args.ulimit).iter().map(|text| limit(text)).collect::<Result<_, _>>()?,
-        asked: given(&args.secret)
-            .iter()
-            .map(|text| Ok::<_, UsageError>(secret(text, environment)?.0))
-            .collect::<Result<_, _>>()?,
-        secrets: {
-            let mut secrets = secret_files(args.secret_dir.as_deref(), environment)?;
-            for text in given(&args.secret) {
-                let (id, source) = secret(&text, environment)?;
-                secrets.insert(id, source);
-            }
-            secrets
-        },
+        asked: ids,
+        secrets,
         agents: given(&args.ssh).iter().map(|text| agent(text, environment)).collect::<Result<_, _>>()?,
         caches: caches(&args.caches, environment)?,
     })
@@ -138,8 +133,8 @@ fn limit(text: &str) -> Result<ResourceLimit, UsageError> {
 fn without_values(text: &str) -> String {
     let fields = text.split(',').map(|field| match field.split_once('=') {
         Some(("id" | "type" | "src" | "source" | "env", _)) => field.to_owned(),
-        Some((key, _)) => format!("{key}=***"),
-        None => "***".to_owned(),
+        Some((key, _)) => format!("{key}={MASKED}"),
+        None => MASKED.to_owned(),
     });
     fields.collect::<Vec<_>>().join(",")
 }

@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::{Area, FieldDifference, Side};
-use crate::http::redact_within;
+use crate::http::{MASKED, redact_within};
 use crate::oci::media_type;
 use crate::plan::looks_secret;
 
 /// Annotations and labels that say when something was made.
 const CREATED: [&str; 2] = ["org.opencontainers.image.created", "org.label-schema.build-date"];
-/// Stands for the value of a variable whose name says that it is a secret.
-const MASKED: &str = "***";
 
 /// Lists what differs, apart from layers.
 pub(super) fn of(a: &Side, b: &Side) -> Vec<FieldDifference> {
@@ -22,8 +20,9 @@ pub(super) fn of(a: &Side, b: &Side) -> Vec<FieldDifference> {
     // A form of Docker's has configurations of Docker's: that is told once.
     let media_type = |side: &Side| media_type::to_oci(&side.manifest.config.media_type).to_owned();
     fields.extend(value("config.mediaType", Area::Manifest, &media_type(a), &media_type(b)));
-    fields.extend(configurations(a, b));
-    fields.extend(histories(a, b));
+    let (left, right) = (document(a), document(b));
+    fields.extend(configurations(&left, &right));
+    fields.extend(histories(&left, &right));
     let is_config = |field: &FieldDifference| !matches!(field.area, Area::Annotations | Area::Manifest);
     let same_layers = a.config.rootfs == b.config.rootfs;
     let (left, right) = (&a.manifest.config.digest, &b.manifest.config.digest);
@@ -51,13 +50,12 @@ pub(super) fn annotations(
     maps(name, &map(a), &map(b), &|key| if CREATED.contains(&key) { Area::Created } else { Area::Annotations })
 }
 
-fn configurations(a: &Side, b: &Side) -> Vec<FieldDifference> {
-    let (a, b) = (document(a), document(b));
+fn configurations(a: &Map<String, Value>, b: &Map<String, Value>) -> Vec<FieldDifference> {
     let area = |key: &str| if key == "created" { Area::Created } else { Area::Config };
     let is_whole = |key: &String| !matches!(key.as_str(), "config" | "rootfs" | "history");
     let whole = |map: &Map<String, Value>| map.iter().filter(|(key, _)| is_whole(key)).map(owned).collect();
-    let mut fields = maps("", &whole(&a), &whole(&b), &area);
-    let (a, b) = (inner(&a, "config"), inner(&b, "config"));
+    let mut fields = maps("", &whole(a), &whole(b), &area);
+    let (a, b) = (inner(a, "config"), inner(b, "config"));
     let is_whole = |key: &String| !matches!(key.as_str(), "Env" | "Labels");
     let whole = |map: &Map<String, Value>| map.iter().filter(|(key, _)| is_whole(key)).map(owned).collect();
     fields.extend(maps("config", &whole(&a), &whole(&b), &|_| Area::Config));
@@ -75,10 +73,9 @@ fn configurations(a: &Side, b: &Side) -> Vec<FieldDifference> {
     fields
 }
 
-fn histories(a: &Side, b: &Side) -> Vec<FieldDifference> {
-    let (a, b) = (document(a), document(b));
+fn histories(a: &Map<String, Value>, b: &Map<String, Value>) -> Vec<FieldDifference> {
     let lines = |map: &Map<String, Value>| map.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
-    let (a, b) = (lines(&a), lines(&b));
+    let (a, b) = (lines(a), lines(b));
     let mut fields = Vec::new();
     let area = |key: &str| if key == "created" { Area::Created } else { Area::History };
     for number in 0..a.len().max(b.len()) {

@@ -1,16 +1,13 @@
 //! Which layers differ, and in what.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
-use super::super::error::OtherContent;
 use super::super::{Error, Source};
 use super::{Area, Ignored, LayerDifference, LayerState, PairDiff, Side, counted};
 use crate::http::redact_within;
-use crate::image::{self, HashedFiles, HashedLayer, PathChange, decompressed};
+use crate::image::{self, HashedFiles, HashedLayer, PathChange, uncompressed};
 use crate::oci::Digest;
-use crate::store::Verified;
 
 /// Compares the layers of two images, and the files that they come to.
 pub(super) async fn compare(
@@ -118,12 +115,10 @@ impl Layers {
                 continue;
             }
             let compressed = source.layer(blob).await?;
-            let expected = diff_id.0.clone();
+            let expected = diff_id.clone();
             let read = blocking(move || {
-                let other =
-                    |expected, found| io::Error::new(io::ErrorKind::InvalidData, OtherContent { expected, found });
-                let tar = decompressed(compressed).map_err(|source| image::Error::Read { offset: 0, source })?;
-                HashedLayer::read(Verified::or(tar, expected, other))
+                let tar = uncompressed(compressed, &expected);
+                HashedLayer::read(tar.map_err(|source| image::Error::Read { offset: 0, source })?)
             });
             let failed = |error| Error::Layer { name: source.name(), layer: number + 1, source: error };
             let layer = read.await?.map_err(failed)?;
