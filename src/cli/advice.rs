@@ -20,7 +20,7 @@ pub(super) fn of(error: &Error) -> Option<String> {
         return Some(full(error));
     }
     match error {
-        Error::Context(error) => of_context(error).map(str::to_owned),
+        Error::Context(error) => of_context(error).or_else(|| of_fetch(error)).map(str::to_owned),
         Error::Copy(error) => of_copy(error),
         Error::Cache(cache::Error::Write { .. }) => Some(CACHE_MOUNTS.to_owned()),
         Error::User { .. } => Some(CREATE_USER.to_owned()),
@@ -63,7 +63,13 @@ fn full(error: &Error) -> String {
 
 fn of_context(error: &context::Error) -> Option<&'static str> {
     match error {
+        context::Error::NoContext { path } if path.ends_with("stdin") => {
+            Some("standard input is --context=tar://stdin")
+        }
         context::Error::NoContext { .. } => Some("--context names it; without the flag it is /workspace/"),
+        context::Error::Open { source, .. } if source.kind() == ErrorKind::NotFound => Some(
+            "look at the path: what other containers of the pod have is there only where its volume is mounted here, too",
+        ),
         context::Error::DockerfileIsDirectory { .. } => {
             Some("--dockerfile names a file; as a context, the directory is --context")
         }
@@ -75,6 +81,24 @@ fn of_context(error: &context::Error) -> Option<&'static str> {
         }
         context::Error::NoDockerfile { .. } => Some("--dockerfile names it; without the flag it is Dockerfile"),
         _ => None,
+    }
+}
+
+/// Says what to do where a context does not come: what a server has answered is in the error's own text.
+fn of_fetch(error: &context::Error) -> Option<&'static str> {
+    let failed = match error {
+        context::Error::Download { source: http::download::Error::Http(error), .. } => Some(error),
+        _ => None,
+    };
+    match (failed, error) {
+        (Some(failed), _) if failed.tls_problem() == Some(http::TlsProblem::Untrusted) => Some(
+            "its certificate is not trusted: give its authority with --registry-certificate HOST=FILE, or in SSL_CERT_FILE",
+        ),
+        (Some(failed), _) => of_transport(failed),
+        (None, context::Error::Refused { kind: context::ErrorKind::Transient, .. }) => Some(
+            "look at the address and its port, and at NetworkPolicies and proxies (HTTPS_PROXY, NO_PROXY) of the pod",
+        ),
+        (None, _) => None,
     }
 }
 

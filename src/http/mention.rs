@@ -106,6 +106,7 @@ mod tests {
         for (text, shown) in [
             ("nothing here", "nothing here"),
             ("GET https://a.example/v2/: refused", "GET https://a.example/v2/: refused"),
+            ("GET https://a.example/v2/?a=secret: refused", "GET https://a.example/v2/?a=***: refused"),
             ("RUN curl https://user:secret@a.example/x && make", "RUN curl https://***@a.example/x && make"),
             ("https://secret@a.example", "https://***@a.example"),
             ("https://a.example/x?sig=secret end", "https://a.example/x?sig=*** end"),

@@ -55,8 +55,9 @@ pub fn redact(url: &Url) -> String {
     let _ = shown.set_password(None);
     shown.set_fragment(None);
     if url.query().is_some() {
-        let pairs: Vec<String> = url.query_pairs().map(|(name, value)| show(&name, &value)).collect();
-        shown.set_query(Some(&pairs.join("&")));
+        let pairs = url.query_pairs().filter(|(name, _)| !is_of_signature(name));
+        let pairs: Vec<String> = pairs.map(|(name, value)| show(&name, &value)).collect();
+        shown.set_query(Some(pairs.join("&").as_str()).filter(|query| !query.is_empty()));
     }
     shown.to_string()
 }
@@ -77,14 +78,21 @@ pub(super) fn hide_queries(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Writes a query as it stands in a text: with every value hidden that is not known to be harmless.
-pub(super) fn show_query(query: &str) -> String {
+/// Writes a query as it stands in a text: with every value hidden that is not known to be harmless. What ends a part of a
+/// sentence is no part of a value.
+pub(super) fn show_query(whole: &str) -> String {
+    let query = whole.trim_end_matches([':', ',']);
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, value)) => show(name, value),
         None if pair.is_empty() => String::new(),
         None => MASKED.to_owned(),
     });
-    pairs.collect::<Vec<_>>().join("&")
+    pairs.collect::<Vec<_>>().join("&") + &whole[query.len()..]
+}
+
+/// Tells whether a parameter is one of the many that sign a URL for Amazon or Google: their names help nobody, either.
+fn is_of_signature(name: &str) -> bool {
+    name.starts_with("X-Amz-") || name.starts_with("X-Goog-") || name == "x-id"
 }
 
 fn show(name: &str, value: &str) -> String {
@@ -99,7 +107,8 @@ mod tests {
     fn secrets_are_hidden_and_the_rest_is_kept() {
         for (url, shown) in [
             ("https://user:secret@a.example/v2/", "https://a.example/v2/"),
-            ("https://a.example/x?X-Amz-Signature=secret&n=1", "https://a.example/x?X-Amz-Signature=***&n=1"),
+            ("https://a.example/x?X-Amz-Signature=secret&n=1", "https://a.example/x?n=1"),
+            ("https://a.example/x?x-id=GetObject&X-Amz-Signature=secret", "https://a.example/x"),
             ("https://a.example/x?sig=secret#secret", "https://a.example/x?sig=***"),
             (
                 "https://a.example/t?scope=repository:x:pull&_state=secret",

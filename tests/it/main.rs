@@ -40,6 +40,7 @@ mod differential_cache;
 mod doctor;
 mod documents;
 mod errors;
+mod errors_contexts;
 mod errors_table;
 mod exit_codes;
 mod faults;

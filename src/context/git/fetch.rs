@@ -30,7 +30,9 @@ pub(super) fn commit(
         let repository = Repository::init_bare(place).map_err(failed)?;
         match fetch_commit(session, &repository, wanted, means) {
             Ok(commit) => return Ok((repository, commit)),
-            Err(error) if error.kind() == ErrorKind::Transient && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if error.kind() == ErrorKind::Transient && attempt < ATTEMPTS && !session.is_exhausted() => {
+                attempt += 1;
+            }
             Err(error) => return Err(error),
         }
     }

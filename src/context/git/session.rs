@@ -14,7 +14,6 @@ use tokio::runtime::Handle;
 use super::address::{Address, WithLogin};
 use super::config::Config;
 use super::logins;
-use crate::causes;
 use crate::context::access::{GitAccess, Login};
 use crate::context::{Error, ErrorKind, Means};
 use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, HeaderValue, Response, StatusCode, Url};
@@ -50,6 +49,8 @@ struct Progress {
     /// Where the repository moved to.
     base: Option<Url>,
     failure: Option<Failure>,
+    /// Whether a request was tried as often as one is tried.
+    is_exhausted: bool,
 }
 
 /// Why a conversation failed.
@@ -171,6 +172,11 @@ impl Session {
         Error::Refused { what: format!("the Git repository {}", self.address.shown()), tried, reason, kind }
     }
 
+    /// Tells whether a request was tried again and again already, so that there is no sense in doing all of it once more.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.progress().is_exhausted
+    }
+
     /// Says who we are to the server, as far as it is known.
     fn who(&self) -> String {
         let logins: Vec<String> = self.progress().logins.values().flatten().map(|login| login.source.clone()).collect();
@@ -215,10 +221,10 @@ impl Session {
                 tried.push(source);
             }
             let call = self.authorized(call, login.as_ref());
-            let response = self.agent.send_retrying(&call).await.map_err(|error| Failure {
-                kind: error.meaning().into(),
-                reason: causes::in_one_line(&error),
-                tried: format!("tried: {}", tried.join(", ")),
+            let response = self.agent.send_retrying(&call).await.map_err(|error| {
+                self.progress().is_exhausted = true;
+                let tried = format!("tried: {}", tried.join(", "));
+                Failure { kind: error.meaning().into(), reason: error.in_short(), tried }
             })?;
             let status = response.status();
             let asks = status == StatusCode::UNAUTHORIZED;
