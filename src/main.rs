@@ -15,6 +15,7 @@ use yadokari::cli::observe;
 use yadokari::cli::report::{Finished, Report, Settings};
 use yadokari::cli::request::{self, Resolved};
 use yadokari::cli::services;
+use yadokari::cli::work;
 use yadokari::isolation::{self, Entered, Ground, Wanted};
 use yadokari::outcome::BuildOutcome;
 use yadokari::sys;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     // There may be logins and tokens among them.
     sys::process::hide_arguments();
     let result = match invocation {
-        Ok(Invocation::Print(text)) => commands::print(&text),
+        Ok(Invocation::Print(text)) => work::print(&text),
         Ok(Invocation::Init) => return isolation::init_main(),
         Ok(Invocation::Try(args)) => return doctor::try_isolation(&args, &words),
         Ok(Invocation::Command(command)) => return commands::run(&command),

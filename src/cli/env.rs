@@ -15,7 +15,6 @@ use std::time::SystemTime;
 
 use rustix::fs::Access;
 
-use super::request::TEKTON_RESULTS;
 use crate::http::{Proxies, Roots};
 use crate::request::TraceContext;
 use crate::sys::random;
@@ -355,6 +354,8 @@ fn is_writable(directory: &Path) -> bool {
     directory.is_dir() && rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
+/// Where Tekton puts the results of a Task. Source: <https://tekton.dev/docs/pipelines/container-contract/>.
+pub(super) const TEKTON_RESULTS: &str = "/tekton/results";
 /// How many characters the token of a run has.
 pub const TOKEN_LENGTH: usize = 16;
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::args::IndexArgs;
-use super::commands::{told, wait};
 use super::env::Environment;
 use super::exit::Failure;
 use super::failure::output_kind;
 use super::report::{Report, pushed};
+use super::work::{told, wait};
 use super::{request, services};
 use crate::output;
 use crate::place;

@@ -46,3 +46,4 @@ mod termination;
 mod verify;
 mod version;
 mod warm;
+pub mod work;

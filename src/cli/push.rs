@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::args::PushArgs;
-use super::commands::{told, wait};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::failure::output_kind;
 use super::report::{Report, pushed};
 use super::state::StateDirectory;
+use super::work::{told, wait};
 use super::{named, request, services};
 use crate::output;
 use crate::progress::{Event, Reporter as _};

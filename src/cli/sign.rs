@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::args::SignArgs;
-use super::commands::wait;
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::Report;
+use super::work::wait;
 use super::{request, services, signing};
 use crate::oci::{Descriptor, Document, Reference};
 use crate::progress::{Event, Reporter as _};

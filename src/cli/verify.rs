@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::VerifyArgs;
-use super::commands::{print, wait};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::Report;
+use super::work::{print, wait};
 use super::{request, services, signing};
 use crate::oci::Reference;
 use crate::signing::{SIGN, Signed};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use super::args::WarmerArgs;
-use super::commands::Network;
 use super::env::Environment;
 use super::exit::Failure;
 use super::failure::base_kind;
 use super::report::Report;
 use super::request::{self, WarmRequest};
 use super::services;
+use super::work::Network;
 use crate::builder;
 use crate::cache::BaseImages;
 use crate::context::{self, Means};

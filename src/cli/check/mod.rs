@@ -13,7 +13,7 @@ use super::args::{CheckArgs, FindingsFormatName};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::report::Report;
-use super::{commands, preview};
+use super::{preview, work};
 use crate::builder::{self, Checked};
 use crate::dockerfile::lint::{Place, Rule};
 use crate::http::redact_within;
@@ -30,7 +30,7 @@ pub(super) fn run(args: &CheckArgs, environment: &Environment, report: &Arc<Repo
         findings.failure = Some(Failure::new(Kind::Dockerfile, message));
         findings.is_found = true;
     }
-    commands::print(&match args.format {
+    work::print(&match args.format {
         FindingsFormatName::Text => text::render(&findings),
         FindingsFormatName::Json => json::render(&findings),
         FindingsFormatName::Sarif => sarif::render(&findings),

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{DiffArgs, FormatName, IgnoreName};
-use super::commands::{print, wait};
 use super::env::Environment;
 use super::exit::{Failure, Kind};
 use super::named::{Images, platform};
 use super::report::Report;
+use super::work::{print, wait};
 use super::{request, services, shown};
 use crate::inspect::{self, Area, Diff, Options};
 

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::causes;
 use crate::cli::args::DoctorArgs;
-use crate::cli::commands::wait;
 use crate::cli::env::Environment;
 use crate::cli::exit::{Failure, Kind};
 use crate::cli::report::Report;
 use crate::cli::request;
 use crate::cli::request::Network;
 use crate::cli::services;
+use crate::cli::work::wait;
 use crate::oci::Reference;
 use crate::progress::Reporter;
 use crate::registry::{Client, Credentials};

@@ -21,11 +21,11 @@ pub use tried::run as try_isolation;
 pub(super) use tried::{Tried, all as try_all};
 
 use super::args::{DoctorArgs, VersionArgs};
-use super::commands::print;
 use super::env::Environment;
 use super::exit::Failure;
 use super::report::Report;
 use super::version::Version;
+use super::work::print;
 
 /// All that is told.
 #[derive(Debug, Serialize)]

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::causes;
 use crate::cli::args::{IsolationName, TryArgs};
-use crate::cli::commands::print;
 use crate::cli::env::Environment;
 use crate::cli::request::{isolation_choice, state_directory};
 use crate::cli::state::StateDirectory;
+use crate::cli::work::print;
 use crate::isolation::{self, Cancel, Entered, Error, Ground, Wanted};
 use crate::request::IsolationChoice;
 

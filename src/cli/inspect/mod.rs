@@ -5,11 +5,11 @@ mod text;
 use std::sync::Arc;
 
 use super::args::{FormatName, InspectArgs};
-use super::commands::{print, wait};
 use super::env::Environment;
 use super::exit::Failure;
 use super::named::{Images, platform};
 use super::report::Report;
+use super::work::{print, wait};
 use super::{request, services, shown, signing};
 use crate::inspect;
 

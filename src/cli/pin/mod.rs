@@ -11,11 +11,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{FormatName, PinArgs};
-use super::commands::{print, wait};
 use super::env::Environment;
 use super::exit::{Failure, Kind, Place};
 use super::failure::registry_kind;
 use super::report::Report;
+use super::work::{print, wait};
 use super::{request, services, shown};
 use crate::builder::Failed;
 use crate::context;

@@ -11,7 +11,7 @@ use super::args::{FormatName, PlanArgs};
 use super::env::Environment;
 use super::exit::Failure;
 use super::report::Report;
-use super::{commands, preview};
+use super::{preview, work};
 use crate::builder::{self, Preview};
 use crate::dockerfile::Span;
 use crate::progress::{Event, Reporter as _};
@@ -28,7 +28,7 @@ pub(super) fn run(args: &PlanArgs, environment: &Environment, report: &Arc<Repor
         FormatName::Text => views.map(|view| text::render(&view)).collect(),
         FormatName::Json => views.map(|view| view.to_json()).collect(),
     };
-    commands::print(&texts.concat())
+    work::print(&texts.concat())
 }
 
 fn tell(preview: &Preview, report: &Report) {

@@ -57,7 +57,7 @@ impl Going {
                     || Measure { phase: None, done: 0, total: None, elapsed },
                     |activity| Measure { elapsed, ..measure(activity) },
                 );
-                Row { step: Some(step.to_string()), what: cut(text, LONGEST_INSTRUCTION), measure, unfinished }
+                Row { step: Some(step.to_string()), what: units::cut(text, LONGEST_INSTRUCTION), measure, unfinished }
             })
             .collect();
         let others = self.activities.iter().filter(|activity| activity.step.is_none());
@@ -165,14 +165,6 @@ impl Row {
             facts["left_ms"] = units::milliseconds(left).into();
         }
         facts
-    }
-}
-
-/// Cuts a text to `most` characters.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{} …", text[..end].trim_end()),
-        None => text.to_owned(),
     }
 }
 

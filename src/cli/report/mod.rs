@@ -37,7 +37,6 @@ pub(super) use units::{bytes, rough};
 
 use super::args::Verbosity;
 use super::exit::{Failure, Kind};
-use super::request::Warning;
 use super::taken::Taken;
 use crate::http::redact_within;
 use crate::place::Places;
@@ -50,6 +49,15 @@ use line::Line;
 use live::{Live, Size};
 use output::Steps;
 use summary::Tally;
+
+/// Something in flags or environment that is probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// A short name.
+    pub rule: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
 
 /// How many rows a log gets at once.
 const ROWS: usize = 5;

@@ -77,7 +77,7 @@ impl Active {
         let last = text.trim_end_matches('\r').rsplit('\r').next()?;
         let shown = terminal::plain(last);
         let shown = shown.trim();
-        (!shown.is_empty()).then(|| super::going::cut(shown, LONGEST_UNFINISHED))
+        (!shown.is_empty()).then(|| super::units::cut(shown, LONGEST_UNFINISHED))
     }
 
     fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Line> {

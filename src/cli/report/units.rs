@@ -1,4 +1,4 @@
-//! Sizes and durations for people.
+//! Sizes, durations and texts, as short as people want them.
 
 use std::time::Duration;
 
@@ -40,6 +40,14 @@ pub(in crate::cli) fn rough(elapsed: Duration) -> String {
 /// Returns whole milliseconds, for programs.
 pub(super) fn milliseconds(elapsed: Duration) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Cuts a text to `most` characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{} …", text[..end].trim_end()),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{UsageError, Warning, absolute, network, pairs};
+use super::{UsageError, Warning, absolute, pairs};
 use crate::cli::args::MirrorArgs;
 use crate::cli::env::Environment;
 use crate::oci::DEFAULT_REGISTRY;
@@ -23,7 +23,7 @@ pub(super) fn mirrors(args: &MirrorArgs, environment: &Environment) -> Result<(M
         // An empty value is what a pipeline passes whose parameter is not set.
         for item in text.split(';').map(str::trim).filter(|item| !item.is_empty()) {
             let (registry, place) = pairs::pair(MAP, item)?;
-            of.entry(network::registry(MAP, registry.trim())?).or_default().push(mirror(MAP, place)?);
+            of.entry(pairs::registry(MAP, registry.trim())?).or_default().push(mirror(MAP, place)?);
         }
     }
     for text in args.registry_mirror.iter().cloned().chain(variable("KANIKO_REGISTRY_MIRROR")?) {
@@ -78,7 +78,7 @@ pub(super) fn identities(given: &[String], working: &Path) -> Result<Vec<Identit
             reason: "write REGISTRY=CERT,KEY, both of them files".to_owned(),
         })?;
         let path = |text: &str| absolute(Path::new(text), working);
-        Ok((network::registry(IDENTITY, registry)?, (path(certificate), path(key))))
+        Ok((pairs::registry(IDENTITY, registry)?, (path(certificate), path(key))))
     };
     given.iter().map(read).collect()
 }

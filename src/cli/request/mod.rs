@@ -41,7 +41,6 @@ pub use index::resolve_index;
 pub use network::Network;
 pub(super) use network::network as registry_network;
 pub use push::resolve_push;
-pub(super) use results::TEKTON_RESULTS;
 pub(super) use signing::signing as signing_settings;
 pub use signing::{SigningSettings, Who};
 pub use warm::{WarmRequest, resolve_warm};
@@ -50,6 +49,7 @@ use super::args::{Args, LogFormat, MessageArgs, ProgressName};
 use super::env::{Environment, NotText};
 use super::exit::{Failure, Kind};
 use super::report::Settings;
+pub use super::report::Warning;
 use super::telemetry::Telemetry;
 use super::termination;
 use crate::place::Places;
@@ -105,15 +105,6 @@ impl Resolved {
         let _no_pod = places.record(Path::new(termination::FILE));
         Ok(Self { places: Arc::new(places), ..self })
     }
-}
-
-/// Something in flags or environment that is probably not meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// A short name.
-    pub rule: &'static str,
-    /// What is wrong, and what to do.
-    pub message: String,
 }
 
 /// Flags or variables that make no valid request.

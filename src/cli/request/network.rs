@@ -9,7 +9,7 @@ use crate::cli::env::Environment;
 use crate::cloud::azure::Identity;
 use crate::context::Access;
 use crate::http::{self, Retry, Tls};
-use crate::registry::{self, Endpoints, Registry, Sources, settings_key};
+use crate::registry::{self, Endpoints, Registry, Sources};
 
 /// How registries are spoken to.
 #[derive(Clone)]
@@ -48,12 +48,12 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
         hosts.entry(name).or_default().identity = Some(identity);
     }
     for given in &args.skip_tls_verify_registry {
-        let name = registry("--skip-tls-verify-registry", given)?;
+        let name = pairs::registry("--skip-tls-verify-registry", given)?;
         registries.entry(name.clone()).or_default().skip_verify = true;
         hosts.entry(name).or_default().skip_verify = true;
     }
     for given in &args.insecure_registry {
-        registries.entry(registry("--insecure-registry", given)?).or_default().insecure = true;
+        registries.entry(pairs::registry("--insecure-registry", given)?).or_default().insecure = true;
     }
     let (mirrors, warning) = mirrors::mirrors(&args.mirrors, environment)?;
     Ok(Network {
@@ -96,15 +96,4 @@ fn retry(args: &RegistryArgs) -> Retry {
     let (attempts, time) =
         (usual.attempts.saturating_add(more), usual.longest_delay.saturating_mul(more.min(MOST_MORE)));
     Retry { attempts, total: usual.total + time, ..usual }
-}
-
-/// Reads the name of a registry as references have it.
-pub(super) fn registry(flag: &'static str, given: &str) -> Result<String, UsageError> {
-    let error = |reason: &str| UsageError::Value { flag, value: given.to_owned(), reason: reason.to_owned() };
-    match settings_key(given) {
-        name if name.is_empty() => Err(error("name a registry: host or host:port")),
-        name if name.contains('@') => Err(error("it has no user: host or host:port")),
-        name if name.contains('/') => Err(error("it holds for a whole registry: host or host:port")),
-        name => Ok(name),
-    }
 }

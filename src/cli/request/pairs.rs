@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{UsageError, Warning, absolute};
 use crate::cli::env::Environment;
+use crate::registry::settings_key;
 
 /// Reads `--build-arg`: `NAME=VALUE`, or `NAME` for the variable's value; the same name again overwrites.
 ///
@@ -52,7 +53,7 @@ pub(super) fn certificates(given: &[String], working: &Path) -> Result<BTreeMap<
             let (value, reason) = (text.clone(), "it needs a file behind the `=`".to_owned());
             return Err(UsageError::Value { flag, value, reason });
         }
-        files.entry(super::network::registry(flag, registry)?).or_default().push(absolute(Path::new(file), working));
+        files.entry(self::registry(flag, registry)?).or_default().push(absolute(Path::new(file), working));
     }
     Ok(files)
 }
@@ -65,5 +66,16 @@ pub(super) fn pair<'a>(flag: &'static str, text: &'a str) -> Result<(&'a str, &'
             let reason = "write NAME=VALUE".to_owned();
             Err(UsageError::Value { flag, value: text.to_owned(), reason })
         }
+    }
+}
+
+/// Reads the name of a registry as references have it.
+pub(super) fn registry(flag: &'static str, given: &str) -> Result<String, UsageError> {
+    let error = |reason: &str| UsageError::Value { flag, value: given.to_owned(), reason: reason.to_owned() };
+    match settings_key(given) {
+        name if name.is_empty() => Err(error("name a registry: host or host:port")),
+        name if name.contains('@') => Err(error("it has no user: host or host:port")),
+        name if name.contains('/') => Err(error("it holds for a whole registry: host or host:port")),
+        name => Ok(name),
     }
 }

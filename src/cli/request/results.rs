@@ -8,6 +8,7 @@ use super::output::destination;
 use super::{UsageError, absolute, tekton};
 use crate::cli::args::{PipelineName, ResultArgs};
 use crate::cli::env::Environment;
+use crate::cli::env::TEKTON_RESULTS;
 use crate::oci::Reference;
 use crate::output::results::argo;
 use crate::request::{
@@ -17,8 +18,6 @@ use crate::request::{
 /// A path and the flag that gave it.
 pub(super) type Named = (&'static str, PathBuf);
 
-/// Where Tekton puts the results of a Task. Source: <https://tekton.dev/docs/pipelines/container-contract/>.
-pub(in crate::cli) const TEKTON_RESULTS: &str = "/tekton/results";
 /// The file that `--pipeline=gitlab` writes; GitLab's own examples call it so.
 const DOTENV: &str = "build.env";
 

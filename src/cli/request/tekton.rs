@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::results::TEKTON_RESULTS;
+use crate::cli::env::TEKTON_RESULTS;
 use crate::request::{TektonStep, message_room};
 
 /// How far above the entrypoint may be: namespaces are entered in a child, and a script may have called us.
