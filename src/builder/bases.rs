@@ -1,18 +1,14 @@
 //! The images that a Dockerfile names: manifests and configurations, no layers.
 
 use crate::dockerfile::{Dockerfile, suggest};
-use crate::image::{Image, Layer, LayerContent};
-use crate::oci::{Descriptor, DiffId, ImageConfig};
+use crate::image::LayerContent;
 use crate::plan::{self, Base, BaseKey, Bases, BuildPlan, Extent, Planned};
 use crate::progress::Event;
 use crate::registry::Resolved;
 use crate::request::BuildRequest;
 use crate::trust::{Candidate, Policy};
 
-use super::{Error, Services, layout};
-
-/// Each ONBUILD trigger of a base is a step of the build, and costs some kilobytes.
-const MOST_TRIGGERS: usize = 10_000;
+use super::{Error, Services, joined, layout};
 
 /// Plans the build, asking the registries for what it needs to know; repeated while ONBUILD names new images.
 pub(super) fn plan_with_bases(
@@ -108,7 +104,7 @@ fn resolve(key: &BaseKey, request: &BuildRequest, services: &Services) -> Result
     let pinned = key.reference.with_digest(resolved.named());
     let manifest = resolved.digest.clone();
     let content = LayerContent::Remote(key.reference.clone());
-    let image = image(resolved.manifest.layers, resolved.config, &content).map_err(bad)?;
+    let image = joined::image(resolved.manifest.layers, resolved.config, &content).map_err(bad)?;
     Ok(Base { pinned, manifest, image })
 }
 
@@ -121,22 +117,4 @@ fn check(policy: &Policy, image: &Resolved, offline: bool, services: &Services) 
     digests.dedup();
     let image = Candidate { reference: &image.reference, digests };
     Ok(services.wait(policy.check(&image, &services.registry))??)
-}
-
-/// Joins the manifest's layers with the configuration's digests.
-pub(super) fn image(layers: Vec<Descriptor>, mut config: ImageConfig, content: &LayerContent) -> Result<Image, String> {
-    let diff_ids: &[DiffId] = &config.rootfs.diff_ids;
-    if diff_ids.len() != layers.len() {
-        return Err(format!("its manifest has {} layers, its configuration {}", layers.len(), diff_ids.len()));
-    }
-    let triggers = config.config.on_build.len();
-    if triggers > MOST_TRIGGERS {
-        return Err(format!("it has {triggers} ONBUILD triggers, more than {MOST_TRIGGERS}"));
-    }
-    let joined = layers.into_iter().zip(diff_ids);
-    let layers =
-        joined.map(|(descriptor, diff_id)| Layer { descriptor, diff_id: diff_id.clone(), content: content.clone() });
-    let layers = layers.collect();
-    config.match_history();
-    Ok(Image { layers, config })
 }

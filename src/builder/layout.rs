@@ -15,7 +15,7 @@ use crate::place;
 use crate::plan::Base;
 use crate::store::{Store, Verified};
 
-use super::bases;
+use super::joined;
 
 /// How often an index may lead to another one.
 const DEEPEST: usize = 4;
@@ -39,7 +39,7 @@ pub(super) fn resolve(path: &Path, reference: &Reference, platform: &Platform, s
                 for layer in &manifest.layers {
                     keep(path, layer, store)?;
                 }
-                let image = bases::image(manifest.layers, config, &LayerContent::Stored)?;
+                let image = joined::image(manifest.layers, config, &LayerContent::Stored)?;
                 return Ok(Base { pinned: reference.with_digest(digest.clone()), manifest: digest, image });
             }
         };

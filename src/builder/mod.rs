@@ -23,6 +23,7 @@ mod files;
 mod finished;
 mod forecast;
 mod inputs;
+mod joined;
 mod keys;
 mod layers;
 mod layout;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::instruction::Span;
-use super::lint::Rule;
+use super::lint::rule::Rule;
 
 /// A Dockerfile that is not valid.
 ///

@@ -10,7 +10,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::header::BLOCK;
-use super::inventory::{Inventory, Node, NodeId, Source};
+use super::inventory::{Inventory, Node, Source};
+use super::node_id::NodeId;
 use super::reader::retried;
 use super::writer::{encode, meta_header};
 use super::{Content, Entry, EntryKind, Error, LayerReader, Stop, decompressed};

@@ -17,13 +17,12 @@ use std::path::{Path, PathBuf};
 
 use super::accounts::AccountFile;
 use super::layer_inventory::LayerInventory;
+use super::node_id::{NodeId, ROOT};
 use super::trail::Trail;
 use super::{Entry, EntryKind, Error, Timestamp, Whiteout, whiteout};
 
 /// An image with more files than this is refused; they would take a gigabyte of memory.
 const MOST_NODES: usize = 1 << 22;
-
-pub(super) const ROOT: NodeId = NodeId(0);
 
 /// The files of an image, or of its lowest layers.
 #[derive(Clone, Debug)]
@@ -31,10 +30,6 @@ pub struct Inventory {
     nodes: Vec<Node>,
     accounts: Vec<(AccountFile, Source, Vec<u8>)>,
 }
-
-/// Tells two files apart: the names of one file with several hard links have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
 
 /// The entry of a layer that a file comes from, and that holds its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::inventory::{NodeId, ROOT};
+use super::node_id::{NodeId, ROOT};
 
 /// The directories from the root to where the last look-up led: what comes next mostly stands beside what came before.
 #[derive(Clone, Debug, Default)]

@@ -14,8 +14,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Gid, Uid};
 
@@ -119,7 +119,7 @@ fn watch_over(spec: &Spec, asker: Option<Asker>) -> Result<(), sys::Error> {
     if spec.process.network == Network::None {
         loopback_up()?;
     }
-    let news = news_of_children()?;
+    let news = signal::news_of_children()?;
     let (mut trouble, teller) = std::io::pipe().map_err(|error| sys::Error::from_io("pipe2()", &error))?;
     let child = match fork()? {
         Forked::Child => {
@@ -158,14 +158,6 @@ pub(super) fn tell_end(ended: Option<Ended>) {
             Ended::Signaled(signal) => Exit::Signal(signal),
         }));
     }
-}
-
-/// Makes signals about children something that can be waited for with others.
-pub(super) fn news_of_children() -> Result<SignalFd, sys::Error> {
-    let news: SigSet = std::iter::once(Signal::SIGCHLD).collect();
-    signal::block(&news)?;
-    SignalFd::with_flags(&news, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(|errno| sys::Error::new("signalfd4(SIGCHLD)", errno))
 }
 
 /// Enters the working directory.

@@ -23,12 +23,11 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::filter;
-use super::init::news_of_children;
 use crate::image::Timestamp;
 use crate::rootfs::{Device, Inode, Nodes, born};
-use crate::sys::Error;
 use crate::sys::notify::{self, Listener, Notification};
 use crate::sys::process::{self, CapabilitySet, Forked, Pid, exit_now, fork};
+use crate::sys::{Error, signal};
 
 /// Source: linux/limits.h, `PATH_MAX`, with the zero at the end.
 const PATH_MAX: usize = 4096;
@@ -87,7 +86,7 @@ impl Maker {
         process::forbid_inspection()?;
         // None where the kernel or a filter around us allows none: mknod(2) is refused then.
         let mut listener = notify::receive_listener(&self.socket).ok();
-        let news = news_of_children()?;
+        let news = signal::news_of_children()?;
         while !process::has_ended(first) {
             match wait(listener.as_ref(), &news)? {
                 Woken::Call => {

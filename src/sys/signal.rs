@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use super::Error;
@@ -35,6 +36,17 @@ pub fn is_ignored(signal: Signal) -> bool {
     // SAFETY: nothing is set, and the old action is written to a live value of the type that the call names.
     let result = unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut now) };
     result == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Makes signals about children something that can be waited for with others.
+///
+/// # Errors
+/// When they cannot be blocked, or a descriptor cannot be had.
+pub fn news_of_children() -> Result<SignalFd, Error> {
+    let news: SigSet = std::iter::once(Signal::SIGCHLD).collect();
+    block(&news)?;
+    SignalFd::with_flags(&news, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|errno| Error::new("signalfd4(SIGCHLD)", errno))
 }
 
 /// Blocks `signals` for the calling thread, and returns what was blocked before.

@@ -8,7 +8,7 @@
 mod frontend;
 mod options;
 mod place;
-mod rule;
+pub(super) mod rule;
 mod stages;
 
 pub use frontend::SYNTAX_ARGUMENT;

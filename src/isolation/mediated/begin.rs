@@ -24,7 +24,7 @@ use super::view::{PLACE, View};
 use super::{Ground, mounts};
 use crate::isolation::filter::mediated::{Terms, program};
 use crate::isolation::init::{
-    end_descendants, enter_directory, execute, give_outputs_to, news_of_children, nothing_to_read, tell, tell_end,
+    end_descendants, enter_directory, execute, give_outputs_to, nothing_to_read, tell, tell_end,
 };
 use crate::isolation::protocol::{Reply, Spec, receive, send};
 use crate::isolation::{Network, limits};
@@ -60,7 +60,7 @@ pub(in crate::isolation) fn watch_over(spec: &Spec, ground: &Ground) -> Result<(
     let owners = Owners::default();
     owners.load(&ground.scratch.join("owners")).map_err(failed("reading the table of owners"))?;
     let prepared = prepare(spec, ground, owners)?;
-    let news = news_of_children()?;
+    let news = signal::news_of_children()?;
     let (trouble, teller) = std::io::pipe().map_err(failed("pipe2()"))?;
     let (ours, theirs) = UnixStream::pair().map_err(failed("socketpair()"))?;
     let child = match fork()? {

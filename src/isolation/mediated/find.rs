@@ -11,7 +11,8 @@ use rustix::fs::{AtFlags, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::people::Credentials;
-use super::view::{Found, Kind, PLACE, Split, Start, View, Where, inode, is_link, kind, openat2, real_path, split};
+use super::split::{Split, split};
+use super::view::{Found, Kind, PLACE, Start, View, Where, inode, is_link, kind, openat2, real_path};
 
 impl View {
     /// Follows a path from the directory `start`, of which `path` is where RUN sees it.

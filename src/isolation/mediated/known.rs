@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 
-use super::view::split;
+use super::split::split;
 use crate::rootfs::Inode;
 
 /// More is forgotten: it is found out again.

@@ -33,6 +33,7 @@ mod processes;
 mod rewrite;
 mod signals;
 mod sockets;
+mod split;
 mod supervisor;
 mod task;
 mod view;

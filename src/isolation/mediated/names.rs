@@ -9,9 +9,10 @@ use rustix::io::Errno;
 
 use super::open::owns;
 use super::people::{Credentials, FSETID, MKNOD};
+use super::split::{Split, split};
 use super::supervisor::{Answer, Outcome, Supervisor};
 use super::task::Call;
-use super::view::{Found, PLACE, Split, Start, again, inode, is_directory, kind, split};
+use super::view::{Found, PLACE, Start, again, inode, is_directory, kind};
 use crate::rootfs::Device;
 
 /// A name in a directory, whether something has it or not.

@@ -75,7 +75,7 @@ impl Supervisor {
             return self.open_unnamed(call, start, &path, wanted);
         }
         if wanted.flags.contains(OFlags::CREATE)
-            && view::split(&path).is_some_and(|split| split.slash)
+            && super::split::split(&path).is_some_and(|split| split.slash)
             && let End::Name(_) = self.end_of(call, start, &path)?
         {
             return Err(Errno::ISDIR);
