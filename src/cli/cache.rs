@@ -11,7 +11,7 @@ use super::exit::{Failure, Kind};
 use super::failure::destination_kind;
 use super::report::{Report, units};
 use super::request::cache_place;
-use super::{request, services};
+use super::{request, services, work};
 use crate::cache::{self, Directory, Listed, Place, Repository, prune};
 use crate::progress::{Event, Reporter as _};
 use crate::request::part_of;
@@ -19,7 +19,7 @@ use crate::request::part_of;
 /// Does what the flags ask for.
 pub(super) fn run(command: &CacheCommand, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     // Lives as long as anything that uses the network.
-    let runtime = services::runtime()?;
+    let runtime = work::runtime()?;
     match &command.action {
         CacheAction::Ls(args) => {
             let place = open(&args.place, environment, &runtime, report)?;

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use super::confidential;
@@ -19,6 +19,7 @@ use super::report::{Report, Ticker, Warning};
 use super::request::{Network, Resolved};
 use super::signals::{LastWords, Signals};
 use super::state::StateDirectory;
+use super::work;
 use crate::builder::{Additions, Failed, Fetching, Packages, Services, Spent};
 use crate::cache::{self, BaseImages, Cache, Directory, Inline, Inventories, Key, MountRepository, Repository, Seal};
 use crate::http::Agent;
@@ -33,15 +34,6 @@ use crate::store::Store;
 
 /// Keys are shorter.
 const LARGEST_KEY: u64 = 64 << 10;
-
-/// Makes the runtime that drives the network's tasks.
-///
-/// # Errors
-/// When no thread can be made.
-pub fn runtime() -> Result<Runtime, Failure> {
-    let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|error| Failure::from_error(Kind::System, &error))
-}
 
 /// Opens services, does a build's work with them, and clears up, however it ends.
 ///
@@ -64,7 +56,7 @@ pub fn with<T>(
     let disk = |error| Failure::from_error(Kind::Disk, &error);
     let state = StateDirectory::create(state).map_err(disk)?;
     // After the signals are watched: a thread made before would take one itself, and end the process.
-    let runtime = runtime()?;
+    let runtime = work::runtime()?;
     let mut services = open(&runtime, cancel)?;
     let done = work(&resolved.request, &mut services);
     drop(services);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::env::Environment;
-use super::services;
+use super::work;
 use crate::causes;
 use crate::http::{
     Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Options, Retry, Timeouts, Url, decoded, redact,
@@ -89,7 +89,7 @@ impl Telemetry {
         options.timeouts = Timeouts { connect: self.timeout, idle: self.timeout, commit: self.timeout };
         options.retry = Retry { attempts: 1, ..options.retry };
         let agent = Agent::new(options).map_err(|error| fail(&causes::in_one_line(&error)))?;
-        let runtime = services::runtime().map_err(|failure| fail(&failure.message))?;
+        let runtime = work::runtime().map_err(|failure| fail(&failure.message))?;
         let bodies: Box<dyn Iterator<Item = Vec<u8>>> = match self.is_json {
             true => Box::new(otlp_json(record, &self.origin)),
             false => Box::new(otlp_protobuf(record, &self.origin)),

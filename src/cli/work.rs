@@ -4,10 +4,9 @@ use std::future::Future;
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use super::exit::{Failure, Kind};
-use super::services;
 use super::signals::{LastWords, Signals};
 use crate::isolation::Cancel;
 use crate::place::Places;
@@ -15,6 +14,15 @@ use crate::request::ResultFiles;
 
 /// How often a wait looks whether a signal came.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Makes the runtime that drives the network's tasks.
+///
+/// # Errors
+/// When no thread can be made.
+pub fn runtime() -> Result<Runtime, Failure> {
+    let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    built.map_err(|error| Failure::from_error(Kind::System, &error))
+}
 
 /// Writes to standard output.
 ///
@@ -53,7 +61,7 @@ impl Network {
                 writeln!(std::io::stderr(), "error: the command was interrupted, and did not stop what it was doing");
         });
         let signals = Signals::watch(cancel.clone(), None, last_words, None).map_err(|error| system(&error))?;
-        Ok(Self { cancel, signals, runtime: services::runtime()? })
+        Ok(Self { cancel, signals, runtime: runtime()? })
     }
 
     /// Waits for work, but not longer than until a signal comes.

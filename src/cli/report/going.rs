@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::line::Line;
 use super::output::Steps;
 use super::units;
+use crate::cli::args::Verbosity;
 use crate::progress::{Activity, Phase};
 
 /// The longest instruction in a row, in characters.
@@ -148,8 +150,13 @@ impl Row {
         format!("{}: {}{unfinished}", self.what, self.measure.in_words())
     }
 
+    /// Writes it as a line of a log.
+    pub(super) fn line(&self) -> Line {
+        Line { prefix: self.step.clone(), ..Line::new(Verbosity::Info, "progress", self.text(), self.facts()) }
+    }
+
     /// Returns the same for programs.
-    pub(super) fn facts(&self) -> Value {
+    fn facts(&self) -> Value {
         let Measure { phase, done, total, elapsed } = &self.measure;
         let mut facts = json!({ "what": self.what, "elapsed_ms": units::milliseconds(*elapsed) });
         if let Some(phase) = phase {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::going::Row;
 use super::units;
 use crate::cli::args::Verbosity;
 use crate::oci::Digest;
@@ -248,11 +247,6 @@ pub(super) fn missed(step: &StepId, miss: &Miss) -> Line {
         facts["since"] = since.to_string().into();
     }
     Line::new(Verbosity::Info, "cache_miss", message, facts).of_step(step)
-}
-
-/// Tells how far something is that has taken its time.
-pub(super) fn progress(row: &Row) -> Line {
-    Line { prefix: row.step.clone(), ..Line::new(Verbosity::Info, "progress", row.text(), row.facts()) }
 }
 
 /// Says that there is more going on than is told.

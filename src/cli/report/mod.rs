@@ -274,7 +274,7 @@ impl Report {
         let rows = state.going.rows(&state.steps);
         if !self.settings.live {
             for row in rows.iter().take(ROWS) {
-                self.print(state, &line::progress(row));
+                self.print(state, &row.line());
             }
             if rows.len() > ROWS {
                 self.print(state, &line::more(rows.len() - ROWS));

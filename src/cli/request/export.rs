@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::annotation::{self, Annotation};
-use super::output::untagged;
+use super::destinations::untagged;
 use super::{UsageError, absolute};
 use crate::cli::args::{CompressionName, ImageFormatName, boolean};
 use crate::dockerfile::csv;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::annotation::{self, Annotation, Level};
 use super::results;
-use super::{Network, UsageError, network, output};
+use super::{Network, UsageError, destinations, network};
 use crate::cli::args::{IndexArgs, IndexFormatName};
 use crate::cli::env::Environment;
 use crate::oci::Reference;
@@ -41,7 +41,7 @@ pub fn resolve_index(
     let (annotations, descriptor_annotations) = annotations(args)?;
     let request = IndexRequest {
         images,
-        destinations: args.destination.iter().map(|text| output::destination(text)).collect::<Result<_, _>>()?,
+        destinations: args.destination.iter().map(|text| destinations::read(text)).collect::<Result<_, _>>()?,
         format: match args.format {
             IndexFormatName::Auto => IndexFormat::LikeImages,
             IndexFormatName::Oci => IndexFormat::Oci,

@@ -12,6 +12,7 @@ mod build;
 mod cache;
 mod context;
 mod credentials;
+mod destinations;
 mod export;
 mod form;
 mod git;

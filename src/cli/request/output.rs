@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::export::{self, Says};
 use super::results::{self, Named, output_path};
-use super::{UsageError, absolute, legacy};
+use super::{UsageError, absolute, destinations, legacy};
 use crate::cli::args::Args;
 use crate::cli::env::Environment;
 use crate::cli::report::PRINT_PLAN;
@@ -26,8 +26,8 @@ pub(super) struct Outputs {
 pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs, UsageError> {
     let output = &args.output;
     let working = &environment.directories.working;
-    let destinations = output.destination.iter().map(|text| destination(text)).collect::<Result<Vec<_>, _>>()?;
-    let destinations = if output.push_by_digest { untagged(destinations) } else { destinations };
+    let destinations = output.destination.iter().map(|text| destinations::read(text)).collect::<Result<Vec<_>, _>>()?;
+    let destinations = if output.push_by_digest { destinations::untagged(destinations) } else { destinations };
     let no_push = no_push(output.no_push, environment)?;
     let no_push = no_push || (args.limits.dryrun && args.output.destination.is_empty()) || args.cache.print_build_key;
     // A pipeline whose parameter is not set passes an empty value.
@@ -69,18 +69,6 @@ pub(super) fn outputs(args: &Args, environment: &Environment) -> Result<Outputs,
     }
     check_standard_output(&images, prints_plan(args, environment)?, environment)?;
     Ok(Outputs { images, says, results, sbom })
-}
-
-/// Takes the tags away, and what is then twice.
-pub(super) fn untagged(destinations: Vec<Reference>) -> Vec<Reference> {
-    let mut distinct: Vec<Reference> = Vec::new();
-    for destination in destinations {
-        let destination = Reference { tag: None, ..destination };
-        if !distinct.contains(&destination) {
-            distinct.push(destination);
-        }
-    }
-    distinct
 }
 
 fn by_digest(named: NamedDestination) -> NamedDestination {
@@ -144,15 +132,6 @@ fn prints_plan(args: &Args, environment: &Environment) -> Result<Option<&'static
         Some(false) => None,
         None => args.messages.print_plan.then_some("--print-plan"),
     })
-}
-
-pub(super) fn destination(text: &str) -> Result<Reference, UsageError> {
-    let error = |reason: String| UsageError::Value { flag: "--destination", value: text.to_owned(), reason };
-    let reference: Reference = text.parse().map_err(|e: crate::oci::ReferenceError| error(e.reason))?;
-    match reference.digest {
-        Some(_) => Err(error("an image's digest is not known before it is built; give a tag, or none".to_owned())),
-        None => Ok(reference),
-    }
 }
 
 /// Decides whether to push: the variable overrides the flag, as for kaniko.

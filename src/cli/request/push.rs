@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Network, UsageError, absolute, build, network, output, results};
+use super::{Network, UsageError, absolute, build, destinations, network, results};
 use crate::cli::args::PushArgs;
 use crate::cli::env::Environment;
 use crate::request::{PushRequest, ResultFiles};
@@ -22,7 +22,7 @@ pub fn resolve_push(args: &PushArgs, environment: &Environment) -> Result<(PushR
     };
     let request = PushRequest {
         path,
-        destinations: args.destination.iter().map(|text| output::destination(text)).collect::<Result<_, _>>()?,
+        destinations: args.destination.iter().map(|text| destinations::read(text)).collect::<Result<_, _>>()?,
         check_push: network.check_push_permission,
         state_directory: build::state_directory(args.state_dir.as_deref(), environment),
         results: ResultFiles {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::output::destination;
+use super::destinations;
 use super::{UsageError, absolute, tekton};
 use crate::cli::args::{PipelineName, ResultArgs};
 use crate::cli::env::Environment;
@@ -98,8 +98,9 @@ fn value_flags(args: &ResultArgs) -> [(&'static str, &Option<PathBuf>, ResultVal
 
 /// Finds the destination that results name: the one that is asked for, else the first of `destinations`.
 pub(super) fn named(args: &ResultArgs, destinations: &[String]) -> Result<Option<NamedDestination>, UsageError> {
-    let named =
-        |text: &String| Ok::<_, UsageError>(NamedDestination { text: text.clone(), reference: destination(text)? });
+    let named = |text: &String| {
+        Ok::<_, UsageError>(NamedDestination { text: text.clone(), reference: destinations::read(text)? })
+    };
     let all = destinations.iter().map(named).collect::<Result<Vec<_>, _>>()?;
     let Some(given) = args.result_image.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(all.into_iter().next());
