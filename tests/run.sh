@@ -146,6 +146,13 @@ step unit env TMPDIR="$SCRATCH" cargo test --quiet --lib --bins
 step documentation cargo test --quiet --doc
 # Private items are documented, too: links to them lead somewhere.
 step rustdoc env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --no-deps --document-private-items
+# Each feature compiles by itself.
+features() {
+    for feature in "" git aws s3 google gcs azure; do
+        cargo check --quiet --locked --no-default-features --features "$feature" || return 1
+    done
+}
+step features features
 step architecture cargo test --quiet --test architecture
 step integration integration
 step skips skips
