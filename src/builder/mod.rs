@@ -61,6 +61,7 @@ use attempt::{Delivered, Setting};
 use crate::cache::{BaseImages, Cache, Inventories};
 use crate::causes;
 use crate::context::{self, Access, Context};
+use crate::dockerfile::Dockerfile;
 use crate::http::Agent;
 use crate::image;
 use crate::isolation::{Cancel, Capacity, Isolation};
@@ -220,27 +221,12 @@ fn build_context(
     let dockerfile = lint::parse(context, request, &*services.reporter)?;
     let request = &*epoch::settled(request, &dockerfile, context, services)?;
     let destinations = output::registries(&request.outputs);
-    let (plan, mut bases) = services.timed(Phase::Resolve, |services| {
-        let planned = bases::plan_with_bases(&dockerfile, request, services);
-        let plan = planned.as_ref().map(|(plan, _)| plan);
-        let linted = lint::judge(&dockerfile, plan, context, request)?;
-        lint::tell(&linted, &*services.reporter);
-        let mut planned = planned?;
-        platforms::name_stages(request, &mut planned.0);
-        lint::refuse(&linted)?;
-        if request.check_push {
-            services.wait(output::check_push(&services.registry, &destinations))??;
-        }
-        Ok::<_, Error>(planned)
-    })?;
-    check_context(&plan, context)?;
-    copy::check_sources(&plan, context)?;
-    volumes::settle(&plan, services)?;
+    let (plan, mut bases) =
+        services.timed(Phase::Resolve, |services| planned(&dockerfile, request, (context, &destinations), services))?;
     let target_base = origin::target_base(&plan, &bases);
     let used = bases_used(&bases, target_base.as_ref());
+    refuse_early(&plan, request, context, services)?;
     check_results(request, context, &destinations, &used, &services.places)?;
-    mounts::check(&plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
-    reach::check(&plan, request, &*services.isolation, &*services.reporter)?;
     recompress::check(request, target_base.as_ref())?;
     let steps = plan.steps().count();
     let skipped = dockerfile.stages.len().saturating_sub(plan.stages.len());
@@ -282,6 +268,40 @@ fn build_context(
         sboms: sbom.iter().map(sbom::Document::text).collect(),
         circumstances: Circumstances::default(),
     }))
+}
+
+/// Plans the build, tells what should be changed, and finds out whether the image may be pushed.
+fn planned(
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+    (context, destinations): (&Context, &[Reference]),
+    services: &Services,
+) -> Result<(BuildPlan, Bases), Error> {
+    let planned = bases::plan_with_bases(dockerfile, request, services);
+    let plan = planned.as_ref().map(|(plan, _)| plan);
+    let linted = lint::judge(dockerfile, plan, context, request)?;
+    lint::tell(&linted, &*services.reporter);
+    let (mut plan, bases) = planned?;
+    platforms::name_stages(request, &mut plan);
+    lint::refuse(&linted)?;
+    if request.check_push {
+        services.wait(output::check_push(&services.registry, destinations))??;
+    }
+    Ok((plan, bases))
+}
+
+/// Finds what would fail later, before anything is fetched or run.
+fn refuse_early(
+    plan: &BuildPlan,
+    request: &BuildRequest,
+    context: &Context,
+    services: &mut Services,
+) -> Result<(), Error> {
+    check_context(plan, context)?;
+    copy::check_sources(plan, context)?;
+    volumes::settle(plan, services)?;
+    mounts::check(plan, &request.run, &services.run, &*services.isolation, &*services.reporter)?;
+    reach::check(plan, request, &*services.isolation, &*services.reporter)
 }
 
 /// Checks, before anything is built, that the results will fit: any digest is as long as the image's will be.
