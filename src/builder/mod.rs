@@ -231,6 +231,7 @@ fn build_context(
         if request.check_push {
             services.wait(output::check_push(&services.registry, &destinations))??;
         }
+        signatures::check(request, &destinations, services)?;
         Ok::<_, Error>(planned)
     })?;
     check_context(&plan, context)?;

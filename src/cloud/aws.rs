@@ -1,10 +1,11 @@
 //! Amazon: the SDK finds credentials and signs; the bytes go through our own client, as all others do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -25,6 +26,8 @@ use crate::http::{Agent, Call, HeaderName, HeaderValue, NamedBy};
 pub const TRIED: &str =
     "with the first credentials of: environment, profile, web identity, container or pod identity, instance metadata";
 
+/// How long before their end credentials are not used any more.
+const MARGIN: Duration = Duration::from_secs(120);
 /// Answers of credential services and listings are smaller.
 const LARGEST_ANSWER: usize = 16 << 20;
 
@@ -32,8 +35,13 @@ const LARGEST_ANSWER: usize = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There are no credentials, or they cannot be had.
-    #[error("{0}")]
-    Credentials(String),
+    #[error("{told}")]
+    Credentials {
+        /// Why, without the answers of services.
+        told: String,
+        /// Whether a service that gives them could not be reached.
+        unreachable: bool,
+    },
     /// The request cannot be signed.
     #[error("the request cannot be signed: {0}")]
     Sign(String),
@@ -61,11 +69,56 @@ pub async fn config(agent: &Agent, region: Option<&str>) -> SdkConfig {
 ///
 /// # Errors
 /// [`Error`], without anything secret.
-pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &str) -> Result<Call, Error> {
-    let provider = config
-        .credentials_provider()
-        .ok_or_else(|| Error::Credentials("no AWS credentials are configured".to_owned()))?;
-    let credentials = provider.provide_credentials().await.map_err(|error| Error::Credentials(told(&error)))?;
+pub async fn signed(config: &SdkConfig, call: Call, service: &str, region: &str) -> Result<Call, Error> {
+    signed_with(credentials(config).await?, call, service, region)
+}
+
+async fn credentials(config: &SdkConfig) -> Result<Credentials, Error> {
+    let provider = config.credentials_provider().ok_or_else(|| Error::Credentials {
+        told: "no AWS credentials are configured".to_owned(),
+        unreachable: false,
+    })?;
+    let refused =
+        |error: CredentialsError| Error::Credentials { told: told(&error), unreachable: is_unreachable(&error) };
+    provider.provide_credentials().await.map_err(refused)
+}
+
+/// Signs requests with credentials that are kept until shortly before they expire: where `/` holds another image
+/// meanwhile, the files that they are from are not looked for again.
+pub struct Keeper {
+    config: SdkConfig,
+    known: Mutex<Option<Credentials>>,
+}
+
+impl Keeper {
+    /// Keeps what `config` finds; nothing is asked yet.
+    pub fn new(config: SdkConfig) -> Self {
+        Self { config, known: Mutex::new(None) }
+    }
+
+    /// Returns the settings.
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// Signs a request as [`signed`].
+    ///
+    /// # Errors
+    /// [`Error`], without anything secret.
+    pub async fn signed(&self, call: Call, service: &str, region: &str) -> Result<Call, Error> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let soon = SystemTime::from(jiff::Timestamp::now()) + MARGIN;
+        let known = known.filter(|known| known.expiry().is_none_or(|expiry| soon < expiry));
+        let credentials = match known {
+            Some(known) => known,
+            None => credentials(&self.config).await?,
+        };
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials.clone());
+        signed_with(credentials, call, service, region)
+    }
+}
+
+fn signed_with(credentials: Credentials, mut call: Call, service: &str, region: &str) -> Result<Call, Error> {
     let identity = credentials.into();
     let unfit = |error: &dyn std::error::Error| Error::Sign(causes::in_one_line(error));
     let parameters = v4::SigningParams::builder()

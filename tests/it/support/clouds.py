@@ -160,7 +160,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             good = good and form.get("scope") in (f"https://{name}.azure.{end}/.default" for name, end in SERVICES)
             return (200, granted) if good else (401, {"error": "invalid_client"})
         if path == "/metadata/identity/oauth2/token":
-            good = header("Metadata") == "true" and query.get("resource") in (f"https://{name}.azure.{end}/" for name, end in SERVICES)
+            good = header("Metadata") == "true" and query.get("resource") in (f"https://{name}.azure.{end}" for name, end in SERVICES)
             return (200, dict(granted, expires_in="3600")) if good else (400, {})
         return self.store(host, path, query)
 
