@@ -59,7 +59,7 @@ pub struct Signer {
 
 enum Means {
     Key(PrivateKey),
-    Kms(Kms),
+    Kms(Box<Kms>),
     Keyless { authority: Authority, tokens: Tokens, held: Mutex<Option<(std::sync::Arc<PrivateKey>, Chain)>> },
 }
 
@@ -89,7 +89,7 @@ impl Signer {
 
     /// Signs with a key that a cloud keeps.
     pub fn kms(key: Kms, log: Option<Log>, agent: Agent) -> Self {
-        Self { agent, means: Means::Kms(key), log }
+        Self { agent, means: Means::Kms(Box::new(key)), log }
     }
 
     /// Signs as whom a token names.

@@ -100,7 +100,7 @@ impl Key {
         if !offered.iter().any(|offered| offered == self.algorithm) {
             return Err(unfit(format!("it signs with {}, and not with {}", offered.join(", "), self.algorithm)));
         }
-        Ok(Held { hash: key.hash(), public: key, opened: Opened::Aws(self) })
+        Ok(Held { hash: key.hash(), public: key, opened: Opened::Aws(Box::new(self)) })
     }
 
     pub(super) async fn sign(&self, digest: &[u8], agent: &Agent) -> Result<Vec<u8>, Wrong> {

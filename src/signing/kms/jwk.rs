@@ -70,7 +70,7 @@ fn numbers(one: &[u8], other: &[u8]) -> der::Result<Vec<u8>> {
 
 /// Writes an ECDSA signature as ASN.1 that is two numbers of the same size; none where it is not.
 pub(super) fn ecdsa(raw: &[u8]) -> Option<Vec<u8>> {
-    if raw.is_empty() || raw.len() % 2 != 0 {
+    if raw.is_empty() || !raw.len().is_multiple_of(2) {
         return None;
     }
     let (r, s) = raw.split_at(raw.len() / 2);

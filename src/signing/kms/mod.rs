@@ -67,7 +67,7 @@ pub(super) struct Held {
 /// A service that has told the public half, and signs.
 enum Opened {
     #[cfg(feature = "aws")]
-    Aws(aws::Key),
+    Aws(Box<aws::Key>),
     #[cfg(feature = "google")]
     Google(google::Key),
     Azure(azure::Key),

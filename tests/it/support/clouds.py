@@ -7,7 +7,7 @@ import base64, http.client, http.server, json, os, re, ssl, subprocess, sys, tem
 
 PORT, ROOT, CERTIFICATE, KEY, PUBLIC = int(sys.argv[1]), *sys.argv[2:6]
 TOKEN, POD = "hermit-crab-shell", "token-of-the-pod"
-SERVICES = [("storage", "com"), ("containerregistry", "net")]
+SERVICES = [("storage", "com"), ("containerregistry", "net"), ("vault", "net")]
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 TLS.load_cert_chain(CERTIFICATE, KEY)
 AWS = dict(AccessKeyId="AK", SecretAccessKey="SK", Token="session", Expiration="2099-01-01T00:00:00Z")
@@ -71,9 +71,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             print(self.command, host, url.path, flush=True)
             return self.registry(host, data)
         text = data.decode(errors="replace")
-        form = {name: values[0] for name, values in urllib.parse.parse_qs(text).items()}
-        if not form and text.startswith("{"):
+        if text.startswith("{"):
             form = json.loads(text)
+        else:
+            form = {name: values[0] for name, values in urllib.parse.parse_qs(text).items()}
         print(self.command, host, url.path, flush=True)
         status, body = self.route(host, url, form, dict(urllib.parse.parse_qsl(url.query)))
         kind = "text/xml" if "amazonaws" in host else "application/json"
@@ -162,6 +163,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/metadata/identity/oauth2/token":
             good = header("Metadata") == "true" and query.get("resource") in (f"https://{name}.azure.{end}" for name, end in SERVICES)
             return (200, dict(granted, expires_in="3600")) if good else (400, {})
+        if host == "cloudkms.googleapis.com" or host.endswith(".vault.azure.net"):
+            import kms
+            token = (header("Authorization") or "").removeprefix("Bearer ")
+            answer = kms.google if host.startswith("cloudkms") else kms.azure
+            return answer(self.command, path, query, form, token, ROOT)
         return self.store(host, path, query)
 
     def ecr(self, service):
