@@ -110,6 +110,11 @@ impl Wrong {
         Self { what: What::Other, problem, meaning: Meaning::Wrong, shows_who: false, source: None }
     }
 
+    /// What the service says is damaged each time.
+    pub(super) fn damaged(url: &http::Url, problem: &str) -> Self {
+        Self { meaning: Meaning::Transient, ..Self::unclear(url, problem) }
+    }
+
     /// The service refuses.
     pub(super) fn refused(call: &http::Call, status: StatusCode, refusal: &Refusal) -> Self {
         let meaning = match refusal.what {
