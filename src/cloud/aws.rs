@@ -228,3 +228,42 @@ async fn exchange(agent: &Agent, request: HttpRequest) -> Result<HttpResponse, C
     *answer.headers_mut() = headers;
     HttpResponse::try_from(answer).map_err(|error| user(error.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use aws_credential_types::provider::SharedCredentialsProvider;
+
+    use super::*;
+    use crate::http::{AUTHORIZATION, Method};
+
+    #[tokio::test]
+    async fn credentials_are_kept_until_shortly_before_they_expire() {
+        #[derive(Debug)]
+        struct Counting(Arc<AtomicUsize>, Option<Duration>);
+        impl aws_credential_types::provider::ProvideCredentials for Counting {
+            fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+            where
+                Self: 'a,
+            {
+                let number = self.0.fetch_add(1, Ordering::Relaxed);
+                let expiry = self.1.map(|left| SystemTime::from(jiff::Timestamp::now()) + left);
+                let credentials = Credentials::new(format!("AK{number}"), "SK", None, expiry, "test");
+                aws_credential_types::provider::future::ProvideCredentials::ready(Ok(credentials))
+            }
+        }
+        for (left, asked) in [(None, 1), (Some(MARGIN * 2), 1), (Some(MARGIN / 2), 3)] {
+            let count = Arc::default();
+            let provider = SharedCredentialsProvider::new(Counting(Arc::clone(&count), left));
+            let keeper = Keeper::new(SdkConfig::builder().credentials_provider(provider).build());
+            for _ in 0..3 {
+                let call = Call::new(Method::POST, "https://kms.example.com/".parse().expect("a URL"));
+                let signed = keeper.signed(call, "kms", "eu-west-1").await.expect("it is signed");
+                let text = signed.headers[AUTHORIZATION].to_str().expect("text").to_owned();
+                assert!(text.contains("/eu-west-1/kms/aws4_request"), "{text}");
+            }
+            assert_eq!(count.load(Ordering::Relaxed), asked, "{left:?}");
+        }
+    }
+}

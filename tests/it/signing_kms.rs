@@ -45,8 +45,9 @@ impl Sky {
         ways.chain(who.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
     }
 
-    /// Signs with a key, and verifies with OpenSSL, by the key's public half, and by the key's own name.
-    fn signs(&self, number: usize, key: &str, public: &str, how: &[&str], variables: Variables<'_>) {
+    /// Signs with a key, and verifies with OpenSSL, by the key's public half, and by the key's own name; returns what signing
+    /// tells.
+    fn signs(&self, number: usize, key: &str, public: &str, how: &[&str], variables: Variables<'_>) -> String {
         let signed = run(&self.registry, &["sign", &self.name, "--key", key], variables);
         expect(&signed, 0, "is signed");
         expect(&run(&self.registry, &["sign", &self.name, "--key", key], variables), 0, "was signed already");
@@ -58,6 +59,7 @@ impl Sky {
         let [payload, raw] = payload(&self.registry, ("app", &self.digest), number, &self.scratch);
         openssl(&[&["dgst"], how, &["-verify", public, "-signature", &raw, &payload]].concat());
         hides(&signed.stderr);
+        signed.stderr
     }
 
     /// Signs with a key that cannot be used.
@@ -87,19 +89,21 @@ fn google() {
     let variables = &*borrowed(&variables);
     let ring = "gcpkms://projects/team/locations/europe-west1/keyRings/release/cryptoKeys";
     let public = |name: &str| path(&sky.clouds.scratch, &format!("root/kms/{name}.pub"));
-    let rows: [(&str, &str, &[&str]); 8] = [
-        ("p256", "", &["-sha256"]),
-        ("p384", "/versions/1", &["-sha384"]),
-        ("rsa-2048", "/cryptoKeyVersions/1", &["-sha256"]),
-        ("rsa-4096-sha512", "/versions/1", &["-sha512"]),
-        ("pss-2048", "/versions/1", &[&["-sha256"], PSS].concat()),
-        ("pss-4096-sha512", "/versions/1", &[&["-sha512"], PSS].concat()),
-        // Busy, and damaged on the way, the first time.
-        ("busy", "/versions/1", &["-sha256"]),
-        ("damaged", "/versions/1", &["-sha256"]),
+    let rows: [(&str, &str, &[&str], &str); 9] = [
+        ("p256", "", &["-sha256"], ""),
+        ("p384", "/versions/1", &["-sha384"], ""),
+        ("rsa-2048", "/cryptoKeyVersions/1", &["-sha256"], ""),
+        ("rsa-4096-sha512", "/versions/1", &["-sha512"], ""),
+        ("pss-2048", "/versions/1", &[&["-sha256"], PSS].concat(), ""),
+        ("pss-4096-sha512", "/versions/1", &[&["-sha512"], PSS].concat(), ""),
+        // What fails once is told and asked again.
+        ("busy", "/versions/1", &["-sha256"], "429 Too Many Requests RESOURCE_EXHAUSTED; tried again in"),
+        ("damaged", "/versions/1", &["-sha256"], "a signature that was damaged on its way; tried again in"),
+        ("unchecked", "/versions/1", &["-sha256"], "has not checked the sum of the digest"),
     ];
-    for (number, (name, version, how)) in rows.into_iter().enumerate() {
-        sky.signs(number, &format!("{ring}/{name}{version}"), &public(name), how, variables);
+    for (number, (name, version, how, told)) in rows.into_iter().enumerate() {
+        let stderr = sky.signs(number, &format!("{ring}/{name}{version}"), &public(name), how, variables);
+        assert!(stderr.contains(told), "{stderr}");
     }
     // Of several versions the newest signs: by number, not by text, and from all pages.
     let newest = "POST cloudkms.googleapis.com /v1/projects/team/locations/europe-west1/keyRings/release/cryptoKeys/p256\

@@ -97,7 +97,7 @@ def google(method, path, query, body, token, root):
         return refuse(400, "INVALID_ARGUMENT", "The digest is not that of the algorithm, or was damaged.")
     signature = sign(key("another", root) if name == "exchanged" else private, digest, hash, "pss" in name)
     total = crc32c(signature) ^ (1 if name == "damaged" and first(name) else 0)
-    return 200, {"signature": base64.b64encode(signature).decode(), "signatureCrc32c": str(total), "verifiedDigestCrc32c": name != "unchecked", "name": full + version}
+    return 200, {"signature": base64.b64encode(signature).decode(), "signatureCrc32c": str(total), "verifiedDigestCrc32c": not (name == "unchecked" and first(name)), "name": full + version}
 
 
 def azure(method, path, query, body, token, root):
