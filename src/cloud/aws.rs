@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::PROBE;
 use crate::causes;
@@ -145,6 +146,29 @@ fn signed_with(credentials: Credentials, mut call: Call, service: &str, region: 
     Ok(call)
 }
 
+/// What a service says when it refuses, in its JSON protocols.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Refusal {
+    /// Its word for it.
+    #[serde(rename = "__type", default)]
+    pub kind: String,
+    /// More words; none where they would quote the request, and a session's token in it.
+    #[serde(default, alias = "Message")]
+    pub message: String,
+}
+
+impl Refusal {
+    /// Reads one; empty where there is none.
+    pub fn parse(body: &[u8]) -> Self {
+        let Self { kind, message } = serde_json::from_slice(body).unwrap_or_default();
+        // A namespace may stand before it.
+        let kind = kind.rsplit('#').next().unwrap_or_default();
+        let kind: String = kind.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+        let quotes = ["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature"].contains(&&*kind);
+        Self { kind, message: if quotes { String::new() } else { message } }
+    }
+}
+
 /// Writes an error of the SDK without the answers of services that it shows: they may hold secrets.
 pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
     // The SDK names each place that it has looked into, in lines of their own; we have named them.
@@ -237,6 +261,23 @@ mod tests {
 
     use super::*;
     use crate::http::{AUTHORIZATION, Method};
+
+    #[test]
+    fn a_refusal_is_told_without_what_was_sent() {
+        for (body, kind, message) in [
+            (r#"{"__type":"com.amazonaws.kms#DisabledException","message":"it is"}"#, "DisabledException", "it is"),
+            (r#"{"__type":"AccessDeniedException","Message":"no"}"#, "AccessDeniedException", "no"),
+            (
+                r#"{"__type":"InvalidSignatureException","message":"x-amz-security-token:s"}"#,
+                "InvalidSignatureException",
+                "",
+            ),
+            ("<html>", "", ""),
+        ] {
+            let (kind, message) = (kind.to_owned(), message.to_owned());
+            assert_eq!(Refusal::parse(body.as_bytes()), Refusal { kind, message }, "{body}");
+        }
+    }
 
     #[tokio::test]
     async fn credentials_are_kept_until_shortly_before_they_expire() {

