@@ -14,6 +14,7 @@ use crate::support::objects::ObjectStore;
 use crate::support::registry::Registry;
 use crate::support::scratch::Scratch;
 use crate::support::signatures::{openssl, path, payload};
+use crate::support::sigstore::Sigstore;
 
 const PSS: &[&str] = &["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"];
 
@@ -149,6 +150,13 @@ fn azure() {
     for (number, (name, version, how)) in rows.into_iter().enumerate() {
         sky.signs(number, &format!("{vault}/{name}{version}"), &public(name), how, variables);
     }
+    // A log is told the hash that was signed: Rekor verifies the signature with it.
+    let log = Sigstore::start("https://git.example.com/team/app");
+    let logged = sky.registry.repository("logged:1");
+    image(&sky.registry, "logged:1", "two");
+    let (key, log) = (format!("{vault}/p384"), format!("--rekor-url={}", log.url));
+    let words = ["sign", &logged, "--key", &key, &log, "--signature-format=tag"];
+    expect(&run(&sky.registry, &words, variables), 0, "is signed");
     let right = "the key permissions get and sign";
     let rows: [(&str, i32, &[&str]); 8] = [
         ("forbidden", 77, &["403 Forbidden ForbiddenByPolicy", "workload identity, client secret", right]),

@@ -22,7 +22,7 @@ impl KmsError {
         let hint = match wrong.what {
             What::Right => Some(format!("whoever signs needs {}", service.rights)),
             What::Credentials => Some(format!("these are looked for: {}", service.credentials)),
-            What::Missing => Some("name a key that is there, in its region or vault, as the address says".to_owned()),
+            What::Missing => Some("name a key that is there, in its own region, project or vault".to_owned()),
             What::Disabled => Some("enable the key, or name one that is".to_owned()),
             What::Usage => Some(format!("name a key for signing: {}", service.keys)),
             What::Other => None,
@@ -111,6 +111,7 @@ impl Wrong {
     }
 
     /// What the service says is damaged each time.
+    #[cfg(any(feature = "google", test))]
     pub(super) fn damaged(url: &http::Url, problem: &str) -> Self {
         Self { meaning: Meaning::Transient, ..Self::unclear(url, problem) }
     }

@@ -154,6 +154,7 @@ enum Read<T> {
     /// What was wanted.
     Whole(T),
     /// It was damaged on its way, in this manner: ask again.
+    #[cfg(any(feature = "google", test))]
     Damaged(&'static str),
 }
 
@@ -177,6 +178,7 @@ where
             Ok(response) if response.status().is_success() => match response.bytes(LARGEST_ANSWER).await {
                 Ok(body) => match serde_json::from_slice(&body).map(&read) {
                     Ok(Read::Whole(value)) => Attempt::Final(Ok(value)),
+                    #[cfg(any(feature = "google", test))]
                     Ok(Read::Damaged(why)) => {
                         let value = Err(Wrong::damaged(&call.url, why));
                         Attempt::Passing { value, why: format!("{}: it {why}", named()), asked: None }
