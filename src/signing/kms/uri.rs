@@ -118,7 +118,9 @@ impl FromStr for KeyUri {
 }
 
 fn is_word(text: &str, more: &[u8]) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
+    // In a URL, dots alone would lead up.
+    !text.is_empty() && text.bytes().all(fits) && !text.starts_with('.') && !text.contains("..")
 }
 
 /// Reads `[ENDPOINT]/KEY`.
@@ -183,6 +185,8 @@ fn azure(rest: &str) -> Result<Place, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ID: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
@@ -257,6 +261,8 @@ mod tests {
             ("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k/versions/x", "write gcpkms://projects/"),
             ("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k/versions/", "write gcpkms://projects/"),
             ("gcpkms://projects/p/locations/l/keyRings/../cryptoKeys/k", "write gcpkms://projects/"),
+            ("gcpkms://projects/../locations/l/keyRings/r/cryptoKeys/k", "write gcpkms://projects/"),
+            ("awskms://a..b/alias/release", "write awskms:///KEY-ID"),
             ("gcpkms://projects//locations/l/keyRings/r/cryptoKeys/k", "write gcpkms://projects/"),
             ("azurekms://team.vault.azure.net", "write azurekms://VAULT"),
             ("azurekms://team.vault.azure.net/a/b/c", "write azurekms://VAULT"),
@@ -272,6 +278,28 @@ mod tests {
         }
         for file in ["key.pem", "/a/b", "a b://c", "://x", "C:/key"] {
             assert!(!KeyUri::is_one(file), "{file}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+        #[test]
+        fn what_is_read_is_written_again_and_makes_a_url(
+            scheme in "(aws|gcp|azure)kms",
+            host in "([a-z.]{1,3}(:[0-9]{1,2})?|team.vault.azure.net|projects|[ -~]{0,6})",
+            rest in "(alias/[a-z]{1,3}|[a-z0-9/%?#@. -]{0,20}|[.a]{1,2}/locations/[.:a]{1,2}/keyRings/r/cryptoKeys/k)",
+        ) {
+            let text = format!("{scheme}://{host}/{rest}");
+            if let Ok(uri) = text.parse::<KeyUri>() {
+                prop_assert_eq!(uri.to_string(), text);
+                let parts = match uri.place {
+                    Place::Aws { endpoint, .. } => endpoint.unwrap_or_default(),
+                    Place::Google { key, .. } => key,
+                    Place::Azure { vault, name, .. } => format!("{vault}/{name}"),
+                };
+                // Nothing in it leads elsewhere in a URL.
+                prop_assert!(!parts.contains(['?', '#', '@', '%', ' ', '\\']) && !parts.contains(".."), "{}", parts);
+            }
         }
     }
 }
