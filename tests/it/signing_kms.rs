@@ -244,6 +244,15 @@ fn amazon() {
     for (number, (name, uri, how, variables)) in rows.into_iter().enumerate() {
         sky.signs(number, &uri, &public(name), how, variables);
     }
+    // Its own address, where none is given, and one in the URI; both by HTTPS.
+    let address = store.url.trim_start_matches("http://");
+    std::fs::write(sky.clouds.scratch.join("root/kms-upstream"), address).expect("it is written");
+    let here = sky.variables(&signer[1..]);
+    for uri in ["awskms:///alias/team/p256", "awskms://kms.us-east-1.amazonaws.com:443/alias/team/p256"] {
+        expect(&run(&sky.registry, &["sign", &sky.name, "--key", uri], &borrowed(&here)), 0, "was signed already");
+    }
+    let asked = sky.clouds.requests().iter().filter(|line| *line == "POST kms.us-east-1.amazonaws.com /").count();
+    assert_eq!(asked, 2, "{:?}", sky.clouds.requests());
     let right = "whoever signs needs kms:GetPublicKey and kms:Sign";
     let (nobody, reader) = (who("nobody"), who("reader"));
     let (mut forged, mut stranger) = (who("signer"), who("signer"));

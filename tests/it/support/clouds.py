@@ -1,7 +1,7 @@
 """The clouds and their registries, for tests: a proxy behind which every host is this program, so that real URLs are asked.
 
 Usage: clouds.py PORT DIRECTORY CERTIFICATE KEY PUBLIC. DIRECTORY holds the objects; PUBLIC is the key of Google's service
-account. The file `upstream` in DIRECTORY holds the address of what the registries serve. Each request is a line on stdout. Everything wants the one token, but for what gives it.
+account. The file `upstream` in DIRECTORY holds the address of what the registries serve, `kms-upstream` that of Amazon's KMS. Each request is a line on stdout. Everything wants the one token, but for what gives it.
 """
 import base64, http.client, http.server, json, os, re, ssl, subprocess, sys, tempfile, urllib.parse
 
@@ -70,6 +70,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if url.path.startswith("/v2/"):
             print(self.command, host, url.path, flush=True)
             return self.registry(host, data)
+        if host.startswith("kms."):
+            print(self.command, host, url.path, flush=True)
+            return self.forward("kms-upstream", host, data, ("connection", "host"))
         text = data.decode(errors="replace")
         if text.startswith("{"):
             form = json.loads(text)
@@ -101,9 +104,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             realm = {"dev": "/v2/token", "aws": "/token/"}.get(host.rpartition(".")[2], "/oauth2/token")
             challenge = 'Basic realm="r"' if amazon else f'Bearer realm="https://{host}{realm}",service="{host}"'
             return self.answer(401, {}, WWW_Authenticate=challenge)
-        with open(os.path.join(ROOT, "upstream")) as file:
+        self.forward("upstream", host, data, ("authorization", "connection", "host"))
+
+    def forward(self, name, host, data, drop):
+        """Hands a request on to the address that a file holds."""
+        with open(os.path.join(ROOT, name)) as file:
             upstream = http.client.HTTPConnection(file.read())
-        drop = ("authorization", "connection", "host")
         headers = {name: value for name, value in self.headers.items() if name.lower() not in drop}
         upstream.request(self.command, self.path, data, dict(headers, Host=host, **{"X-Forwarded-Proto": "https"}))
         answer = upstream.getresponse()
