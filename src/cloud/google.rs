@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use google_cloud_auth::credentials::{AccessTokenCredentials, Builder, CacheableResource, CredentialsProvider as _};
 use google_cloud_auth::errors::CredentialsError;
 
 use super::is_there;
 use crate::causes;
-use crate::http::Agent;
+use crate::http::{AUTHORIZATION, Agent, HeaderMap};
 
 const METADATA: &str = "metadata.google.internal";
 /// The first token of a pod's identity takes some seconds.
@@ -64,10 +64,29 @@ pub async fn expect(agent: &Agent, file: Option<&Path>, metadata: Option<&str>) 
 /// # Errors
 /// [`Error`], without secrets.
 pub async fn token(credentials: &AccessTokenCredentials) -> Result<String, Error> {
+    in_time(credentials.access_token()).await.map(|token| token.token)
+}
+
+/// Returns the headers that say who we are: a token, and for a user the project that pays, without which some services
+/// answer no user.
+///
+/// # Errors
+/// [`Error`], without secrets.
+pub async fn headers(credentials: &AccessTokenCredentials) -> Result<HeaderMap, Error> {
+    match in_time(credentials.headers(http::Extensions::new())).await? {
+        CacheableResource::New { mut data, .. } => {
+            if let Some(token) = data.get_mut(AUTHORIZATION) {
+                token.set_sensitive(true);
+            }
+            Ok(data)
+        }
+        // It says so to who has shown what it had from it before, which is not done here.
+        CacheableResource::NotModified => Err(Error::Late),
+    }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, CredentialsError>>) -> Result<T, Error> {
     let refused =
         |error: CredentialsError| Error::Refused { told: causes::in_one_line(&error), transient: error.is_transient() };
-    match tokio::time::timeout(LONGEST_WAIT, credentials.access_token()).await {
-        Err(_) => Err(Error::Late),
-        Ok(token) => token.map(|token| token.token).map_err(refused),
-    }
+    tokio::time::timeout(LONGEST_WAIT, asked).await.map_err(|_| Error::Late)?.map_err(refused)
 }

@@ -4,7 +4,7 @@
 //! Amazon's service is moto, which checks how requests are signed and what a user may do; those of Google and Azure are
 //! `kms.py`, which checks what it is asked.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::signing::{Variables, expect, image, run};
 use crate::support::clouds::{Clouds, POD};
@@ -126,6 +126,15 @@ fn google() {
     for (name, code, texts) in rows {
         sky.refuses(&format!("{ring}/{name}"), code, texts, variables);
     }
+    // A user says which project pays.
+    let user = json!({
+        "type": "authorized_user", "client_id": "1", "client_secret": "2", "refresh_token": POD, "quota_project_id": "team",
+    });
+    let user = sky.scratch.file("user.json", user.to_string()).display().to_string();
+    let user = sky.variables(&[("GOOGLE_APPLICATION_CREDENTIALS", &user)]);
+    let paid = run(&sky.registry, &["sign", &sky.name, "--key", &format!("{ring}/paid/versions/1")], &borrowed(&user));
+    expect(&paid, 0, "is signed");
+    sky.refuses(&format!("{ring}/paid/versions/1"), 77, &["requires a quota project"], variables);
     // Nobody is there to say who we are.
     let nobody = sky.variables(&[("GCE_METADATA_HOST", "127.0.0.1:1")]);
     let told: &[&str] = &["no metadata server answers at 127.0.0.1:1", "GOOGLE_APPLICATION_CREDENTIALS"];

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::error::{Refusal, Service, What, Wrong};
 use super::{Held, KmsAccess, Opened, Read, ask};
 use crate::cloud::google;
-use crate::http::{AUTHORIZATION, Agent, CONTENT_TYPE, Call, HeaderValue, Method, StatusCode, Url};
+use crate::http::{Agent, CONTENT_TYPE, Call, HeaderValue, Method, StatusCode, Url};
 use crate::signing::key::{Hash, PublicKey};
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com/v1/";
@@ -180,12 +180,10 @@ async fn call(
     body: Option<&Value>,
     credentials: &AccessTokenCredentials,
 ) -> Result<Call, Wrong> {
-    let token = google::token(credentials).await;
-    let token = token.map_err(|error| Wrong::credentials(error.to_string(), error.is_transient()))?;
-    let unfit = |_| Wrong::credentials("the token is no text for a header", false);
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(unfit)?;
-    value.set_sensitive(true);
-    let mut call = Call::new(method, url.clone()).header(AUTHORIZATION, value);
+    let headers = google::headers(credentials).await;
+    let headers = headers.map_err(|error| Wrong::credentials(error.to_string(), error.is_transient()))?;
+    let mut call = Call::new(method, url.clone());
+    call.headers.extend(headers);
     if let Some(body) = body {
         call = call.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         call.body = body.to_string().into();

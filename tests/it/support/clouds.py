@@ -171,9 +171,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return (200, dict(granted, expires_in="3600")) if good else (400, {})
         if host == "cloudkms.googleapis.com" or host.endswith(".vault.azure.net"):
             import kms
-            token = (header("Authorization") or "").removeprefix("Bearer ")
             answer = kms.google if host.startswith("cloudkms") else kms.azure
-            return answer(self.command, path, query, form, token, ROOT)
+            return answer(self.command, path, query, form, self.headers, ROOT)
         return self.store(host, path, query)
 
     def ecr(self, service):

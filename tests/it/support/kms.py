@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 KEYS, ASKED = {}, {}
 HASHES = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
 CURVES = {"p256": (ec.SECP256R1(), "sha256", "P-256"), "p384": (ec.SECP384R1(), "sha384", "P-384"), "p521": (ec.SECP521R1(), "sha512", "P-521")}
+TOKEN = "Bearer hermit-crab-shell"
 RING = "projects/team/locations/europe-west1/keyRings/release/cryptoKeys/"
 
 
@@ -56,10 +57,10 @@ def first(what):
     return ASKED[what] == 1
 
 
-def google(method, path, query, body, token, root):
+def google(method, path, query, body, headers, root):
     refuse = lambda code, status, message, **more: (code, {"error": dict(more, code=code, status=status, message=message)})
-    if token != "hermit-crab-shell":
-        return refuse(401, "UNAUTHENTICATED", f"Request had invalid authentication credentials: {token}")
+    if headers.get("Authorization") != TOKEN:
+        return refuse(401, "UNAUTHENTICATED", f"Request had invalid authentication credentials: {headers.get('Authorization')}")
     match = re.fullmatch(r"/v1/(projects/.*/cryptoKeys/)([^/]+)/cryptoKeyVersions(?:/(\d+)(/publicKey|:asymmetricSign))?", path)
     if not match or match[1] != RING or match[2] == "missing":
         return refuse(404, "NOT_FOUND", "CryptoKey not found.")
@@ -68,6 +69,8 @@ def google(method, path, query, body, token, root):
     if name == "forbidden" or (name == "only-read" and action == ":asymmetricSign"):
         right = "useToSign" if action == ":asymmetricSign" else "viewPublicKey"
         return refuse(403, "PERMISSION_DENIED", f"Permission 'cloudkms.cryptoKeyVersions.{right}' denied on resource '{full}1' (or it may not exist).")
+    if name == "paid" and headers.get("x-goog-user-project") != "team":
+        return refuse(403, "PERMISSION_DENIED", "The cloudkms.googleapis.com API requires a quota project, which is not set by default.")
     if version is None:
         if method != "GET" or query.get("filter") != "state=ENABLED":
             return refuse(400, "INVALID_ARGUMENT", "what is that?")
@@ -100,11 +103,11 @@ def google(method, path, query, body, token, root):
     return 200, {"signature": base64.b64encode(signature).decode(), "signatureCrc32c": str(total), "verifiedDigestCrc32c": not (name == "unchecked" and first(name)), "name": full + version}
 
 
-def azure(method, path, query, body, token, root):
+def azure(method, path, query, body, headers, root):
     encode = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=").decode()
     number = lambda value: encode(value.to_bytes((value.bit_length() + 7) // 8, "big"))
     refuse = lambda status, code, message, inner=None: (status, {"error": dict({"code": code, "message": message}, **({"innererror": {"code": inner}} if inner else {}))})
-    if token != "hermit-crab-shell":
+    if headers.get("Authorization") != TOKEN:
         return refuse(401, "Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.")
     match = re.fullmatch(r"/keys/([^/]+)(?:/([0-9a-f]+))?(/sign)?", path)
     if not match or query.get("api-version") != "7.4" or match[1] == "missing":
