@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::{Refusal, Service, What, Wrong};
-use super::{Held, KmsAccess, Opened, Read, ask};
+use super::error::{NO_ED25519, Refusal, Service, What, Wrong};
+use super::exchange::{Read, ask};
 use crate::cloud::aws::{self, Keeper, TRIED};
 use crate::http::{Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, StatusCode, Url, is_transient_status};
-use crate::signing::key::{Kind, PublicKey};
+use crate::signing::key::{Hash, Kind, PublicKey};
 
 pub(super) const SERVICE: Service = Service {
     who: TRIED,
@@ -49,10 +49,9 @@ struct Signed {
 
 impl Key {
     pub(super) async fn new(
-        endpoint: Option<&str>,
+        endpoint: Option<String>,
         id: &str,
         region: Option<&str>,
-        access: &KmsAccess,
         agent: &Agent,
     ) -> Result<Self, Wrong> {
         let config = aws::config(agent, region).await;
@@ -61,18 +60,14 @@ impl Key {
             return Err(Wrong::key(What::Other, problem));
         };
         let is_fips = config.use_fips().unwrap_or(false);
-        let text = match (endpoint, &access.aws_endpoint) {
-            (Some(endpoint), _) => format!("https://{endpoint}"),
-            (None, Some(given)) => given.clone(),
-            (None, None) => self::endpoint(&region, is_fips),
-        };
+        let text = endpoint.unwrap_or_else(|| self::endpoint(&region, is_fips));
         let unfit = |_| Wrong::key(What::Other, format!("`{}` is no URL of a KMS", crate::http::redact_text(&text)));
         let url = text.parse().map_err(unfit)?;
         Ok(Self { keeper: Keeper::new(config), url, region, id: id.to_owned(), algorithm: "" })
     }
 
     /// Asks for the public half.
-    pub(super) async fn open(mut self, agent: &Agent) -> Result<Held, Wrong> {
+    pub(super) async fn open(mut self, agent: &Agent) -> Result<(PublicKey, Hash, Self), Wrong> {
         let read = Read::Whole::<Public>;
         let public = ask(agent, || self.call("GetPublicKey", json!({"KeyId": self.id})), read, refusal).await?;
         if public.key_usage != "SIGN_VERIFY" {
@@ -86,13 +81,14 @@ impl Key {
             Kind::P384 => "ECDSA_SHA_384",
             Kind::P521 => "ECDSA_SHA_512",
             Kind::Rsa => "RSASSA_PKCS1_V1_5_SHA_256",
-            Kind::Ed25519 => return Err(unfit(super::NO_ED25519.to_owned())),
+            Kind::Ed25519 => return Err(unfit(NO_ED25519.to_owned())),
         };
         let offered = public.signing_algorithms.unwrap_or_default();
         if !offered.iter().any(|offered| offered == self.algorithm) {
             return Err(unfit(format!("it signs with {}, and not with {}", offered.join(", "), self.algorithm)));
         }
-        Ok(Held { hash: key.hash(), public: key, opened: Opened::Aws(Box::new(self)) })
+        let hash = key.hash();
+        Ok((key, hash, self))
     }
 
     pub(super) async fn sign(&self, digest: &[u8], agent: &Agent) -> Result<Vec<u8>, Wrong> {

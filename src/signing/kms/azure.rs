@@ -8,13 +8,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::{Refusal, Service, What, Wrong};
+use super::error::{NO_ED25519, Refusal, Service, What, Wrong};
+use super::exchange::{Read, ask};
 use super::jwk::{self, Jwk};
 use super::uri::AzureCloud;
-use super::{Held, Opened, Read, ask};
 use crate::cloud::azure::{self, Identity, Tokens};
 use crate::http::{AUTHORIZATION, Agent, CONTENT_TYPE, Call, HeaderValue, Method, StatusCode, Url};
-use crate::signing::key::Kind;
+use crate::signing::key::{Hash, Kind, PublicKey};
 
 /// The oldest version of the interface that has all of this, and every cloud of Azure's.
 const VERSION: &str = "7.4";
@@ -79,7 +79,7 @@ pub(super) async fn open(
     cloud: AzureCloud,
     identity: &Identity,
     agent: &Agent,
-) -> Result<Held, Wrong> {
+) -> Result<(PublicKey, Hash, Key), Wrong> {
     let mut identity = identity.clone();
     identity.authority = identity.authority.or_else(|| Some(cloud.authority.to_owned()));
     let tokens = Tokens::new(&identity, cloud.scope);
@@ -104,7 +104,8 @@ pub(super) async fn open(
     let jwk: Jwk = serde_json::from_value(bundle.key).map_err(|_| Wrong::unclear(&url, "answered no key"))?;
     let public = jwk.public_key().map_err(|told| Wrong::key(What::Usage, told))?;
     let key = Key { tokens, url: place(Some(&held), "/sign")?, kind: public.kind() };
-    Ok(Held { hash: public.hash(), public, opened: Opened::Azure(key) })
+    let hash = public.hash();
+    Ok((public, hash, key))
 }
 
 impl Key {
@@ -114,7 +115,7 @@ impl Key {
             Kind::P384 => "ES384",
             Kind::P521 => "ES512",
             Kind::Rsa => "RS256",
-            Kind::Ed25519 => return Err(Wrong::key(What::Usage, super::NO_ED25519)),
+            Kind::Ed25519 => return Err(Wrong::key(What::Usage, NO_ED25519)),
         };
         let body = json!({"alg": algorithm, "value": URL_SAFE_NO_PAD.encode(digest)});
         let read = Read::Whole::<Signed>;

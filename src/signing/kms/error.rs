@@ -5,6 +5,10 @@ use crate::http::{self, Meaning, StatusCode};
 /// How much of a service's own words is told, in characters.
 const LONGEST_WORDS: usize = 400;
 
+/// Why no such key signs, whatever the cloud.
+pub(super) const NO_ED25519: &str = "an Ed25519 key signs whole messages, of which a KMS takes a few thousand bytes only, and statements \
+                          are longer";
+
 /// A key in a KMS that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use the key {key}: {problem}")]

@@ -3,14 +3,16 @@
 //! Source: <https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys.cryptoKeyVersions>
 //! (`list`, `getPublicKey`, `asymmetricSign`), <https://cloud.google.com/kms/docs/data-integrity-guidelines>.
 
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use google_cloud_auth::credentials::AccessTokenCredentials;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::{Refusal, Service, What, Wrong};
-use super::{Held, KmsAccess, Opened, Read, ask};
+use super::error::{NO_ED25519, Refusal, Service, What, Wrong};
+use super::exchange::{Read, ask};
 use crate::cloud::google;
 use crate::http::{Agent, CONTENT_TYPE, Call, HeaderValue, Method, StatusCode, Url};
 use crate::signing::key::{Hash, PublicKey};
@@ -92,10 +94,9 @@ struct ToldError {
 /// Asks for the public half of a version: of the newest that is enabled, where none is named.
 pub(super) async fn open(
     (key, version): (&str, Option<&str>),
-    access: &KmsAccess,
+    (file, metadata): (Option<&Path>, Option<&str>),
     agent: &Agent,
-) -> Result<Held, Wrong> {
-    let (file, metadata) = (access.google_file.as_deref(), access.google_metadata.as_deref());
+) -> Result<(PublicKey, Hash, Key), Wrong> {
     google::expect(agent, file, metadata).await.map_err(|told| Wrong::credentials(told, false))?;
     let credentials = google::credentials().map_err(|told| Wrong::credentials(told, false))?;
     let name = match version {
@@ -109,9 +110,9 @@ pub(super) async fn open(
     };
     let public = ask(agent, || call(Method::GET, &url, None, &credentials), read, refusal).await?;
     let hash = hash(&public.algorithm).map_err(|told| Wrong::key(What::Usage, told))?;
-    let unfit = |error: crate::signing::KeyError| Wrong::key(What::Usage, error.to_string());
-    let key = PublicKey::from_pem(public.pem.as_bytes()).map_err(unfit)?;
-    Ok(Held { public: key, hash, opened: Opened::Google(Key { credentials, name, hash }) })
+    let unfit = |error: crate::signing::key::KeyError| Wrong::key(What::Usage, error.to_string());
+    let public = PublicKey::from_pem(public.pem.as_bytes()).map_err(unfit)?;
+    Ok((public, hash, Key { credentials, name, hash }))
 }
 
 /// Returns the name of the newest version that is enabled.
@@ -165,7 +166,7 @@ fn hash(algorithm: &str) -> Result<Hash, String> {
         "EC_SIGN_P384_SHA384" => Ok(Hash::Sha384),
         rsa if is_supported && rsa.ends_with("_SHA256") => Ok(Hash::Sha256),
         rsa if is_supported && rsa.ends_with("_SHA512") => Ok(Hash::Sha512),
-        "EC_SIGN_ED25519" => Err(super::NO_ED25519.to_owned()),
+        "EC_SIGN_ED25519" => Err(NO_ED25519.to_owned()),
         other => Err(format!("its algorithm is {other}")),
     }
 }
