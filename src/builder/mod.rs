@@ -270,7 +270,7 @@ fn build_context(
     }))
 }
 
-/// Plans the build, tells what should be changed, and finds out whether the image may be pushed.
+/// Plans the build, tells what should be changed, and finds out whether the image may be pushed and signed.
 fn planned(
     dockerfile: &Dockerfile,
     request: &BuildRequest,
@@ -287,6 +287,7 @@ fn planned(
     if request.check_push {
         services.wait(output::check_push(&services.registry, destinations))??;
     }
+    signatures::check(request, destinations, services)?;
     Ok((plan, bases))
 }
 

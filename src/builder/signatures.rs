@@ -3,13 +3,24 @@
 //! *Invariant: where nobody signs, nothing here does anything.*
 
 use crate::attest::Statement;
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, Reference};
 use crate::output;
 use crate::progress::{Event, Phase};
 use crate::request::BuildRequest;
 use crate::signing::SignedStatement;
+use crate::trust;
 
 use super::{Error, Services};
+
+/// Finds out, before anything is built, whether there will be a key to sign with, where something will be signed.
+pub(super) fn check(request: &BuildRequest, destinations: &[Reference], services: &Services) -> Result<(), Error> {
+    let Some(signing) = &services.signing else { return Ok(()) };
+    let signs = !destinations.is_empty() || request.attestations.documents() > 0;
+    if signs && !request.cache.print_key {
+        services.wait(signing.signer.public())?.map_err(trust::Error::from)?;
+    }
+    Ok(())
+}
 
 /// Signs an image, or an index, in every repository that it goes to.
 pub(super) fn sign(image: &Descriptor, request: &BuildRequest, services: &Services) -> Result<(), Error> {

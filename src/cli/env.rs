@@ -58,6 +58,7 @@ pub const VARIABLES: &[Variable] = &[
         name: "AWS_ENDPOINT_URL_ECR_PUBLIC",
         effect: "URL of another service for public ECR (also AWS_ENDPOINT_URL)",
     },
+    Variable { name: "AWS_ENDPOINT_URL_KMS", effect: "URL of another KMS (also AWS_ENDPOINT_URL)" },
     Variable {
         name: "GOOGLE_APPLICATION_CREDENTIALS",
         effect: "file with Google's credentials: key, or workload identity federation",

@@ -106,7 +106,7 @@ fn describe(error: &Error) -> Failure {
         Error::Tampered { .. } => of_kind(Kind::Dockerfile)
             .hint("in this isolation RUN can reach the files of the executor, and must leave them alone"),
         Error::Untrusted(error) if trust_kind(error) == Kind::Untrusted => of_kind(Kind::Untrusted).hint(UNTRUSTED),
-        Error::Untrusted(error) => of_kind(trust_kind(error)),
+        Error::Untrusted(error) => with_hint(of_kind(trust_kind(error)), key_hint(error).as_ref()),
         Error::Base { source, .. } => of_kind(registry_kind(source)),
         Error::Fetch { source, .. } => of_kind(fetch_kind(source)),
         Error::Copy(error) => of_kind(copy_kind(error)),
@@ -248,7 +248,7 @@ impl From<trust::Error> for Failure {
         let failure = Self::from_error(kind, &error);
         match kind {
             Kind::Untrusted => failure.hint(UNTRUSTED),
-            _ => failure,
+            _ => with_hint(failure, key_hint(&error).as_ref()),
         }
     }
 }
@@ -271,6 +271,14 @@ fn trust_kind(error: &trust::Error) -> Kind {
     }
 }
 
+/// Says what to do about a key that a cloud keeps, where something can be done.
+fn key_hint(error: &trust::Error) -> Option<String> {
+    match error {
+        trust::Error::Signing(signing::Error::Kms(error)) => error.hint().map(str::to_owned),
+        _ => None,
+    }
+}
+
 /// Which kind it is that nothing signs.
 fn signing_kind(error: &signing::Error) -> Kind {
     let of = |meaning| match meaning {
@@ -280,6 +288,7 @@ fn signing_kind(error: &signing::Error) -> Kind {
     };
     match error {
         signing::Error::Key(_) | signing::Error::Token(_) | signing::Error::Service(_) => Kind::Usage,
+        signing::Error::Kms(error) => of(error.meaning()),
         signing::Error::Http(error) => of(error.meaning()),
         signing::Error::Refused { meaning, .. } => of(*meaning),
     }

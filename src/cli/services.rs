@@ -154,7 +154,11 @@ fn assemble(
     let is_writable = is_writable(request, &*reporter);
     let cache = Arc::new(cache(request, is_writable, &network, key.as_ref()));
     let mounts = mounts(request, &network, key.as_ref());
-    let signing = resolved.signing.as_ref().map(|settings| super::signing::signing(settings, &agent)).transpose()?;
+    let signing = resolved
+        .signing
+        .as_ref()
+        .map(|settings| super::signing::signing(settings, &resolved.network, &agent))
+        .transpose()?;
     let known = inventories(request, &*isolation).map_err(|error| Failure::from_error(Kind::System, &error))?;
     let known = known.shared(Arc::clone(&cache));
     Ok(Services {

@@ -20,13 +20,16 @@ pub(super) fn run(args: &SignArgs, environment: &Environment, report: &Arc<Repor
         .collect::<Result<_, _>>()
         .map_err(|error: crate::oci::ReferenceError| Failure::from_error(Kind::Usage, &error))?;
     let settings = request::signing_settings(&args.signing, environment)?;
-    let settings = settings.ok_or_else(|| Failure::new(Kind::Usage, "say who signs: --key FILE, or --sign-keyless"))?;
+    let settings =
+        settings.ok_or_else(|| Failure::new(Kind::Usage, "say who signs: --key FILE or URI, or --sign-keyless"))?;
     let network = request::registry_network(&args.registry, environment)?;
     let (agent, client) = services::client(&network, report.clone())?;
     // What is signed is what the registry itself has, and there the signature goes.
     let client = client.direct();
-    let signing = signing::signing(&settings, &agent)?;
+    let signing = signing::signing(&settings, &network, &agent)?;
     wait(async {
+        // What makes the key useless is told before a registry is asked.
+        signing.signer.public().await.map_err(trust::Error::from)?;
         for reference in &references {
             for image in images(&client, reference, args.recursive).await? {
                 let signatures = signing.sign(&client, reference, &image).await?;

@@ -18,10 +18,11 @@ use crate::trust::{self, Judged};
 pub(super) fn run(args: &VerifyArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
     let reference: Reference = args.image.parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let nobody = "say who must have signed: a public key with --key, or --certificate-identity";
-    let trust = signing::trusted(&args.who, environment)?.ok_or_else(|| Failure::new(Kind::Usage, nobody))?;
     let network = request::registry_network(&args.registry, environment)?;
-    let (_, client) = services::client(&network, report.clone())?;
+    let (agent, client) = services::client(&network, report.clone())?;
     let (image, holding) = wait(async {
+        let trust = signing::trusted(&args.who, environment, &network, &agent).await?;
+        let trust = trust.ok_or_else(|| Failure::new(Kind::Usage, nobody))?;
         let found = client.manifest(&reference).await.map_err(trust::Error::from)?;
         let Some((_, digest)) = found else {
             return Err(trust::Error::NoImage { reference: reference.to_string() }.into());

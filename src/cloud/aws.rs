@@ -1,10 +1,11 @@
 //! Amazon: the SDK finds credentials and signs; the bytes go through our own client, as all others do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -16,6 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::PROBE;
 use crate::causes;
@@ -25,6 +27,8 @@ use crate::http::{Agent, Call, HeaderName, HeaderValue, NamedBy};
 pub const TRIED: &str =
     "with the first credentials of: environment, profile, web identity, container or pod identity, instance metadata";
 
+/// How long before their end credentials are not used any more.
+const MARGIN: Duration = Duration::from_secs(120);
 /// Answers of credential services and listings are smaller.
 const LARGEST_ANSWER: usize = 16 << 20;
 
@@ -32,8 +36,13 @@ const LARGEST_ANSWER: usize = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There are no credentials, or they cannot be had.
-    #[error("{0}")]
-    Credentials(String),
+    #[error("{told}")]
+    Credentials {
+        /// Why, without the answers of services.
+        told: String,
+        /// Whether a service that gives them could not be reached.
+        unreachable: bool,
+    },
     /// The request cannot be signed.
     #[error("the request cannot be signed: {0}")]
     Sign(String),
@@ -61,11 +70,56 @@ pub async fn config(agent: &Agent, region: Option<&str>) -> SdkConfig {
 ///
 /// # Errors
 /// [`Error`], without anything secret.
-pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &str) -> Result<Call, Error> {
-    let provider = config
-        .credentials_provider()
-        .ok_or_else(|| Error::Credentials("no AWS credentials are configured".to_owned()))?;
-    let credentials = provider.provide_credentials().await.map_err(|error| Error::Credentials(told(&error)))?;
+pub async fn signed(config: &SdkConfig, call: Call, service: &str, region: &str) -> Result<Call, Error> {
+    signed_with(credentials(config).await?, call, service, region)
+}
+
+async fn credentials(config: &SdkConfig) -> Result<Credentials, Error> {
+    let provider = config.credentials_provider().ok_or_else(|| Error::Credentials {
+        told: "no AWS credentials are configured".to_owned(),
+        unreachable: false,
+    })?;
+    let refused =
+        |error: CredentialsError| Error::Credentials { told: told(&error), unreachable: is_unreachable(&error) };
+    provider.provide_credentials().await.map_err(refused)
+}
+
+/// Signs requests with credentials that are kept until shortly before they expire: where `/` holds another image
+/// meanwhile, the files that they are from are not looked for again.
+pub struct Keeper {
+    config: SdkConfig,
+    known: Mutex<Option<Credentials>>,
+}
+
+impl Keeper {
+    /// Keeps what `config` finds; nothing is asked yet.
+    pub fn new(config: SdkConfig) -> Self {
+        Self { config, known: Mutex::new(None) }
+    }
+
+    /// Returns the settings.
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// Signs a request as [`signed`].
+    ///
+    /// # Errors
+    /// [`Error`], without anything secret.
+    pub async fn signed(&self, call: Call, service: &str, region: &str) -> Result<Call, Error> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let soon = SystemTime::from(jiff::Timestamp::now()) + MARGIN;
+        let known = known.filter(|known| known.expiry().is_none_or(|expiry| soon < expiry));
+        let credentials = match known {
+            Some(known) => known,
+            None => credentials(&self.config).await?,
+        };
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials.clone());
+        signed_with(credentials, call, service, region)
+    }
+}
+
+fn signed_with(credentials: Credentials, mut call: Call, service: &str, region: &str) -> Result<Call, Error> {
     let identity = credentials.into();
     let unfit = |error: &dyn std::error::Error| Error::Sign(causes::in_one_line(error));
     let parameters = v4::SigningParams::builder()
@@ -90,6 +144,29 @@ pub async fn signed(config: &SdkConfig, mut call: Call, service: &str, region: &
         call.headers.insert(name, value);
     }
     Ok(call)
+}
+
+/// What a service says when it refuses, in its JSON protocols.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Refusal {
+    /// Its word for it.
+    #[serde(rename = "__type", default)]
+    pub kind: String,
+    /// More words; none where they would quote the request, and a session's token in it.
+    #[serde(default, alias = "Message")]
+    pub message: String,
+}
+
+impl Refusal {
+    /// Reads one; empty where there is none.
+    pub fn parse(body: &[u8]) -> Self {
+        let Self { kind, message } = serde_json::from_slice(body).unwrap_or_default();
+        // A namespace may stand before it.
+        let kind = kind.rsplit('#').next().unwrap_or_default();
+        let kind: String = kind.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+        let quotes = ["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature"].contains(&&*kind);
+        Self { kind, message: if quotes { String::new() } else { message } }
+    }
 }
 
 /// Writes an error of the SDK without the answers of services that it shows: they may hold secrets.
@@ -174,4 +251,60 @@ async fn exchange(agent: &Agent, request: HttpRequest) -> Result<HttpResponse, C
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
     HttpResponse::try_from(answer).map_err(|error| user(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use aws_credential_types::provider::SharedCredentialsProvider;
+
+    use super::*;
+    use crate::http::{AUTHORIZATION, Method};
+
+    #[test]
+    fn a_refusal_is_told_without_what_was_sent() {
+        for (body, kind, message) in [
+            (r#"{"__type":"com.amazonaws.kms#DisabledException","message":"it is"}"#, "DisabledException", "it is"),
+            (r#"{"__type":"AccessDeniedException","Message":"no"}"#, "AccessDeniedException", "no"),
+            (
+                r#"{"__type":"InvalidSignatureException","message":"x-amz-security-token:s"}"#,
+                "InvalidSignatureException",
+                "",
+            ),
+            ("<html>", "", ""),
+        ] {
+            let (kind, message) = (kind.to_owned(), message.to_owned());
+            assert_eq!(Refusal::parse(body.as_bytes()), Refusal { kind, message }, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_kept_until_shortly_before_they_expire() {
+        #[derive(Debug)]
+        struct Counting(Arc<AtomicUsize>, Option<Duration>);
+        impl aws_credential_types::provider::ProvideCredentials for Counting {
+            fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+            where
+                Self: 'a,
+            {
+                let number = self.0.fetch_add(1, Ordering::Relaxed);
+                let expiry = self.1.map(|left| SystemTime::from(jiff::Timestamp::now()) + left);
+                let credentials = Credentials::new(format!("AK{number}"), "SK", None, expiry, "test");
+                aws_credential_types::provider::future::ProvideCredentials::ready(Ok(credentials))
+            }
+        }
+        for (left, asked) in [(None, 1), (Some(MARGIN * 2), 1), (Some(MARGIN / 2), 3)] {
+            let count = Arc::default();
+            let provider = SharedCredentialsProvider::new(Counting(Arc::clone(&count), left));
+            let keeper = Keeper::new(SdkConfig::builder().credentials_provider(provider).build());
+            for _ in 0..3 {
+                let call = Call::new(Method::POST, "https://kms.example.com/".parse().expect("a URL"));
+                let signed = keeper.signed(call, "kms", "eu-west-1").await.expect("it is signed");
+                let text = signed.headers[AUTHORIZATION].to_str().expect("text").to_owned();
+                assert!(text.contains("/eu-west-1/kms/aws4_request"), "{text}");
+            }
+            assert_eq!(count.load(Ordering::Relaxed), asked, "{left:?}");
+        }
+    }
 }

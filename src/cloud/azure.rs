@@ -195,7 +195,8 @@ impl TokenRequest {
             ),
             Self::Instance { url, client } => {
                 let mut url = Url::parse(url)?;
-                let resource = scope.trim_end_matches(".default");
+                // As Microsoft's own SDKs: what a token is for has no slash at its end, and Key Vault compares it.
+                let resource = scope.trim_end_matches("/.default");
                 url.query_pairs_mut().append_pair("api-version", "2018-02-01").append_pair("resource", resource);
                 if let Some(client) = client {
                     url.query_pairs_mut().append_pair("client_id", client);

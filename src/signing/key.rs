@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA512_ASN1, ECDSA_P521_SHA512_ASN1_SIGNING,
     ED25519, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256,
-    RSA_PSS_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA512, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
@@ -21,15 +21,20 @@ const P256: &[&dyn VerificationAlgorithm] = &[&ECDSA_P256_SHA256_ASN1];
 const P384: &[&dyn VerificationAlgorithm] = &[&ECDSA_P384_SHA384_ASN1, &ECDSA_P384_SHA256_ASN1];
 const P521: &[&dyn VerificationAlgorithm] = &[&ECDSA_P521_SHA512_ASN1, &ECDSA_P521_SHA256_ASN1];
 const EDWARDS: &[&dyn VerificationAlgorithm] = &[&ED25519];
-const RSA: &[&dyn VerificationAlgorithm] =
-    &[&RSA_PKCS1_2048_8192_SHA256, &RSA_PKCS1_2048_8192_SHA384, &RSA_PKCS1_2048_8192_SHA512, &RSA_PSS_2048_8192_SHA256];
+const RSA: &[&dyn VerificationAlgorithm] = &[
+    &RSA_PKCS1_2048_8192_SHA256,
+    &RSA_PKCS1_2048_8192_SHA384,
+    &RSA_PKCS1_2048_8192_SHA512,
+    &RSA_PSS_2048_8192_SHA256,
+    &RSA_PSS_2048_8192_SHA512,
+];
 
-const OF_EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(super) const OF_EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const OF_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const OF_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const CURVE_P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const CURVE_P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-const CURVE_P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+pub(super) const OF_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(super) const CURVE_P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+pub(super) const CURVE_P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+pub(super) const CURVE_P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
 /// A key that cannot be used. Nothing of it is in the message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +78,7 @@ pub struct PublicKey {
 
 /// What kind a public key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     P256,
     P384,
     P521,
@@ -89,6 +94,34 @@ impl Kind {
             Self::P521 => P521,
             Self::Ed25519 => EDWARDS,
             Self::Rsa => RSA,
+        }
+    }
+}
+
+/// The hash of what is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    /// Returns its name, as Rekor and Google's API write it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    pub(super) fn of(self, message: &[u8]) -> Vec<u8> {
+        use sha2::Digest as _;
+        match self {
+            Self::Sha256 => sha2::Sha256::digest(message).to_vec(),
+            Self::Sha384 => sha2::Sha384::digest(message).to_vec(),
+            Self::Sha512 => sha2::Sha512::digest(message).to_vec(),
         }
     }
 }
@@ -229,6 +262,20 @@ impl PublicKey {
             UnparsedPublicKey::new(*algorithm, &self.der).verify(message, signature).is_ok()
         };
         self.kind.algorithms().iter().any(verifies)
+    }
+
+    /// Returns what kind of key it is.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns the hash that goes with the key where nothing else is said: of the size of the curve; Ed25519 has its own.
+    pub(super) fn hash(&self) -> Hash {
+        match self.kind {
+            Kind::P256 | Kind::Rsa => Hash::Sha256,
+            Kind::P384 => Hash::Sha384,
+            Kind::P521 | Kind::Ed25519 => Hash::Sha512,
+        }
     }
 
     /// Writes the key as PEM.

@@ -6,10 +6,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::certificate::Chain;
-use super::key::PrivateKey;
+use super::key::{Hash, PrivateKey};
 use super::log::Entry;
 use super::signer::Error;
 use crate::http::{Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Url, redact};
@@ -57,12 +56,12 @@ impl Authority {
 }
 
 impl Log {
-    /// Lets the log know of a signature of a payload; `verifier` is the PEM of the certificate or the public key.
+    /// Lets the log know of a signature of a payload, with the hash that is signed; `verifier` is the PEM of the certificate
+    /// or the public key.
     pub(super) async fn signature(
         &self,
         agent: &Agent,
-        payload: &[u8],
-        signature: &[u8],
+        (hash, payload, signature): (Hash, &[u8], &[u8]),
         verifier: &str,
     ) -> Result<Entry, Error> {
         let body = json!({
@@ -73,7 +72,7 @@ impl Log {
                     "content": STANDARD.encode(signature),
                     "publicKey": {"content": STANDARD.encode(verifier)},
                 },
-                "data": {"hash": {"algorithm": "sha256", "value": hex::encode(Sha256::digest(payload))}},
+                "data": {"hash": {"algorithm": hash.name(), "value": hex::encode(hash.of(payload))}},
             },
         });
         self.put(agent, &body).await

@@ -1,7 +1,7 @@
 //! Signing: keys, signatures, the forms that they have, and whether they hold.
 //!
 //! Knows bytes: what is signed, how a signature is written, and what makes one trustworthy; asks the services that give
-//! certificates and keep logs. Does not know where signatures are kept, nor which image needs one: `trust` does.
+//! certificates, keep logs and hold keys. Does not know where signatures are kept, nor which image needs one: `trust` does.
 //!
 //! *Invariant: no cryptography of our own (keys, signatures and hashes are those of kept libraries); a private key, its
 //! password and a token are wiped when they are done with, and appear in no message.*
@@ -13,6 +13,7 @@ mod encrypted;
 mod evidence;
 mod key;
 mod keyless;
+mod kms;
 mod log;
 mod payload;
 mod pem;
@@ -27,6 +28,7 @@ pub use dsse::Envelope;
 pub use evidence::{Evidence, Signed, Statement};
 pub use key::{KeyError, PrivateKey, PublicKey};
 pub use keyless::Log;
+pub use kms::{KeyUri, Kms, KmsAccess, KmsError};
 pub use log::Entry;
 pub use payload::{Payload, PayloadError};
 pub use root::{IdentityTrust, Root, RootError};

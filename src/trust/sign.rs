@@ -74,9 +74,10 @@ impl Signing {
         let payload = Payload { image: image.clone(), name: repository.name() };
         let described = Descriptor::of(PAYLOAD, &payload.to_bytes());
         let listed = classic::layers(client, &place).await?;
+        let public = self.signer.public().await?;
         let is_same = |layer: &Descriptor| {
             let read = Signature::read(payload.to_bytes().into(), &layer.annotations);
-            let by = self.signer.public().zip(read.ok());
+            let by = public.zip(read.ok());
             layer.digest == described.digest
                 && by.is_some_and(|(key, read)| key.has_signed(&read.payload, &read.signature))
         };
@@ -90,7 +91,7 @@ impl Signing {
     }
 
     async fn sign_by_bundle(&self, client: &Client, repository: &Reference, image: &Descriptor) -> Result<bool, Error> {
-        if let Some(key) = self.signer.public() {
+        if let Some(key) = self.signer.public().await? {
             let trust = Trust::Keys(vec![key.clone()]);
             let claims = claims::claims(client, repository, &image.digest).await?;
             let is_same = |claim: &Claim| {

@@ -84,6 +84,7 @@ mod sbom_managers;
 mod schemas;
 mod secrets;
 mod signing;
+mod signing_kms;
 mod stages_alike;
 mod support;
 mod transport;

@@ -12,7 +12,7 @@ use crate::support::process::{self, Finished, SHORT};
 use crate::support::registry::{Registry, base64};
 use crate::support::scratch::Scratch;
 use crate::support::signatures::{
-    COSIGN_KEY, COSIGN_PASSWORD, COSIGN_PUBLIC, copy, ecdsa, is_left_out, kept, key, openssl, path, put_back,
+    COSIGN_KEY, COSIGN_PASSWORD, COSIGN_PUBLIC, copy, ecdsa, is_left_out, kept, key, openssl, path, payload, put_back,
     read_under_policy, sign_with_skopeo, tag,
 };
 
@@ -72,16 +72,7 @@ fn signatures_by_every_kind_of_key_verify_with_openssl_and_here() {
         assert_eq!(told["signatures"][0]["name"], registry.repository("app"));
         assert_eq!(told["signatures"][1]["predicateType"], "https://sigstore.dev/cosign/sign/v1");
 
-        let (manifest, blobs) = kept(&registry, &format!("app:{}", tag(&digest, "sig")), &scratch, kind);
-        let layer = &manifest["layers"][number];
-        let signature = layer["annotations"]["dev.cosignproject.cosign/signature"].as_str().expect("a signature");
-        let encoded = scratch.file("signature.b64", signature);
-        let raw = path(&scratch, "signature");
-        openssl(&["base64", "-d", "-A", "-in", &encoded.display().to_string(), "-out", &raw]);
-        let payload = blobs.join(layer["digest"].as_str().and_then(|text| text.strip_prefix("sha256:")).expect("hex"));
-        let payload = payload.display().to_string();
-        let said = fs::read_to_string(&payload).expect("the payload");
-        assert!(said.contains(&digest) && said.contains("cosign container image signature"), "{said}");
+        let [payload, raw] = payload(&registry, ("app", &digest), number, &scratch);
         match how {
             [] => openssl(&[
                 "pkeyutl", "-verify", "-pubin", "-inkey", &public, "-rawin", "-in", &payload, "-sigfile", &raw,

@@ -75,6 +75,11 @@ def schema_of(document, schemas):
         fields = {"apiVersion": {}, "kind": {}, "metadata": metadata, "spec": spec}
         definitions = read(schemas / "argo/strict-argo-workflows.schema.json")["definitions"]
         return {"properties": fields, "additionalProperties": False, "required": list(fields), "definitions": definitions}
+    if (document.get("apiVersion"), document.get("kind")) == ("v1", "ServiceAccount"):
+        metadata = {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
+        fields = {"apiVersion": {}, "kind": {}, "metadata": metadata}
+        definitions = read(schemas / "argo/strict-argo-workflows.schema.json")["definitions"]
+        return {"properties": fields, "additionalProperties": False, "required": list(fields), "definitions": definitions}
     if "apiVersion" not in document and "steps" in document:
         return read(schemas / "other/cloudbuild.json")
     if "apiVersion" not in document and "jobs" in document:

@@ -10,8 +10,9 @@ use super::{MessageArgs, RegistryArgs, values};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Signing")]
 pub struct SigningArgs {
-    /// Sign with the private key in this PEM file: PKCS#8, SEC 1 or PKCS#1, or cosign's own form.
-    #[arg(long, value_name = "FILE")]
+    /// Sign with the private key in this PEM file (PKCS#8, SEC 1, PKCS#1, or cosign's own form), or with a key in a KMS:
+    /// awskms://, gcpkms:// or azurekms://, as cosign writes them.
+    #[arg(long, value_name = "FILE|URI")]
     pub sign_key: Option<String>,
     /// Read the key's password from this file; else it is that of COSIGN_PASSWORD.
     #[arg(long, value_name = "FILE", value_parser = values::path)]
@@ -86,8 +87,9 @@ pub struct SignArgs {
 /// Who must have signed.
 #[derive(Debug, Args)]
 pub struct WhoArgs {
-    /// The public key in this PEM file must have signed; may be given many times, and then one of them must have.
-    #[arg(long, value_name = "FILE", value_parser = values::path)]
+    /// The public key in this PEM file, or that of a key in a KMS (awskms://, gcpkms:// or azurekms://), must have signed; may
+    /// be given many times, and then one of them must have.
+    #[arg(long, value_name = "FILE|URI", value_parser = values::path)]
     pub key: Vec<PathBuf>,
     /// This identity must have signed: a mail address, or the URL of a workflow or service account; `*` stands for any
     /// text.

@@ -15,12 +15,12 @@ use crate::inspect;
 
 /// Looks at an image, and tells.
 pub(super) fn run(args: &InspectArgs, environment: &Environment, report: &Arc<Report>) -> Result<(), Failure> {
-    let trust = signing::trusted(&args.who, environment)?;
     let platform = platform(args.platform.as_deref())?;
     let network = request::registry_network(&args.registry, environment)?;
-    let (_, client) = services::client(&network, report.clone())?;
+    let (agent, client) = services::client(&network, report.clone())?;
     let mut images = Images::new(client, environment, args.state_dir.as_deref());
     let inspected = wait(async {
+        let trust = signing::trusted(&args.who, environment, &network, &agent).await?;
         let source = images.open(&args.image).await?;
         Ok(inspect::inspect(&source, platform.as_ref(), trust.as_ref()).await?)
     })?;

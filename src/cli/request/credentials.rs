@@ -129,6 +129,13 @@ pub(super) fn endpoints(environment: &Environment) -> Result<Endpoints, UsageErr
     })
 }
 
+/// Reads where Amazon's KMS is, if not at its usual place.
+pub(super) fn aws_kms(environment: &Environment) -> Result<Option<String>, UsageError> {
+    let named = environment.value("AWS_ENDPOINT_URL_KMS")?;
+    let named = if named.is_none() { environment.value("AWS_ENDPOINT_URL")? } else { named };
+    Ok(named.map(str::to_owned))
+}
+
 /// Lists the files of credentials that variables name and only the clouds' SDKs read.
 pub(super) fn named_files(environment: &Environment) -> Result<Vec<PathBuf>, UsageError> {
     let names = ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"];

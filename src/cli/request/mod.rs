@@ -43,6 +43,7 @@ pub use network::Network;
 pub(super) use network::network as registry_network;
 pub use push::resolve_push;
 pub(super) use signing::signing as signing_settings;
+pub(super) use signing::unfit_key;
 pub use signing::{SigningSettings, Who};
 pub use warm::{WarmRequest, resolve_warm};
 

@@ -24,6 +24,8 @@ pub struct Network {
     pub azure: Identity,
     /// Where the clouds' services are.
     pub endpoints: Endpoints,
+    /// Another address of Amazon's KMS.
+    pub aws_kms: Option<String>,
     /// What gives access to contexts.
     pub context: Access,
     /// Files of credentials that variables name for the clouds' SDKs.
@@ -81,6 +83,7 @@ pub(in crate::cli) fn network(args: &RegistryArgs, environment: &Environment) ->
         credentials: credentials::sources(&args.credentials, environment)?,
         azure: access::azure(environment)?,
         endpoints: credentials::endpoints(environment)?,
+        aws_kms: credentials::aws_kms(environment)?,
         context: access::access(environment)?,
         named_files: credentials::named_files(environment)?,
         check_push_permission: !args.skip_push_permission_check,

@@ -9,7 +9,7 @@ use crate::cli::args::{SignatureFormatName, SigningArgs};
 use crate::cli::env::Environment;
 use crate::http::Url;
 use crate::request::SecretSource;
-use crate::signing::Tokens;
+use crate::signing::{KeyUri, Tokens};
 use crate::trust::Forms;
 
 /// Where pods mount the token for sigstore. Source: cosign, `pkg/providers/filesystem`.
@@ -32,6 +32,8 @@ pub struct SigningSettings {
 pub enum Who {
     /// The owner of the key in a file, with its password.
     File(PathBuf, Option<SecretSource>),
+    /// Who may use a key that a cloud keeps.
+    Kms(KeyUri),
     /// Whom a token names.
     Keyless {
         /// The authority.
@@ -53,7 +55,7 @@ impl SigningSettings {
                 password.chain([key.clone()]).collect()
             }
             Who::Keyless { tokens: Tokens::File(path), .. } => vec![path.clone()],
-            Who::Keyless { .. } => Vec::new(),
+            Who::Keyless { .. } | Who::Kms(_) => Vec::new(),
         }
     }
 }
@@ -70,6 +72,11 @@ pub(in crate::cli) fn signing(
     let key = args.sign_key.as_deref().filter(|text| !text.is_empty());
     let log = args.rekor_url.as_deref().filter(|text| !text.is_empty());
     let log = log.map(|text| url("--rekor-url", text)).transpose()?;
+    let forms = match args.signature_format {
+        SignatureFormatName::Tag => Forms::Tag,
+        SignatureFormatName::Bundle => Forms::Bundle,
+        SignatureFormatName::Both => Forms::Both,
+    };
     let (who, log) = match (key, args.sign_keyless) {
         (Some(_), true) => {
             let reason = "one has a key, the other needs none".to_owned();
@@ -78,6 +85,9 @@ pub(in crate::cli) fn signing(
         (None, false) => return Ok(None),
         (Some(key), false) => {
             let file = args.sign_key_password_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+            if KeyUri::is_one(key) {
+                return kms(key, file, log, forms);
+            }
             let password = match file {
                 Some(path) => Some(SecretSource::File(absolute(path, working))),
                 None => environment.variable("COSIGN_PASSWORD")?.map(|text| SecretSource::Value(text.to_owned())),
@@ -90,12 +100,26 @@ pub(in crate::cli) fn signing(
             (Who::Keyless { authority, tokens: tokens(args, environment)? }, Some(log))
         }
     };
-    let forms = match args.signature_format {
-        SignatureFormatName::Tag => Forms::Tag,
-        SignatureFormatName::Bundle => Forms::Bundle,
-        SignatureFormatName::Both => Forms::Both,
-    };
     Ok(Some(SigningSettings { who, log, forms }))
+}
+
+fn kms(
+    key: &str,
+    password: Option<&Path>,
+    log: Option<Url>,
+    forms: Forms,
+) -> Result<Option<SigningSettings>, UsageError> {
+    if password.is_some() {
+        let reason = "a key in a KMS has no password: leave it out".to_owned();
+        return Err(UsageError::Conflict { first: "--sign-key", second: "--sign-key-password-file", reason });
+    }
+    let key = key.parse().map_err(|reason| unfit_key("--sign-key", key, reason))?;
+    Ok(Some(SigningSettings { who: Who::Kms(key), log, forms }))
+}
+
+/// Says that a text names no key of a KMS.
+pub(in crate::cli) fn unfit_key(flag: &'static str, text: &str, reason: String) -> UsageError {
+    UsageError::Value { flag, value: crate::http::redact_within(text), reason }
 }
 
 fn url(flag: &'static str, text: &str) -> Result<Url, UsageError> {

@@ -130,6 +130,7 @@ fn signs(resolved: &Resolved) -> String {
             format!("{} with {}", path.display(), password.display())
         }
         Who::File(path, Some(_)) => format!("{} with a password", path.display()),
+        Who::Kms(key) => key.to_string(),
         Who::Keyless { authority, tokens: Tokens::File(path) } => format!("{authority} for {}", path.display()),
         Who::Keyless { authority, .. } => format!("{authority} for a token"),
     };
@@ -248,6 +249,7 @@ const IMAGE_AND_BUILD: &[Row] = &[
     ("--verify-base=p.json", |r| shown(&r.request.base_policy), "Some(/work/p.json)"),
     ("--sign-key=k", signs, "/work/k, Both, "),
     ("--sign-key=k --sign-key-password-file=p --signature-format=tag", signs, "/work/k with /work/p, Tag, "),
+    ("--sign-key=awskms:///alias/k", signs, "awskms:///alias/k, Both, "),
     ("--sign-key=k --rekor-url=https://log.example.com", signs, "/work/k, Both, https://log.example.com/"),
     (
         "--sign-keyless --identity-token-file=t --signature-format=bundle",

@@ -53,14 +53,6 @@ struct Password {
     expires_at: Option<f64>,
 }
 
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(rename = "__type", default)]
-    kind: String,
-    #[serde(default, alias = "Message")]
-    message: String,
-}
-
 impl<'a> Registry<'a> {
     /// Reads a host name; none for one that is not Amazon's.
     pub(super) fn parse(host: &'a str) -> Option<Self> {
@@ -120,8 +112,8 @@ pub(super) async fn ask(clouds: &Clouds, host: &str) -> Result<(Secret, Duration
     let response = clouds.agent.send_retrying(&call).await.map_err(|error| causes::in_one_line(&error))?;
     let status = response.status();
     if !status.is_success() {
-        let refusal: Option<Refusal> = serde_json::from_slice(&response.beginning(8 << 10).await).ok();
-        let words = refusal.map(|refusal| format!("{}: {}", refusal.kind, refusal.message)).unwrap_or_default();
+        let aws::Refusal { kind, message } = aws::Refusal::parse(&response.beginning(8 << 10).await);
+        let words = [kind, message].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
         let words: String = words.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();
         return Err(format!("{endpoint} answered {status} {words}").trim_end().to_owned());
     }

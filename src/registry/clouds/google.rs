@@ -10,17 +10,14 @@ use google_cloud_auth::credentials::AccessTokenCredentials;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::Clouds;
+use super::{Clouds, Endpoints};
+use crate::cloud;
 use crate::registry::credentials::Secret;
-use crate::{causes, cloud};
 
 const USER: &str = "oauth2accesstoken";
 const KEY_USER: &str = "_json_key";
-const METADATA: &str = "metadata.google.internal";
 /// A token that is given out is good for some minutes at least.
 const LASTS: Duration = Duration::from_secs(180);
-/// The first token of a pod's identity takes some seconds.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct File {
@@ -36,22 +33,20 @@ pub(super) fn is_for(host: &str) -> bool {
 }
 
 pub(super) async fn ask(clouds: &Clouds) -> Result<(Secret, Duration), String> {
-    let metadata = clouds.endpoints.google_metadata.as_deref().unwrap_or(METADATA);
     // The first time finds out what there is.
-    let is_known = clouds.google.get().is_some();
-    if let Some(path) = clouds.endpoints.google_file.as_ref().filter(|_| !is_known) {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        // The parser's message is left out, because it quotes the text.
-        let file: File = serde_json::from_str(&text).map_err(|_| format!("{} is malformed", path.display()))?;
-        if file.kind == "service_account" {
-            return Ok((Secret::Password { user: KEY_USER.to_owned(), password: text }, LASTS));
+    if clouds.google.get().is_none() {
+        let Endpoints { google_file, google_metadata, .. } = &clouds.endpoints;
+        if let Some(path) = google_file {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            // The parser's message is left out, because it quotes the text.
+            let file: File = serde_json::from_str(&text).map_err(|_| format!("{} is malformed", path.display()))?;
+            if file.kind == "service_account" {
+                return Ok((Secret::Password { user: KEY_USER.to_owned(), password: text }, LASTS));
+            }
         }
-    } else if !is_known && !cloud::is_there(&clouds.agent, metadata).await {
-        return Err(format!("there is no file of credentials, and no metadata server answers at {metadata}"));
+        cloud::google::expect(&clouds.agent, google_file.as_deref(), google_metadata.as_deref()).await?;
     }
     let credentials = clouds.google.get_or_try_init(|| async { cloud::google::credentials() }).await?;
-    let token = tokio::time::timeout(LONGEST_WAIT, credentials.access_token()).await;
-    let token = token.map_err(|_| format!("no token within {} s", LONGEST_WAIT.as_secs()))?;
-    let token = token.map_err(|error| causes::in_one_line(&error))?;
-    Ok((Secret::Password { user: USER.to_owned(), password: token.token }, LASTS))
+    let token = cloud::google::token(credentials).await.map_err(|error| error.to_string())?;
+    Ok((Secret::Password { user: USER.to_owned(), password: token }, LASTS))
 }

@@ -1,13 +1,13 @@
 """The clouds and their registries, for tests: a proxy behind which every host is this program, so that real URLs are asked.
 
 Usage: clouds.py PORT DIRECTORY CERTIFICATE KEY PUBLIC. DIRECTORY holds the objects; PUBLIC is the key of Google's service
-account. The file `upstream` in DIRECTORY holds the address of what the registries serve. Each request is a line on stdout. Everything wants the one token, but for what gives it.
+account. The file `upstream` in DIRECTORY holds the address of what the registries serve, `kms-upstream` that of Amazon's KMS. Each request is a line on stdout. Everything wants the one token, but for what gives it.
 """
 import base64, http.client, http.server, json, os, re, ssl, subprocess, sys, tempfile, urllib.parse
 
 PORT, ROOT, CERTIFICATE, KEY, PUBLIC = int(sys.argv[1]), *sys.argv[2:6]
 TOKEN, POD = "hermit-crab-shell", "token-of-the-pod"
-SERVICES = [("storage", "com"), ("containerregistry", "net")]
+SERVICES = [("storage", "com"), ("containerregistry", "net"), ("vault", "net")]
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 TLS.load_cert_chain(CERTIFICATE, KEY)
 AWS = dict(AccessKeyId="AK", SecretAccessKey="SK", Token="session", Expiration="2099-01-01T00:00:00Z")
@@ -70,10 +70,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if url.path.startswith("/v2/"):
             print(self.command, host, url.path, flush=True)
             return self.registry(host, data)
+        if host.startswith("kms."):
+            print(self.command, host, url.path, flush=True)
+            return self.forward("kms-upstream", host, data, ("connection", "host"))
         text = data.decode(errors="replace")
-        form = {name: values[0] for name, values in urllib.parse.parse_qs(text).items()}
-        if not form and text.startswith("{"):
+        if text.startswith("{"):
             form = json.loads(text)
+        else:
+            form = {name: values[0] for name, values in urllib.parse.parse_qs(text).items()}
         print(self.command, host, url.path, flush=True)
         status, body = self.route(host, url, form, dict(urllib.parse.parse_qsl(url.query)))
         kind = "text/xml" if "amazonaws" in host else "application/json"
@@ -100,9 +104,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             realm = {"dev": "/v2/token", "aws": "/token/"}.get(host.rpartition(".")[2], "/oauth2/token")
             challenge = 'Basic realm="r"' if amazon else f'Bearer realm="https://{host}{realm}",service="{host}"'
             return self.answer(401, {}, WWW_Authenticate=challenge)
-        with open(os.path.join(ROOT, "upstream")) as file:
+        self.forward("upstream", host, data, ("authorization", "connection", "host"))
+
+    def forward(self, name, host, data, drop):
+        """Hands a request on to the address that a file holds."""
+        with open(os.path.join(ROOT, name)) as file:
             upstream = http.client.HTTPConnection(file.read())
-        drop = ("authorization", "connection", "host")
         headers = {name: value for name, value in self.headers.items() if name.lower() not in drop}
         upstream.request(self.command, self.path, data, dict(headers, Host=host, **{"X-Forwarded-Proto": "https"}))
         answer = upstream.getresponse()
@@ -160,8 +167,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             good = good and form.get("scope") in (f"https://{name}.azure.{end}/.default" for name, end in SERVICES)
             return (200, granted) if good else (401, {"error": "invalid_client"})
         if path == "/metadata/identity/oauth2/token":
-            good = header("Metadata") == "true" and query.get("resource") in (f"https://{name}.azure.{end}/" for name, end in SERVICES)
+            good = header("Metadata") == "true" and query.get("resource") in (f"https://{name}.azure.{end}" for name, end in SERVICES)
             return (200, dict(granted, expires_in="3600")) if good else (400, {})
+        if host == "cloudkms.googleapis.com" or host.endswith(".vault.azure.net"):
+            import kms
+            answer = kms.google if host.startswith("cloudkms") else kms.azure
+            return answer(self.command, path, query, form, self.headers, ROOT)
         return self.store(host, path, query)
 
     def ecr(self, service):

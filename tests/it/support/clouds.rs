@@ -39,7 +39,7 @@ pub(crate) fn google_workload(executor: &mut Executor) {
 }
 
 /// The hosts that certificates are for.
-const HOSTS: [&str; 11] = [
+const HOSTS: [&str; 12] = [
     "*.googleapis.com",
     "*.us-east-1.amazonaws.com",
     "login.microsoftonline.com",
@@ -50,6 +50,7 @@ const HOSTS: [&str; 11] = [
     "public.ecr.aws",
     "*.azurecr.io",
     "*.pkg.dev",
+    "*.vault.azure.net",
     "localhost",
 ];
 
@@ -72,6 +73,7 @@ impl Clouds {
         let keys = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out google.key
             openssl pkey -in google.key -pubout -out google.pub";
         process::run(Command::new("sh").args(["-ec", keys]).current_dir(scratch.path()), SHORT).success();
+        scratch.file("kms.py", include_str!("kms.py"));
         let program = scratch.file("clouds.py", include_str!("clouds.py"));
         let address = free_address();
         let port = address.rsplit_once(':').expect("it has a port").1.to_owned();
@@ -79,7 +81,7 @@ impl Clouds {
         let program = program.display().to_string();
         let arguments =
             [program, port, root.display().to_string(), at("server.crt"), at("server.key"), at("google.pub")];
-        let service = Service::start("python3", &arguments, &scratch.join("log"));
+        let service = Service::start("/usr/bin/python3", &arguments, &scratch.join("log"));
         let ready = wait_until(Duration::from_secs(10), || TcpStream::connect(&address).is_ok());
         assert!(ready, "clouds.py does not start: {}", fs::read_to_string(scratch.join("log")).unwrap_or_default());
         Self { address, scratch, _service: service }

@@ -31,6 +31,16 @@ impl ObjectStore {
         Self::start(&program, |_, port| ["-H", "127.0.0.1", "-p", port].map(str::to_owned).to_vec())
     }
 
+    /// Starts moto with a KMS that signs digests (`moto_kms.py`). Once `reset-auth` is asked for, it checks signatures of
+    /// requests, and the policies of users.
+    pub(crate) fn kms() -> Option<Self> {
+        let program = installed("python/bin/python")?;
+        Self::start(&program, |scratch, port| {
+            let server = scratch.file("moto_kms.py", include_str!("moto_kms.py")).display().to_string();
+            [&server, "-H", "127.0.0.1", "-p", port].map(str::to_owned).to_vec()
+        })
+    }
+
     /// Starts s3s-fs, which checks signatures, for the key `AK` with the secret `SK`. Buckets are the directories of
     /// [`ObjectStore::buckets`], objects their files.
     pub(crate) fn s3_strict() -> Option<Self> {

@@ -61,6 +61,27 @@ pub(crate) fn kept(registry: &Registry, reference: &str, scratch: &Scratch, name
     (json_file(&directory.join("manifest.json")), directory)
 }
 
+/// Takes one signature out of what is kept under the tag of an image, whose `number`th it is: returns the paths of what is
+/// signed and of the signature.
+pub(crate) fn payload(
+    registry: &Registry,
+    (name, digest): (&str, &str),
+    number: usize,
+    scratch: &Scratch,
+) -> [String; 2] {
+    let directory = Scratch::new("payload");
+    let (manifest, blobs) = kept(registry, &format!("{name}:{}", tag(digest, "sig")), &directory, "kept");
+    let layer = &manifest["layers"][number];
+    let signature = layer["annotations"]["dev.cosignproject.cosign/signature"].as_str().expect("a signature");
+    let encoded = scratch.file("signature.b64", signature);
+    let raw = path(scratch, "signature");
+    openssl(&["base64", "-d", "-A", "-in", &encoded.display().to_string(), "-out", &raw]);
+    let blob = blobs.join(layer["digest"].as_str().and_then(|text| text.strip_prefix("sha256:")).expect("hex"));
+    let said = fs::read_to_string(blob).expect("the payload");
+    assert!(said.contains(digest) && said.contains("cosign container image signature"), "{said}");
+    [scratch.file("payload", said).display().to_string(), raw]
+}
+
 /// Changes the manifest of what [`kept`] has brought, and puts it under a tag.
 pub(crate) fn put_back(registry: &Registry, reference: &str, directory: &Path, manifest: &Value) {
     fs::write(directory.join("manifest.json"), manifest.to_string()).expect("it is ours");

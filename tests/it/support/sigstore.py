@@ -117,7 +117,8 @@ def logged(proposed):
         from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
         key = public_of(base64.b64decode(spec["signature"]["publicKey"]["content"]))
         digest = bytes.fromhex(spec["data"]["hash"]["value"])
-        key.verify(base64.b64decode(spec["signature"]["content"]), digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        hash = {"sha384": hashes.SHA384(), "sha512": hashes.SHA512()}.get(spec["data"]["hash"]["algorithm"], hashes.SHA256())
+        key.verify(base64.b64decode(spec["signature"]["content"]), digest, ec.ECDSA(Prehashed(hash)))
         return compact(proposed)
     content = spec["proposedContent"]
     envelope = json.loads(content["envelope"])
