@@ -29,6 +29,7 @@ impl Policy {
                 Requirement::Anything => Ok(()),
                 Requirement::Reject => Err("nothing is accepted there".to_owned()),
                 Requirement::Unsupported(what) => Err(cannot_check(what)),
+                Requirement::Provenance(wanted) => wanted.check(image, client).await?,
                 Requirement::Signed { by, identity } => {
                     let judged = judged(image, by, client).await?;
                     let signatures = judged.holding.iter().filter(|signed| is_signature(signed));
@@ -53,7 +54,7 @@ impl Policy {
     /// [`Error::Untrusted`] when it does not meet its rule.
     pub fn check_layout(&self, path: &Path) -> Result<(), Error> {
         let image = format!("oci-layout://{}", path.display());
-        Self::check_without(self.rule_of_layout(path), &image, "a layout has none")
+        Self::check_without(self.rule_of_layout(path), &image, "a layout has no signatures")
     }
 
     /// Checks an image whose registry may not be asked.
@@ -70,6 +71,7 @@ impl Policy {
             Requirement::Anything => None,
             Requirement::Reject => Some("nothing is accepted there".to_owned()),
             Requirement::Unsupported(what) => Some(cannot_check(what)),
+            Requirement::Provenance(wanted) => Some(format!("it must have {wanted}, and {why}")),
             Requirement::Signed { .. } => Some(format!("it must be signed, and {why}")),
         });
         match reason {
@@ -88,7 +90,7 @@ fn untrusted(image: &str, rule: Rule<'_>, reason: String) -> Error {
 }
 
 /// Reads the claims about an image and about its index, and judges them.
-async fn judged(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result<Judged, Error> {
+pub(super) async fn judged(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result<Judged, Error> {
     let mut judged = Judged::default();
     for digest in &image.digests {
         let more = judge(&claims(client, image.reference, digest).await?, digest, trust);
