@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::policy::{Policy, Requirement, Rule};
 use super::{Error, Judged, claims, is_signature, judge};
+use crate::attest::IN_TOTO;
 use crate::oci::{Digest, Reference};
 use crate::registry::Client;
 use crate::signing::{Refusal, Signed, Trust};
@@ -29,7 +30,13 @@ impl Policy {
                 Requirement::Anything => Ok(()),
                 Requirement::Reject => Err("nothing is accepted there".to_owned()),
                 Requirement::Unsupported(what) => Err(cannot_check(what)),
-                Requirement::Provenance(wanted) => wanted.check(image, client).await?,
+                Requirement::Provenance(wanted) => {
+                    let judged = judged(image, &wanted.by, client).await?;
+                    match wanted.is_among(&judged) {
+                        true => Ok(()),
+                        false => Err(wanted.missing(&judged, unsigned(image, client).await?)),
+                    }
+                }
                 Requirement::Signed { by, identity } => {
                     let judged = judged(image, by, client).await?;
                     let signatures = judged.holding.iter().filter(|signed| is_signature(signed));
@@ -90,7 +97,7 @@ fn untrusted(image: &str, rule: Rule<'_>, reason: String) -> Error {
 }
 
 /// Reads the claims about an image and about its index, and judges them.
-pub(super) async fn judged(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result<Judged, Error> {
+async fn judged(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result<Judged, Error> {
     let mut judged = Judged::default();
     for digest in &image.digests {
         let more = judge(&claims(client, image.reference, digest).await?, digest, trust);
@@ -98,6 +105,15 @@ pub(super) async fn judged(image: &Candidate<'_>, trust: &Trust, client: &Client
         judged.refused.extend(more.refused);
     }
     Ok(judged)
+}
+
+/// Counts the statements about an image that nobody has signed.
+async fn unsigned(image: &Candidate<'_>, client: &Client) -> Result<usize, Error> {
+    let mut count = 0;
+    for digest in &image.digests {
+        count += client.referrers(image.reference, digest, Some(IN_TOTO)).await?.len();
+    }
+    Ok(count)
 }
 
 /// Says what is missing.
