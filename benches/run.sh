@@ -5,10 +5,12 @@
 # serves the base images and takes the result into a repository that is not there yet.
 #
 # RUNS=<n>          builds per row and builder, 3 by default; the table has the medians
-# BUILDERS=<names>  "yadokari buildah" by default
+# BUILDERS=<names>  "yadokari buildah" by default; attested is the executor that also makes an SBOM and provenance, and
+#                   signs: `BUILDERS="yadokari attested" bash benches/run.sh app app-again` says what that costs
 # EXECUTOR=<path>   the executor; without it, one is built in the release profile
-# The rows cached-* build twice, with the cache in a registry: the second build has nothing of the first but that
-# registry, and is measured, with nothing changed or with another file for the last COPY.
+# The rows *-again build twice with one state directory and a fresh registry: the second build, which knows the base, is
+# measured. The rows cached-* build twice, with the cache in a registry: the second build has nothing of the first but
+# that registry, and is measured, with nothing changed or with another file for the last COPY.
 #
 # BUILDAH_FLAGS     more flags for `buildah bud`, such as --layers (by default it makes one layer of a build)
 #
@@ -18,8 +20,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 ROOT=$PWD
 CACHE=$ROOT/target/benches
-PACKAGES="docker-registry busybox-static skopeo buildah debootstrap time python3"
-ROWS="one-file app small-runs gigabyte three-files three-files-again many-files two-stages cached-nothing cached-last-copy"
+PACKAGES="docker-registry busybox-static skopeo buildah debootstrap time python3 openssl"
+ROWS="one-file app app-again small-runs gigabyte three-files three-files-again many-files two-stages cached-nothing cached-last-copy"
 RUNS=${RUNS:-3}
 BUILDERS=${BUILDERS:-yadokari buildah}
 BUILDAH_FLAGS=${BUILDAH_FLAGS:-}
@@ -115,7 +117,7 @@ cache_with_buildah() {
 # Does what is not measured before a build that is; leaves nothing of the builder's own.
 prepare() {
     case $1-$ROW in
-    yadokari-three-files-again)
+    yadokari-*-again | attested-*-again)
         # The first build leaves what it learned of the base beside its state; nothing else is kept.
         "build_with_$1" >"$WORK/log" 2>&1 || fail "$1, $ROW: $(tail -5 "$WORK/log")"
         fresh_registry
@@ -133,9 +135,14 @@ prepare() {
 }
 
 build_with_yadokari() {
-    # shellcheck disable=SC2086 # a list of words
+    # shellcheck disable=SC2046 # a list of words
     "$EXECUTOR" $(cache_with_yadokari) --isolation namespace --insecure --insecure-pull --state-dir "$WORK/build/state" \
-        --build-arg "BASE=$REGISTRY/base" -f "$DOCKERFILE" -c "$CONTEXT" -d "$REGISTRY/result:1"
+        --build-arg "BASE=$REGISTRY/base" -f "$DOCKERFILE" -c "$CONTEXT" -d "$REGISTRY/result:1" "$@"
+}
+
+# The same, with all that can be said about the image.
+build_with_attested() {
+    build_with_yadokari --sbom spdx --provenance min --sign-key "$WORK/release.key"
 }
 
 build_with_buildah() {
@@ -181,7 +188,10 @@ table() {
     for builder in $BUILDERS; do
         printf '%12s%8s%11s' "$builder" 'MiB' 'pushed'
     done
-    [ "$BUILDERS" = "yadokari buildah" ] && printf '%9s' faster
+    case $BUILDERS in
+    "yadokari buildah") printf '%9s' faster ;;
+    "yadokari attested") printf '%9s' ratio ;;
+    esac
     echo
     for ROW in "$@"; do
         printf '%-18s' "$ROW"
@@ -189,9 +199,12 @@ table() {
             printf '%10s s%8s%8s kB' "$(median "$builder" 1)" "$(median "$builder" 2)" \
                 "$(($(median "$builder" 3) / 1000))"
         done
-        if [ "$BUILDERS" = "yadokari buildah" ]; then
-            awk -v ours="$(median yadokari 1)" -v theirs="$(median buildah 1)" 'BEGIN { printf "%8.1fx", theirs / ours }'
-        fi
+        case $BUILDERS in
+        "yadokari buildah" | "yadokari attested")
+            awk -v ours="$(median yadokari 1)" -v other="$(median "${BUILDERS#* }" 1)" \
+                'BEGIN { printf "%8.2fx", other / ours }'
+            ;;
+        esac
         echo
         case $ROW in cached-*) table_of_moved ;; esac
     done
@@ -209,11 +222,11 @@ table_of_moved() {
 # shellcheck source=benches/inputs.sh
 . benches/inputs.sh
 
-need "$PACKAGES" docker-registry busybox skopeo buildah debootstrap python3 /usr/bin/time
+need "$PACKAGES" docker-registry busybox skopeo buildah debootstrap python3 openssl /usr/bin/time
 # shellcheck disable=SC2086 # a list of words
 [ $# -gt 0 ] || set -- $ROWS
 for builder in $BUILDERS; do
-    case $builder in yadokari | buildah) ;; *) fail "no builder is called $builder" ;; esac
+    case $builder in yadokari | attested | buildah) ;; *) fail "no builder is called $builder" ;; esac
 done
 check_rows "$@"
 need_executor
@@ -222,14 +235,15 @@ trap clean EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 export EXECUTOR WORK BUILDAH_FLAGS
-export -f build_with_yadokari build_with_buildah cache_with_yadokari cache_with_buildah
+export -f build_with_yadokari build_with_attested build_with_buildah cache_with_yadokari cache_with_buildah
 make_inputs
+openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$WORK/release.key"
 cp -a "$CACHE/registry" "$WORK/registry"
 for ROW in "$@"; do
     CONTEXT_NAME=$ROW DOCKERFILE_NAME=Dockerfile
     case $ROW in
     small-runs) CONTEXT_NAME=three-files DOCKERFILE_NAME=Dockerfile.runs ;;
-    three-files-again) CONTEXT_NAME=three-files ;;
+    *-again) CONTEXT_NAME=${ROW%-again} ;;
     cached-*) CONTEXT_NAME=cached ;;
     esac
     mkdir -p "$WORK/contexts"

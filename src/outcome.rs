@@ -68,6 +68,8 @@ pub struct Attested {
     pub subject: Digest,
     /// Whether they stand beside the image in an index, and do not refer to it.
     pub is_in_index: bool,
+    /// Whether registries alone have them, and no other output of the build.
+    pub is_offered: bool,
     /// The documents.
     pub documents: Vec<AttestedDocument>,
 }

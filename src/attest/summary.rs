@@ -78,6 +78,22 @@ pub struct Packages {
     pub files: u64,
 }
 
+impl Origin {
+    /// Reads the predicate of a statement; none where its type is not provenance.
+    ///
+    /// # Errors
+    /// When it is not what its type says.
+    pub fn read(predicate_type: &str, predicate: &str) -> Result<Option<Self>, serde_json::Error> {
+        if predicate_type.starts_with("https://slsa.dev/provenance/v0.") {
+            return Ok(Some(serde_json::from_str::<Version0>(predicate)?.into()));
+        }
+        if predicate_type.starts_with("https://slsa.dev/provenance/") {
+            return Ok(Some(serde_json::from_str::<Version1>(predicate)?.into()));
+        }
+        Ok(None)
+    }
+}
+
 impl Summary {
     /// Reads a statement.
     ///
@@ -91,11 +107,8 @@ impl Summary {
         let mut summary = Self { predicate_type, subjects, provenance: None, packages: None };
         let Some(predicate) = wire.predicate.map(RawValue::get) else { return Ok(summary) };
         let kind = summary.predicate_type.as_str();
-        if kind.starts_with("https://slsa.dev/provenance/v0.") {
-            summary.provenance = Some(serde_json::from_str::<Version0>(predicate)?.into());
-        } else if kind.starts_with("https://slsa.dev/provenance/") {
-            summary.provenance = Some(serde_json::from_str::<Version1>(predicate)?.into());
-        } else if kind.starts_with("https://spdx.dev/Document") {
+        summary.provenance = Origin::read(kind, predicate)?;
+        if kind.starts_with("https://spdx.dev/Document") {
             summary.packages = Some(serde_json::from_str::<Spdx>(predicate)?.into());
         } else if kind.starts_with("https://cyclonedx.org/bom") {
             summary.packages = Some(serde_json::from_str::<CycloneDx>(predicate)?.into());

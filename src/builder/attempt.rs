@@ -13,7 +13,7 @@
 use crate::causes;
 use crate::context::Context;
 use crate::oci::{Digest, Reference};
-use crate::outcome::StepDone;
+use crate::outcome::{Attested, StepDone};
 use crate::output::{self, Assembled};
 use crate::plan::{Base, BaseKey, Bases, BuildPlan};
 use crate::progress::{Event, Phase};
@@ -23,7 +23,8 @@ use super::existing::BuildKey;
 use super::layers::Unreadable;
 use super::sbom::{self, Document};
 use super::{
-    Error, Services, attestations, deliver, existing, failed, mounts, origin, signatures, stage, unpoisoned, volumes,
+    Error, Services, attestations, deliver, existing, failed, mounts, offered, origin, signatures, stage, unpoisoned,
+    volumes,
 };
 
 /// What is built.
@@ -43,6 +44,8 @@ pub(super) struct Delivered {
     pub(super) image: Assembled,
     pub(super) steps: Vec<StepDone>,
     pub(super) pushed: Vec<Reference>,
+    /// What registries have taken that nobody has asked for.
+    pub(super) offered: Vec<Attested>,
     /// What is installed in the image, where that was asked for.
     pub(super) sbom: Option<Document>,
 }
@@ -108,5 +111,6 @@ fn attempt(setting: &Setting<'_>, services: &Services) -> Result<Delivered, Erro
     signatures::sign(&image.manifest, request, services)?;
     let pushed = services.timed(Phase::Push, |services| deliver::deliver(request, services, &image, uploads))?;
     existing::tag(&image, build_key, &pushed, services)?;
-    Ok(Delivered { image, steps, pushed, sbom })
+    let offered = offered::offer(&image, &steps, setting, services)?;
+    Ok(Delivered { image, steps, pushed, offered, sbom })
 }

@@ -51,7 +51,7 @@ fn statements(
 }
 
 /// Returns what statements are about: the image, by the name of each destination; only its digest counts.
-fn subjects(image: &Assembled, request: &BuildRequest) -> Vec<Subject> {
+pub(super) fn subjects(image: &Assembled, request: &BuildRequest) -> Vec<Subject> {
     let named = |reference: &Reference| Subject {
         name: purl::image(reference, Some(&image.platform)),
         digest: image.manifest.digest.clone(),
@@ -82,7 +82,7 @@ fn attachments(
 }
 
 /// Makes of a statement the document that refers to the image: signed, where somebody signs.
-fn document(statement: &Statement, request: &BuildRequest, services: &Services) -> Result<Artifact, Error> {
+pub(super) fn document(statement: &Statement, request: &BuildRequest, services: &Services) -> Result<Artifact, Error> {
     let Some(signing) = &services.signing else { return Ok(Artifact::of(statement)) };
     let (artifact, signed) = services.wait(signing.statement(statement))??;
     signatures::keep(statement, &signed, request, services)?;
@@ -95,6 +95,7 @@ pub(super) fn told(attachments: &[Attachment]) -> Vec<Attested> {
         manifest: attachment.write(attachment.form()).descriptor,
         subject: attachment.subject.digest.clone(),
         is_in_index: attachment.kind == Kind::InIndex,
+        is_offered: false,
         documents: attachment.artifacts.iter().map(document_told).collect(),
     };
     attachments.iter().map(tell).collect()
@@ -108,15 +109,17 @@ fn document_told(artifact: &Artifact) -> AttestedDocument {
     AttestedDocument { predicate_type, media_type, content }
 }
 
-/// Returns as many attestations as a build will have: their digests have one length.
+/// Returns as many attestations as a build may have: their digests have one length.
 pub(super) fn expected(request: &BuildRequest) -> Vec<Attested> {
     let count = request.attestations.documents();
     let count = if request.attestations.makes_index() { count.min(1) } else { count };
+    let count = count + usize::from(request.attestations.offers_provenance);
     let digest = Digest::of(b"");
     let one = Attested {
         manifest: Descriptor::new("", digest.clone(), 0),
         subject: digest,
         is_in_index: false,
+        is_offered: false,
         documents: Vec::new(),
     };
     vec![one; count * request.platforms.len()]

@@ -29,6 +29,7 @@ mod layers;
 mod layout;
 mod lint;
 mod mounts;
+mod offered;
 mod once;
 mod origin;
 mod packages;
@@ -250,7 +251,7 @@ fn build_context(
     let has_layers = delivered.as_ref().map(|delivered| &*delivered.pushed).unwrap_or_default();
     services.timed(Phase::Cache, |services| services.cache.finish(has_layers));
     services.timed(Phase::Cache, mounts::keep);
-    let Delivered { image, steps, pushed, sbom } = delivered?;
+    let Delivered { image, steps, pushed, offered, sbom } = delivered?;
     Ok(Some(BuildOutcome {
         manifest: image.manifest.clone(),
         config: image.config.clone(),
@@ -264,7 +265,7 @@ fn build_context(
         context: context.origin.clone(),
         source: context.source().cloned(),
         steps,
-        attested: attestations::told(&image.attachments),
+        attested: attestations::told(&image.attachments).into_iter().chain(offered).collect(),
         sboms: sbom.iter().map(sbom::Document::text).collect(),
         circumstances: Circumstances::default(),
     }))

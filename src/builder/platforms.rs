@@ -30,7 +30,11 @@ pub(super) fn build(
         return Ok(None);
     }
     let images = built.iter().map(|one| Descriptor { platform: Some(one.platform.clone()), ..one.manifest.clone() });
-    let (beside, referrers) = built.iter().flat_map(|one| &one.attested).partition::<Vec<_>, _>(|one| one.is_in_index);
+    let (beside, referrers) = built
+        .iter()
+        .flat_map(|one| &one.attested)
+        .filter(|one| !one.is_offered)
+        .partition::<Vec<_>, _>(|one| one.is_in_index);
     let all = |attested: Vec<&Attested>| attested.into_iter().map(|one| one.manifest.clone()).collect();
     let joined = output::of_platforms(images.collect(), all(beside), all(referrers));
     signatures::sign(&joined.index, request, services)?;

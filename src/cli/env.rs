@@ -80,6 +80,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "ACTIONS_ID_TOKEN_REQUEST_TOKEN", effect: "with which right it does" },
     Variable { name: "COSIGN_PASSWORD", effect: "password of the key that signs, if no file is given" },
     Variable { name: "KANIKO_NO_PUSH", effect: "true or false; overrides --no-push" },
+    Variable {
+        name: "BUILDX_NO_DEFAULT_ATTESTATIONS",
+        effect: "true: `yadokari build` has no provenance that no flag asks for",
+    },
     Variable { name: "KANIKO_PRINT_PLAN", effect: "true or false; true is --print-plan" },
     Variable { name: "KANIKO_REGISTRY_MIRROR", effect: "one more --registry-mirror" },
     Variable { name: "KANIKO_REGISTRY_MAP", effect: "one more --registry-map" },
@@ -390,6 +394,12 @@ mod tests {
             ("YADOKARI_CACHE_KEY", "k", |e| format!("{:?}", e.value("YADOKARI_CACHE_KEY")), "Ok(Some(\"k\"))"),
             ("COSIGN_PASSWORD", "k", |e| format!("{:?}", e.variable("COSIGN_PASSWORD")), "Ok(Some(\"k\"))"),
             ("KANIKO_NO_PUSH", "true", |e| format!("{:?}", e.variable("KANIKO_NO_PUSH")), "Ok(Some(\"true\"))"),
+            (
+                "BUILDX_NO_DEFAULT_ATTESTATIONS",
+                "1",
+                |e| format!("{:?}", e.variable("BUILDX_NO_DEFAULT_ATTESTATIONS")),
+                "Ok(Some(\"1\"))",
+            ),
             ("KANIKO_PRINT_PLAN", "1", |e| format!("{:?}", e.variable("KANIKO_PRINT_PLAN")), "Ok(Some(\"1\"))"),
             (
                 "KANIKO_REGISTRY_MIRROR",

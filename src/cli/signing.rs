@@ -117,9 +117,10 @@ pub(super) fn policy(path: &Path) -> Result<Policy, Failure> {
     };
     let text = text.map_err(|error| failed(&error))?;
     let directory = path.parent().unwrap_or(path);
-    let read = |key: &Path| match key.to_str().is_some_and(KeyUri::is_one) {
+    // Keys, and lists of authorities.
+    let read = |path: &Path| match path.to_str().is_some_and(KeyUri::is_one) {
         true => Err(std::io::Error::new(std::io::ErrorKind::Unsupported, IN_POLICY)),
-        false => place::read_anywhere(&directory.join(key), LARGEST_KEY),
+        false => place::read_anywhere(&directory.join(path), LARGEST_POLICY),
     };
     Policy::parse(&text, &read).map_err(|error| failed(&error))
 }

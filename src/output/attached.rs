@@ -9,7 +9,7 @@ use crate::attest::{Attachment, Kind, Written};
 use crate::causes;
 use crate::oci::{Descriptor, Reference};
 use crate::progress::{Event, Reporter};
-use crate::registry::Client;
+use crate::registry::{self, Client};
 
 /// Pushes attachments to a repository.
 ///
@@ -22,18 +22,32 @@ pub async fn push_attachments(
     reporter: &dyn Reporter,
 ) -> Result<(), Error> {
     for attachment in attachments {
-        let subject = &attachment.subject.digest;
-        let pushed = client.push_attachment(repository, attachment).await;
-        let refused = pushed.map_err(|source| Error::Attachment { subject: subject.to_string(), source })?;
-        if let Some(refused) = refused {
-            let message = format!(
-                "{} takes no artifacts; what is said about {subject} is there as an image, and listed under the tag sha256-{}: {}",
-                repository.registry,
-                subject.hex(),
-                causes::in_one_line(&refused)
-            );
-            reporter.report(Event::Warning { rule: "NoArtifacts", line: None, message: &message });
-        }
+        let pushed = push_attachment(attachment, repository, client, reporter).await;
+        let subject = || attachment.subject.digest.to_string();
+        pushed.map_err(|source| Error::Attachment { subject: subject(), source })?;
+    }
+    Ok(())
+}
+
+/// Pushes an attachment to a repository.
+///
+/// # Errors
+/// What the registry says.
+pub async fn push_attachment(
+    attachment: &Attachment,
+    repository: &Reference,
+    client: &Client,
+    reporter: &dyn Reporter,
+) -> Result<(), registry::Error> {
+    let subject = &attachment.subject.digest;
+    if let Some(refused) = client.push_attachment(repository, attachment).await? {
+        let message = format!(
+            "{} takes no artifacts; what is said about {subject} is there as an image, and listed under the tag sha256-{}: {}",
+            repository.registry,
+            subject.hex(),
+            causes::in_one_line(&refused)
+        );
+        reporter.report(Event::Warning { rule: "NoArtifacts", line: None, message: &message });
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::registry::Client;
 use crate::request::{ArchiveForm, Output, ResultFiles, Target};
 
 pub use assemble::{Assembled, assemble, check_layers};
-pub use attached::{descriptors, push_attachments};
+pub use attached::{descriptors, push_attachment, push_attachments};
 pub use error::Error;
 pub use index::{Joined, join, of_platforms};
 pub use packed::{Packed, open_packed, read_packed};

@@ -12,6 +12,9 @@ pub struct AttestationRequest {
     pub format: AttestationFormat,
     /// Whether it is told how the image came to be, and how much of that.
     pub provenance: Provenance,
+    /// Whether registries are offered the least of that, where nobody has asked for it: one that does not take it gets the
+    /// image alone.
+    pub offers_provenance: bool,
     /// Whether it is told what is installed in it, and in which form.
     pub sbom: Option<SbomForm>,
     /// Who builds, as a URI that those who judge know.
@@ -23,12 +26,12 @@ pub struct AttestationRequest {
 }
 
 impl AttestationRequest {
-    /// Tells whether anything is said about the image.
+    /// Tells whether anything must be said about the image.
     pub fn is_wanted(&self) -> bool {
         self.documents() > 0
     }
 
-    /// Returns how many documents an image has.
+    /// Returns how many documents an image must have.
     pub fn documents(&self) -> usize {
         usize::from(self.provenance != Provenance::Off) + usize::from(self.sbom.is_some())
     }

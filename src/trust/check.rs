@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::policy::{Policy, Requirement, Rule};
 use super::{Error, Judged, claims, is_signature, judge};
+use crate::attest::IN_TOTO;
 use crate::oci::{Digest, Reference};
 use crate::registry::Client;
 use crate::signing::{Refusal, Signed, Trust};
@@ -29,6 +30,13 @@ impl Policy {
                 Requirement::Anything => Ok(()),
                 Requirement::Reject => Err("nothing is accepted there".to_owned()),
                 Requirement::Unsupported(what) => Err(cannot_check(what)),
+                Requirement::Provenance(wanted) => {
+                    let judged = judged(image, &wanted.by, client).await?;
+                    match wanted.is_among(&judged) {
+                        true => Ok(()),
+                        false => Err(wanted.missing(&judged, unsigned(image, client).await?)),
+                    }
+                }
                 Requirement::Signed { by, identity } => {
                     let judged = judged(image, by, client).await?;
                     let signatures = judged.holding.iter().filter(|signed| is_signature(signed));
@@ -53,7 +61,7 @@ impl Policy {
     /// [`Error::Untrusted`] when it does not meet its rule.
     pub fn check_layout(&self, path: &Path) -> Result<(), Error> {
         let image = format!("oci-layout://{}", path.display());
-        Self::check_without(self.rule_of_layout(path), &image, "a layout has none")
+        Self::check_without(self.rule_of_layout(path), &image, "a layout has no signatures")
     }
 
     /// Checks an image whose registry may not be asked.
@@ -70,6 +78,7 @@ impl Policy {
             Requirement::Anything => None,
             Requirement::Reject => Some("nothing is accepted there".to_owned()),
             Requirement::Unsupported(what) => Some(cannot_check(what)),
+            Requirement::Provenance(wanted) => Some(format!("it must have {wanted}, and {why}")),
             Requirement::Signed { .. } => Some(format!("it must be signed, and {why}")),
         });
         match reason {
@@ -96,6 +105,15 @@ async fn judged(image: &Candidate<'_>, trust: &Trust, client: &Client) -> Result
         judged.refused.extend(more.refused);
     }
     Ok(judged)
+}
+
+/// Counts the statements about an image that nobody has signed.
+async fn unsigned(image: &Candidate<'_>, client: &Client) -> Result<usize, Error> {
+    let mut count = 0;
+    for digest in &image.digests {
+        count += client.referrers(image.reference, digest, Some(IN_TOTO)).await?.len();
+    }
+    Ok(count)
 }
 
 /// Says what is missing.

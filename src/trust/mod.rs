@@ -11,6 +11,7 @@ mod classic;
 mod error;
 mod identity;
 mod policy;
+mod provenance;
 mod sign;
 
 pub use check::Candidate;
@@ -18,6 +19,7 @@ pub use claims::{Claim, Judged, claims, is_signature, judge};
 pub use error::Error;
 pub use identity::Identity;
 pub use policy::{Policy, PolicyError, Requirement, Rule};
+pub use provenance::Provenance;
 pub use sign::{BUNDLED_PREDICATE_TYPE, Forms, Signatures, Signing};
 
 use crate::oci::{Digest, Reference};

@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::identity::Identity;
+use super::provenance::Provenance;
 use crate::oci::{Reference, from_json};
-use crate::signing::{KeyError, PublicKey, Trust};
+use crate::signing::{IdentityTrust, KeyError, PublicKey, Root, Trust};
 
 /// A policy that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum PolicyError {
         /// What is wrong.
         reason: String,
     },
-    /// A key that it names cannot be read.
+    /// A key, or a list of authorities, that it names cannot be read.
     #[error("the rule `{rule}`: {} cannot be read", path.display())]
     Unreadable {
         /// The rule's scope.
@@ -84,6 +85,8 @@ pub enum Requirement {
         /// Of an image of which name.
         identity: Identity,
     },
+    /// Provenance. Ours.
+    Provenance(Provenance),
     /// Something that we cannot check.
     Unsupported(&'static str),
 }
@@ -105,6 +108,8 @@ enum Wanted {
     SignedBy(Whatever),
     SignedBaseLayer(Whatever),
     SigstoreSigned(Box<SigstoreSigned>),
+    /// Ours: containers/image refuses a file with a type that it does not know.
+    SlsaProvenance(Box<SlsaProvenance>),
 }
 
 /// Fields that are not looked at.
@@ -119,6 +124,27 @@ struct SigstoreSigned {
     key_data: Option<String>,
     key_datas: Option<Vec<String>>,
     signed_identity: Option<Identity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SlsaProvenance {
+    builder: String,
+    key_path: Option<PathBuf>,
+    key_paths: Option<Vec<PathBuf>>,
+    key_data: Option<String>,
+    key_datas: Option<Vec<String>>,
+    certificate_identity: Option<String>,
+    certificate_oidc_issuer: Option<String>,
+    trusted_root: Option<PathBuf>,
+}
+
+/// Keys as a policy gives them.
+struct Keys {
+    path: Option<PathBuf>,
+    paths: Option<Vec<PathBuf>>,
+    data: Option<String>,
+    datas: Option<Vec<String>>,
 }
 
 /// Reads the files that a policy names.
@@ -204,28 +230,65 @@ fn requirement(rule: &str, wanted: Wanted, read: ReadKey<'_>) -> Result<Requirem
         Wanted::SignedBaseLayer(Whatever {}) => Ok(Requirement::Unsupported("signedBaseLayer")),
         Wanted::SigstoreSigned(wanted) => {
             let SigstoreSigned { key_path, key_paths, key_data, key_datas, signed_identity } = *wanted;
-            let given = [key_path.is_some(), key_paths.is_some(), key_data.is_some(), key_datas.is_some()];
-            if given.iter().filter(|given| **given).count() != 1 {
-                let reason = "give exactly one of keyPath, keyPaths, keyData and keyDatas".to_owned();
-                return Err(PolicyError::Rule { rule: rule.to_owned(), reason });
-            }
-            let mut keys = Vec::new();
-            for path in key_path.into_iter().chain(key_paths.unwrap_or_default()) {
-                let text = read(&path);
-                let unreadable = |source| PolicyError::Unreadable { rule: rule.to_owned(), path: path.clone(), source };
-                keys.push(key(rule, &path.display().to_string(), &text.map_err(unreadable)?)?);
-            }
-            for data in key_data.into_iter().chain(key_datas.unwrap_or_default()) {
-                let text = STANDARD.decode(&data);
-                let text = text.map_err(|_| PolicyError::Rule {
-                    rule: rule.to_owned(),
-                    reason: "keyData is not in base64".to_owned(),
-                })?;
-                keys.push(key(rule, "keyData", &text)?);
-            }
-            Ok(Requirement::Signed { by: Trust::Keys(keys), identity: signed_identity.unwrap_or_default() })
+            let given = Keys { path: key_path, paths: key_paths, data: key_data, datas: key_datas };
+            let by = Trust::Keys(keys(rule, given, read)?);
+            Ok(Requirement::Signed { by, identity: signed_identity.unwrap_or_default() })
         }
+        Wanted::SlsaProvenance(wanted) => provenance(rule, *wanted, read).map(Requirement::Provenance),
     }
+}
+
+fn provenance(rule: &str, wanted: SlsaProvenance, read: ReadKey<'_>) -> Result<Provenance, PolicyError> {
+    let SlsaProvenance { builder, key_path, key_paths, key_data, key_datas, .. } = wanted;
+    let wrong = |reason: String| PolicyError::Rule { rule: rule.to_owned(), reason };
+    if builder.is_empty() {
+        return Err(wrong("builder is empty: write the URI that provenance must name".to_owned()));
+    }
+    let keys_given = Keys { path: key_path, paths: key_paths, data: key_data, datas: key_datas };
+    let by = match (wanted.certificate_identity, wanted.certificate_oidc_issuer, wanted.trusted_root) {
+        (None, None, None) => Trust::Keys(keys(rule, keys_given, read)?),
+        (Some(subject), Some(issuer), Some(path)) if keys_given.count() == 0 => {
+            let text = read(&path).map_err(|source| unreadable(rule, &path, source))?;
+            let root =
+                Root::parse(&text).map_err(|error| wrong(format!("{} cannot be used: {error}", path.display())))?;
+            Trust::Identity(Box::new(IdentityTrust { root, subject, issuer }))
+        }
+        _ => {
+            let reason = "give a key, or all of certificateIdentity, certificateOidcIssuer and trustedRoot";
+            return Err(wrong(reason.to_owned()));
+        }
+    };
+    Ok(Provenance { builder, by })
+}
+
+impl Keys {
+    fn count(&self) -> usize {
+        let given = [self.path.is_some(), self.paths.is_some(), self.data.is_some(), self.datas.is_some()];
+        given.iter().filter(|given| **given).count()
+    }
+}
+
+fn keys(rule: &str, given: Keys, read: ReadKey<'_>) -> Result<Vec<PublicKey>, PolicyError> {
+    if given.count() != 1 {
+        let reason = "give exactly one of keyPath, keyPaths, keyData and keyDatas".to_owned();
+        return Err(PolicyError::Rule { rule: rule.to_owned(), reason });
+    }
+    let mut keys = Vec::new();
+    for path in given.path.into_iter().chain(given.paths.unwrap_or_default()) {
+        let text = read(&path).map_err(|source| unreadable(rule, &path, source))?;
+        keys.push(key(rule, &path.display().to_string(), &text)?);
+    }
+    for data in given.data.into_iter().chain(given.datas.unwrap_or_default()) {
+        let text = STANDARD.decode(&data);
+        let text = text
+            .map_err(|_| PolicyError::Rule { rule: rule.to_owned(), reason: "keyData is not in base64".to_owned() })?;
+        keys.push(key(rule, "keyData", &text)?);
+    }
+    Ok(keys)
+}
+
+fn unreadable(rule: &str, path: &Path, source: io::Error) -> PolicyError {
+    PolicyError::Unreadable { rule: rule.to_owned(), path: path.to_owned(), source }
 }
 
 fn key(rule: &str, whence: &str, text: &[u8]) -> Result<PublicKey, PolicyError> {
@@ -295,6 +358,21 @@ mod tests {
             (&format!(r#"{{"default":[{{"type":"{key}","keyPath":"/k"}}]}}"#), "/k cannot be read"),
             (&format!(r#"{{"default":[{{"type":"{key}","keyData":"!"}}]}}"#), "base64"),
             (&format!(r#"{{"default":[{{"type":"{key}","keyData":"YQ=="}}]}}"#), "no PUBLIC KEY"),
+            (r#"{"default":[{"type":"slsaProvenance","keyData":"YQ=="}]}"#, "missing field `builder`"),
+            (r#"{"default":[{"type":"slsaProvenance","builder":""}]}"#, "builder is empty"),
+            (r#"{"default":[{"type":"slsaProvenance","builder":"b"}]}"#, "exactly one of"),
+            (
+                r#"{"default":[{"type":"slsaProvenance","builder":"b","certificateIdentity":"a"}]}"#,
+                "certificateOidcIssuer and trustedRoot",
+            ),
+            (
+                r#"{"default":[{"type":"slsaProvenance","builder":"b","keyData":"YQ==","certificateIdentity":"a","certificateOidcIssuer":"i","trustedRoot":"/r"}]}"#,
+                "give a key, or all",
+            ),
+            (
+                r#"{"default":[{"type":"slsaProvenance","builder":"b","certificateIdentity":"a","certificateOidcIssuer":"i","trustedRoot":"/r"}]}"#,
+                "/r cannot be read",
+            ),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");

@@ -10,8 +10,10 @@ use crate::support::attested::{document, raw, referrers, validate};
 use crate::support::executor::{Build, Executor};
 use crate::support::isolation::Isolation;
 use crate::support::process::{self, SHORT};
+use crate::support::proxy::{Fault, Proxy, Rule};
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::scratch::Scratch;
+use crate::support::signatures::openssl;
 use crate::support::source::{one_file, source};
 use crate::support::web::Web;
 
@@ -333,4 +335,73 @@ fn what_no_format_holds_is_refused_or_told() {
     executor.add(&["--no-push", "--provenance=min", "--destination=registry.example.com/app"]);
     let build = executor.output("--tar-path", "image.tar").run().expect(0);
     assert!(build.stderr.contains("has no place for attestations"), "{}", build.stderr);
+}
+
+/// Builds by Docker's words: a layout, and `app:1` at a registry.
+fn by_dockers_words(registry: &str, arguments: &[&str]) -> (Scratch, process::Finished) {
+    let scratch = Scratch::new("docker");
+    scratch.file("context/Dockerfile", "FROM scratch\nCOPY file /file\n");
+    scratch.file("context/file", "x");
+    let mut command = std::process::Command::new(crate::support::pod::EXECUTOR);
+    command.args(["build", "--push", "-t", &format!("{registry}/app:1")]).args(arguments);
+    for (flag, name) in [("--digest-file", "digest"), ("--metadata-file", "metadata.json"), ("--state-dir", "state")] {
+        command.arg(flag).arg(scratch.join(name));
+    }
+    command.arg(format!("--output=type=oci,tar=false,dest={}", scratch.join("layout").display()));
+    command.arg(format!("--attestations-file={}", scratch.join("attestations").display()));
+    command.arg(format!("--insecure-registry={registry}")).arg(scratch.join("context"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("SOURCE_DATE_EPOCH", "1700000000");
+    let finished = process::run(&mut command, SHORT);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    (scratch, finished)
+}
+
+fn json_of(scratch: &Scratch, name: &str) -> Value {
+    serde_json::from_slice(&fs::read(scratch.join(name)).expect("it is there")).expect("JSON")
+}
+
+#[test]
+fn by_dockers_words_registries_are_offered_provenance_and_may_refuse_it() {
+    if !Isolation::Namespace.allowed("attestations: offered") {
+        return;
+    }
+    let registry = Registry::plain();
+    let (off, told) = by_dockers_words(&registry.address, &["--provenance=false"]);
+    let digest = fs::read_to_string(off.join("digest")).expect("it is there");
+    assert!(referrers(&registry, "app", &digest).is_empty(), "{}", told.stderr);
+
+    // Who may push images, and no list of what refers to them, or what is signed of it.
+    let key = off.join("release.key").display().to_string();
+    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &key]);
+    for (refused, signs) in [("/manifests/sha256-", None), (".att", Some(format!("--sign-key={key}")))] {
+        let rules = [Rule::new("PUT", refused, Fault::Status(403, ""), usize::MAX)];
+        let proxy = Proxy::start(&registry.address, &rules);
+        let arguments: Vec<&str> = signs.as_deref().into_iter().collect();
+        let (refused, told) = by_dockers_words(&proxy.address, &arguments);
+        assert_eq!(told.stderr.matches("pushed without provenance").count(), 1, "{}", told.stderr);
+        assert!(told.stderr.contains("--provenance=off"), "{}", told.stderr);
+        assert_eq!(json_of(&refused, "metadata.json")["attestations"], json!([]));
+        assert!(!refused.join("attestations").exists(), "nothing is named that was refused");
+    }
+
+    let (offered, told) = by_dockers_words(&registry.address, &[]);
+    assert_eq!(fs::read_to_string(offered.join("digest")).expect("it is there"), digest, "the image stays what it was");
+    assert_eq!(registry.digest("app:1").as_deref(), Some(&*digest));
+    assert!(!told.stderr.contains("warning"), "{}", told.stderr);
+    let listed = referrers(&registry, "app", &digest);
+    let provenance = listed.iter().find(|one| one["annotations"]["in-toto.io/predicate-type"] == PROVENANCE);
+    let manifest = provenance.expect("it was taken")["digest"].as_str().expect("a digest");
+    let statement = document(&registry, "app", manifest);
+    validate(&statement, SCHEMA);
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest["sha256:".len()..]);
+    assert_eq!(json_of(&offered, "metadata.json")["attestations"][0]["digest"], manifest);
+    let named = fs::read_to_string(offered.join("attestations")).expect("it is there");
+    assert_eq!(named, format!("{}/app@{manifest}", registry.address));
+    let (several, _) = by_dockers_words(&registry.address, &["--platform=linux/amd64,linux/arm64"]);
+    assert_eq!(json_of(&several, "metadata.json")["attestations"].as_array().map(Vec::len), Some(2));
+    // Who takes the only image of a layout still finds it alone.
+    for built in [offered, several] {
+        let layout = json_of(&built, "layout/index.json");
+        assert_eq!(layout["manifests"].as_array().map(Vec::len), Some(1), "{layout}");
+    }
 }

@@ -7,6 +7,7 @@
 mod add;
 mod attacks;
 mod attestations;
+mod base_provenance;
 mod cache;
 mod cache_commands;
 mod cache_damage;

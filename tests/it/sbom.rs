@@ -86,6 +86,23 @@ fn installed_by_npm(directory: &std::path::Path) -> Names {
     names
 }
 
+/// Returns what `gem list` says: `name (2.0, default: 1.1.1)`.
+fn listed_by_gem(text: &str) -> Names {
+    let of = |line: &str| {
+        let (name, versions) = line.trim_end_matches(')').split_once(" (")?;
+        let versions = versions.split(", ").map(|version| version.trim_start_matches("default: "));
+        Some(versions.map(|version| (name.to_owned(), version.to_owned())).collect::<Vec<_>>())
+    };
+    text.lines().filter_map(of).flatten().collect()
+}
+
+/// What `gem` makes a gem of.
+const GEM: &str = "Gem::Specification.new do |s|
+  s.name, s.version, s.summary, s.authors, s.license = 'knot', '0.3.1.pre', 'Ties', ['A'], 'MIT'
+  s.files = []
+end
+";
+
 /// Makes the context: packages of npm, installed, and packages of Python to be installed.
 fn context(scratch: &Scratch) -> Result<(), String> {
     let (app, wheels) = (scratch.directory("context/app"), scratch.directory("context/wheels"));
@@ -102,8 +119,8 @@ fn context(scratch: &Scratch) -> Result<(), String> {
 }
 
 #[test]
-fn a_debian_image_with_python_and_npm_has_what_their_managers_list() {
-    let what = "sbom: Debian, Python, npm";
+fn a_debian_image_with_python_ruby_and_npm_has_what_their_managers_list() {
+    let what = "sbom: Debian, Python, Ruby, npm";
     if !Isolation::Namespace.allowed(what) {
         return;
     }
@@ -114,16 +131,18 @@ fn a_debian_image_with_python_and_npm_has_what_their_managers_list() {
     let source = source(
         &format!(
             "FROM {base}
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends hello python3-pip && rm -rf /var/lib/apt/lists/*
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends hello python3-pip ruby && rm -rf /var/lib/apt/lists/*
 COPY wheels /wheels
 RUN pip install --quiet --break-system-packages --no-index --find-links /wheels six attrs idna && rm -r /wheels
 COPY app /app
+COPY knot.gemspec /knot/
+RUN cd /knot && gem build --quiet knot.gemspec && gem install --quiet --local --no-document knot-*.gem
 RUN apt-get purge -y -qq hello && mkdir /lists && cd /lists && \\
     dpkg-query -W -f '${{db:Status-Status}} ${{Package}} ${{Version}}\\n' | sed -n 's/^installed //p' > dpkg && \\
-    pip list --format=freeze > pip
+    pip list --format=freeze > pip && gem list --quiet > gem
 "
         ),
-        &[],
+        &[("knot.gemspec", GEM)],
     );
     if let Err(reason) = context(&source) {
         return skip(what, &reason);
@@ -144,6 +163,7 @@ RUN apt-get purge -y -qq hello && mkdir /lists && cd /lists && \\
     let expected = [
         ("deb", listed(&file(&image, "lists/dpkg"), ' ')),
         ("pypi", listed(&file(&image, "lists/pip").replace("==", " "), ' ')),
+        ("gem", listed_by_gem(&file(&image, "lists/gem"))),
         ("npm", installed_by_npm(&source.join("context/app"))),
     ];
     // The second build does nothing, in a state directory of its own: what it knows of layers comes from the cache.
@@ -163,6 +183,7 @@ RUN apt-get purge -y -qq hello && mkdir /lists && cd /lists && \\
     };
     assert!(!instruction("bash").unwrap_or_default().contains("apt-get"), "the base has it");
     assert!(instruction("python3-pip").is_some_and(|text| text.contains("apt-get install")));
+    assert!(instruction("knot").is_some_and(|text| text.contains("gem install")));
     assert!(instruction("six").is_some_and(|text| text.contains("pip install")));
     assert!(instruction("express").is_some_and(|text| text.starts_with("COPY app")));
 }

@@ -14,7 +14,8 @@ pub struct AttestationArgs {
     ///
     /// min: sources with their digests, target, platform, times; no values of build arguments or labels. max: these, too,
     /// the Dockerfile's text, steps with their layers, and the names of secrets. Values of arguments whose names say
-    /// that they are secrets are masked.
+    /// that they are secrets are masked. auto, the default of `yadokari build`: min, to registries that take it; where one
+    /// does not, a warning says so, and the build goes on.
     #[arg(long, value_name = "EXTENT", default_value = "off", ignore_case = true)]
     pub provenance: ProvenanceName,
     /// Where the documents go: each refers to the image (OCI referrers), or they stand beside it in an index, as BuildKit
@@ -41,6 +42,8 @@ pub enum ProvenanceName {
     /// Nothing.
     #[value(alias = "false")]
     Off,
+    /// Sources and settings, to registries that take them.
+    Auto,
     /// Sources and settings.
     #[value(aliases = ["true", "mode=min"])]
     Min,

@@ -36,7 +36,8 @@ Usage: yadokari build [FLAGS] [CONTEXT]
       --cache-from FIELDS    type=registry,ref=REPOSITORY; type=local,src=DIRECTORY; or an image with an inline cache
       --cache-to FIELDS      type=registry,ref=REPOSITORY,mode=max; type=local,dest=DIRECTORY,mode=max; type=inline
       --pull                 is always so: each build asks registries what tags are now
-      --attest FIELDS        type=sbom; type=provenance,mode=min|max; --sbom=true and --provenance=true are short for it
+      --attest FIELDS        type=sbom; type=provenance,mode=min|max; --sbom=true and --provenance=true are short for it.
+                             Without it, provenance goes to registries that take it; --provenance=false has none
   -q, --quiet                print nothing but the image's id (the digest of its configuration), and errors
       --iidfile FILE         write the image's id to a file
       --progress HOW         auto, tty, plain, rawjson, quiet
@@ -216,6 +217,7 @@ struct Build {
     /// The repository of the cache, and whether it is written.
     cache: Option<(String, bool)>,
     has_no_cache: bool,
+    has_provenance: bool,
     is_quiet: bool,
 }
 
@@ -345,6 +347,9 @@ impl Build {
             (None, true) => self.words.push("--cache=false".into()),
             (None, false) => {}
         }
+        if !self.has_provenance {
+            self.words.push("--provenance=auto".into());
+        }
         if self.is_quiet {
             self.words.extend(["--progress=quiet".into(), "--print-image-id".into()]);
         }
@@ -400,32 +405,35 @@ mod tests {
     #[test]
     fn dockers_words_become_ours() {
         for (words, expected) in [
-            ("--push -t r.io/a:1 --tag=r.io/a:2 -", "--context=- --destination=r.io/a:1 --destination=r.io/a:2"),
+            (
+                "--push -t r.io/a:1 --tag=r.io/a:2 -",
+                "--context=- --destination=r.io/a:1 --destination=r.io/a:2 --provenance=auto",
+            ),
             (
                 "-f x/D --push -tr.io/a https://h/x.git",
-                "--dockerfile=x/D --context=https://h/x.git --destination=r.io/a",
+                "--dockerfile=x/D --context=https://h/x.git --destination=r.io/a --provenance=auto",
             ),
             (
                 "--platform linux/arm64 --no-cache -o type=oci,dest=x.tar -t a --pull",
-                "--custom-platform=linux/arm64 --no-push --output=type=oci,dest=x.tar --destination=a --cache=false",
+                "--custom-platform=linux/arm64 --no-push --output=type=oci,dest=x.tar --destination=a --cache=false --provenance=auto",
             ),
             (
                 "--push -t r.io/a --cache-from type=registry,ref=r.io/c:x --cache-to type=registry,ref=r.io/c,mode=max",
-                "--destination=r.io/a --cache-repo=r.io/c --cache=true --cache-mode=rw",
+                "--destination=r.io/a --cache-repo=r.io/c --cache=true --cache-mode=rw --provenance=auto",
             ),
             (
                 "--push -t r.io/a --cache-from=type=local,src=/c",
-                "--destination=r.io/a --cache-repo=oci:/c --cache=true --cache-mode=ro",
+                "--destination=r.io/a --cache-repo=oci:/c --cache=true --cache-mode=ro --provenance=auto",
             ),
             (
                 "--push -t r.io/a --cache-from r.io/a --cache-to type=inline",
-                "--cache-from=r.io/a --cache-inline --destination=r.io/a",
+                "--cache-from=r.io/a --cache-inline --destination=r.io/a --provenance=auto",
             ),
-            ("-o type=registry -t r.io/a", "--destination=r.io/a"),
-            ("--push -q -t r.io/a", "--destination=r.io/a --progress=quiet --print-image-id"),
+            ("-o type=registry -t r.io/a", "--destination=r.io/a --provenance=auto"),
+            ("--push -q -t r.io/a", "--destination=r.io/a --provenance=auto --progress=quiet --print-image-id"),
             (
                 "--no-push --build-arg A=1 --label b=c --iidfile id",
-                "--no-push --build-arg A=1 --label b=c --iidfile id",
+                "--no-push --build-arg A=1 --label b=c --iidfile id --provenance=auto",
             ),
             ("--no-push --sbom=true --provenance false .x", "--no-push --sbom=spdx --provenance=false --context=.x"),
             (
@@ -438,19 +446,19 @@ mod tests {
             ),
             (
                 "--push -t a --cache-to type=registry,ref=r.io:5000/c,mode=max,registry.insecure=true,oci-mediatypes=true",
-                "--insecure-registry=r.io:5000 --destination=a --cache-repo=r.io:5000/c --cache=true --cache-mode=rw",
+                "--insecure-registry=r.io:5000 --destination=a --cache-repo=r.io:5000/c --cache=true --cache-mode=rw --provenance=auto",
             ),
             (
                 "--no-push --add-host h:10.0.0.1 --shm-size 1g --ulimit nofile=9 --network none --target x --ssh a=b",
-                "--no-push --add-host h:10.0.0.1 --shm-size 1g --ulimit nofile=9 --network none --target x --ssh a=b",
+                "--no-push --add-host h:10.0.0.1 --shm-size 1g --ulimit nofile=9 --network none --target x --ssh a=b --provenance=auto",
             ),
             (
                 "--no-push --secret id=a,env=B --build-context c=d --annotation e=f --allow network.host --label g=h",
-                "--no-push --secret id=a,env=B --build-context c=d --annotation e=f --allow network.host --label g=h",
+                "--no-push --secret id=a,env=B --build-context c=d --annotation e=f --allow network.host --label g=h --provenance=auto",
             ),
             (
                 "--no-push --platform linux/amd64,linux/arm64 -f - --metadata-file m --progress=plain",
-                "--no-push --custom-platform=linux/amd64,linux/arm64 --dockerfile=- --metadata-file m --progress=plain",
+                "--no-push --custom-platform=linux/amd64,linux/arm64 --dockerfile=- --metadata-file m --progress=plain --provenance=auto",
             ),
             ("--help", "help"),
         ] {
@@ -463,7 +471,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         let path = directory.path().display().to_string();
         let words = ours(&["--no-push", &path]).expect("good");
-        assert_eq!(words, format!("--no-push --dockerfile={path}/Dockerfile --context={path}"));
+        assert_eq!(words, format!("--no-push --dockerfile={path}/Dockerfile --context={path} --provenance=auto"));
     }
 
     #[test]

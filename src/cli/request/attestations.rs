@@ -1,16 +1,21 @@
 //! What is said about the image.
 
 use super::UsageError;
+use super::legacy;
 use super::results::output_path;
 use crate::cli::args::{Args, AttestationFormatName, ProvenanceName};
 use crate::cli::env::Environment;
 use crate::oci::{Platform, Reference};
+use crate::output;
 use crate::request::{
     AttestationFiles, AttestationFormat, AttestationRequest, ImageForm, ImageFormat, Output, Provenance,
 };
 
 /// Who builds, where nobody says it better.
 const BUILDER: &str = env!("CARGO_PKG_REPOSITORY");
+/// With which Docker's users say that nothing is said unasked.
+/// Source: <https://docs.docker.com/build/building/variables/>.
+const NO_DEFAULT: &str = "BUILDX_NO_DEFAULT_ATTESTATIONS";
 
 /// Decides what is said, of which names, and in which files.
 pub(super) fn attestations(
@@ -22,16 +27,14 @@ pub(super) fn attestations(
     let given = &args.attestations;
     let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
     let trace = environment.trace.map(|trace| format!("{}-{}", trace.trace_id(), trace.span_id()));
+    let (provenance, offers_provenance) = provenance(args, outputs, environment)?;
     let request = AttestationRequest {
         format: match given.attestation_format {
             AttestationFormatName::Referrer => AttestationFormat::Referrer,
             AttestationFormatName::Index => AttestationFormat::Index,
         },
-        provenance: match given.provenance {
-            ProvenanceName::Off => Provenance::Off,
-            ProvenanceName::Min => Provenance::Min,
-            ProvenanceName::Max => Provenance::Max,
-        },
+        provenance,
+        offers_provenance,
         sbom: super::sbom::form(&args.sbom)?.filter(|_| args.sbom.sbom_attach),
         builder_id: text(&given.builder_id).unwrap_or_else(|| BUILDER.to_owned()),
         invocation_id: text(&given.invocation_id).or(trace),
@@ -47,6 +50,27 @@ pub(super) fn attestations(
         return Err(UsageError::Missing { message });
     }
     Ok((request, files(args, platforms, environment)?))
+}
+
+/// Decides how much is told of how the image came to be, and whether that is only offered. Who names the form or the
+/// directory of documents has asked for them.
+fn provenance(args: &Args, outputs: &[Output], environment: &Environment) -> Result<(Provenance, bool), UsageError> {
+    let given = &args.attestations;
+    match given.provenance {
+        ProvenanceName::Off => Ok((Provenance::Off, false)),
+        ProvenanceName::Min => Ok((Provenance::Min, false)),
+        ProvenanceName::Max => Ok((Provenance::Max, false)),
+        ProvenanceName::Auto if legacy::switch(NO_DEFAULT, environment)?.unwrap_or(false) => {
+            Ok((Provenance::Off, false))
+        }
+        ProvenanceName::Auto
+            if given.attestations_dir.is_some() || given.attestation_format == AttestationFormatName::Index =>
+        {
+            Ok((Provenance::Min, false))
+        }
+        // A second manifest in a layout would be in the way of those who take its only image, whatever its name.
+        ProvenanceName::Auto => Ok((Provenance::Off, !output::registries(outputs).is_empty())),
+    }
 }
 
 /// Decides where the documents are written.

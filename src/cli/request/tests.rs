@@ -5,8 +5,8 @@ use crate::cli::args::{Invocation, parse};
 use crate::cli::env::Moment;
 use crate::registry::Registry;
 use crate::request::{
-    ArchiveForm, Compression, ContextSource, DockerfileSource, ImageFormat, IsolationChoice, Output, SnapshotMode,
-    Snapshots, Target,
+    ArchiveForm, Compression, ContextSource, DockerfileSource, ImageFormat, IsolationChoice, Output, Provenance,
+    SnapshotMode, Snapshots, Target,
 };
 use crate::signing::Tokens;
 
@@ -567,6 +567,23 @@ fn outputs_that_do_not_go_together() {
         assert!(message.contains(expected), "{words:?}: {message}");
     }
     assert!(refused(&[], &[]).contains("--output"));
+}
+
+#[test]
+fn provenance_that_nobody_asks_for_is_offered_to_registries_alone() {
+    for (words, no_default, expected) in [
+        ("-d r.io/a", "", (Provenance::Off, true)),
+        ("-d r.io/a -o type=oci,dest=x.tar", "false", (Provenance::Off, true)),
+        ("-d r.io/a", "1", (Provenance::Off, false)),
+        ("-d r.io/a --no-push", "", (Provenance::Off, false)),
+        ("--no-push -o type=oci,dest=x.tar", "", (Provenance::Off, false)),
+        ("--no-push --attestations-dir=a", "", (Provenance::Min, false)),
+        ("-d r.io/a --attestation-format=index", "", (Provenance::Min, false)),
+    ] {
+        let words: Vec<&str> = words.split(' ').chain(["--provenance=auto"]).collect();
+        let said = resolved(&words, &[("BUILDX_NO_DEFAULT_ATTESTATIONS", no_default)]).request.attestations;
+        assert_eq!((said.provenance, said.offers_provenance), expected, "{words:?} {no_default}");
+    }
 }
 
 #[test]

@@ -13,11 +13,17 @@ use crate::sbom::text::LineReader;
 
 /// Tells whether a lock file in this directory is a project's own: not one that came with an installed package.
 pub(in crate::sbom) fn counts(directory: &[u8]) -> bool {
-    let mut parts = directory.split(|byte| *byte == b'/');
-    let is_other = |part: &[u8]| matches!(part, b"node_modules" | b"site-packages" | b"dist-packages");
+    let parts: Vec<&[u8]> = directory.split(|byte| *byte == b'/').collect();
+    let is_other = |part: &&[u8]| matches!(*part, b"node_modules" | b"site-packages" | b"dist-packages");
     // Cargo's own copies of sources.
     let is_source = memchr::memmem::find(directory, b"registry/src/").is_some();
-    !is_source && !parts.any(is_other)
+    !is_source && !parts.iter().any(is_other) && !parts.windows(2).any(is_gem)
+}
+
+/// Tells whether these are the last parts of a gem's directory: `gems/NAME-VERSION`.
+fn is_gem(parts: &[&[u8]]) -> bool {
+    let [b"gems", name] = parts else { return false };
+    name.windows(2).any(|pair| pair[0] == b'-' && pair[1].is_ascii_digit())
 }
 
 fn locked(kind: Kind, name: &str, version: &str) -> Package {
@@ -195,6 +201,10 @@ mod tests {
             "dev": {"version": "1", "dev": true}}}"#;
         assert_eq!(all("app/npm-shrinkwrap.json", first), ["a 1.0.0", "b 2.0.0"]);
         assert!(all("app/node_modules/x/package-lock.json", third).is_empty());
+        assert!(
+            all("usr/share/rubygems-integration/all/gems/typeprof-0.21.2/vscode/package-lock.json", third).is_empty()
+        );
+        assert!(!all("app/gems/own/package-lock.json", third).is_empty());
     }
 
     #[test]

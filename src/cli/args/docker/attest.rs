@@ -49,6 +49,7 @@ impl Build {
 
     /// Takes `true`, `false`, or fields such as `mode=max,version=v1`.
     pub(super) fn provenance(&mut self, flag: &str, value: &str) -> Result<(), Failure> {
+        self.has_provenance = true;
         let mut extent = "true".to_owned();
         for field in value.split(',') {
             match field.split_once('=') {
