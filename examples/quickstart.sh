@@ -20,7 +20,7 @@ fi
 executor=${YADOKARI:-}
 if [ -z "$executor" ]; then
     command -v cargo >/dev/null || { echo "quickstart: cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }
-    echo "quickstart: compiling the executor: 263 crates, two to three minutes on two cores, and only this once"
+    echo "quickstart: compiling the executor: 263 crates, about two minutes on two cores, and only this once"
     # What the examples need, in the form that is made soonest.
     cargo build --profile try --no-default-features --locked
     executor=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
