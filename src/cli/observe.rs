@@ -82,10 +82,13 @@ fn heading(record: &Record, taken: Option<u64>, result: Result<Option<&BuildOutc
                 Some((redact_within(&failure.message), explanations.map(|text| redact_within(&text)).collect()));
         }
     }
-    let platforms: Vec<&str> = record.platforms().into_iter().collect();
-    if !platforms.is_empty() {
-        facts.push(("Platform", platforms.join(", ")));
-    }
+    let begun: Vec<&str> = record.platforms().into_iter().collect();
+    // An image that was there already began no stage.
+    let platform = match result {
+        Ok(Some(outcome)) if begun.is_empty() => Some(outcome.platform.to_string()),
+        _ => Some(begun.join(", ")).filter(|_| !begun.is_empty()),
+    };
+    facts.extend(platform.map(|platform| ("Platform", platform)));
     let has_run = record.phases.contains_key(&Phase::Run);
     let isolation = if has_run { record.isolation } else { Some("none was needed: no RUN was done") };
     facts.extend(isolation.map(|name| ("Isolation of RUN", name.to_owned())));

@@ -289,3 +289,23 @@ fn a_browser_shows_the_page_and_runs_nothing_in_it() {
         assert!(fs::metadata(target.join(format!("{name}.png"))).is_ok_and(|picture| picture.len() > 10_000));
     }
 }
+
+/// An image that was there already begins no stage, which told the page its platform.
+#[test]
+fn the_page_of_an_image_that_was_there_has_its_platform() {
+    if !Isolation::Namespace.allowed("observe: an image that was there") {
+        return;
+    }
+    let (registry, source) = (Registry::plain(), source("FROM scratch\nCOPY file /\n", &[("file", "1\n")]));
+    let build = || {
+        let mut executor = Executor::new(Isolation::Namespace, source.path());
+        executor.push_plain(&registry, "app:1").add(&["--skip-existing"]).output("--report", "report.html");
+        let build = executor.run().expect(0);
+        fs::read_to_string(build.path("report.html")).expect("asked for")
+    };
+    let (made, found) = (build(), build());
+    assert!(made.contains("<h2>Steps</h2>\n<div") && found.contains("No step began."), "{found}");
+    for page in [made, found] {
+        assert!(page.contains("<dt>Platform</dt><dd>linux/"), "{page}");
+    }
+}
