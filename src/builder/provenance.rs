@@ -12,8 +12,7 @@ use crate::attest::provenance::{
     SourceText, StepTold, commit, sha256,
 };
 use crate::context::Context;
-use crate::http::MASKED;
-use crate::http::redact_within;
+use crate::http::{MASKED, redact_within};
 use crate::oci::Digest;
 use crate::outcome::StepDone;
 use crate::plan::{BuildPlan, CopyFrom, Mounted, looks_secret};

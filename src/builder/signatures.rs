@@ -15,7 +15,7 @@ use super::{Error, Services};
 /// Finds out, before anything is built, whether there will be a key to sign with, where something will be signed.
 pub(super) fn check(request: &BuildRequest, destinations: &[Reference], services: &Services) -> Result<(), Error> {
     let Some(signing) = &services.signing else { return Ok(()) };
-    let signs = !destinations.is_empty() || request.attestations.documents() > 0;
+    let signs = !destinations.is_empty() || request.attestations.is_wanted();
     if signs && !request.cache.print_key {
         services.wait(signing.signer.public())?.map_err(trust::Error::from)?;
     }

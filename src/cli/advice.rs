@@ -86,19 +86,18 @@ fn of_context(error: &context::Error) -> Option<&'static str> {
 
 /// Says what to do where a context does not come: what a server has answered is in the error's own text.
 fn of_fetch(error: &context::Error) -> Option<&'static str> {
-    let failed = match error {
-        context::Error::Download { source: http::download::Error::Http(error), .. } => Some(error),
-        _ => None,
-    };
-    match (failed, error) {
-        (Some(failed), _) if failed.tls_problem() == Some(http::TlsProblem::Untrusted) => Some(
-            "its certificate is not trusted: give its authority with --registry-certificate HOST=FILE, or in SSL_CERT_FILE",
-        ),
-        (Some(failed), _) => of_transport(failed),
-        (None, context::Error::Refused { kind: context::ErrorKind::Transient, .. }) => Some(
+    match error {
+        context::Error::Download { source: http::download::Error::Http(failed), .. } => match failed.tls_problem() {
+            Some(http::TlsProblem::Untrusted) => Some(
+                "its certificate is not trusted: give its authority with --registry-certificate HOST=FILE, or in \
+                 SSL_CERT_FILE",
+            ),
+            _ => of_transport(failed),
+        },
+        context::Error::Refused { kind: context::ErrorKind::Transient, .. } => Some(
             "look at the address and its port, and at NetworkPolicies and proxies (HTTPS_PROXY, NO_PROXY) of the pod",
         ),
-        (None, _) => None,
+        _ => None,
     }
 }
 

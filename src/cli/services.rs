@@ -35,15 +35,15 @@ use crate::store::Store;
 /// Keys are shorter.
 const LARGEST_KEY: u64 = 64 << 10;
 
-/// Opens services, does a build's work with them, and clears up, however it ends.
+/// Opens services, does a build's job with them, and clears up, however it ends.
 ///
 /// # Errors
-/// That of opening, of the work, or of clearing up; told as the signal that was the cause, if one was.
+/// That of opening, of the job, or of clearing up; told as the signal that was the cause, if one was.
 pub fn with<T>(
     resolved: &Resolved,
     report: &Arc<Report>,
     open: impl FnOnce(&Runtime, Cancel) -> Result<Services, Failure>,
-    work: impl FnOnce(&BuildRequest, &mut Services) -> Result<T, Failed>,
+    job: impl FnOnce(&BuildRequest, &mut Services) -> Result<T, Failed>,
 ) -> Result<T, Failure> {
     let system = |error: &dyn std::error::Error| Failure::from_error(Kind::System, error);
     let cancel = Cancel::new().map_err(|error| system(&error))?;
@@ -58,7 +58,7 @@ pub fn with<T>(
     // After the signals are watched: a thread made before would take one itself, and end the process.
     let runtime = work::runtime()?;
     let mut services = open(&runtime, cancel)?;
-    let done = work(&resolved.request, &mut services);
+    let done = job(&resolved.request, &mut services);
     drop(services);
     runtime.shutdown_background();
     let done = done.map_err(|failed| signals.explain(failed.into()))?;

@@ -14,6 +14,7 @@ use super::work;
 use crate::causes;
 use crate::http::{
     Agent, CONTENT_TYPE, Call, HeaderName, HeaderValue, Method, Options, Retry, Timeouts, Url, decoded, redact,
+    secret_header,
 };
 use crate::record::{Origin, Record, otlp_json, otlp_protobuf};
 use crate::sys::random;
@@ -173,9 +174,7 @@ impl Variables<'_> {
         let wrong = || "OTEL_EXPORTER_OTLP_HEADERS is no list NAME=VALUE,NAME=VALUE, so no spans are sent".to_owned();
         let pairs = pairs(&self.specific("HEADERS")?.unwrap_or_default()).ok_or_else(wrong)?;
         let header = |(name, value): (String, String)| {
-            let mut value = HeaderValue::from_str(&value).ok()?;
-            value.set_sensitive(true);
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, secret_header(&value).ok()?))
         };
         pairs.into_iter().map(header).collect::<Option<_>>().ok_or_else(wrong)
     }

@@ -19,7 +19,7 @@ use super::stream::{self, Archive, Remote};
 use super::{AzureAccess, Error, ErrorKind, Means, https};
 use crate::cloud::azure::Tokens;
 use crate::http::download::{ByteRange, MakeCall, MakeError};
-use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, HeaderValue, Method, Url, redact};
+use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, HeaderValue, Method, Url, redact, secret_header};
 use crate::request::SecretUrl;
 use crate::rootfs::Tree;
 
@@ -132,8 +132,7 @@ fn get(blob: Blob, identity: Identity, agent: &Agent) -> MakeCall {
                 Identity::Token(tokens) => Some(format!("Bearer {}", tokens.token(&agent).await?)),
             };
             if let Some(text) = authorization {
-                let mut value = HeaderValue::from_str(&text)?;
-                value.set_sensitive(true);
+                let value = secret_header(&text)?;
                 call = call.header(AUTHORIZATION, value);
             }
             Ok(call)

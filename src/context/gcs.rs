@@ -16,7 +16,7 @@ use super::{Error, Means};
 use crate::causes;
 use crate::cloud::google;
 use crate::http::download::{self, ByteRange, MakeCall, MakeError, Unavailable};
-use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url};
+use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url, secret_header};
 use crate::request::ObjectSource;
 use crate::rootfs::Tree;
 
@@ -129,8 +129,7 @@ impl Service {
                             error.into()
                         }
                     })?;
-                    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.token))?;
-                    value.set_sensitive(true);
+                    let value = secret_header(&format!("Bearer {}", token.token))?;
                     call = call.header(AUTHORIZATION, value);
                 }
                 if let Some(range) = range {

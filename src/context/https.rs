@@ -8,7 +8,7 @@ use super::access::{Login, Secret};
 use super::stream::{Archive, Remote};
 use super::{Error, ErrorKind, Means, netrc};
 use crate::http::download::{self, MakeCall};
-use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url, decoded, redact};
+use crate::http::{AUTHORIZATION, Call, HeaderName, HeaderValue, Method, Url, decoded, redact, secret_header};
 use crate::request::{HttpsSource, SecretUrl};
 
 /// Describes the download of an archive.
@@ -104,8 +104,7 @@ fn get(url: Url, login: Option<&Login>) -> MakeCall {
             let mut call = Call::new(Method::GET, url);
             if let Some((text, source)) = authorization {
                 call.credential = Some(source);
-                let mut value = HeaderValue::from_str(&text)?;
-                value.set_sensitive(true);
+                let value = secret_header(&text)?;
                 call = call.header(AUTHORIZATION, value);
             }
             if let Some(range) = range {

@@ -1,7 +1,7 @@
 //! A request, and who named where it goes.
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use reqwest::{Method, Url};
 
 /// One request, complete and repeatable.
@@ -36,6 +36,16 @@ pub enum NamedBy {
     Server(Url),
     /// We ourselves, for what a cloud gives its machines: everywhere.
     Cloud,
+}
+
+/// Makes a header whose value is secret, so that no debug output shows it.
+///
+/// # Errors
+/// When the text is none for a header.
+pub fn secret_header(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut header = HeaderValue::from_str(text)?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 impl Call {

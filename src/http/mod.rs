@@ -38,7 +38,7 @@ use futures_util::Stream;
 pub use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode, Url};
 
-pub use call::{Call, NamedBy};
+pub use call::{Call, NamedBy, secret_header};
 pub use date::parse_date;
 pub use error::{Error, Meaning, TlsProblem, is_of_client};
 pub use mention::redact_within;

@@ -96,7 +96,7 @@ fn is_of_signature(name: &str) -> bool {
 }
 
 fn show(name: &str, value: &str) -> String {
-    if HARMLESS.contains(&name) { format!("{name}={value}") } else { format!("{name}=***") }
+    if HARMLESS.contains(&name) { format!("{name}={value}") } else { format!("{name}={MASKED}") }
 }
 
 #[cfg(test)]

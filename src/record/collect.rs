@@ -39,8 +39,8 @@ struct State {
     bases: Vec<(String, String)>,
     isolation: Option<&'static str>,
     phases: BTreeMap<Phase, Duration>,
-    /// The lines of the Dockerfile that is read.
-    dockerfile: Vec<String>,
+    /// The Dockerfile that is read.
+    dockerfile: String,
     stages: HashMap<String, usize>,
     steps: HashMap<StepId, usize>,
     /// Which step a thread is at, or which stage between two steps.
@@ -277,14 +277,12 @@ impl Reporter for Recorder {
             }
             Event::Warning { rule, line, message } => {
                 let mut state = self.state();
-                let source = line.and_then(|line| state.dockerfile.get(line.checked_sub(1)?).cloned());
+                let source = line.and_then(|line| state.dockerfile.lines().nth(line.checked_sub(1)?).map(kept));
                 if state.warnings.len() < MOST_WARNINGS {
                     state.warnings.push(Warned { rule: rule.to_owned(), line, source, message: kept(message) });
                 }
             }
-            Event::Reading { text } => {
-                self.state().dockerfile = String::from_utf8_lossy(text).lines().map(kept).collect();
-            }
+            Event::Reading { text } => self.state().dockerfile = String::from_utf8_lossy(text).into_owned(),
             Event::Resolved { name, digest } => {
                 let (base, mut state) = ((name.to_string(), digest.to_string()), self.state());
                 if !state.bases.contains(&base) {

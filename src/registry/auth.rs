@@ -15,8 +15,8 @@ use serde::Deserialize;
 use super::challenge::Challenge;
 use super::credentials::{Credential, Found, Secret};
 use super::error::{Denied, Error};
-use super::host::{Target, secret_header};
-use crate::http::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, Method, StatusCode, Url};
+use super::host::Target;
+use crate::http::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, Method, StatusCode, Url, secret_header};
 
 /// How long a token is good that does not say so. Source: distribution's token specification, `expires_in`.
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ impl Authoriser {
         let secret = self.found.credential.as_ref().map(|credential| &credential.secret);
         let header = match (target.host.challenge(), secret) {
             (None, _) | (Some(Challenge::Basic), None | Some(Secret::IdentityToken(_))) => None,
-            (Some(_), Some(Secret::RegistryToken(token))) => secret_header(&format!("Bearer {token}")),
+            (Some(_), Some(Secret::RegistryToken(token))) => secret_header(&format!("Bearer {token}")).ok(),
             (Some(Challenge::Basic), Some(Secret::Password { user, password })) => basic(user, password),
             (Some(Challenge::Bearer { realm, service, .. }), _) => {
                 Some(self.token(target, &realm, service.as_deref()).await?)
@@ -134,7 +134,7 @@ impl Authoriser {
         }
         let answer = self.ask(target, realm, service, &scopes).await?;
         let text = answer.token.or(answer.access_token).filter(|text| !text.is_empty());
-        let header = text.and_then(|text| secret_header(&format!("Bearer {text}")));
+        let header = text.and_then(|text| secret_header(&format!("Bearer {text}")).ok());
         let header = header.ok_or_else(|| target.protocol(format!("the token server {realm} sent no token")))?;
         let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).max(DEFAULT_LIFE);
         let until = now + life.saturating_sub(MARGIN).min(Duration::from_secs(24 * 3600));
@@ -192,7 +192,7 @@ fn realm_url(target: &Target, realm: &str) -> Result<Url, Error> {
 }
 
 fn basic(user: &str, password: &str) -> Option<HeaderValue> {
-    secret_header(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+    secret_header(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))).ok()
 }
 
 fn form_body(pairs: &[(&str, &str)]) -> String {

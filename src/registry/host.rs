@@ -12,7 +12,7 @@ use super::error::{At, Error, detail, named};
 use super::mirrors::Place;
 use super::{Client, Options, Registry};
 use crate::http::{
-    self, AUTHORIZATION, Attempt, Call, HeaderValue, Method, NamedBy, Response, Retry, StatusCode, Turn, Url, redact,
+    self, AUTHORIZATION, Attempt, Call, Method, NamedBy, Response, Retry, StatusCode, Turn, Url, redact,
 };
 use crate::oci::{DEFAULT_REGISTRY, Reference};
 use crate::progress::Event;
@@ -340,13 +340,6 @@ pub(super) async fn status_error(at: At, response: Response) -> Error {
     let (url, status) = (redact(response.url()), response.status());
     let body = response.beginning(LARGEST_ERROR).await;
     Error::Status { at, url, status, detail: detail(&body), named: named(&body) }
-}
-
-/// Marks a header as secret, so that no debug output shows it.
-pub(super) fn secret_header(text: &str) -> Option<HeaderValue> {
-    let mut header = HeaderValue::from_str(text).ok()?;
-    header.set_sensitive(true);
-    Some(header)
 }
 
 fn scopes(reference: &Reference, purpose: Purpose, also: Option<&Reference>) -> Vec<String> {

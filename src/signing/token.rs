@@ -9,7 +9,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::signer::Error;
-use crate::http::{AUTHORIZATION, Agent, Call, HeaderValue, Method, NamedBy, Url, redact};
+use crate::http::{AUTHORIZATION, Agent, Call, Method, NamedBy, Url, redact, secret_header};
 use crate::place;
 
 /// Tokens are some thousand bytes.
@@ -53,9 +53,8 @@ impl Tokens {
             Self::Github { url, right } => {
                 let mut url = url.clone();
                 url.query_pairs_mut().append_pair("audience", AUDIENCE);
-                let mut header = HeaderValue::from_str(&format!("Bearer {}", &**right))
+                let header = secret_header(&format!("Bearer {}", &**right))
                     .map_err(|_| Error::Token("ACTIONS_ID_TOKEN_REQUEST_TOKEN is no token".to_owned()))?;
-                header.set_sensitive(true);
                 let call = Call::new(Method::GET, url.clone()).named_by(NamedBy::User).header(AUTHORIZATION, header);
                 let response = agent.send_retrying(&call).await?;
                 if !response.status().is_success() {

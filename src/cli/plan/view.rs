@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::builder::{Expected, Forecast, Preview};
-use crate::http::MASKED;
-use crate::http::redact_within;
+use crate::http::{MASKED, redact_within};
 use crate::plan::{Action, BuildPlan, CopyFrom, CopySource, Mounted, RunStep, Stage, StageBase, Step};
 use crate::request::RunNetwork;
 

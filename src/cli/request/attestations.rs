@@ -1,8 +1,7 @@
 //! What is said about the image.
 
-use super::UsageError;
-use super::legacy;
 use super::results::output_path;
+use super::{UsageError, legacy};
 use crate::cli::args::{Args, AttestationFormatName, ProvenanceName};
 use crate::cli::env::Environment;
 use crate::oci::{Platform, Reference};

@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::destinations;
-use super::{UsageError, absolute, tekton};
+use super::{UsageError, absolute, destinations, tekton};
 use crate::cli::args::{PipelineName, ResultArgs};
-use crate::cli::env::Environment;
-use crate::cli::env::TEKTON_RESULTS;
+use crate::cli::env::{Environment, TEKTON_RESULTS};
 use crate::oci::Reference;
 use crate::output::results::argo;
 use crate::request::{

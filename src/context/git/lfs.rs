@@ -16,7 +16,9 @@ use super::ssh;
 use crate::context::stream::Remote;
 use crate::context::writer::{Attributes, Writer};
 use crate::context::{Error, ErrorKind, Means};
-use crate::http::{CONTENT_TYPE, Call, HeaderName, HeaderValue, Meaning, Method, NamedBy, StatusCode, Url};
+use crate::http::{
+    CONTENT_TYPE, Call, HeaderName, HeaderValue, Meaning, Method, NamedBy, StatusCode, Url, secret_header,
+};
 use crate::image::Timestamp;
 use crate::oci::{Digest, Hasher};
 
@@ -197,8 +199,7 @@ async fn batch(endpoint: &Endpoint, pointers: &[Pointer], session: &Session) -> 
 
 fn with_headers<'a>(mut call: Call, headers: impl IntoIterator<Item = &'a (String, String)>) -> Call {
     for (name, value) in headers {
-        if let (Ok(name), Ok(mut value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
-            value.set_sensitive(true);
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), secret_header(value)) {
             call = call.header(name, value);
         }
     }

@@ -16,7 +16,7 @@ use super::config::Config;
 use super::logins;
 use crate::context::access::{GitAccess, Login};
 use crate::context::{Error, ErrorKind, Means};
-use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, HeaderValue, Response, StatusCode, Url};
+use crate::http::{AUTHORIZATION, Agent, Call, HeaderName, Response, StatusCode, Url, secret_header};
 
 /// A conversation.
 pub(super) struct Session {
@@ -256,20 +256,14 @@ impl Session {
 
     fn authorized(&self, call: &Call, login: Option<&Login>) -> Call {
         let mut call = Call { skip_verify: self.skip_tls_verify, ..call.clone() };
-        let header = |value: &str| {
-            HeaderValue::from_str(value).ok().map(|mut value| {
-                value.set_sensitive(true);
-                value
-            })
-        };
         for line in self.config.headers(call.url.clone().as_str()) {
             if let Some((name, value)) = line.split_once(':')
-                && let (Ok(name), Some(value)) = (name.trim().parse::<HeaderName>(), header(value.trim()))
+                && let (Ok(name), Ok(value)) = (name.trim().parse::<HeaderName>(), secret_header(value.trim()))
             {
                 call = call.header(name, value);
             }
         }
-        if let Some(value) = login.and_then(|login| header(&login.secret.header())) {
+        if let Some(value) = login.and_then(|login| secret_header(&login.secret.header()).ok()) {
             call = call.header(AUTHORIZATION, value);
         }
         call

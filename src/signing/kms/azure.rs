@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{NO_ED25519, Refusal, Service, What, Wrong};
-use super::exchange::{Read, ask};
+use super::exchange::{Read, ask, question, told};
 use super::jwk::{self, Jwk};
 use super::uri::AzureCloud;
 use crate::cloud::azure::{self, Identity, Tokens};
-use crate::http::{AUTHORIZATION, Agent, CONTENT_TYPE, Call, HeaderValue, Method, StatusCode, Url};
+use crate::http::{AUTHORIZATION, Agent, Call, StatusCode, Url, secret_header};
 use crate::signing::key::{Hash, Kind, PublicKey};
 
 /// The oldest version of the interface that has all of this, and every cloud of Azure's.
@@ -49,12 +49,6 @@ struct Attributes {
 #[derive(Deserialize)]
 struct Signed {
     value: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Told {
-    #[serde(default)]
-    error: ToldError,
 }
 
 #[derive(Default, Deserialize)]
@@ -129,15 +123,8 @@ impl Key {
 async fn call(url: &Url, body: Option<&Value>, tokens: &Tokens, agent: &Agent) -> Result<Call, Wrong> {
     let token = tokens.token(agent).await.map_err(|error| without(&error, tokens))?;
     let unfit = |_| Wrong::credentials("the token is no text for a header", false);
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(unfit)?;
-    value.set_sensitive(true);
-    let method = if body.is_some() { Method::POST } else { Method::GET };
-    let mut call = Call::new(method, url.clone()).header(AUTHORIZATION, value);
-    if let Some(body) = body {
-        call = call.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        call.body = body.to_string().into();
-    }
-    Ok(call)
+    let token = secret_header(&format!("Bearer {token}")).map_err(unfit)?;
+    Ok(question(url, body).header(AUTHORIZATION, token))
 }
 
 fn without(error: &azure::Error, tokens: &Tokens) -> Wrong {
@@ -147,8 +134,7 @@ fn without(error: &azure::Error, tokens: &Tokens) -> Wrong {
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
-    let ToldError { code, message, innererror } =
-        serde_json::from_slice::<Told>(body).map(|told| told.error).unwrap_or_default();
+    let ToldError { code, message, innererror } = told(body);
     // The inner one is what the outer one is about.
     let code = innererror.map(|inner| inner.code).filter(|inner| !inner.is_empty()).unwrap_or(code);
     let what = match (status.as_u16(), &*code) {

@@ -1,14 +1,34 @@
 //! One question to a service, asked until it is answered.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::error::{Refusal, Wrong};
-use crate::http::{self, Agent, Attempt, Call, StatusCode};
+use crate::http::{self, Agent, Attempt, CONTENT_TYPE, Call, HeaderValue, Method, StatusCode, Url};
 
 /// Answers are smaller: a key, a signature, a page of versions.
 const LARGEST_ANSWER: usize = 8 << 20;
 /// How much of a refusal is read.
 const LARGEST_REFUSAL: usize = 8 << 10;
+
+/// Makes a question: what has a body is a POST.
+pub(super) fn question(url: &Url, body: Option<&Value>) -> Call {
+    let Some(body) = body else { return Call::new(Method::GET, url.clone()) };
+    let json = HeaderValue::from_static("application/json");
+    let mut call = Call::new(Method::POST, url.clone()).header(CONTENT_TYPE, json);
+    call.body = body.to_string().into();
+    call
+}
+
+/// Reads what stands under `error` in a refusal; the default where nothing does.
+pub(super) fn told<E: DeserializeOwned + Default>(body: &[u8]) -> E {
+    #[derive(Deserialize)]
+    struct Told<E> {
+        error: E,
+    }
+    serde_json::from_slice::<Told<E>>(body).map(|told| told.error).unwrap_or_default()
+}
 
 /// What can be made of an answer.
 pub(super) enum Read<T> {
@@ -84,7 +104,7 @@ mod tests {
     use super::super::error::{KmsError, Service, What};
     use super::*;
     use crate::http::testing::{Reply, Server};
-    use crate::http::{AUTHORIZATION, HeaderValue, Meaning, Method, Options, Retry};
+    use crate::http::{AUTHORIZATION, Meaning, Options, Retry};
 
     const SERVICE: Service = Service { who: "with nothing", credentials: "none", rights: "a right", keys: "any" };
 
@@ -93,8 +113,7 @@ mod tests {
         let retry = Retry { attempts: 3, first_delay: Duration::from_millis(1), ..Retry::default() };
         let agent = Agent::new(Options { retry, ..Options::default() }).expect("an agent");
         let make = || async {
-            let mut token = HeaderValue::from_static("Bearer hunter2");
-            token.set_sensitive(true);
+            let token = http::secret_header("Bearer hunter2").expect("text");
             let url = format!("http://{address}/key").parse().expect("a URL");
             Ok(Call::new(Method::GET, url).header(AUTHORIZATION, token))
         };

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{NO_ED25519, Refusal, Service, What, Wrong};
-use super::exchange::{Read, ask};
+use super::exchange::{Read, ask, question, told};
 use crate::cloud::google;
-use crate::http::{Agent, CONTENT_TYPE, Call, HeaderValue, Method, StatusCode, Url};
+use crate::http::{Agent, Call, StatusCode, Url};
 use crate::signing::key::{Hash, PublicKey};
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com/v1/";
@@ -76,12 +76,6 @@ struct Signed {
 }
 
 #[derive(Default, Deserialize)]
-struct Told {
-    #[serde(default)]
-    error: ToldError,
-}
-
-#[derive(Default, Deserialize)]
 struct ToldError {
     #[serde(default)]
     message: String,
@@ -108,7 +102,7 @@ pub(super) async fn open(
         true => Read::Whole(public),
         false => Read::Damaged("answered a key that was damaged on its way"),
     };
-    let public = ask(agent, || call(Method::GET, &url, None, &credentials), read, refusal).await?;
+    let public = ask(agent, || call(&url, None, &credentials), read, refusal).await?;
     let hash = hash(&public.algorithm).map_err(|told| Wrong::key(What::Usage, told))?;
     let unfit = |error: crate::signing::key::KeyError| Wrong::key(What::Usage, error.to_string());
     let public = PublicKey::from_pem(public.pem.as_bytes()).map_err(unfit)?;
@@ -125,7 +119,7 @@ async fn newest(key: &str, credentials: &AccessTokenCredentials, agent: &Agent) 
             url.query_pairs_mut().append_pair("pageToken", &page);
         }
         let read = Read::Whole::<Versions>;
-        let versions = ask(agent, || call(Method::GET, &url, None, credentials), read, refusal).await?;
+        let versions = ask(agent, || call(&url, None, credentials), read, refusal).await?;
         let numbers = versions.crypto_key_versions.iter().filter_map(|version| {
             version.name.strip_prefix(key)?.strip_prefix("/cryptoKeyVersions/")?.parse::<u64>().ok()
         });
@@ -154,7 +148,7 @@ impl Key {
                 (true, false) => Read::Damaged("answered a signature that was damaged on its way"),
             }
         };
-        ask(agent, || call(Method::POST, &url, Some(&body), &self.credentials), read, refusal).await
+        ask(agent, || call(&url, Some(&body), &self.credentials), read, refusal).await
     }
 }
 
@@ -175,26 +169,16 @@ fn url(name: &str) -> Result<Url, Wrong> {
     format!("{ENDPOINT}{name}").parse().map_err(|_| Wrong::key(What::Other, "its name is none for a URL"))
 }
 
-async fn call(
-    method: Method,
-    url: &Url,
-    body: Option<&Value>,
-    credentials: &AccessTokenCredentials,
-) -> Result<Call, Wrong> {
+async fn call(url: &Url, body: Option<&Value>, credentials: &AccessTokenCredentials) -> Result<Call, Wrong> {
     let headers = google::headers(credentials).await;
     let headers = headers.map_err(|error| Wrong::credentials(error.to_string(), error.is_transient()))?;
-    let mut call = Call::new(method, url.clone());
+    let mut call = question(url, body);
     call.headers.extend(headers);
-    if let Some(body) = body {
-        call = call.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        call.body = body.to_string().into();
-    }
     Ok(call)
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
-    let ToldError { message, status: code, details } =
-        serde_json::from_slice::<Told>(body).map(|told| told.error).unwrap_or_default();
+    let ToldError { message, status: code, details } = told(body);
     let is_off = details.iter().any(|detail| detail["reason"] == "SERVICE_DISABLED");
     let what = match (status.as_u16(), &*code) {
         (401, _) => What::Credentials,
